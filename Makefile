@@ -1,0 +1,50 @@
+# Everything runs in .venv, which the first target makes. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-vllm test-epp test-slow test-charts lint format bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vllm-simfleet needs Python >= 3.11, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || { echo "==> making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> installing vllm-simfleet and its development tools into $(VENV) (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## the virtual environment with everything in it
+
+demo: $(STAMP)  ## the page on this machine: fleet, Envoy, picker, load, verdict
+	@$(BIN)/python -m gateway.demo
+
+test: $(STAMP)  ## the whole default suite
+	@$(PYTEST)
+
+test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels)
+	@$(PYTEST) -m vllm
+
+test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH
+	@$(PYTEST) -m epp
+
+test-slow: $(STAMP)  ## long runs: soak, every packaged scenario, false-positive trials
+	@$(PYTEST) -m slow
+
+lint: $(STAMP)  ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP)  ## ruff's formatter and safe fixes
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## everything that make made
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,107 @@
+"""A request's life inside one engine: what was asked, and how far it has come.
+
+Everything that the scheduler knows about one sequence lives here. A request with n > 1 or several prompts
+reaches the engine as that many separate `Request`s; joining them again is the server's work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class RequestStatus(Enum):
+    """Where a sequence stands; vLLM's names."""
+
+    WAITING = 1
+    WAITING_FOR_REMOTE_KVS = 2
+    RUNNING = 3
+    PREEMPTED = 4
+    FINISHED = 5
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended, as vLLM reports it in `finish_reason` and in `request_success_total`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+    REPETITION = "repetition"
+
+
+@dataclass(frozen=True, slots=True)
+class LoRARequest:
+    """The adapter of a request. `int_id` counts from 1 in order of registration, as vLLM's does."""
+
+    name: str
+    int_id: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """The part of vLLM's SamplingParams that changes what an engine without a model does.
+
+    `max_tokens` is already clamped to the context; `logprobs` is the number of alternatives or None.
+    """
+
+    max_tokens: int = 16
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    include_stop_str_in_output: bool = False
+    seed: int | None = None
+    temperature: float = 1.0
+    logprobs: int | None = None
+    n: int = 1  # of the parent request; the engine sees one sequence
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One sequence. Times are monotonic seconds on the clock that the driver passes in as `now`.
+
+    The fields down to `prompt_text` are the question and never change; the rest is the engine's.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    arrival_time: float = 0.0
+    priority: int = 0
+    lora: LoRARequest | None = None
+    cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+    parent_id: str = ""  # the client's request; equal for all sequences of one
+    index: int = 0  # choice index within the parent
+    fixed_output: str | None = None  # the text the model must say (tool call, echo mode), else the TextSource's
+    prompt_text: str | None = None  # for echo and dataset look-up, where the caller has it
+
+    status: RequestStatus = RequestStatus.WAITING
+    num_computed_tokens: int = 0
+    num_output_placeholders: int = 0  # async scheduling: tokens scheduled, not yet seen
+    num_cached_tokens: int = -1  # local prefix-cache hit at first admission; -1 until then
+    num_external_cached_tokens: int = 0
+    num_preemptions: int = 0
+    output_token_ids: list[int] = field(default_factory=list)
+    queued_time: float = 0.0
+    scheduled_time: float | None = None  # first time; kept over preemption
+    first_token_time: float | None = None
+    last_token_time: float | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and output together: what a preempted request has to compute again."""
+        return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status is RequestStatus.FINISHED
