@@ -1,0 +1,149 @@
+"""Runs one Engine in real time.
+
+The engine knows when its next step is due (`peek`); the driver sees to it that `step` is called then, and hands
+each output to its sink inside that call: one pass over the batch, no task wake-up per token. The schedule is
+absolute. A driver that comes late steps with the time it is and the lag is recorded; the engine keeps the pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from simulator.engine.core import Engine, RequestOutput, StepOutput
+from simulator.engine.request import Request
+from simulator.server.timer import LagHistogram, Timer, TimerHandle
+
+# Seconds of back-to-back steps before sockets get their turn.
+_BURST: Final = 1e-3
+
+
+class Sink(Protocol):
+    """Takes the outputs of one sequence."""
+
+    def on_output(self, output: RequestOutput) -> None:
+        """Called synchronously from the step; must not block. The output with a finish_reason is the last."""
+
+
+class Driver:
+    """One engine's real time. Not thread-safe: everything happens in the loop's thread.
+
+    `on_step` sees each StepOutput after its outputs are delivered (KV events, stats).
+    """
+
+    def __init__(
+        self, engine: Engine, timer: Timer, *, on_step: Callable[[StepOutput], None] | None = None
+    ) -> None:
+        self.engine = engine
+        self.lag = LagHistogram()  # of steps: actual minus due
+        self._timer = timer
+        self._loop = asyncio.get_running_loop()
+        self._on_step = on_step
+        self._sinks: dict[str, Sink] = {}
+        self._wakeup: TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._stalled = False
+
+    @property
+    def num_unfinished(self) -> int:
+        """Sequences submitted whose last output has not been delivered."""
+        return len(self._sinks)
+
+    def submit(self, request: Request, sink: Sink) -> None:
+        """Queue a sequence; its outputs go to `sink` until one has a finish_reason, or until `abort`."""
+        self.engine.add_request(request, time.monotonic())
+        self._sinks[request.request_id] = sink
+        self.schedule()
+
+    def abort(self, request_id: str) -> None:
+        """The client is gone: nothing more is delivered, the engine frees it at the next step boundary."""
+        self.abort_many((request_id,))
+
+    def abort_many(self, request_ids: Iterable[str]) -> None:
+        ids = [request_id for request_id in request_ids if self._sinks.pop(request_id, None) is not None]
+        if ids:
+            self.engine.abort(ids, time.monotonic())
+            self.schedule()
+        self._notify_idle()
+
+    def stall(self) -> None:
+        """Stop stepping (a fault); requests queue up. `resume` goes on from the present."""
+        self._stalled = True
+        self._unschedule()
+
+    def resume(self) -> None:
+        self._stalled = False
+        self.schedule()
+
+    async def wait_idle(self) -> None:
+        """Until no sequence is unfinished."""
+        if self._sinks:
+            future = self._loop.create_future()
+            self._idle.append(future)
+            await future
+
+    def close(self) -> None:
+        """Never step again."""
+        self._stalled = True
+        self._unschedule()
+
+    def schedule(self) -> None:
+        """See to it that the engine's next step happens; call after anything that gives the engine work."""
+        due = None if self._stalled else self.engine.peek()
+        if due is None or self._soon is not None:
+            return
+        if due <= time.monotonic():
+            self._cancel_wakeup()
+            self._soon = self._loop.call_soon(self._tick)
+        elif self._wakeup is None or self._wakeup.callback is None or due < self._wakeup.when:
+            self._cancel_wakeup()
+            self._wakeup = self._timer.call_at(due, self._tick)
+
+    def _unschedule(self) -> None:
+        self._cancel_wakeup()
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    def _cancel_wakeup(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.cancel()
+            self._wakeup = None
+
+    def _tick(self) -> None:
+        self._soon = None
+        self._wakeup = None
+        engine = self.engine
+        now = time.monotonic()
+        deadline = now + _BURST
+        while (due := engine.peek()) is not None and due <= now and now < deadline:
+            self.lag.observe(now - due)
+            self._deliver(engine.step(now))
+            now = time.monotonic()
+        self.schedule()
+
+    def _deliver(self, step: StepOutput) -> None:
+        sinks = self._sinks
+        for output in step.outputs:
+            request_id = output.request.request_id
+            sink = sinks.get(request_id)
+            if sink is None:
+                continue
+            if output.finish_reason is not None:
+                del sinks[request_id]
+            sink.on_output(output)
+        if self._on_step is not None:
+            self._on_step(step)
+        if not sinks:
+            self._notify_idle()
+
+    def _notify_idle(self) -> None:
+        if self._sinks or not self._idle:
+            return
+        waiting, self._idle = self._idle, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
