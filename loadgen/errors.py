@@ -1,0 +1,41 @@
+"""The one error tree of the load generator; each leaf is an exit code 2 with its own words.
+
+LoadgenError
+├── ScenarioError     a scenario, flag or plan that cannot be used; names file and line
+├── TraceError        a trace file that is not in the format it should be in; names file and line
+├── TargetError       the target cannot be reached, is not ready, or does not know the model
+├── RunError          the run itself could not be done or kept (disk full, worker died)
+└── RecordError       a run directory whose files cannot be read
+"""
+
+from pathlib import Path
+
+
+class LoadgenError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ScenarioError(LoadgenError):
+    """A scenario, flag or plan that cannot be used; says what, where and what would be right."""
+
+    def __init__(self, message: str, *, where: str | Path | None = None, line: int | None = None) -> None:
+        self.where = None if where is None else str(where)
+        self.line = line
+        place = "" if self.where is None else f"{self.where}:{line}: " if line else f"{self.where}: "
+        super().__init__(place + message)
+
+
+class TraceError(ScenarioError):
+    """A trace file that is not in the format it should be in."""
+
+
+class TargetError(LoadgenError):
+    """The target cannot be reached, is not ready, or does not know the model."""
+
+
+class RunError(LoadgenError):
+    """The run itself could not be done or kept."""
+
+
+class RecordError(LoadgenError):
+    """A run directory whose files cannot be read."""
