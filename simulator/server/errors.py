@@ -1,0 +1,122 @@
+"""Errors as HTTP answers: vLLM's error object and the exception that carries it to a route's end.
+
+`{"error":{"message","type","param","code"}}` in this key order, compact, status = code.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from simulator.compat import Compat
+from simulator.errors import SimfleetError
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ApiError(SimfleetError):
+    """An answer other than 200. `kind` is the error's "type", `param` the field at fault.
+
+    `streams` marks what vLLM finds out only in the engine: a streaming request has its 200 by then and reads the
+    error as an event.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        *,
+        streams: bool = False,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.kind = kind
+        self.param = param
+        self.streams = streams
+        self.headers = headers
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.status,
+            }
+        }
+
+    def body(self) -> bytes:
+        """The JSON body of a plain answer."""
+        return _encode(self.as_dict())
+
+    def event(self) -> bytes:
+        """The same as a server-sent event, spaced as Python's json.dumps does."""
+        return b"data: " + json.dumps(self.as_dict()).encode() + b"\n\n"
+
+
+class DetailError(SimfleetError):
+    """Starlette's own errors: unknown path, wrong method."""
+
+    def __init__(self, status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def invalid(
+    compat: Compat, message: str, param: str, value: object = None, *, streams: bool = False
+) -> ApiError:
+    """vLLM's VLLMValidationError: the message says again which parameter had which value."""
+    if compat.message_suffix:
+        message += f" (parameter={param})" if value is None else f" (parameter={param}, value={value})"
+    return ApiError(message, param=param if compat.error_param else None, streams=streams)
+
+
+def unknown_model(compat: Compat, model: str, served: tuple[str, ...]) -> ApiError:
+    """404 for a name that is neither served nor an adapter."""
+    message = f"The model `{model}` does not exist."
+    if compat.unknown_model_aliases:
+        message += f" Valid aliases: {', '.join(served)}."
+    return ApiError(message, 404, "NotFoundError", "model" if compat.error_param else None)
+
+
+def internal_error() -> ApiError:
+    """What vLLM says when its engine failed, and of requests that a shutdown cut off."""
+    return ApiError("The server had an error while processing your request.", 500, "InternalServerError")
+
+
+def paused() -> ApiError:
+    return ApiError("Generation is paused. Please retry after it resumes.", 503, "ServiceUnavailableError")
+
+
+def busy() -> ApiError:
+    """--max-num-queued-reqs is reached."""
+    return ApiError(
+        "The engine is currently busy and cannot accept new requests. "
+        "Please try again later or on a different instance.",
+        503,
+        "Service Unavailable",
+    )
+
+
+def queue_full(compat: Compat) -> ApiError:
+    """llm-d's --max-waiting-queue-length is reached."""
+    headers = ((b"retry-after", b"1"),) if compat.retry_after else ()
+    return ApiError(
+        "Failed to enqueue request, waiting requests queue is full", 429, "RateLimitError", headers=headers
+    )
+
+
+def body_too_large(limit: int) -> ApiError:
+    return ApiError(f"The request body is larger than {limit} bytes.", 413, "Request Entity Too Large")
+
+
+def unauthorized_body() -> bytes:
+    return b'{"error":"Unauthorized"}'
