@@ -76,8 +76,11 @@ class Request:
     kv_transfer_params: dict[str, Any] | None = None
     parent_id: str = ""  # the client's request; equal for all sequences of one
     index: int = 0  # choice index within the parent
-    fixed_output: str | None = None  # the text the model must say (tool call, echo mode), else the TextSource's
+    fixed_output: str | None = (
+        None  # the text the model must say (tool call, echo mode), else the TextSource's
+    )
     prompt_text: str | None = None  # for echo and dataset look-up, where the caller has it
+    stream: bool = True  # False: all outputs come as one, when the sequence ends
 
     status: RequestStatus = RequestStatus.WAITING
     num_computed_tokens: int = 0

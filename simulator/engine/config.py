@@ -1,0 +1,90 @@
+"""EngineConfig: every number and switch that one engine needs, checked once.
+
+The engine never asks for a version. Where vLLM 0.33 and 0.11 differ, the difference is a field here, and
+`simulator.compat` maps a version's name to its values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from simulator.errors import ConfigError
+
+SchedulingPolicyName = Literal["fcfs", "priority"]
+HashAlgo = Literal["fast", "sha256", "sha256_cbor"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The parameters of one engine; vLLM's names where vLLM has the parameter.
+
+    Raises ConfigError on values that no engine can run with. `num_gpu_blocks` includes the null block, as
+    vLLM counts it, so `num_gpu_blocks - 1` are usable.
+    """
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    max_model_len: int = 1024
+    block_size: int = 16
+    num_gpu_blocks: int = 1024
+    enable_prefix_caching: bool = True
+    enable_chunked_prefill: bool = True
+    long_prefill_token_threshold: int = 0
+    scheduling_policy: SchedulingPolicyName = "fcfs"
+    async_scheduling: bool = True
+    watermark: float = 0.0
+    seed: int = 0
+
+    enable_lora: bool = False
+    max_loras: int = 1
+    max_cpu_loras: int | None = None  # None: as many as max_loras, as vLLM resolves it
+
+    hash_algo: HashAlgo = "fast"  # fast: a chain that only this process can read; sha256*: vLLM's own values
+    hash_seed: str | None = None  # PYTHONHASHSEED, the root of vLLM's hash chain
+    kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
+
+    # P/D disaggregation: what a prefill engine hands to the decode engine in kv_transfer_params.
+    kv_engine_id: str = ""
+    kv_host: str = "localhost"
+    kv_port: int = 5600
+    kv_tp_size: int = 1
+
+    # Where versions differ; the defaults are vLLM 0.33.
+    admission: Literal["whole-prompt", "chunk"] = (
+        "whole-prompt"  # what must fit to admit: all blocks, one chunk
+    )
+    free_list: Literal["0.33", "0.11"] = "0.33"  # freed blocks without hash: reused first, or in LRU order
+    stop_order: Literal["0.33", "0.11"] = "0.33"  # EOS and stop ids before length, or length first
+    lora_scope: Literal["running", "scheduled"] = "running"  # whose adapters occupy a step's max_loras
+    prefix_queries: Literal["admission", "lookup"] = "admission"  # when prefix_cache_queries counts
+    iteration_tokens: Literal["computed", "prompt"] = (
+        "computed"  # what a prefill adds to iteration_tokens_total
+    )
+    hash_keys: Literal["tagged", "untagged"] = "tagged"  # form of the extra keys inside sha256 hashes
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):
+            self._at_least(name, 1)
+        self._at_least("num_gpu_blocks", 2)
+        self._at_least("long_prefill_token_threshold", 0)
+        if self.max_cpu_loras is not None and self.max_cpu_loras < self.max_loras:
+            raise ConfigError(f"max_cpu_loras ({self.max_cpu_loras}) must be >= max_loras ({self.max_loras})")
+        if not 0.0 <= self.watermark < 1.0:
+            raise ConfigError(f"watermark must be in [0, 1), not {self.watermark}")
+        if not self.enable_chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
+            raise ConfigError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is smaller than max_model_len "
+                f"({self.max_model_len}): without chunked prefill a long prompt could never be scheduled. "
+                "Raise max_num_batched_tokens or lower max_model_len"
+            )
+
+    def _at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value < least:
+            raise ConfigError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def cpu_lora_slots(self) -> int:
+        """Adapters that the host cache holds."""
+        return self.max_loras if self.max_cpu_loras is None else self.max_cpu_loras

@@ -1,0 +1,51 @@
+"""What a step of the engine gives back. A step is data; drivers deliver it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.engine.events import KVEvent
+from simulator.engine.request import FinishReason, Request
+
+
+@dataclass(slots=True)
+class RequestOutput:
+    """Tokens of one sequence that became visible at `time`.
+
+    A request with `stream` set gets one output for each token. One without gets a single output with
+    everything, when it finishes (vLLM's FINAL_ONLY). `text` is the delta, already detokenised and cut at a
+    stop string. `finish_reason` is None until the last output. `cached_tokens` stands on the request
+    (`num_cached_tokens`, `num_external_cached_tokens`).
+    """
+
+    request: Request
+    new_token_ids: list[int]
+    text: str
+    time: float
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class StepOutput:
+    """One engine step, or a stretch of `num_steps` equal decode steps that was taken at once.
+
+    `step` is the index of the (first) step, `start` when its work began and `end` when the (last) one was
+    done. In a stretch `num_scheduled_tokens` is what every one of its steps scheduled and `times` holds the
+    end of each; in a single step `times` is empty.
+    """
+
+    step: int
+    start: float
+    end: float
+    num_scheduled_tokens: dict[str, int] = field(default_factory=dict)
+    new: list[str] = field(default_factory=list)
+    resumed: list[str] = field(default_factory=list)
+    preempted: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    outputs: list[RequestOutput] = field(default_factory=list)
+    kv_events: list[KVEvent] = field(default_factory=list)
+    num_steps: int = 1
+    times: list[float] = field(default_factory=list)
