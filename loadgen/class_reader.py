@@ -1,0 +1,262 @@
+"""Reads one class of traffic out of a scenario's YAML, with `defaults:` underneath it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from loadgen.arrival_reader import read_arrival, read_distribution
+from loadgen.presets import PRESETS
+from loadgen.records import OUTCOMES
+from loadgen.scenario import (
+    PATHS,
+    Api,
+    Arrival,
+    ClassSpec,
+    Distribution,
+    ModelShare,
+    Prefix,
+    Retry,
+    Sessions,
+    Trace,
+    Workload,
+)
+from loadgen.yamlnodes import Node
+
+TRACE_FORMATS = ("mooncake", "azure", "sharegpt", "timed_trace")
+OBJECTIVE = "x-gateway-inference-objective"
+FAIRNESS = "x-gateway-inference-fairness-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a class inherits from its scenario."""
+
+    model: str | None
+    duration: float | None
+    load: Arrival | None
+    weight_sum: float
+    directory: Path
+
+
+class Layers:
+    """A class's own mapping over the scenario's `defaults:`; the first that has a key gives it."""
+
+    def __init__(self, own: Node, defaults: Node | None) -> None:
+        self.own = own
+        self.defaults = defaults
+
+    def get(self, key: str) -> Node | None:
+        found = self.own.get(key)
+        inherited = self.defaults.get(key) if self.defaults is not None else None
+        return found if found is not None else inherited
+
+    def texts(self, key: str) -> dict[str, str]:
+        """Mappings under `key` in both layers, merged; the class's own entries win."""
+        merged: dict[str, str] = {}
+        for layer in (self.defaults, self.own):
+            node = layer.get(key) if layer is not None else None
+            merged.update(node.strings() if node else {})
+        return merged
+
+
+def read_class(name: str, own: Node, defaults: Node | None, context: Context) -> ClassSpec:
+    """One class; raises ScenarioError naming the line."""
+    layers = Layers(own, defaults)
+    api_node = layers.get("api")
+    api = cast(Api, api_node.choice(PATHS)) if api_node else "completions"
+    spec = ClassSpec(
+        name=name,
+        arrival=_read_class_arrival(layers, context),
+        workload=_read_workload(layers, context),
+        models=_read_models(layers, context),
+        api=api,
+        path=PATHS[api],
+        headers=_read_headers(layers),
+        cancel_after=None,
+        line=own.line,
+    )
+    spec = _read_switches(layers, spec)
+    if spec.arrival.process == "trace" and spec.workload.trace is None:
+        raise own.error("`process: trace` needs the class's `trace:`")
+    own.done()
+    return spec
+
+
+def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
+    node, weight_node = layers.get("arrival"), layers.get("weight")
+    if node is not None:
+        return read_arrival(node, context.duration)
+    if context.load is None:
+        raise layers.own.error("needs `arrival:` (or the scenario a `load:`)")
+    share = (weight_node.number(0) if weight_node else 1.0) / context.weight_sum
+    stages = tuple(
+        replace(
+            stage,
+            rate=stage.rate * share,
+            end_rate=None if stage.end_rate is None else stage.end_rate * share,
+        )
+        for stage in context.load.stages
+    )
+    return replace(context.load, stages=stages)
+
+
+def _read_models(layers: Layers, context: Context) -> tuple[ModelShare, ...]:
+    model_node, models_node, adapters_node = layers.get("model"), layers.get("models"), layers.get("adapters")
+    shares: list[ModelShare] = []
+    if model_node is not None:
+        shares.append(ModelShare(model_node.text()))
+    for node, adapter in ((models_node, False), (adapters_node, True)):
+        if node is None:
+            continue
+        if node.is_list:
+            shares += [ModelShare(item.text(), 1.0, adapter) for item in node.elements()]
+        else:
+            shares += [ModelShare(key, item.number(0), adapter) for key, item in node.items().items()]
+    if adapters_node is not None and model_node is not None:
+        shares = shares[
+            1:
+        ]  # `model:` names the base of the adapters; `models: {base: w}` puts it into the mix
+    if not shares:
+        if context.model is None:
+            raise layers.own.error("needs `model:` (or --model, or `model:` at the top)")
+        shares = [ModelShare(context.model)]
+    if sum(share.weight for share in shares) <= 0:
+        raise (adapters_node or models_node or layers.own).error("the weights of the models are all 0")
+    return tuple(shares)
+
+
+def _read_headers(layers: Layers) -> dict[str, str]:
+    headers = {key.lower(): value for key, value in layers.texts("headers").items()}
+    for key, header in (("objective", OBJECTIVE), ("fairness_id", FAIRNESS)):
+        node = layers.get(key)
+        if node is not None:
+            headers[header] = node.text()
+    slo = layers.get("slo_headers")
+    if slo is not None:
+        for key in ("ttft", "tpot"):
+            limit = slo.get(key)
+            if limit is not None:
+                headers[f"x-slo-{key}-ms"] = f"{limit.duration() * 1000:g}"
+        slo.done()
+    for key, value in headers.items():
+        if any(character in key + value for character in "\r\n\0"):
+            raise layers.own.error(f"header {key!r} holds a line break")
+    return headers
+
+
+def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
+    stream, eos, token = layers.get("stream"), layers.get("ignore_eos"), layers.get("session_token")
+    max_tokens, timeout = layers.get("max_tokens"), layers.get("timeout")
+    retry, cancel, priority = layers.get("retry"), layers.get("cancel_after"), layers.get("priority")
+    body, path = layers.get("body"), layers.get("path")
+    if retry is not None:
+        spec = replace(spec, retry=_read_retry(retry))
+    if cancel is not None:
+        tokens, share = cancel, None
+        if cancel.is_mapping and cancel.get("tokens"):
+            tokens, share = cancel.need("tokens"), cancel.get("share")
+            cancel.done()
+        spec = replace(
+            spec, cancel_after=read_distribution(tokens), cancel_share=share.share() if share else 1.0
+        )
+    extra: object = {}
+    if body is not None:
+        body.items()
+        extra = body.plain()
+    return replace(
+        spec,
+        path=path.text() if path else spec.path,
+        stream=stream.boolean() if stream else True,
+        ignore_eos=eos.boolean() if eos else False,
+        session_token=token.boolean() if token else False,
+        max_tokens=max_tokens.integer(1) if max_tokens else None,
+        timeout=timeout.duration(1e-3) if timeout else spec.timeout,
+        priority=priority.integer() if priority else None,
+        body=cast("dict[str, object]", extra),
+    )
+
+
+def _read_retry(node: Node) -> Retry:
+    base = Retry()
+    attempts, on = node.need("attempts").integer(1), node.get("on")
+    backoff, factor, jitter = node.get("backoff"), node.get("factor"), node.get("jitter")
+    most, honour = node.get("max_backoff"), node.get("retry_after")
+    node.done()
+    return Retry(
+        attempts=attempts,
+        on=tuple(item.choice(OUTCOMES) for item in on.elements()) if on else base.on,
+        backoff=backoff.duration() if backoff else base.backoff,
+        factor=factor.number(1) if factor else base.factor,
+        max_backoff=most.duration() if most else base.max_backoff,
+        jitter=jitter.share() if jitter else base.jitter,
+        retry_after=honour.boolean() if honour else True,
+    )
+
+
+def _read_workload(layers: Layers, context: Context) -> Workload:
+    base = Workload()
+    prompt, form, vocabulary = layers.get("prompt"), layers.get("form"), layers.get("vocabulary")
+    input_tokens, output_tokens = layers.get("input_tokens"), layers.get("output_tokens")
+    prefix, sessions = layers.get("prefix"), layers.get("sessions")
+    preset, trace = layers.get("preset"), layers.get("trace")
+    sources = [node for node in (prompt, preset, trace) if node is not None]
+    if len(sources) > 1:
+        raise sources[1].error("a class has one source of prompts: `prompt:`, `preset:` or `trace:`")
+    workload = Workload(
+        prompt=prompt.text() if prompt else None,
+        form="tokens" if form and form.choice(("text", "tokens")) == "tokens" else "text",
+        input_tokens=read_distribution(input_tokens) if input_tokens else base.input_tokens,
+        output_tokens=read_distribution(output_tokens) if output_tokens else base.output_tokens,
+        vocabulary=vocabulary.integer(1100) if vocabulary else base.vocabulary,
+        prefix=_read_prefix(prefix) if prefix else None,
+        sessions=_read_sessions(sessions) if sessions else None,
+        preset=preset.choice(PRESETS) if preset else None,
+        trace=_read_trace(trace, context.directory) if trace else None,
+    )
+    if workload.form == "tokens" and (workload.prompt is not None or workload.sessions is not None):
+        raise (form or layers.own).error("`form: tokens` goes with synthetic and trace prompts only")
+    api = layers.get("api")
+    if workload.form == "tokens" and api is not None and api.text() != "completions":
+        raise api.error("token ids are prompts of `api: completions` only")
+    return workload
+
+
+def _read_prefix(node: Node) -> Prefix:
+    zipf, hot = node.get("zipf"), node.get("hot")
+    if zipf and hot:
+        raise hot.error("give either `zipf:` or `hot:`")
+    prefix = Prefix(
+        groups=node.need("groups").integer(1),
+        tokens=read_distribution(node.need("tokens")),
+        zipf=zipf.number(0) if zipf else 0.0,
+        hot=hot.share() if hot else None,
+    )
+    node.done()
+    return prefix
+
+
+def _read_sessions(node: Node) -> Sessions:
+    think, later, on_error = node.get("think"), node.get("input_tokens"), node.get("on_error")
+    sessions = Sessions(
+        turns=read_distribution(node.need("turns")),
+        think=read_distribution(think, seconds=True, low=0.0) if think else Distribution("fixed"),
+        input_tokens=read_distribution(later) if later else None,
+        on_error="continue" if on_error and on_error.choice(("abort", "continue")) == "continue" else "abort",
+    )
+    node.done()
+    return sessions
+
+
+def _read_trace(node: Node, directory: Path) -> Trace:
+    file, block, limit = node.need("file"), node.get("block_size"), node.get("limit")
+    kind = node.need("format").choice(TRACE_FORMATS)
+    path = directory / file.text()
+    if not path.is_file():
+        raise file.error(f"no such file: {path}")
+    node.done()
+    return Trace(
+        path=path,
+        format=kind,  # type: ignore[arg-type]  # choice() made sure of it
+        block_size=block.integer(1) if block else 512,
+        limit=limit.integer(1) if limit else None,
+    )

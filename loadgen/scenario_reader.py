@@ -1,0 +1,228 @@
+"""Reads a scenario from YAML: a file, a packaged one by name, or text."""
+
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from loadgen.arrival_reader import read_load
+from loadgen.class_reader import Context, read_class
+from loadgen.errors import ScenarioError
+from loadgen.scenario import Arm, ClassSpec, Event, Expectation, Scenario, Scrape, Tls
+from loadgen.yamlnodes import Node, parse_yaml
+
+SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
+
+
+def packaged_names() -> list[str]:
+    """Names of the scenarios that come with the package."""
+    folder = resources.files("loadgen") / "scenarios"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def packaged_text(name: str) -> str:
+    """YAML of a packaged scenario."""
+    return (resources.files("loadgen") / "scenarios" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_scenario(source: str, overrides: "Overrides | None" = None) -> Scenario:
+    """A scenario from a YAML file's path, or from the name of a packaged one."""
+    path = Path(source)
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ScenarioError(f"cannot be read: {error}", where=path) from error
+        return read_scenario(text, str(path), path.parent, overrides)
+    if source in packaged_names():
+        return read_scenario(packaged_text(source), f"{source}.yaml", Path(), overrides)
+    names = ", ".join(packaged_names())
+    raise ScenarioError(f"no such file, and no packaged scenario of that name ({names})", where=source)
+
+
+class Overrides:
+    """What the command line says over the file: only values that were given."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        target: str | None = None,
+        seed: int | None = None,
+        duration: float | None = None,
+        processes: int | None = None,
+    ) -> None:
+        self.model = model
+        self.target = target
+        self.seed = seed
+        self.duration = duration
+        self.processes = processes
+
+
+def read_scenario(
+    text: str, where: str, directory: Path | None = None, overrides: Overrides | None = None
+) -> Scenario:
+    """A scenario from YAML text; paths in it are relative to `directory`."""
+    root = parse_yaml(text, where)
+    over = overrides or Overrides()
+    name, description = root.get("name"), root.get("description")
+    model, target, seed, duration = (root.get(key) for key in ("model", "target", "seed", "duration"))
+    seconds = over.duration or (duration.duration(1e-3) if duration else None)
+    load = root.get("load")
+    context = Context(
+        model=over.model or (model.text() if model else None),
+        duration=seconds,
+        load=read_load(load) if load else None,
+        weight_sum=1.0,
+        directory=directory or Path(),
+    )
+    scenario = Scenario(
+        name=name.text() if name else Path(where).stem,
+        description=description.text() if description else "",
+        classes=_read_classes(root, context),
+        target=over.target or (target.text() if target else None),
+        seed=over.seed if over.seed is not None else (seed.integer(0) if seed else 0),
+        source=where,
+        text=text,
+    )
+    scenario = _read_verdict(root, _read_conduct(root, scenario, over), directory or Path())
+    root.done()
+    return scenario
+
+
+def _read_classes(root: Node, context: Context) -> tuple[ClassSpec, ...]:
+    defaults, classes = root.get("defaults"), root.get("classes")
+    if classes is None:
+        if defaults is None:
+            raise root.error("needs `classes:` (or `defaults:` for a single class)")
+        return (read_class("default", defaults, None, context),)
+    named: dict[str, Node] = {}
+    for key, node in _named(classes):
+        if key in named:
+            raise node.error(f"a class named {key} stands above already")
+        named[key] = node
+    if not named:
+        raise classes.error("holds no class")
+    weights = [node.get("weight") for node in named.values() if node.get("arrival") is None]
+    total = sum(node.number(0) if node else 1.0 for node in weights) or 1.0
+    context = replace(context, weight_sum=total)
+    specs = tuple(read_class(key, node, defaults, context) for key, node in named.items())
+    if defaults is not None:
+        defaults.done()
+    return specs
+
+
+def _named(node: Node) -> list[tuple[str, Node]]:
+    """`{name: {...}}` or `[{name: ..., ...}]`."""
+    if node.is_list:
+        return [(item.need("name").text(), item) for item in node.elements()]
+    return list(node.items().items())
+
+
+def _read_conduct(root: Node, scenario: Scenario, over: Overrides) -> Scenario:
+    processes, connections, in_flight = (
+        root.get(key) for key in ("processes", "connections", "max_in_flight")
+    )
+    grace, ready, warmup, idle = (
+        root.get(key) for key in ("grace", "ready_timeout", "warmup", "idle_timeout")
+    )
+    chunks, http2, tls, repeats = (root.get(key) for key in ("chunk_times", "http2", "tls", "repeats"))
+    return replace(
+        scenario,
+        processes=over.processes or (processes.integer(1, 256) if processes else scenario.processes),
+        connections=connections.integer(0) if connections else scenario.connections,
+        max_in_flight=in_flight.integer(1) if in_flight else scenario.max_in_flight,
+        grace=grace.duration() if grace else scenario.grace,
+        ready_timeout=ready.duration() if ready else scenario.ready_timeout,
+        idle_timeout=idle.duration(1e-3) if idle else scenario.idle_timeout,
+        warmup=warmup.duration() if warmup else scenario.warmup,
+        chunk_times=chunks.boolean() if chunks else True,
+        http2=http2.boolean() if http2 else False,
+        repeats=repeats.integer(1) if repeats else scenario.repeats,
+        tls=_read_tls(tls) if tls else Tls(),
+    )
+
+
+def _read_tls(node: Node) -> Tls:
+    insecure, ca, name = node.get("insecure"), node.get("ca"), node.get("server_name")
+    node.done()
+    return Tls(
+        insecure=insecure.boolean() if insecure else False,
+        ca=ca.text() if ca else None,
+        server_name=name.text() if name else None,
+    )
+
+
+def _read_verdict(root: Node, scenario: Scenario, directory: Path) -> Scenario:
+    slo, expect, timeline = root.get("slo"), root.get("expect"), root.get("timeline")
+    arms, scrape = root.get("arms"), root.get("scrape")
+    limits: dict[str, float] = {}
+    if slo is not None:
+        for metric in SLO_METRICS:
+            node = slo.get(metric)
+            if node is not None:
+                limits[metric] = node.duration()
+        slo.done()
+    return replace(
+        scenario,
+        slo=limits,
+        expect=tuple(Expectation(item.text(), item.line) for item in expect.elements()) if expect else (),
+        timeline=tuple(_read_event(item) for item in timeline.elements()) if timeline else (),
+        arms=tuple(_read_arm(name, node, directory) for name, node in _named(arms)) if arms else (),
+        scrape=read_scrape(scrape, directory) if scrape else None,
+    )
+
+
+def _read_event(node: Node) -> Event:
+    run, url, method, body, name = (node.get(key) for key in ("run", "url", "method", "body", "name"))
+    if (run is None) == (url is None):
+        raise node.error("needs either `run:` (a shell command) or `url:` (a control-API call)")
+    what = (run or url or node).text()
+    event = Event(
+        at=node.need("at").duration(),
+        name=name.text() if name else what,
+        run=run.text() if run else None,
+        url=url.text() if url else None,
+        method=method.text().upper() if method else "POST",
+        body=body.text() if body else None,
+        line=node.line,
+    )
+    node.done()
+    return event
+
+
+def _read_arm(name: str, node: Node, directory: Path) -> Arm:
+    node.get("name")
+    setup, teardown, target = node.get("setup"), node.get("teardown"), node.get("target")
+    env, scrape = node.get("env"), node.get("scrape")
+    arm = Arm(
+        name=name,
+        setup=setup.text() if setup else None,
+        teardown=teardown.text() if teardown else None,
+        target=target.text() if target else None,
+        env=env.strings() if env else {},
+        scrape=read_scrape(scrape, directory) if scrape else None,
+        line=node.line,
+    )
+    node.done()
+    return arm
+
+
+def read_scrape(node: Node, directory: Path) -> Scrape:
+    """`{pods: [...], fleet: command or file, epp: URL, prometheus: URL, interval: 1s}`."""
+    pods, fleet, epp = node.get("pods"), node.get("fleet"), node.get("epp")
+    prometheus, interval, log = node.get("prometheus"), node.get("interval"), node.get("decision_log")
+
+    def texts(item: Node | None) -> tuple[str, ...]:
+        if item is None:
+            return ()
+        return tuple(each.text() for each in item.elements()) if item.is_list else (item.text(),)
+
+    result = Scrape(
+        pods=texts(pods),
+        fleet=fleet.text() if fleet else None,
+        epp=texts(epp),
+        prometheus=prometheus.text() if prometheus else None,
+        interval=interval.duration(0.01) if interval else 1.0,
+        decision_log=str(directory / log.text()) if log else None,
+    )
+    node.done()
+    return result
