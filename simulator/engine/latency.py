@@ -43,7 +43,8 @@ class LatencyModel(Protocol):
     def decode_line(self, num_decodes: int) -> tuple[float, float] | None:
         """(a, b) with step_seconds == a + b * decode_kv_tokens, bit for bit, for a batch of decodes only.
 
-        None where steps of decodes are no such line (jitter, own timelines). Asked again after `factor` changed.
+        None where steps of decodes are no such line (jitter, own timelines).
+        Ask again after `factor` changed.
         """
 
     def sequence_seconds(

@@ -13,7 +13,7 @@ Message = Mapping[str, Any]  # one chat message as JSON: role, content (str, lis
 
 
 class Tokenizer(Protocol):
-    """What the engine and the server ask of a tokenizer; immutable as seen from outside, shared by replicas."""
+    """What the engine and the server ask of a tokenizer; shared by replicas."""
 
     @property
     def vocab_size(self) -> int:
@@ -32,7 +32,7 @@ class Tokenizer(Protocol):
         """
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
-        """The text of `token_ids`; bytes that are not UTF-8 become U+FFFD, ids out of range become nothing."""
+        """The text of `token_ids`; broken UTF-8 becomes U+FFFD, ids out of range become nothing."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that this id adds to a text; b"" for an id out of range."""
