@@ -1,0 +1,198 @@
+"""The records of a run as columns, and the latency figures of each request.
+
+Meanings (inference-perf's and GKE's). The plain name counts from the intended start, `_sent` from the
+moment the request was handed to the socket layer; what the client itself delayed is the difference.
+
+ttft   first token - start                         only streamed answers
+tpot   (last token - first token) / (tokens - 1)   answers of two tokens and more
+ntpot  (end - start) / tokens
+itl    gaps between chunks, pooled; a chunk of k tokens adds k - 1 gaps of zero
+e2e    end - start
+Only requests with outcome `ok` have latencies: an error that is quick must not flatter a percentile.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen import stats
+from loadgen.records import NOT_SENT, SHEDS, Record
+from loadgen.stats import Floats, Ints
+
+Labels = NDArray[np.object_]
+Mask = NDArray[np.bool_]
+
+LATENCIES: Final = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
+_NUMBERS: Final = re.compile(r"([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Records in order of intended start, one array entry each; NaN and "" where a thing never was."""
+
+    records: Sequence[Record]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def _floats(self, read: Callable[[Record], float | None]) -> Floats:
+        values = (read(record) for record in self.records)
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    def _labels(self, read: Callable[[Record], object]) -> Labels:
+        out: Labels = np.empty(len(self.records), dtype=object)
+        for index, record in enumerate(self.records):
+            value = read(record)
+            out[index] = "" if value is None else str(value)
+        return out
+
+    @cached_property
+    def intended(self) -> Floats:
+        return self._floats(lambda record: record.intended)
+
+    @cached_property
+    def start(self) -> Floats:
+        return self._floats(lambda record: record.start)
+
+    @cached_property
+    def end(self) -> Floats:
+        return self._floats(lambda record: record.end)
+
+    @cached_property
+    def first_token(self) -> Floats:
+        return self._floats(lambda record: record.first_token)
+
+    @cached_property
+    def last_token(self) -> Floats:
+        return self._floats(lambda record: record.last_token)
+
+    @cached_property
+    def prompt_tokens(self) -> Floats:
+        return self._floats(lambda record: record.prompt_tokens)
+
+    @cached_property
+    def cached_tokens(self) -> Floats:
+        return self._floats(lambda record: record.cached_tokens)
+
+    @cached_property
+    def output_tokens(self) -> Floats:
+        return self._floats(lambda record: record.output_tokens)
+
+    @cached_property
+    def outcome(self) -> Labels:
+        return self._labels(lambda record: record.outcome)
+
+    @cached_property
+    def pod(self) -> Labels:
+        return self._labels(lambda record: record.pod)
+
+    @cached_property
+    def cls(self) -> Labels:
+        return self._labels(lambda record: record.cls)
+
+    @cached_property
+    def adapter(self) -> Labels:
+        return self._labels(lambda record: record.adapter)
+
+    @cached_property
+    def stage(self) -> Labels:
+        return self._labels(lambda record: record.stage)
+
+    @cached_property
+    def group(self) -> Labels:
+        return self._labels(lambda record: record.group)
+
+    @cached_property
+    def session(self) -> Labels:
+        return self._labels(lambda record: record.session)
+
+    @cached_property
+    def ok(self) -> Mask:
+        return np.asarray(self.outcome == "ok", dtype=np.bool_)
+
+    @cached_property
+    def sent(self) -> Mask:
+        return ~np.isin(self.outcome.astype(str), sorted(NOT_SENT))
+
+    @cached_property
+    def shed(self) -> Mask:
+        return np.isin(self.outcome.astype(str), sorted(SHEDS))
+
+    @cached_property
+    def lateness(self) -> Floats:
+        """Actual minus intended start, seconds; NaN for what was not sent."""
+        return np.asarray(self.start - self.intended)
+
+    @cached_property
+    def blocks(self) -> Ints:
+        """Time blocks for the bootstrap, by intended start."""
+        return stats.time_blocks(self.intended)
+
+    def latency(self, name: str) -> tuple[Floats, Ints]:
+        """The finite values of one of LATENCIES and the row each belongs to (itl: several per row)."""
+        if name == "itl":
+            return self._gaps
+        values = np.where(self.ok, self._per_request(name), np.nan)
+        rows = np.flatnonzero(np.isfinite(values))
+        return values[rows], rows
+
+    def _per_request(self, name: str) -> Floats:
+        since = self.start if name.endswith("_sent") else self.intended
+        tokens = self.output_tokens
+        match name.removesuffix("_sent"):
+            case "ttft":
+                return np.asarray(self.first_token - since)
+            case "e2e":
+                return np.asarray(self.end - since)
+            case "ntpot":
+                return np.asarray((self.end - since) / np.where(tokens > 0, tokens, np.nan))
+            case "tpot":
+                after = np.where(tokens > 1, tokens - 1, np.nan)
+                return np.asarray((self.last_token - self.first_token) / after)
+        raise KeyError(name)
+
+    @cached_property
+    def _gaps(self) -> tuple[Floats, Ints]:
+        gaps: list[Floats] = []
+        rows: list[Ints] = []
+        for row in np.flatnonzero(self.ok):
+            times = self.records[row].chunk_times
+            if times is None or not times:
+                continue
+            inside = max(0, (self.records[row].output_tokens or 0) - len(times))
+            gaps.append(np.concatenate([np.diff(np.asarray(times)), np.zeros(inside)]))
+            rows.append(np.full(gaps[-1].size, row, dtype=np.int64))
+        if not gaps:
+            return np.empty(0), np.empty(0, dtype=np.int64)
+        return np.concatenate(gaps), np.concatenate(rows)
+
+    def where(self, mask: Mask) -> "Frame":
+        """The rows under `mask`, as a Frame of their own."""
+        return Frame([self.records[row] for row in np.flatnonzero(mask)])
+
+    def summaries(
+        self, names: Iterable[str] = LATENCIES, *, intervals: bool = True
+    ) -> dict[str, stats.Summary]:
+        """Summaries of the latencies that have any value."""
+        out = {}
+        for name in names:
+            values, rows = self.latency(name)
+            summary = stats.summarize(values, self.blocks[rows], intervals=intervals)
+            if summary is not None:
+                out[name] = summary
+        return out
+
+
+def by(labels: Labels) -> dict[str, Mask]:
+    """The mask of each distinct non-empty label, in natural order (pod-2 before pod-10)."""
+    return {label: np.asarray(labels == label) for label in natural_order({str(x) for x in labels} - {""})}
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sorted with the numbers inside the names read as numbers."""
+    return sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in _NUMBERS.split(name)])

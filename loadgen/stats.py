@@ -1,0 +1,229 @@
+"""Numbers about numbers: summaries with bootstrap intervals, and how evenly something is spread.
+
+Everything here works on plain arrays and knows nothing of requests. Resampling is seeded, so the same
+input gives the same interval. numpy is imported with this module, which nothing on the sending path imports.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from loadgen import special
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
+RESAMPLES = 400
+CONFIDENCE = 0.95
+MAX_BLOCKS = 50
+
+
+def percentile_key(q: float) -> str:
+    """p0p1, p1 ... p99, p99p9: the names of the Benchmark Report."""
+    return "p" + f"{q:g}".replace(".", "p")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided confidence interval at `CONFIDENCE`."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A distribution in a few numbers; `intervals` holds those of `mean` and of every percentile asked."""
+
+    count: int
+    mean: float
+    stddev: float
+    min: float
+    max: float
+    percentiles: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat, as report.json has it: count, mean, stddev, min, p0p1 ... p99p9, max, ci."""
+        flat: dict[str, Any] = {
+            "count": self.count,
+            "mean": self.mean,
+            "stddev": self.stddev,
+            "min": self.min,
+        }
+        flat |= self.percentiles
+        flat["max"] = self.max
+        flat["ci"] = {name: [ci.low, ci.high] for name, ci in self.intervals.items()}
+        return flat
+
+
+def summarize(
+    values: ArrayLike, blocks: Ints | None = None, *, intervals: bool = True, seed: int = 1
+) -> Summary | None:
+    """The summary of `values`, or None when there are none.
+
+    `blocks` gives each value the number of its block: values close in time share queues and are alike, so
+    whole blocks are resampled (block bootstrap). Without it values are taken as independent.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if not data.size:
+        return None
+    points = np.percentile(data, PERCENTILES)
+    return Summary(
+        count=int(data.size),
+        mean=float(data.mean()),
+        stddev=float(data.std(ddof=1)) if data.size > 1 else 0.0,
+        min=float(data.min()),
+        max=float(data.max()),
+        percentiles={percentile_key(q): float(point) for q, point in zip(PERCENTILES, points, strict=True)},
+        intervals=bootstrap(data, blocks, seed=seed) if intervals else {},
+    )
+
+
+def time_blocks(order: ArrayLike, most: int = MAX_BLOCKS) -> Ints:
+    """A block number for each value, cutting the sorted `order` (times) into runs of equal size.
+
+    At least 8 values stand in a block, so a handful of requests does not pretend to be many blocks.
+    """
+    times = np.asarray(order, dtype=np.float64)
+    count = max(1, min(most, times.size // 8))
+    ranks = np.empty(times.size, dtype=np.int64)
+    ranks[np.argsort(times, kind="stable")] = np.arange(times.size)
+    return ranks * count // max(1, times.size)
+
+
+def block_weights(count: int, resamples: int, seed: int) -> Ints:
+    """How often each of `count` blocks is drawn in each resample; shape (resamples, count)."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def bootstrap(
+    values: Floats, blocks: Ints | None, *, resamples: int = RESAMPLES, seed: int = 1
+) -> dict[str, Interval]:
+    """Percentile-bootstrap intervals of the mean and of PERCENTILES."""
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    if blocks is None or int(blocks.max(initial=0)) < 1:
+        estimates = _independent(ranked, resamples, seed)
+    else:
+        estimates = weighted_estimates(
+            ranked, blocks[order], block_weights(int(blocks.max()) + 1, resamples, seed)
+        )
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.nanpercentile(estimates, [tail, 100 - tail], axis=0)
+    names = ("mean", *map(percentile_key, PERCENTILES))
+    return {name: Interval(float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+
+
+def _independent(ranked: Floats, resamples: int, seed: int) -> Floats:
+    """Mean and PERCENTILES of `resamples` i.i.d. resamples, without drawing them one value at a time.
+
+    The r-th smallest of n uniform draws is Beta(r, n-r+1); mapped through the sample's own quantile
+    function it is exactly the r-th smallest of a resample. The mean's law is taken as normal.
+    """
+    n = ranked.size
+    rng = np.random.default_rng(seed)
+    columns = [rng.normal(ranked.mean(), ranked.std() / math.sqrt(n), size=resamples)]
+    for q in PERCENTILES:
+        r = min(n, max(1, math.ceil(n * q / 100)))
+        where = np.ceil(n * rng.beta(r, n - r + 1, size=resamples)).astype(np.int64) - 1
+        columns.append(ranked[np.clip(where, 0, n - 1)])
+    return np.stack(columns, axis=1)
+
+
+def weighted_estimates(ranked: Floats, blocks: Ints, weights: Ints) -> Floats:
+    """Mean and PERCENTILES of `ranked` (ascending) under each row of block weights.
+
+    Shape (resamples, 1 + len(PERCENTILES)); a row in which nothing was drawn is NaN.
+    """
+    out = np.full((weights.shape[0], 1 + len(PERCENTILES)), np.nan)
+    targets = np.asarray(PERCENTILES) / 100
+    for row, drawn in enumerate(weights):
+        mass = drawn[blocks]
+        cumulative = np.cumsum(mass)
+        total = int(cumulative[-1])
+        if total:
+            out[row, 0] = float(mass @ ranked) / total
+            out[row, 1:] = ranked[np.searchsorted(cumulative, np.maximum(targets * total, 1), side="left")]
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How evenly counts fall over endpoints."""
+
+    counts: Mapping[str, int]
+    max_over_mean: float
+    min_over_mean: float
+    jain: float
+    cv: float
+    chi_square: float
+    degrees: int
+    p_value: float
+
+
+def spread(counts: Mapping[str, int], expected: Mapping[str, float] | None = None) -> Spread | None:
+    """Evenness of `counts`, and Pearson's chi-square against `expected` weights (equal ones by default).
+
+    None when nothing was counted. Jain's index is 1 for an even spread and 1/n when one has all.
+    """
+    values = np.array(list(counts.values()), dtype=np.float64)
+    total = float(values.sum())
+    if not total:
+        return None
+    mean = total / values.size
+    weights = np.array([(expected or {}).get(name, 1.0) if expected else 1.0 for name in counts])
+    wanted = total * weights / weights.sum()
+    used = wanted > 0
+    chi = float(((values[used] - wanted[used]) ** 2 / wanted[used]).sum())
+    degrees = int(used.sum()) - 1
+    impossible = bool((values[~used] > 0).any())
+    return Spread(
+        counts=dict(counts),
+        max_over_mean=float(values.max()) / mean,
+        min_over_mean=float(values.min()) / mean,
+        jain=jain(values),
+        cv=float(values.std()) / mean,
+        chi_square=math.inf if impossible else chi,
+        degrees=degrees,
+        p_value=0.0 if impossible else special.chi2_sf(chi, degrees) if degrees > 0 else 1.0,
+    )
+
+
+def jain(values: ArrayLike) -> float:
+    """Jain's fairness index (sum x)^2 / (n sum x^2); 1 when there is nothing to share."""
+    x = np.asarray(values, dtype=np.float64)
+    squares = float((x * x).sum())
+    return float(x.sum()) ** 2 / (x.size * squares) if squares else 1.0
+
+
+def run_lengths(labels: Sequence[str]) -> list[int]:
+    """Lengths of the runs of equal neighbours: a a b a -> [2, 1, 1]."""
+    lengths: list[int] = []
+    previous: str | None = None
+    for label in labels:
+        if label == previous:
+            lengths[-1] += 1
+        else:
+            lengths.append(1)
+        previous = label
+    return lengths
+
+
+def wilson(successes: int, trials: int) -> Interval | None:
+    """Wilson's interval of a proportion; None without trials."""
+    if not trials:
+        return None
+    z = 1.959963984540054
+    p, z2 = successes / trials, z * z / trials
+    middle = (p + z2 / 2) / (1 + z2)
+    half = z / (1 + z2) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials))
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
