@@ -1,0 +1,45 @@
+"""The one error tree of the picker.
+
+PickerError
+├── PickerConfigError    a flag, file or EndpointPickerConfig that cannot be used; exit code 2
+├── ScrapeError          one scrape of one endpoint that failed; its last metrics stay
+└── RequestError         one request that is answered by the picker itself, with an HTTP status
+"""
+
+
+class PickerError(Exception):
+    """Base of every error that the picker raises on purpose."""
+
+
+class PickerConfigError(PickerError):
+    """A flag, file or EndpointPickerConfig that cannot be used; says what, where and what would be right."""
+
+
+class ScrapeError(PickerError):
+    """One scrape of one endpoint that failed; what was known of the endpoint stays as it was."""
+
+
+class RequestError(PickerError):
+    """A request the picker answers itself.
+
+    `code` is one of the keys of STATUS; how it is spelled in the body is the release's (compat.Compat).
+    `dropped` is the value of x-llm-d-request-dropped-reason, where the release sends it.
+    """
+
+    STATUS = {
+        "BadRequest": 400,
+        "NotFound": 404,
+        "ResourceExhausted": 429,
+        "Internal": 500,
+        "ServiceUnavailable": 503,
+    }
+
+    def __init__(self, code: str, message: str, dropped: str | None = None) -> None:
+        super().__init__(f"{code} - {message}")
+        self.code = code
+        self.message = message
+        self.dropped = dropped
+
+    @property
+    def status(self) -> int:
+        return self.STATUS[self.code]

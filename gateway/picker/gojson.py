@@ -1,0 +1,112 @@
+"""JSON as Go's encoding/json reads and writes it: the EPP decodes a body to map[string]any and encodes it again.
+
+Keys come out sorted, every number is a float64 (5.0 -> 5, 1e21 -> 1e+21, integers beyond 2**53 rounded),
+and < > & U+2028 U+2029 are escaped.
+"""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+import msgspec
+
+_EXACT = 2**53
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def decode(data: bytes) -> Any:
+    """The value of a JSON text; ValueError says what is wrong with it.
+
+    Broken UTF-8 and unpaired surrogates become U+FFFD, as in Go.
+    """
+    if b"\\u" not in data or not _SURROGATE.search(data):
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # either no JSON at all, or only broken UTF-8: the standard library tells
+    text = data.decode("utf-8", "replace")
+    value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    return json.loads(
+        json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"number {digits} does not fit a float64")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def encode(value: Any) -> bytes:
+    """`value`, made of dict, list, str, int, float, bool and None, as json.Marshal writes it."""
+    return escape_html(_ENCODER.encode(_normalised(value)))
+
+
+def escape_html(text: bytes) -> bytes:
+    """JSON text with the characters escaped that Go escapes; they can stand only inside strings."""
+    for plain, escaped in (
+        (b"&", b"\\u0026"),
+        (b"<", b"\\u003c"),
+        (b">", b"\\u003e"),
+        (b"\xe2\x80\xa8", b"\\u2028"),
+        (b"\xe2\x80\xa9", b"\\u2029"),
+    ):
+        if plain in text:
+            text = text.replace(plain, escaped)
+    return text
+
+
+def encode_string(text: str) -> bytes:
+    """One JSON string as Go writes it."""
+    return escape_html(msgspec.json.encode(text))
+
+
+def format_float(value: float) -> str:
+    """A float64 as Go writes it: shortest digits; exponent form below 1e-6 and from 1e21 on."""
+    if value == int(value) and abs(value) < 1e21:
+        return str(int(value)) if value or str(value)[0] != "-" else "-0"
+    digits = repr(value)
+    magnitude = abs(value)
+    if "e" not in digits:
+        return digits
+    if 1e-6 <= magnitude < 1e21:
+        return _expanded(digits)
+    mantissa, exponent = digits.split("e")
+    mantissa = mantissa.removesuffix(".0")
+    sign = "-" if exponent.startswith("-") else "+"
+    return f"{mantissa}e{sign}{exponent.lstrip('+-').lstrip('0')}"
+
+
+def _expanded(digits: str) -> str:
+    """Shortest digits in exponent form (1.5e-05) as plain decimals (0.000015)."""
+    mantissa, exponent = digits.split("e")
+    negative = mantissa.startswith("-")
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    places = -int(exponent)
+    text = "0." + "0" * (places - 1) + whole + (fraction if fraction != "0" else "")
+    return "-" + text if negative else text
+
+
+def _normalised(value: Any) -> Any:
+    """The same tree with every number in a form that msgspec writes as Go does."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is dict:
+        return {key: _normalised(item) for key, item in value.items()}
+    if kind is list:
+        # Lists of token ids are long; one pass at C speed settles them.
+        kinds = set(map(type, value))
+        if kinds <= {str} or (kinds == {int} and -_EXACT <= min(value) and max(value) <= _EXACT):
+            return value
+        return [_normalised(item) for item in value]
+    if kind is int and -_EXACT <= value <= _EXACT:
+        return value
+    return msgspec.Raw(format_float(float(value)).encode())

@@ -1,0 +1,189 @@
+"""One inference request as the scheduler sees it, and how its body is read.
+
+Up to GIE v1.3 the fields of the body tell the API; from v1.4 on the path does. Types are checked as strictly as
+Go's decoder checks its structs, because a body it refuses is a 400 of the picker, not of the model server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gateway.picker import gojson
+from gateway.picker.compat import Compat
+from gateway.picker.errors import RequestError
+
+Api = Literal["completions", "chat", "embeddings", "responses", "conversations", "messages", "raw"]
+
+_INVALID = {
+    "conversations": "invalid conversations request: must have items field",
+    "responses": "invalid responses request: must have input field",
+    "chat": "invalid chat completions request: must have valid messages field",
+    "completions": "invalid completions request: must have prompt field",
+    "embeddings": "invalid embeddings request: must have input field",
+    "messages": "invalid messages request: must have valid messages field",
+}
+_PATH_ENDS: tuple[tuple[str, Api], ...] = (
+    ("/conversations", "conversations"),
+    ("/responses", "responses"),
+    ("/chat/completions", "chat"),
+    ("/completions", "completions"),
+    ("/embeddings", "embeddings"),
+)
+
+
+@dataclass(slots=True)
+class RequestBody:
+    """A decoded body: which API it is for and its JSON object (empty for `raw`)."""
+
+    api: Api
+    payload: dict[str, Any]
+
+    @property
+    def stream(self) -> bool:
+        return self.payload.get("stream") is True
+
+    @property
+    def cache_salt(self) -> str:
+        salt = self.payload.get("cache_salt")
+        return salt if isinstance(salt, str) else ""
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """What filters, scorers and pickers may look at."""
+
+    request_id: str
+    model: str  # as the client named it
+    target_model: str  # after rewrites; the adapter for LoRA scorers
+    headers: Mapping[str, str]
+    body: RequestBody
+    size_bytes: int = 0
+    objective: str = ""
+    fairness_id: str = "default-flow"
+    priority: int = 0
+    state: dict[str, Any] = field(default_factory=dict)  # what a plugin keeps from one hook to the next
+
+
+def decode_body(raw: bytes, headers: Mapping[str, str], compat: Compat, verbosity: int = 0) -> RequestBody:
+    """The body of a request; RequestError("BadRequest") with the release's own words where it cannot be used."""
+    path_api = _api_of_path(headers, compat) if compat.parser == "path" else None
+    if path_api == "raw":
+        return RequestBody("raw", {})
+    payload = _decode_object(raw, compat, verbosity)
+    if compat.model_first:
+        model_of(payload)
+    if path_api is None:
+        return _by_fields(payload, compat)
+    if not _valid(path_api, payload, compat):
+        raise _bad_body(_INVALID[path_api], compat)
+    return RequestBody(path_api, payload)
+
+
+def model_of(payload: Mapping[str, Any]) -> str:
+    """The model a body names; RequestError when it names none."""
+    model = payload.get("model")
+    if not isinstance(model, str):
+        raise RequestError("BadRequest", "model not found in request body")
+    return model
+
+
+def _decode_object(raw: bytes, compat: Compat, verbosity: int) -> dict[str, Any]:
+    try:
+        payload = gojson.decode(raw)
+        if payload is not None and not isinstance(payload, dict):
+            raise ValueError(f"cannot unmarshal {type(payload).__name__} into an object")
+    except ValueError as error:
+        message = compat.bad_json_message
+        if compat.quotes_bad_body and verbosity >= 4:
+            message += ": " + raw.decode("utf-8", "replace")
+        elif not compat.nested_errors:
+            message += f": {error}"
+        raise RequestError("BadRequest", message) from None
+    return payload or {}
+
+
+def _by_fields(payload: dict[str, Any], compat: Compat) -> RequestBody:
+    prompt = payload.get("prompt")
+    if isinstance(prompt, str) and prompt and _is(payload, str, "cache_salt"):
+        return RequestBody("completions", payload)
+    if not _chat_types(payload):
+        raise _bad_body("invalid request format", compat)
+    if not payload.get("messages"):
+        inner = compat.error_format.format(
+            code="BadRequest", message="chat-completions request must have at least one message"
+        )
+        raise _bad_body("invalid chat-completions request: " + inner, compat)
+    return RequestBody("chat", payload)
+
+
+def _bad_body(message: str, compat: Compat) -> RequestError:
+    if compat.nested_errors:
+        message = compat.error_format.format(code="BadRequest", message=message)
+    return RequestError("BadRequest", compat.extract_prefix + message)
+
+
+def _api_of_path(headers: Mapping[str, str], compat: Compat) -> Api:
+    path = headers.get(":path") or headers.get("x-original-path") or headers.get("x-forwarded-path")
+    path = (path or "/v1/completions").partition("?")[0]
+    for end, api in _PATH_ENDS:
+        if path.endswith(end):
+            return api
+    if not compat.unknown_paths:
+        return "completions"
+    return "messages" if path.endswith("/messages") else "raw"
+
+
+def _valid(api: Api, payload: dict[str, Any], compat: Compat) -> bool:
+    if api == "completions":
+        prompt = payload.get("prompt")
+        if compat.prompt_lists and isinstance(prompt, list):
+            return bool(prompt) and _prompt_list(prompt, compat)
+        return isinstance(prompt, str) and bool(prompt) and _is(payload, str, "cache_salt")
+    if api in ("chat", "messages"):
+        return bool(payload.get("messages")) and _chat_types(payload)
+    if api == "conversations":
+        return isinstance(payload.get("items"), list) and bool(payload["items"])
+    return payload.get("input") is not None
+
+
+def _prompt_list(prompt: list[Any], compat: Compat) -> bool:
+    if all(isinstance(item, str) for item in prompt):
+        return True
+    return compat.unknown_paths and all(isinstance(item, int | list) for item in prompt)
+
+
+def _is(payload: Mapping[str, Any], kind: type, *names: str) -> bool:
+    """Whether each of the fields is absent, null or of that type."""
+    return all(payload.get(name) is None or isinstance(payload[name], kind) for name in names)
+
+
+def _chat_types(payload: dict[str, Any]) -> bool:
+    return (
+        _is(payload, list, "messages", "tools", "documents")
+        and _is(payload, str, "chat_template", "cache_salt")
+        and _is(
+            payload, bool, "return_assistant_tokens_mask", "continue_final_message", "add_generation_prompt"
+        )
+        and _is(payload, dict, "chat_template_kwargs")
+        and all(_message_types(message) for message in payload.get("messages") or [])
+    )
+
+
+def _message_types(message: Any) -> bool:
+    if message is None:
+        return True
+    if not isinstance(message, dict) or not _is(message, str, "role"):
+        return False
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return True
+    return isinstance(content, list) and all(_block_types(block) for block in content)
+
+
+def _block_types(block: Any) -> bool:
+    if block is None:
+        return True
+    if not isinstance(block, dict) or not _is(block, str, "type", "text"):
+        return False
+    image = block.get("image_url")
+    return image is None or (isinstance(image, dict) and _is(image, str, "url"))
