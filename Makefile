@@ -37,6 +37,11 @@ test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH
 test-slow: $(STAMP)  ## long runs: soak, every packaged scenario, false-positive trials
 	@$(PYTEST) -m slow
 
+test-charts: $(STAMP)  ## every chart under Helm 3 and 4 against schemas, CRDs and CEL rules
+	@$(BIN)/python -m pip install --quiet "kubernetes-validate>=1.35" "common-expression-language>=0.10"
+	@$(BIN)/python tests/charts/install_helm.py
+	@$(PYTEST) -m charts tests/charts
+
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

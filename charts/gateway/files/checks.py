@@ -1,0 +1,1 @@
+../../simulator/files/checks.py
