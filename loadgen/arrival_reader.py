@@ -7,8 +7,8 @@ from loadgen.scenario import Arrival, Distribution, OnOff, Stage
 from loadgen.yamlnodes import Node
 
 KINDS = ("fixed", "uniform", "normal", "lognormal", "exponential", "empirical")
-PROCESSES = ("constant", "poisson", "gamma", "burst", "trace", "closed")
-RENEWAL = ("constant", "poisson", "gamma")
+PROCESSES = ("constant", "poisson", "gamma", "clients", "burst", "trace", "closed")
+RENEWAL = ("constant", "poisson", "gamma", "clients")
 SHAPES = ("linear", "exponential")
 Shape = Literal["linear", "exponential"]
 IGNORED_LOAD_KEYS = (
@@ -76,10 +76,10 @@ def _guessed_kind(node: Node, numbers: dict[str, float], has_values: bool) -> st
     raise node.error("needs mean (and stddev), min and max, or values")
 
 
-def read_arrival(node: Node, duration: float | None) -> Arrival:
-    """An `arrival:` mapping; `duration` is the scenario's, for a plain `rate:`."""
+def read_arrival(node: Node, duration: float | None, usual: str = "poisson") -> Arrival:
+    """An `arrival:` mapping; `duration` is the scenario's; `usual` the process when none is named."""
     kind_node = node.get("process")
-    default = "closed" if node.get("users") else "poisson"
+    default = "closed" if node.get("users") else usual
     kind = kind_node.choice(PROCESSES) if kind_node else default
     requests_node = node.get("requests")
     requests = requests_node.integer(1) if requests_node else None

@@ -85,7 +85,11 @@ def read_class(name: str, own: Node, defaults: Node | None, context: Context) ->
 def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
     node, weight_node = layers.get("arrival"), layers.get("weight")
     if node is not None:
-        return read_arrival(node, context.duration)
+        usual = "clients" if layers.get("preset") else "trace" if layers.get("trace") else "poisson"
+        arrival = read_arrival(node, context.duration, usual)
+        if arrival.process == "clients" and layers.get("preset") is None:
+            raise node.error("`process: clients` needs the class's `preset:`")
+        return arrival
     if context.load is None:
         raise layers.own.error("needs `arrival:` (or the scenario a `load:`)")
     share = (weight_node.number(0) if weight_node else 1.0) / context.weight_sum

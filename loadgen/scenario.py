@@ -58,12 +58,13 @@ class Arrival:
     """When requests of a class are intended to start.
 
     process: constant, poisson and gamma are renewal processes of mean rate 1 stretched over `stages`
-    (gamma's `burstiness` is its shape, as in vLLM: below 1 is burstier than Poisson); burst starts `size`
+    (gamma's `burstiness` is its shape, as in vLLM: below 1 is burstier than Poisson); clients is the
+    superposition of clients that a preset describes (its default); burst starts `size`
     requests at one instant every `every` seconds; trace takes its times from the workload's trace file;
     closed keeps `users` users busy, each waiting `think` seconds after an answer.
     """
 
-    process: Literal["constant", "poisson", "gamma", "burst", "trace", "closed"]
+    process: Literal["constant", "poisson", "gamma", "clients", "burst", "trace", "closed"]
     stages: tuple[Stage, ...] = ()
     burstiness: float = 1.0
     on_off: OnOff | None = None
