@@ -19,8 +19,8 @@ _encode = msgspec.json.Encoder().encode
 class ApiError(SimfleetError):
     """An answer other than 200. `kind` is the error's "type", `param` the field at fault.
 
-    `streams` marks what vLLM finds out only in the engine: a streaming request has its 200 by then and reads the
-    error as an event.
+    `streams` marks what vLLM finds out only in the engine: a streaming request has its 200 by then and reads
+    the error as an event. `plain` answers carry the message alone, as text.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class ApiError(SimfleetError):
         param: str | None = None,
         *,
         streams: bool = False,
+        plain: bool = False,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         super().__init__(message)
@@ -39,6 +40,7 @@ class ApiError(SimfleetError):
         self.kind = kind
         self.param = param
         self.streams = streams
+        self.plain = plain
         self.headers = headers
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,8 +54,8 @@ class ApiError(SimfleetError):
         }
 
     def body(self) -> bytes:
-        """The JSON body of a plain answer."""
-        return _encode(self.as_dict())
+        """The body of the answer that is this error."""
+        return self.message.encode() if self.plain else _encode(self.as_dict())
 
     def event(self) -> bytes:
         """The same as a server-sent event, spaced as Python's json.dumps does."""

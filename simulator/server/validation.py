@@ -1,0 +1,177 @@
+"""Bytes to a request, or to exactly the 400 that vLLM gives for them.
+
+The order is vLLM's: content type, JSON, the checks that look at raw fields (`before`), then the types of all
+fields. A body that msgspec takes as it is never meets pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from simulator.compat import Compat
+from simulator.server.errors import ApiError
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+_decode = msgspec.json.Decoder().decode
+_SHOWN: Final = 10  # errors printed one by one
+_MAX_INPUT: Final = 2000  # characters of an offending scalar repeated in the message
+# Parts of a location that name a branch of a union of built-in types; vLLM's paths do not show them.
+_UNION_BRANCH: Final = re.compile(
+    r"\[|^(str|int|float|bool|none|constrained-(str|int|float)|nullable)$|^function-"
+)
+_UNSUPPORTED: Final = "Unsupported Media Type: Only 'application/json' is allowed"
+
+
+def check_content_type(value: bytes | None) -> None:
+    """vLLM's own rule, for --strict-content-type; raises ApiError."""
+    media_type = (value or b"").split(b";", 1)[0].strip().lower()
+    if media_type != b"application/json":
+        raise ApiError(f"1 validation error:\n  {_UNSUPPORTED}", 400, "Bad Request")
+
+
+def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
+    """The JSON object that a body is; raises ApiError for anything else."""
+    try:
+        value = _decode(body)
+    except msgspec.DecodeError:
+        value = _parse_leniently(body, compat)
+    if isinstance(value, dict):
+        return value
+    if value is None:
+        raise _from_errors(
+            [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}], compat
+        )
+    message = "Input should be a valid dictionary or object to extract fields from"
+    raise _from_errors(
+        [{"type": "model_attributes_type", "loc": ("body",), "msg": message, "input": value}], compat
+    )
+
+
+def _parse_leniently(body: bytes, compat: Compat) -> Any:
+    """As Python's json module reads it (NaN, lone surrogates), or its complaint."""
+    if not body:
+        if compat.validation_errors == "go":
+            raise go_parse_error("unexpected end of JSON input")
+        return None
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        if compat.validation_errors == "go":
+            raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}") from None
+        found = {
+            "type": "json_invalid",
+            "loc": ("body", error.pos),
+            "msg": "JSON decode error",
+            "input": {},
+            "ctx": {"error": error.msg},
+        }
+        raise _from_errors([found], compat) from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(f"There was an error parsing the body: {error}", 400, "Bad Request") from None
+
+
+def go_parse_error(message: str) -> ApiError:
+    """llm-d-inference-sim's answer to a body that it cannot read: plain text."""
+    text = f"Failed to read and parse request body, {message}"
+    return ApiError(text, 400, "BadRequestError", plain=True)
+
+
+def convert(
+    raw: dict[str, Any],
+    lean: type[T],
+    model: type[BaseModel],
+    compat: Compat,
+    strict_enough: Callable[[T], bool],
+    keep: Sequence[str] = (),
+) -> T:
+    """`raw` as a `lean` struct, by way of pydantic's `model` when it does not fit as it stands.
+
+    `strict_enough` may reject what msgspec let through. `keep` are keys whose raw value is used unconverted.
+    """
+    try:
+        request = msgspec.convert(raw, lean)
+        if strict_enough(request):
+            return request
+    except msgspec.ValidationError:
+        pass
+    validated = validate(raw, model, compat)
+    values = validated.model_dump(exclude_unset=True, by_alias=True)
+    values.update((key, raw[key]) for key in keep if key in raw)
+    try:
+        return msgspec.convert(values, lean)
+    except msgspec.ValidationError as error:
+        raise ApiError(f"1 validation error:\n  {error}", 400, "Bad Request") from None
+
+
+def validate(raw: Any, model: type[M], compat: Compat) -> M:
+    """`raw` as `model`; raises ApiError in the words of `compat`."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise from_pydantic(error, compat) from None
+
+
+def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
+    """The same for a union of models."""
+    try:
+        return adapter.validate_python(raw)
+    except ValidationError as error:
+        raise from_pydantic(error, compat) from None
+
+
+def from_pydantic(error: ValidationError, compat: Compat, where: str = "body") -> ApiError:
+    """The 400 for a pydantic error at `where` (body or query)."""
+    errors: list[dict[str, Any]] = [
+        {**found, "loc": (where, *found["loc"])} for found in error.errors(include_url=False)
+    ]
+    return _from_errors(errors, compat)
+
+
+def _from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat) -> ApiError:
+    if compat.validation_errors == "go":
+        first = errors[0]
+        return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")
+    if compat.validation_errors == "verbose":
+        message = repr([{k: v for k, v in e.items() if k in _VERBOSE_KEYS} for e in errors])
+        return ApiError(message, 400, "Bad Request")
+    count = len(errors)
+    lines = [f"{count} validation error{'s' if count > 1 else ''}:"]
+    lines += [f"  {_describe(found)}" for found in errors[:_SHOWN]]
+    if count > _SHOWN:
+        lines.append(f"  ...and {count - _SHOWN} more errors")
+    return ApiError("\n".join(lines), 400, "Bad Request", _location(errors[0]["loc"]))
+
+
+_VERBOSE_KEYS: Final = ("type", "loc", "msg", "input", "ctx")
+
+
+def _describe(found: Mapping[str, Any]) -> str:
+    shown: dict[str, Any] = {
+        "type": found["type"],
+        "loc": _location(found["loc"]),
+        "msg": found["msg"],
+        "input": _summary(found["input"]),
+    }
+    if "ctx" in found:
+        shown["ctx"] = found["ctx"]
+    return str(shown)
+
+
+def _summary(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        return f"<{type(value).__name__} of {len(value)} items>"
+    text = str(value)
+    return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT] + "..."
+
+
+def _location(loc: Sequence[str | int]) -> str:
+    parts = [str(part) for part in loc if isinstance(part, int) or not _UNION_BRANCH.search(part)]
+    return ".".join(parts)
