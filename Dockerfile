@@ -1,0 +1,37 @@
+# syntax=docker/dockerfile:1
+# The simulator and the load generator in one image. Args of llm-d-inference-sim and of `vllm serve` fit as they are:
+#   docker build --build-arg BASE=python:3.12-slim-bookworm@sha256:... --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) .
+ARG BASE=python:3.12-slim-bookworm
+
+FROM ${BASE} AS build
+ARG SOURCE_DATE_EPOCH=0
+ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH} PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY simulator simulator
+COPY gateway gateway
+COPY loadgen loadgen
+# Wheels only: what needs a compiler would fail here and not in the field.
+RUN python -m venv /opt/simfleet \
+ && /opt/simfleet/bin/pip install --only-binary :all: hatchling \
+ && /opt/simfleet/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /opt/simfleet/bin/pip uninstall --yes hatchling pathspec pluggy trove-classifiers packaging \
+ && /opt/simfleet/bin/pip install --only-binary :all: "$(ls /wheels/*.whl)[kv-events,tokenizers]" \
+ && /opt/simfleet/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/simfleet/lib \
+ && /opt/simfleet/bin/pip uninstall --yes pip
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="vllm-simfleet" \
+      org.opencontainers.image.description="vLLM-faithful model-server simulator and load generator" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/simfleet /opt/simfleet
+ENV PATH=/opt/simfleet/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+USER 65532:65532
+WORKDIR /tmp
+EXPOSE 8000
+# In a container the server is there for others: it listens on every address.
+ENTRYPOINT ["simfleet", "serve", "--host", "0.0.0.0"]
