@@ -1,0 +1,76 @@
+"""Istio's DestinationRule: how clients speak to a host (TLS, connection pools, load balancing)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.resources import Resource, Typed
+from gateway.yamldoc import Cursor
+
+ROOT_NAMESPACE = "istio-system"
+
+
+@dataclass(frozen=True)
+class DestinationRule(Typed):
+    """`host` is fully qualified; `policy` is the raw `trafficPolicy`."""
+
+    host: str
+    policy: Cursor | None
+    export_to: tuple[str, ...]
+
+    def is_visible_from(self, namespace: str) -> bool:
+        if not self.export_to or "*" in self.export_to:
+            return True
+        return namespace in self.export_to or ("." in self.export_to and namespace == self.namespace)
+
+    def matches(self, host: str) -> bool:
+        if self.host.startswith("*"):
+            return host.endswith(self.host[1:])
+        return host == self.host
+
+    def settings(self, part: str, port: int) -> Cursor | None:
+        """`part` (tls, connectionPool, outlierDetection, loadBalancer) of the policy for `port`.
+
+        A matching portLevelSettings entry replaces the whole policy, as in Istio: what it leaves out is
+        default.
+        """
+        if self.policy is None:
+            return None
+        for entry in self.policy.items("portLevelSettings"):
+            if entry.at("port", "number").value == port:
+                return entry.opt(part)
+        return self.policy.opt(part)
+
+
+def read_destination_rule(resource: Resource) -> DestinationRule:
+    spec = resource.root.child("spec")
+    return DestinationRule(
+        resource=resource,
+        host=_qualified(spec.text("host"), resource.namespace),
+        policy=spec.opt("trafficPolicy"),
+        export_to=tuple(spec.strings("exportTo")),
+    )
+
+
+def _qualified(host: str, namespace: str) -> str:
+    """A name without dots is a Service of the rule's own namespace."""
+    return host if "." in host or host.startswith("*") else f"{host}.{namespace}.svc.cluster.local"
+
+
+def rule_for(
+    rules: list[DestinationRule], host: str, service_namespace: str, client_namespace: str
+) -> DestinationRule | None:
+    """The rule that a client in `client_namespace` applies to `host`.
+
+    Istio's order: the client's namespace, the service's, the root namespace; in each, an exact host before
+    the longest wildcard.
+    """
+    for namespace in (client_namespace, service_namespace, ROOT_NAMESPACE):
+        found = [
+            r
+            for r in rules
+            if r.namespace == namespace and r.matches(host) and r.is_visible_from(client_namespace)
+        ]
+        if found:
+            return max(found, key=lambda r: (not r.host.startswith("*"), len(r.host)))
+    return None

@@ -1,0 +1,50 @@
+"""The one error tree of the gateway package.
+
+GatewayError
+├── ManifestError     a manifest that cannot be read or contradicts itself; carries file and line; exit code 2
+├── UsageError        flags or names on the command line that cannot be used; exit code 2
+├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
+│   └── ProcessError  one child: did not start, was not ready in time, died
+└── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
+"""
+
+
+class GatewayError(Exception):
+    """Base of every error that this package raises on purpose; `exit_code` is the command's."""
+
+    exit_code = 1
+
+
+class ManifestError(GatewayError):
+    """A manifest that cannot be used: what is wrong, where, what would be right."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
+        self.message = message
+        self.file = file
+        self.line = line
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(place + message)
+
+
+class UsageError(GatewayError):
+    """Flags or names on the command line that cannot be used."""
+
+    exit_code = 2
+
+
+class StackError(GatewayError):
+    """A stack that cannot start, or that ended because a part of it died."""
+
+
+class ProcessError(StackError):
+    """One child process did not start, was not ready in time, or died; `log_tail` has its last lines."""
+
+    def __init__(self, message: str, log_tail: str = "") -> None:
+        self.log_tail = log_tail
+        super().__init__(message + (f"\n{log_tail}" if log_tail else ""))
+
+
+class ControlError(GatewayError):
+    """A running stack could not be asked, or refused what it was asked."""

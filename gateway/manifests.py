@@ -1,0 +1,165 @@
+"""Typed reading of the manifests of an inference gateway: `load()` and what it gives, `Manifests`.
+
+Everything that says what a file of manifests contains starts here; how a kind is read stands with the kind. A
+kind that nothing here runs (Role, PodMonitor, HPA) is kept as a plain Resource, for lint and the API stand-in.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from gateway.destinationrule import DestinationRule, read_destination_rule
+from gateway.errors import ManifestError
+from gateway.gatewayapi import GATEWAY_GROUP, Gateway, Grant, Route, read_gateway, read_grant, read_route
+from gateway.inference import InferencePool, is_pool, read_pool
+from gateway.kustomize import build, kustomization_in
+from gateway.resources import Resource, read_resource
+from gateway.workloads import (
+    Files,
+    Service,
+    Workload,
+    read_config_map,
+    read_secret,
+    read_service,
+    read_workload,
+)
+from gateway.yamldoc import Cursor, Document, load_documents
+
+Key = tuple[str, str]  # (namespace, name)
+
+
+@dataclass
+class Manifests:
+    """All objects of a set of manifests; the typed ones by (namespace, name), in the order of the files."""
+
+    resources: list[Resource] = field(default_factory=list)
+    workloads: dict[Key, Workload] = field(
+        default_factory=dict
+    )  # key of the first; kinds do not share names here
+    services: dict[Key, Service] = field(default_factory=dict)
+    config_maps: dict[Key, Files] = field(default_factory=dict)
+    secrets: dict[Key, Files] = field(default_factory=dict)
+    gateways: dict[Key, Gateway] = field(default_factory=dict)
+    routes: list[Route] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    pools: dict[Key, InferencePool] = field(default_factory=dict)
+    destination_rules: list[DestinationRule] = field(default_factory=list)
+
+    def of_kind(self, *kinds: str) -> list[Resource]:
+        return [r for r in self.resources if r.kind in kinds]
+
+    def namespace_labels(self, name: str) -> dict[str, str]:
+        """Labels of a namespace; Kubernetes itself adds its name as one."""
+        written = next((r.labels for r in self.resources if r.kind == "Namespace" and r.name == name), {})
+        return {**written, "kubernetes.io/metadata.name": name}
+
+    def secret(self, namespace: str, name: str) -> Files | None:
+        return self.secrets.get((namespace, name))
+
+
+def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | None = None) -> Manifests:
+    """Read files, directories (plain or kustomize) and `-`.
+
+    Objects without a namespace belong to `namespace`, as with kubectl -n. Raises ManifestError with file and line.
+    """
+    return read((d for source in sources for d in _documents(source, stdin)), namespace)
+
+
+def read(documents: Iterable[Document], namespace: str = "default") -> Manifests:
+    """Documents that are already parsed, as typed objects."""
+    manifests = Manifests()
+    seen: dict[tuple[str, str, str, str], Resource] = {}
+    for document in documents:
+        for root in _objects(document.cursor()):
+            resource = read_resource(root, namespace)
+            identity = (resource.group, resource.kind, resource.namespace, resource.name)
+            if (first := seen.get(identity)) is not None:
+                raise resource.error(f"stands twice; the first is at {first.where}")
+            seen[identity] = resource
+            manifests.resources.append(resource)
+            _file(manifests, resource)
+    return manifests
+
+
+def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
+    if source == "-":
+        yield from load_documents((stdin or sys.stdin).read(), "<stdin>")
+        return
+    path = Path(source)
+    if path.is_dir():
+        if (kustomization := kustomization_in(path)) is not None:
+            yield from build(kustomization)
+            return
+        files = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml", ".json"})
+        if not files:
+            raise ManifestError("a directory without .yaml, .yml or .json files", source)
+    elif path.is_file():
+        files = [path]
+    else:
+        raise ManifestError("no such file or directory", source)
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"cannot be read: {error}", str(file)) from error
+        yield from load_documents(text, str(file))
+
+
+def _objects(root: Cursor) -> Iterator[Cursor]:
+    """The object itself, or the items of a List."""
+    if (
+        isinstance(root.value, dict)
+        and str(root.value.get("kind", "")).endswith("List")
+        and root.has("items")
+    ):
+        for item in root.items("items"):
+            yield from _objects(item.document.part(item.path).cursor())
+    else:
+        yield root
+
+
+def _file(manifests: Manifests, resource: Resource) -> None:
+    """Read a resource of a known kind and put it where its kind belongs."""
+    key = (resource.namespace, resource.name)
+    if is_pool(resource):
+        manifests.pools[key] = read_pool(resource)
+        return
+    reader = _READERS.get((resource.group, resource.kind))
+    if reader is not None:
+        reader(manifests, key, resource)
+
+
+def _keyed(
+    attribute: str, read_kind: Callable[[Resource], Any]
+) -> Callable[[Manifests, Key, Resource], None]:
+    def put(manifests: Manifests, key: Key, resource: Resource) -> None:
+        getattr(manifests, attribute).setdefault(key, read_kind(resource))
+
+    return put
+
+
+def _listed(
+    attribute: str, read_kind: Callable[[Resource], Any]
+) -> Callable[[Manifests, Key, Resource], None]:
+    def put(manifests: Manifests, key: Key, resource: Resource) -> None:
+        getattr(manifests, attribute).append(read_kind(resource))
+
+    return put
+
+
+_READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
+    ("apps", "Deployment"): _keyed("workloads", read_workload),
+    ("apps", "StatefulSet"): _keyed("workloads", read_workload),
+    ("", "Service"): _keyed("services", read_service),
+    ("", "ConfigMap"): _keyed("config_maps", read_config_map),
+    ("", "Secret"): _keyed("secrets", read_secret),
+    (GATEWAY_GROUP, "Gateway"): _keyed("gateways", read_gateway),
+    (GATEWAY_GROUP, "HTTPRoute"): _listed("routes", read_route),
+    (GATEWAY_GROUP, "GRPCRoute"): _listed("routes", read_route),
+    (GATEWAY_GROUP, "ReferenceGrant"): _listed("grants", read_grant),
+    ("networking.istio.io", "DestinationRule"): _listed("destination_rules", read_destination_rule),
+}

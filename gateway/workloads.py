@@ -1,0 +1,229 @@
+"""Kinds that run or feed pods: Deployment, StatefulSet, Service, ConfigMap, Secret, Namespace."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.resources import Resource, Typed
+from gateway.yamldoc import Cursor
+
+
+@dataclass(frozen=True)
+class EnvVar:
+    """One environment variable of a container; exactly one source is set, or none: the value is empty."""
+
+    name: str
+    value: str | None = None
+    field_path: str | None = None  # downward API
+    config_map_key: tuple[str, str] | None = None  # (name, key)
+    secret_key: tuple[str, str] | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerPort:
+    number: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class VolumeMount:
+    """Where a volume stands in a container; `sub_path` mounts one file of it."""
+
+    volume: str
+    path: str
+    sub_path: str = ""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume that holds files of manifests; other kinds have neither name."""
+
+    name: str
+    config_map: str | None = None
+    secret: str | None = None
+    items: Mapping[str, str] | None = None  # key -> path; None: each key under its own name
+
+
+@dataclass(frozen=True)
+class Container:
+    name: str
+    image: str
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    env: tuple[EnvVar, ...]
+    env_from: tuple[tuple[str, str], ...]  # ("ConfigMap" or "Secret", name)
+    ports: tuple[ContainerPort, ...]
+    mounts: tuple[VolumeMount, ...]
+    root: Cursor
+
+
+@dataclass(frozen=True)
+class Workload(Typed):
+    """A Deployment or StatefulSet."""
+
+    replicas: int
+    selector: Mapping[str, str]
+    pod_labels: Mapping[str, str]
+    pod_annotations: Mapping[str, str]
+    containers: tuple[Container, ...]
+    volumes: Mapping[str, Volume]
+    service_account: str
+
+
+@dataclass(frozen=True)
+class ServicePort:
+    name: str
+    port: int
+    target_port: int | str
+    app_protocol: str | None
+
+    @property
+    def is_http2(self) -> bool:
+        """Whether Istio speaks HTTP/2 to it: by appProtocol, else by the prefix of the name."""
+        protocol = self.app_protocol or self.name
+        return protocol.split("-")[0] in {"grpc", "http2"} or protocol == "kubernetes.io/h2c"
+
+
+@dataclass(frozen=True)
+class Service(Typed):
+    selector: Mapping[str, str]
+    ports: tuple[ServicePort, ...]
+
+    @property
+    def host(self) -> str:
+        return f"{self.name}.{self.namespace}.svc.cluster.local"
+
+    def port(self, number: int) -> ServicePort | None:
+        return next((p for p in self.ports if p.port == number), None)
+
+
+@dataclass(frozen=True)
+class Files(Typed):
+    """A ConfigMap or Secret: named contents."""
+
+    data: Mapping[str, bytes]
+
+
+def read_workload(resource: Resource) -> Workload:
+    spec = resource.root.child("spec")
+    template = spec.child("template")
+    meta = template.opt("metadata")
+    pod = template.child("spec")
+    selector = spec.opt("selector")
+    replicas = spec.number("replicas", 1)
+    if replicas < 0:
+        raise spec.error(f"must be 0 or more, is {replicas}", "replicas")
+    containers = tuple(_read_container(c) for c in pod.items("containers"))
+    if not containers:
+        raise pod.error("containers is missing: a pod has at least one")
+    return Workload(
+        resource=resource,
+        replicas=replicas,
+        selector=selector.string_map("matchLabels") if selector else {},
+        pod_labels=meta.string_map("labels") if meta else {},
+        pod_annotations=meta.string_map("annotations") if meta else {},
+        containers=containers,
+        volumes={v.text("name"): _read_volume(v) for v in pod.items("volumes")},
+        service_account=pod.text("serviceAccountName", "default"),
+    )
+
+
+def _read_container(root: Cursor) -> Container:
+    return Container(
+        name=root.text("name"),
+        image=root.text("image", ""),
+        command=tuple(root.strings("command")),
+        args=tuple(root.strings("args")),
+        env=tuple(_read_env(e) for e in root.items("env")),
+        env_from=tuple(_read_env_from(e) for e in root.items("envFrom")),
+        ports=tuple(
+            ContainerPort(p.number("containerPort"), p.text("name", "")) for p in root.items("ports")
+        ),
+        mounts=tuple(
+            VolumeMount(m.text("name"), m.text("mountPath"), m.text("subPath", ""))
+            for m in root.items("volumeMounts")
+        ),
+        root=root,
+    )
+
+
+def _read_env(root: Cursor) -> EnvVar:
+    name = root.text("name")
+    source = root.opt("valueFrom")
+    if source is None:
+        return EnvVar(name, value=root.text("value", ""))
+    if field := source.opt("fieldRef"):
+        return EnvVar(name, field_path=field.text("fieldPath"))
+    if ref := source.opt("configMapKeyRef"):
+        key = (ref.text("name"), ref.text("key"))
+        return EnvVar(name, config_map_key=key, optional=ref.flag("optional", False))
+    if ref := source.opt("secretKeyRef"):
+        key = (ref.text("name"), ref.text("key"))
+        return EnvVar(name, secret_key=key, optional=ref.flag("optional", False))
+    return EnvVar(name, value="")  # resourceFieldRef: there are no resource limits on loopback
+
+
+def _read_env_from(root: Cursor) -> tuple[str, str]:
+    if ref := root.opt("configMapRef"):
+        return "ConfigMap", ref.text("name")
+    return "Secret", root.child("secretRef").text("name")
+
+
+def _read_volume(root: Cursor) -> Volume:
+    name = root.text("name")
+    if source := root.opt("configMap"):
+        return Volume(name, config_map=source.text("name"), items=_volume_items(source))
+    if source := root.opt("secret"):
+        return Volume(name, secret=source.text("secretName"), items=_volume_items(source))
+    return Volume(name)
+
+
+def _volume_items(source: Cursor) -> dict[str, str] | None:
+    items = source.items("items")
+    return {i.text("key"): i.text("path") for i in items} if items else None
+
+
+def read_service(resource: Resource) -> Service:
+    spec = resource.root.child("spec")
+    return Service(
+        resource=resource,
+        selector=spec.string_map("selector"),
+        ports=tuple(_read_service_port(p) for p in spec.items("ports")),
+    )
+
+
+def _read_service_port(root: Cursor) -> ServicePort:
+    port = root.number("port")
+    target = root.at("targetPort").value
+    if target is None:
+        target = port
+    if not isinstance(target, int | str) or isinstance(target, bool):
+        raise root.error(
+            f"must be a port number or the name of a container port, is {target!r}", "targetPort"
+        )
+    app_protocol = root.text("appProtocol", "") or None
+    return ServicePort(root.text("name", ""), port, target, app_protocol)
+
+
+def read_config_map(resource: Resource) -> Files:
+    data = {key: value.encode() for key, value in resource.root.string_map("data").items()}
+    return Files(resource, data | _decoded(resource, "binaryData"))
+
+
+def read_secret(resource: Resource) -> Files:
+    plain = {key: value.encode() for key, value in resource.root.string_map("stringData").items()}
+    return Files(resource, _decoded(resource, "data") | plain)
+
+
+def _decoded(resource: Resource, field: str) -> dict[str, bytes]:
+    result = {}
+    for key, value in resource.root.string_map(field).items():
+        try:
+            result[key] = base64.b64decode(value, validate=False)
+        except binascii.Error as error:
+            raise resource.error(f"{field}.{key} is not base64: {error}", (field, key)) from error
+    return result
