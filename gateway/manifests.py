@@ -1,7 +1,7 @@
 """Typed reading of the manifests of an inference gateway: `load()` and what it gives, `Manifests`.
 
-Everything that says what a file of manifests contains starts here; how a kind is read stands with the kind. A
-kind that nothing here runs (Role, PodMonitor, HPA) is kept as a plain Resource, for lint and the API stand-in.
+Everything that says what a file of manifests contains starts here; how a kind is read stands with the kind.
+A kind that nothing here runs (Role, PodMonitor) is kept as a plain Resource, for lint and the API stand-in.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class Manifests:
     """All objects of a set of manifests; the typed ones by (namespace, name), in the order of the files."""
 
     resources: list[Resource] = field(default_factory=list)
-    workloads: dict[Key, Workload] = field(
-        default_factory=dict
-    )  # key of the first; kinds do not share names here
+    workloads: list[Workload] = field(default_factory=list)  # Deployments and StatefulSets
     services: dict[Key, Service] = field(default_factory=dict)
     config_maps: dict[Key, Files] = field(default_factory=dict)
     secrets: dict[Key, Files] = field(default_factory=dict)
@@ -64,7 +62,8 @@ class Manifests:
 def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | None = None) -> Manifests:
     """Read files, directories (plain or kustomize) and `-`.
 
-    Objects without a namespace belong to `namespace`, as with kubectl -n. Raises ManifestError with file and line.
+    Objects without a namespace belong to `namespace`, as with kubectl -n. Raises ManifestError with file and
+    line.
     """
     return read((d for source in sources for d in _documents(source, stdin)), namespace)
 
@@ -152,8 +151,8 @@ def _listed(
 
 
 _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
-    ("apps", "Deployment"): _keyed("workloads", read_workload),
-    ("apps", "StatefulSet"): _keyed("workloads", read_workload),
+    ("apps", "Deployment"): _listed("workloads", read_workload),
+    ("apps", "StatefulSet"): _listed("workloads", read_workload),
     ("", "Service"): _keyed("services", read_service),
     ("", "ConfigMap"): _keyed("config_maps", read_config_map),
     ("", "Secret"): _keyed("secrets", read_secret),

@@ -15,7 +15,7 @@ _MERGE_KEYS = {
     "volumeMounts": ("mountPath",),
     "ports": ("containerPort", "port"),
 }
-"""Lists that merge by key (Kubernetes' patchMergeKey); every other list is replaced, as custom resources' are."""
+"""Lists that merge by key (Kubernetes' patchMergeKey); every other list is replaced."""
 
 
 def merge(base: Any, patch: Any, field: str = "") -> Any:
@@ -81,8 +81,8 @@ def _change(target: Any, last: str, op: str, operation: Cursor) -> None:
     elif op == "add":
         target[key] = value
     elif op == "replace":
-        target[key]  # noqa: B018 - KeyError: replace needs an old value
-        target[key] = value
+        if target[key] is not value:  # KeyError: replace needs an old value
+            target[key] = value
     elif op == "remove":
         del target[key]
     elif op == "test":

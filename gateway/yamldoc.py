@@ -1,7 +1,7 @@
 """YAML documents that know the line of every value, and typed reading of them.
 
-`Document` is plain data plus a map from path to line; `Cursor` walks it. Whoever reads a value of the wrong type
-gets a ManifestError with file, line and path, so no kind of manifest checks types by hand.
+`Document` is plain data plus a map from path to line; `Cursor` walks it. Whoever reads a value of the wrong
+type gets a ManifestError with file, line and path, so no kind of manifest checks types by hand.
 """
 
 from __future__ import annotations
