@@ -1,10 +1,13 @@
-"""What the model "says": the TextSource and OutputPlan Protocols."""
+"""What the model "says": the TextSource and OutputPlan Protocols, and what all sources share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from simulator.engine.request import Request
+from simulator.engine.tokenizer import Tokenizer
 
 
 class OutputPlan(Protocol):
@@ -23,3 +26,103 @@ class TextSource(Protocol):
     """Decides answers; called once per sequence, when it is added."""
 
     def start(self, request: Request) -> OutputPlan: ...
+
+
+class TokenPlan:
+    """First `head`, then `ring` from `start` on, round and round; EOS from `length` on."""
+
+    __slots__ = ("_eos", "_head", "_head_size", "_ring", "_start", "length")
+
+    def __init__(
+        self, head: Sequence[int], ring: Sequence[int], start: int, length: int | None, eos: int
+    ) -> None:
+        self._head = head
+        self._head_size = len(head)
+        self._ring = ring
+        self._start = start - len(head)
+        self._eos = eos
+        self.length = length
+
+    def token(self, i: int) -> int:
+        if self.length is not None and i >= self.length:
+            return self._eos
+        if i < self._head_size:
+            return self._head[i]
+        return self._ring[(self._start + i) % len(self._ring)]
+
+
+class MaskedPlan:
+    """Another plan that says none of `forbidden` before position `until`: min_tokens with stop_token_ids."""
+
+    __slots__ = ("_forbidden", "_plan", "_until")
+
+    def __init__(self, plan: OutputPlan, forbidden: frozenset[int], until: int) -> None:
+        self._plan = plan
+        self._forbidden = forbidden
+        self._until = until
+
+    @property
+    def length(self) -> int | None:
+        return self._plan.length
+
+    def token(self, i: int) -> int:
+        token_id = self._plan.token(i)
+        if i < self._until:
+            while token_id in self._forbidden:
+                token_id += 1
+        return token_id
+
+
+class BaseText(ABC):
+    """Serves `Request.fixed_output`, min_tokens with stop ids; the rest is `choose`."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._eos = tokenizer.eos_token_id or 0
+        self._newline = tokenizer.encode("\n")
+
+    def start(self, request: Request) -> OutputPlan:
+        if request.fixed_output is not None:
+            plan = self._fixed(request, request.fixed_output)
+        else:
+            plan = self.choose(request)
+        sampling = request.sampling
+        if sampling.min_tokens and sampling.stop_token_ids:
+            return MaskedPlan(plan, frozenset(sampling.stop_token_ids), sampling.min_tokens)
+        return plan
+
+    @abstractmethod
+    def choose(self, request: Request) -> OutputPlan:
+        """The plan of a request without `fixed_output`."""
+
+    def _fixed(self, request: Request, text: str) -> OutputPlan:
+        """Exactly `text`; where min_tokens asks for more, newlines follow, which JSON does not mind."""
+        tokens = self._tokenizer.encode(text)
+        length = max(len(tokens), request.sampling.min_tokens)
+        return TokenPlan(tokens, self._newline, 0, length, self._eos)
+
+
+class EchoText(BaseText):
+    """The prompt's own text, as llm-d-inference-sim's echo mode: `Request.prompt_text`, ids as "1,2,3".
+
+    max_tokens cuts it (finish reason length at n >= max_tokens); ignore_eos and min_tokens repeat it.
+    """
+
+    def choose(self, request: Request) -> OutputPlan:
+        text = request.prompt_text
+        if text is None:
+            text = ",".join(map(str, request.prompt_token_ids))
+        tokens = self._tokenizer.encode(text)
+        sampling = request.sampling
+        length = None if sampling.ignore_eos else max(len(tokens), sampling.min_tokens)
+        return TokenPlan(tokens, tokens or self._newline, 0, length, self._eos)
+
+
+class ConstantText:
+    """One token for ever: answers nobody reads, ended by max_tokens alone (replays, sweeps)."""
+
+    def __init__(self, token_id: int) -> None:
+        self._plan = TokenPlan((), (token_id,), 0, None, 0)
+
+    def start(self, request: Request) -> OutputPlan:
+        return self._plan
