@@ -29,8 +29,8 @@ class LoRAModule:
 class LatencyConfig:
     """How long work takes. Exactly one of three models results; see `simulator.build.latency_model`.
 
-    `profile` (or any of `step_coefficients`) selects the step model; otherwise llm-d-inference-sim's constants
-    hold, and with all of them zero everything is instant.
+    `profile` (or any of `step_coefficients`) selects the step model; otherwise the constants of
+    llm-d-inference-sim hold, and with all of them zero everything is instant.
     """
 
     kind: Literal["zero", "constant", "step"] = "zero"
@@ -50,9 +50,12 @@ class LatencyConfig:
     time_factor_under_load: float = 1.0
     # the step model
     profile: str | None = None  # a name of profiles.yaml
-    step_coefficients: Mapping[str, float] = field(default_factory=dict)  # c0..c5 (us), k: replace the profile's
+    step_coefficients: Mapping[str, float] = field(
+        default_factory=dict
+    )  # c0..c5 (us), k: replace the profile's
     host_overhead_per_step: float | None = None  # None: the profile's
     host_overhead_per_sequence: float | None = None
+    step_jitter: float = 0.0  # standard deviation of a step as a share of it
     lora_load_time: float = 0.0
 
 
@@ -130,6 +133,7 @@ class ServeConfig:
     uds: str | None = None
     root_path: str = ""
     compat: str = "vllm-0.33"
+    strict: bool = False  # nothing beyond the imitated server
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -172,6 +176,8 @@ class ServeConfig:
     stream_interval: int = 1
     sse_keep_alive_interval: float = 0.0
     fingerprint_mode: str = "full"
+    fingerprint_value: str | None = None
+    default_chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     override_generation_config: Mapping[str, Any] = field(default_factory=dict)
     default_embedding_dimensions: int = 384
     global_cache_hit_threshold: float = 0.0
@@ -192,7 +198,7 @@ class ServeConfig:
     server_dev_mode: bool = False
     startup_duration: float = 0.0  # seconds of 503 on the readiness routes
     shutdown_mode: ShutdownMode = "abort"
-    shutdown_timeout: float = 0.0  # seconds; drain and kubernetes: no longer than this
+    shutdown_timeout: float = 0.0  # seconds; drain and kubernetes: no longer than this (inf: no limit)
 
     # metrics and logs
     disable_log_stats: bool = False
@@ -202,10 +208,21 @@ class ServeConfig:
     custom_histogram_buckets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     show_hidden_metrics: bool = False
     enable_log_requests: bool = False
+    enable_log_outputs: bool = False
     log_http: bool = False
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
     meaningless_flags: tuple[str, ...] = ()  # given, accepted, and without effect here
+    warnings: tuple[str, ...] = ()  # what a person should know about the flags given
+
+    # what only cache_config_info and system_fingerprint show
+    gpu_memory_utilization: float = 0.92
+    kv_cache_dtype: str = "auto"
+    prefix_caching_hash_algo: str = "sha256"
+    num_gpu_blocks_override: int | None = None
+    user_specified_block_size: bool = False
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
 
     @property
     def served_model_name(self) -> str:

@@ -25,7 +25,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """`name` is written with dashes and without the leading ones. `inert` flags are accepted and do nothing."""
+    """`name` is written with dashes and without the leading ones. An `inert` flag does nothing."""
 
     name: str
     kind: Kind

@@ -17,8 +17,9 @@ def _duration(name: str, help_: str) -> Flag:
 
 
 _LATENCY: Final = (
-    Flag("latency-calculator", _T, "latency (llm-d)", "constant: time-to-first-token; per-token: prefill times.",
-         "whichever is set", _S, choices=("", "constant", "per-token")),
+    Flag("latency-calculator", _T, "latency (llm-d)",
+         "constant: time-to-first-token; per-token: prefill times.", "whichever is set", _S,
+         choices=("", "constant", "per-token")),
     _duration("time-to-first-token", "Prefill of any prompt."),
     _duration("time-to-first-token-std-dev", "Its deviation, at most 30 %."),
     _duration("inter-token-latency", "Each token after the first."),
@@ -30,8 +31,8 @@ _LATENCY: Final = (
     _duration("kv-cache-transfer-latency-std-dev", "Its deviation, at most 30 %."),
     _duration("kv-cache-transfer-time-per-token", "Remote prefill: KV cache of each token."),
     _duration("kv-cache-transfer-time-std-dev", "Deviation of the transfer."),
-    Flag("time-factor-under-load", _F, "latency (llm-d)", "Latencies at max-num-seqs, as a multiple of those of a "
-         "lone request.", "1.0", _S, minimum=1),
+    Flag("time-factor-under-load", _F, "latency (llm-d)",
+         "Latencies at max-num-seqs, as a multiple of those of a lone request.", "1.0", _S, minimum=1),
 )  # fmt: skip
 
 _CONTENT: Final = (
@@ -44,7 +45,8 @@ _CONTENT: Final = (
     Flag("min-tool-call-number-param", _F, "text", "Smallest.", "0", _S),
     Flag("max-tool-call-array-param-length", _I, "text", "Longest array.", "5", _S, minimum=0),
     Flag("min-tool-call-array-param-length", _I, "text", "Shortest.", "1", _S, minimum=0),
-    Flag("tool-call-not-required-param-probability", _I, "text", "Percent.", "50", _S, minimum=0, maximum=100),
+    Flag("tool-call-not-required-param-probability", _I, "text", "Percent.", "50", _S, minimum=0,
+         maximum=100),
     Flag("object-tool-call-not-required-field-probability", _I, "text", "Percent.", "50", _S, minimum=0,
          maximum=100),
     Flag("tool-call-extra-call-probability", _I, "text", "Percent.", "45", _S, minimum=0, maximum=100),
@@ -53,16 +55,19 @@ _CONTENT: Final = (
 )  # fmt: skip
 
 _CACHE: Final = (
-    Flag("enable-kvcache", _B, "KV cache", "Publish KV events to --zmq-endpoint (the cache itself is always there).",
-         "false", _S),
-    Flag("kv-cache-size", _I, "KV cache", "Number of KV blocks.", "1024 with --compat llm-d-0.7", _S, minimum=0),
-    Flag("global-cache-hit-threshold", _F, "KV cache", "Share of the prompt that must be cached to be served.", "0",
-         _S, minimum=0, maximum=1),
+    Flag("enable-kvcache", _B, "KV cache",
+         "Publish KV events to --zmq-endpoint (the cache itself is always there).", "false", _S),
+    Flag("kv-cache-size", _I, "KV cache", "Number of KV blocks.", "1024 with --compat llm-d-0.7", _S,
+         minimum=0),
+    Flag("global-cache-hit-threshold", _F, "KV cache",
+         "Share of the prompt that must be cached to be served.", "0", _S, minimum=0, maximum=1),
     Flag("hash-seed", _T, "KV cache", "Root of the hash chain.", "PYTHONHASHSEED", _S),
-    Flag("zmq-endpoint", _T, "KV cache", "Where KV events are sent (connects).", "tcp://127.0.0.1:5557", _S),
+    Flag("zmq-endpoint", _T, "KV cache", "Where KV events are sent (connects).", "tcp://127.0.0.1:5557",
+         _S),
     Flag("event-batch-size", _I, "KV cache", "KV events to a message.", "16", _S, minimum=1),
     Flag("use-vllm-map-event-format", _B, "KV cache", "KV events as maps.", "false", _S),
-    Flag("kv-events-replay-endpoint", _T, "KV cache", "Where lost KV events can be asked for again.", "none", _S),
+    Flag("kv-events-replay-endpoint", _T, "KV cache", "Where lost KV events can be asked for again.",
+         "none", _S),
     Flag("kv-events-replay-queue-size", _I, "KV cache", "Messages kept for it.", "1024", _S, minimum=1),
 )  # fmt: skip
 
@@ -70,13 +75,16 @@ _SERVER: Final = (
     Flag("max-waiting-queue-length", _I, "scheduler", "Waiting requests beyond which answers are 429.",
          "unlimited; llm-d: 1000", _S, minimum=0),
     Flag("self-signed-certs", _B, "server", "TLS with a certificate made at start.", "false", _S),
-    Flag("startup-duration", _D, "server", "How long readiness answers 503 after start.", "0", _S, minimum=0),
-    Flag("max-request-body-size-mb", _I, "server", "Largest body in MiB; beyond it 413.", "64", _S, minimum=1,
-         maximum=512),
-    Flag("failure-injection-rate", _I, "faults", "Percent of requests that fail.", "0", _S, minimum=0, maximum=100),
+    Flag("startup-duration", _D, "server", "How long readiness answers 503 after start.", "0", _S,
+         minimum=0),
+    Flag("max-request-body-size-mb", _I, "server", "Largest body in MiB; beyond it 413.", "64", _S,
+         minimum=1, maximum=512),
+    Flag("failure-injection-rate", _I, "faults", "Percent of requests that fail.", "0", _S, minimum=0,
+         maximum=100),
     Flag("failure-types", _L, "faults", "Kinds of failures.", "all", _S),
     Flag("fake-metrics", _J, "metrics and logs", "Values to show instead of the engine's.", "none", _S),
-    Flag("fake-metrics-refresh-interval", _D, "metrics and logs", "How often fake functions move.", "100ms", _S),
+    Flag("fake-metrics-refresh-interval", _D, "metrics and logs", "How often fake functions move.", "100ms",
+         _S),
     Flag("log-http", _B, "metrics and logs", "A line for each HTTP request.", "false", _S),
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Arguments, environment and YAML -> one mapping of given values, each with where it was given.
 
-The command line wins over the environment, the environment over the file. A flag may be written with dashes or
-underscores, as `--x value`, `--x=value`, `--no-x`, `--json.key value`.
+The command line wins over the environment, the environment over the file. A flag may be written with dashes
+or underscores, as `--x value`, `--x=value`, `--no-x`, `--json.key value`.
 """
 
 from __future__ import annotations

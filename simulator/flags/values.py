@@ -1,4 +1,4 @@
-"""Text of a flag, environment variable or YAML file -> value. Every error says what, where and what would be right."""
+"""Text of a flag, variable or YAML file -> value. Errors say what, where and what would be right."""
 
 from __future__ import annotations
 

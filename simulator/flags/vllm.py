@@ -1,4 +1,7 @@
-"""Flags of `vllm serve` that change what the simulator does. Defaults are vLLM 0.33's unless the help says otherwise."""
+"""Flags of `vllm serve` that change what the simulator does.
+
+Defaults are vLLM 0.33's unless the help says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,41 @@ _B, _I, _H, _F, _T, _L, _J = (
 )  # fmt: skip
 
 _MODEL: Final = (
-    Flag("model", _T, "model", "Name of the model; also the first positional argument.", "", ("vllm", "llm-d")),
-    Flag("served-model-name", _L, "model", "Names that requests may use; the first stands in answers and metrics.",
-         "the model", ("vllm", "llm-d")),
-    Flag("tokenizer", _T, "model", "Path of a tokenizer.json or of its folder; a name that is no path is ignored.",
-         "built-in", ("vllm", "simfleet")),
+    Flag("model", _T, "model", "Name of the model; also the first positional argument.", "",
+         ("vllm", "llm-d")),
+    Flag("served-model-name", _L, "model",
+         "Names that requests may use; the first stands in answers and metrics.", "the model",
+         ("vllm", "llm-d")),
+    Flag("tokenizer", _T, "model",
+         "Path of a tokenizer.json or of its folder; a name that is no path is ignored.", "built-in",
+         ("vllm", "simfleet")),
     Flag("max-model-len", _H, "model", "Longest prompt and answer together.",
          "config.json's, else 32768 (llm-d: 1024)", ("vllm", "llm-d")),
     Flag("seed", _I, "model", "Makes texts and latencies repeat exactly.", "differs from run to run",
          ("vllm", "llm-d")),
-    Flag("override-generation-config", _J, "model", "Default sampling parameters, such as max_new_tokens.", "{}"),
+    Flag("override-generation-config", _J, "model", "Default sampling parameters, such as max_new_tokens.",
+         "{}"),
     Flag("max-logprobs", _I, "model", "Most logprobs a request may ask for.", "20", minimum=-1),
-    Flag("chat-template", _T, "model", "File of a chat template, or the template itself.", "the tokenizer's"),
+    Flag("chat-template", _T, "model", "File of a chat template, or the template itself.",
+         "the tokenizer's"),
     Flag("trust-request-chat-template", _B, "model", "Let requests bring their chat template.", "false"),
     Flag("default-chat-template-kwargs", _J, "model", "Arguments of every chat template.", "{}"),
 )  # fmt: skip
 
 _SCHEDULER: Final = (
-    Flag("max-num-seqs", _I, "scheduler", "Most sequences running at once.", "256; 1024 with a profile of a "
-         "large GPU; llm-d: 5", ("vllm", "llm-d"), minimum=1),
+    Flag("max-num-seqs", _I, "scheduler", "Most sequences running at once.",
+         "256; 1024 with a profile of a large GPU; llm-d: 5", ("vllm", "llm-d"), minimum=1),
     Flag("max-num-batched-tokens", _H, "scheduler", "Token budget of one step.",
          "2048; 8192 with a profile of a large GPU", minimum=1),
     Flag("enable-chunked-prefill", _B, "scheduler", "Split long prompts over steps.", "true"),
-    Flag("long-prefill-token-threshold", _I, "scheduler", "Longest prefill chunk while others wait; 0: no limit.",
-         "0", minimum=0),
+    Flag("long-prefill-token-threshold", _I, "scheduler",
+         "Longest prefill chunk while others wait; 0: no limit.", "0", minimum=0),
     Flag("scheduling-policy", _T, "scheduler", "Order of the queue.", "fcfs", choices=("fcfs", "priority")),
-    Flag("async-scheduling", _B, "scheduler", "Schedule a step ahead, as vLLM does by default since 0.14.", "true"),
+    Flag("async-scheduling", _B, "scheduler", "Schedule a step ahead, as vLLM does by default since 0.14.",
+         "true"),
     Flag("watermark", _F, "scheduler", "Fraction of KV blocks kept free when admitting.", "0", minimum=0),
-    Flag("max-num-queued-reqs", _I, "scheduler", "Waiting requests beyond which answers are 503.", "unlimited",
-         minimum=0),
+    Flag("max-num-queued-reqs", _I, "scheduler", "Waiting requests beyond which answers are 503.",
+         "unlimited", minimum=0),
     Flag("max-num-queued-tokens", _H, "scheduler", "Waiting prompt tokens beyond which answers are 503.",
          "unlimited", minimum=0),
     Flag("stream-interval", _I, "scheduler", "Tokens to a chunk.", "1", minimum=1),
@@ -49,23 +58,27 @@ _CACHE: Final = (
     Flag("block-size", _I, "KV cache", "Tokens to a KV block.", "16", ("vllm", "llm-d"), minimum=1),
     Flag("num-gpu-blocks-override", _I, "KV cache", "Number of KV blocks, the null block included.",
          "8192, or what twice max-model-len needs", minimum=2),
-    Flag("kv-cache-memory-bytes", _H, "KV cache", "KV cache in bytes at 128 KiB a token (Llama-3.1-8B).", "",
-         minimum=1),
-    Flag("enable-prefix-caching", _B, "KV cache", "Reuse blocks of equal prefixes.", "true", ("vllm", "llm-d")),
-    Flag("prefix-caching-hash-algo", _T, "KV cache", "fast: this project's; the others give vLLM's own hashes.",
-         "fast", choices=("fast", "builtin", "sha256", "sha256_cbor", "xxhash", "xxhash_cbor")),
-    Flag("kv-events-config", _J, "KV cache", "vLLM's KV event publisher: enable_kv_cache_events, publisher, "
-         "endpoint, replay_endpoint, buffer_steps, hwm, max_queue_size, topic.", "off"),
-    Flag("kv-transfer-config", _J, "KV cache", "Prefill/decode disaggregation: kv_connector, kv_role, engine_id.",
-         "off"),
+    Flag("kv-cache-memory-bytes", _H, "KV cache", "KV cache in bytes at 128 KiB a token (Llama-3.1-8B).",
+         "", minimum=1),
+    Flag("enable-prefix-caching", _B, "KV cache", "Reuse blocks of equal prefixes.", "true",
+         ("vllm", "llm-d")),
+    Flag("prefix-caching-hash-algo", _T, "KV cache",
+         "fast: this project's; the others give vLLM's own hashes.", "fast",
+         choices=("fast", "builtin", "sha256", "sha256_cbor", "xxhash", "xxhash_cbor")),
+    Flag("kv-events-config", _J, "KV cache", "vLLM's KV event publisher: enable_kv_cache_events, "
+         "publisher, endpoint, replay_endpoint, buffer_steps, hwm, max_queue_size, topic.", "off"),
+    Flag("kv-transfer-config", _J, "KV cache",
+         "Prefill/decode disaggregation: kv_connector, kv_role, engine_id.", "off"),
 )  # fmt: skip
 
 _LORA: Final = (
-    Flag("enable-lora", _B, "LoRA", "Adapters, their slots and their gauge. On by default here; vLLM (--strict): "
-         "off unless --lora-modules or --max-loras is given.", "true"),
-    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; the flag may be repeated.", "none", ("vllm", "llm-d")),
+    Flag("enable-lora", _B, "LoRA", "Adapters, their slots and their gauge. On by default here; vLLM "
+         "(--strict): off unless --lora-modules or --max-loras is given.", "true"),
+    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; the flag may be repeated.", "none",
+         ("vllm", "llm-d")),
     Flag("max-loras", _I, "LoRA", "Adapters in one batch.", "1", ("vllm", "llm-d"), minimum=1),
-    Flag("max-cpu-loras", _I, "LoRA", "Adapters kept in host memory.", "max-loras", ("vllm", "llm-d"), minimum=1),
+    Flag("max-cpu-loras", _I, "LoRA", "Adapters kept in host memory.", "max-loras", ("vllm", "llm-d"),
+         minimum=1),
     Flag("max-lora-rank", _I, "LoRA", "Largest rank.", "16", minimum=1),
 )  # fmt: skip
 
@@ -85,10 +98,10 @@ _FRONTEND: Final = (
     Flag("allow-credentials", _B, "server", "CORS.", "false"),
     Flag("disable-fastapi-docs", _B, "server", "No /docs, /redoc and /openapi.json.", "false"),
     Flag("enable-sleep-mode", _B, "server", "sleep and wake_up.", "false", ("vllm", "llm-d")),
-    Flag("shutdown-timeout", _F, "server", "Seconds that requests in flight get on SIGTERM; 0 aborts them.", "0",
-         minimum=0),
-    Flag("data-parallel-size", _I, "server", "Ranks, each an engine on a port of its own.", "1", ("vllm", "llm-d"),
-         aliases=("-dp",), minimum=1, maximum=64),
+    Flag("shutdown-timeout", _F, "server", "Seconds that requests in flight get on SIGTERM; 0 aborts them.",
+         "0", minimum=0),
+    Flag("data-parallel-size", _I, "server", "Ranks, each an engine on a port of its own.", "1",
+         ("vllm", "llm-d"), aliases=("-dp",), minimum=1, maximum=64),
     Flag("data-parallel-rank", _I, "server", "Be this one rank.", "", ("vllm", "llm-d"), aliases=("-dpn",)),
 )  # fmt: skip
 
@@ -97,14 +110,16 @@ _ANSWERS: Final = (
     Flag("tool-call-parser", _T, "answers", "Name of a tool call parser; its presence is what counts."),
     Flag("reasoning-parser", _T, "answers", "Name of a reasoning parser; its presence is what counts."),
     Flag("response-role", _T, "answers", "Role of chat answers.", "assistant"),
-    Flag("enable-prompt-tokens-details", _B, "answers", "usage.prompt_tokens_details.cached_tokens.", "false"),
+    Flag("enable-prompt-tokens-details", _B, "answers", "usage.prompt_tokens_details.cached_tokens.",
+         "false"),
     Flag("enable-force-include-usage", _B, "answers", "Every stream ends with its usage.", "false"),
     Flag("enable-per-request-metrics", _B, "answers", "Fill `metrics` of answers.", "false"),
     Flag("enable-server-load-tracking", _B, "answers", "Count requests for /load.", "false"),
-    Flag("enable-request-id-headers", _B, "answers", "X-Request-Id on answers.", "false", ("vllm", "llm-d")),
+    Flag("enable-request-id-headers", _B, "answers", "X-Request-Id on answers.", "false",
+         ("vllm", "llm-d")),
     Flag("return-tokens-as-token-ids", _B, "answers", "token_id:N in logprobs.", "false"),
-    Flag("sse-keep-alive-interval", _F, "answers", "Seconds between comments on idle streams; 0: none.", "0",
-         minimum=0),
+    Flag("sse-keep-alive-interval", _F, "answers", "Seconds between comments on idle streams; 0: none.",
+         "0", minimum=0),
     Flag("fingerprint-mode", _T, "answers", "Form of system_fingerprint.", "full",
          choices=("full", "hash", "custom", "none")),
     Flag("fingerprint-value", _T, "answers", "system_fingerprint with --fingerprint-mode custom."),
@@ -119,8 +134,10 @@ _OBSERVABILITY: Final = (
          choices=("critical", "error", "warning", "info", "debug", "trace")),
     Flag("log-level", _T, "metrics and logs", "Log level.", "info",
          choices=("debug", "info", "warning", "error", "DEBUG", "INFO", "WARNING", "ERROR")),
-    Flag("show-hidden-metrics-for-version", _T, "metrics and logs", "Families deprecated after that version."),
-    Flag("custom-histogram-buckets", _J, "metrics and logs", 'Bounds by family: {"vllm:...": [...]}.', "{}"),
+    Flag("show-hidden-metrics-for-version", _T, "metrics and logs",
+         "Families deprecated after that version."),
+    Flag("custom-histogram-buckets", _J, "metrics and logs", 'Bounds by family: {"vllm:...": [...]}.',
+         "{}"),
 )  # fmt: skip
 
 VLLM_FLAGS: Final = (*_MODEL, *_SCHEDULER, *_CACHE, *_LORA, *_FRONTEND, *_ANSWERS, *_OBSERVABILITY)

@@ -1,0 +1,218 @@
+"""The engine's part of a configuration: EngineConfig and the latencies, as given and as it follows.
+
+Where neither flag nor profile says a number, the defaults are vLLM's on a GPU of 24 GB (256 sequences, 2048
+tokens a step), or llm-d-inference-sim's with --compat llm-d-0.7.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from simulator.compat import Compat
+from simulator.config import LatencyConfig
+from simulator.engine.config import EngineConfig, HashAlgo
+from simulator.engine.profiles import PROFILES, Profile
+from simulator.errors import ConfigError
+from simulator.flags.given import Values
+
+_DEFAULT_MODEL_LEN: Final = 32768
+_DEFAULT_BLOCKS: Final = 8192
+_LLMD: Final = "llm-d-0.7"
+_LLMD_MODEL_LEN: Final = 1024
+_LLMD_BLOCKS: Final = 1024
+_LLMD_NUM_SEQS: Final = 5
+_KV_BYTES_PER_TOKEN: Final = 131072  # Llama-3.1-8B in bfloat16, where no profile says otherwise
+_STEP_KEYS: Final = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
+
+
+def profile(values: Values) -> Profile | None:
+    """The named step model; raises ConfigError with the nearest name."""
+    name = values.text("profile")
+    if name is None:
+        return None
+    found = PROFILES.get(name.lower())
+    if found is None:
+        raise ConfigError(f"{values.where('profile')}: no profile {name!r}; there are {', '.join(PROFILES)}")
+    return found
+
+
+def engine_config(
+    values: Values, compat: Compat, seed: int, enable_lora: bool
+) -> tuple[EngineConfig, list[str]]:
+    """The engine of this configuration, and warnings for a person."""
+    warnings: list[str] = []
+    machine = profile(values)
+    llmd = compat.name == _LLMD
+    block_size = values.get("block-size", 16)
+    max_model_len = _max_model_len(values, llmd)
+    num_gpu_blocks = _num_gpu_blocks(values, machine, block_size, max_model_len, llmd)
+    max_model_len = _fitting_model_len(values, max_model_len, block_size, num_gpu_blocks, warnings)
+    max_num_seqs = values.get(
+        "max-num-seqs", _LLMD_NUM_SEQS if llmd else machine.gpu.max_num_seqs if machine else 256
+    )
+    chunked = values.get("enable-chunked-prefill", True)
+    budget = values.get("max-num-batched-tokens", machine.gpu.max_num_batched_tokens if machine else 2048)
+    if not chunked and "max-num-batched-tokens" not in values:
+        budget = max(budget, max_model_len)
+    transfer = values.mapping("kv-transfer-config")
+    config = EngineConfig(
+        max_num_seqs=min(max_num_seqs, budget),
+        max_num_batched_tokens=budget,
+        max_model_len=max_model_len,
+        block_size=block_size,
+        num_gpu_blocks=num_gpu_blocks,
+        enable_prefix_caching=values.get("enable-prefix-caching", True),
+        enable_chunked_prefill=chunked,
+        long_prefill_token_threshold=values.get("long-prefill-token-threshold", 0),
+        scheduling_policy=values.get("scheduling-policy", "fcfs"),
+        async_scheduling=values.get("async-scheduling", compat.async_scheduling),
+        watermark=values.get("watermark", 0.0),
+        seed=seed,
+        enable_lora=enable_lora,
+        max_loras=values.get("max-loras", 1),
+        max_cpu_loras=values.get("max-cpu-loras", None),
+        hash_algo=_hash_algo(values),
+        hash_seed=values.get("hash-seed", None),
+        kv_events=kv_events_enabled(values),
+        kv_engine_id=str(transfer.get("engine_id", "")),
+        kv_host=str(transfer.get("kv_ip", "localhost")),
+        kv_port=int(transfer.get("kv_port", 5600)),
+        kv_tp_size=values_int(values, "tensor-parallel-size"),
+        admission=compat.admission,
+        free_list=compat.free_list,
+        stop_order=compat.stop_order,
+        lora_scope="running" if compat.free_list == "0.33" else "scheduled",
+        prefix_queries="admission" if compat.prefix_stats_at_admission else "lookup",
+        iteration_tokens="computed" if compat.free_list == "0.33" else "prompt",
+        hash_keys="tagged" if compat.free_list == "0.33" else "untagged",
+    )
+    return config, warnings
+
+
+def values_int(values: Values, name: str, default: int = 1) -> int:
+    """An integer from a flag that is otherwise inert, and therefore text."""
+    try:
+        return int(values.get(name, default))
+    except (TypeError, ValueError):
+        raise ConfigError(f"{values.where(name)}: {values.get(name)!r} is not an integer") from None
+
+
+def kv_events_enabled(values: Values) -> bool:
+    given = values.mapping("kv-events-config")
+    if given:
+        return bool(given.get("enable_kv_cache_events", False)) and given.get("publisher") != "null"
+    return values.get("enable-kvcache", False)
+
+
+def _max_model_len(values: Values, llmd: bool) -> int:
+    given: int = values.get("max-model-len", 0)
+    if given == -1 or not given:
+        return _LLMD_MODEL_LEN if llmd else _model_len_of_files(values)
+    if given < 1:
+        raise ConfigError(f"{values.where('max-model-len')}: {given} is too small, the least is 1")
+    return given
+
+
+def _model_len_of_files(values: Values) -> int:
+    """max_position_embeddings of a config.json beside the model or the tokenizer, as vLLM derives it."""
+    for name in ("model", "tokenizer"):
+        path = Path(values.text(name) or "")
+        for folder in (path, path.parent):
+            try:
+                found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            length = found.get("max_position_embeddings") if isinstance(found, dict) else None
+            if isinstance(length, int) and values.text(name):
+                return length
+    return _DEFAULT_MODEL_LEN
+
+
+def _num_gpu_blocks(
+    values: Values, machine: Profile | None, block_size: int, max_model_len: int, llmd: bool
+) -> int:
+    for name in ("num-gpu-blocks-override", "kv-cache-size"):
+        if values.get(name, 0):
+            blocks: int = values.get(name)
+            return max(2, blocks)
+    if values.get("kv-cache-memory-bytes", 0):
+        per_token = machine.model.kv_bytes_per_token if machine else _KV_BYTES_PER_TOKEN
+        return max(2, int(values.get("kv-cache-memory-bytes")) // (per_token * block_size))
+    if machine is not None:
+        return max(2, machine.num_gpu_blocks * 16 // block_size)
+    least = _LLMD_BLOCKS if llmd else _DEFAULT_BLOCKS
+    return max(least, 2 * math.ceil(max_model_len / block_size) + 1)
+
+
+def _fitting_model_len(
+    values: Values, max_model_len: int, block_size: int, num_gpu_blocks: int, warnings: list[str]
+) -> int:
+    """A prompt of max_model_len tokens must fit into the KV cache, or it would wait for ever."""
+    capacity = (num_gpu_blocks - 1) * block_size
+    if max_model_len <= capacity:
+        return max_model_len
+    # vLLM refuses a length that was asked for and does not fit; llm-d-inference-sim's flags never collide
+    if values.get("max-model-len", -1) != -1 and "kv-cache-size" not in values:
+        raise ConfigError(
+            f"{values.where('max-model-len')}: {max_model_len} tokens do not fit into a KV cache of "
+            f"{capacity} ({num_gpu_blocks - 1} usable blocks of {block_size}); lower --max-model-len or raise "
+            "--num-gpu-blocks-override"
+        )
+    warnings.append(f"max_model_len lowered from {max_model_len} to {capacity}, what the KV cache holds")
+    return capacity
+
+
+def _hash_algo(values: Values) -> HashAlgo:
+    algo = values.get("prefix-caching-hash-algo", "fast")
+    return "sha256" if algo == "sha256" else "sha256_cbor" if algo == "sha256_cbor" else "fast"
+
+
+def latency_config(values: Values) -> LatencyConfig:
+    """The latency model that the flags ask for; raises ConfigError where they contradict each other."""
+    coefficients = _step_coefficients(values)
+    durations: dict[str, Any] = {
+        name.replace("-", "_"): values.get(name) for name in _LLMD_DURATIONS if name in values
+    }
+    machine = profile(values)
+    kind: Literal["zero", "constant", "step"] = values.get("latency", None) or (
+        "step" if machine or coefficients else "constant" if any(durations.values()) else "zero"
+    )
+    if kind == "step" and machine is None and set(coefficients) != set(_STEP_KEYS):
+        raise ConfigError(
+            "--latency step needs a --profile, or all of --step-model c0, c1, c2, k, c3, c4, c5"
+        )
+    return LatencyConfig(
+        kind=kind,
+        calculator=values.get("latency-calculator", ""),
+        time_factor_under_load=values.get("time-factor-under-load", 1.0),
+        profile=machine.name if machine else None,
+        step_coefficients=coefficients,
+        host_overhead_per_step=values.get("host-overhead-per-step", None),
+        host_overhead_per_sequence=values.get("host-overhead-per-sequence", None),
+        step_jitter=values.get("step-jitter", 0.0),
+        lora_load_time=values.get("lora-load-time", 0.0),
+        **durations,
+    )
+
+
+_LLMD_DURATIONS: Final = (
+    "time-to-first-token", "time-to-first-token-std-dev",
+    "inter-token-latency", "inter-token-latency-std-dev",
+    "prefill-overhead", "prefill-time-per-token", "prefill-time-std-dev", "kv-cache-transfer-latency",
+    "kv-cache-transfer-latency-std-dev", "kv-cache-transfer-time-per-token", "kv-cache-transfer-time-std-dev",
+)  # fmt: skip
+
+
+def _step_coefficients(values: Values) -> dict[str, float]:
+    given = values.mapping("step-model")
+    result: dict[str, float] = {}
+    for key, value in given.items():
+        if key not in _STEP_KEYS:
+            raise ConfigError(f"--step-model: no coefficient {key!r}; there are {', '.join(_STEP_KEYS)}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"--step-model.{key}: {value!r} is not a number (microseconds)")
+        result[key] = value
+    return result

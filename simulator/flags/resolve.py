@@ -1,0 +1,363 @@
+"""Given values -> ServeConfig: defaults that depend on each other, checks that concern more than one flag."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from simulator.compat import COMPATS, Compat
+from simulator.compat import compat as find_compat
+from simulator.config import (
+    ControlConfig,
+    FaultConfig,
+    KVEventsConfig,
+    LoRAModule,
+    ServeConfig,
+    ShutdownMode,
+    TextConfig,
+    ToolCallConfig,
+)
+from simulator.errors import ConfigError
+from simulator.flags.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
+from simulator.flags.given import Values
+from simulator.flags.parser import Arguments, Given, parse
+from simulator.flags.table import FLAGS
+from simulator.flags.values import read
+
+_DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's
+_LOOPBACK: Final = ("127.", "localhost", "::1")
+_ENVIRONMENT: Final = {  # variable -> flag; the first variable that is set wins
+    "SIM_MODEL": "model",
+    "PYTHONHASHSEED": "hash-seed",
+    "POD_NAME": "pod-name",
+    "POD_NAMESPACE": "pod-namespace",
+    "NAMESPACE": "pod-namespace",
+    "VLLM_API_KEY": "api-key",
+}
+# ServeConfig fields that are a flag's value as given, else the field's default
+_PLAIN: Final = (
+    "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
+    "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
+    "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
+    "tool_call_parser", "reasoning_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
+    "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
+    "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
+    "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
+    "enable_sleep_mode", "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
+    "enable_log_requests", "enable_log_outputs", "log_http", "log_format", "data_parallel_size",
+    "data_parallel_rank", "kv_cache_dtype", "pod_name", "pod_namespace", "root_path", "host", "port",
+)  # fmt: skip
+
+
+def resolve(argv: Sequence[str], env: Mapping[str, str]) -> ServeConfig:
+    """The configuration of a command line in an environment; raises ConfigError."""
+    arguments = parse(argv)
+    return configuration(arguments, env)
+
+
+def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
+    """The same from arguments already read."""
+    values = _layers(arguments, env)
+    compat = find_compat(values.get("compat", "vllm-0.33"))
+    strict: bool = values.get("strict", False)
+    model = _model(values, compat)
+    names = values.get("served-model-name", ()) or (model,)
+    modules = _lora_modules(values, names, model)
+    seed = values.get("seed", None)
+    lora = _lora_enabled(values, strict, bool(modules))
+    engine, warnings = engine_config(values, compat, seed if seed is not None else 0, lora)
+    plain = {
+        field: values.get(field.replace("_", "-")) for field in _PLAIN if field.replace("_", "-") in values
+    }
+    config = ServeConfig(
+        model=model,
+        served_model_names=tuple(names),
+        engine=engine,
+        compat=compat.name,
+        strict=strict,
+        strict_content_type=values.get("strict-content-type", strict),
+        metrics_compat=_metrics_compat(values, compat, strict),
+        latency=latency_config(values),
+        text=_text(values, seed),
+        tools=_tools(values),
+        kv_events=_kv_events(values, compat, model, env),
+        faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),
+        control=_control(values),
+        lora_modules=modules,
+        allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
+        server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
+        pod_ip=env.get("POD_IP"),
+        api_keys=tuple(values.get("api-key", ())),
+        max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
+        max_waiting_queue_length=values.get(
+            "max-waiting-queue-length", 1000 if compat.queue_full == "llm-d" else None
+        ),
+        allowed_origins=values.get("allowed-origins", ()),
+        allowed_methods=values.get("allowed-methods", ("*",)),
+        allowed_headers=values.get("allowed-headers", ("*",)),
+        default_chat_template_kwargs=values.mapping("default-chat-template-kwargs"),
+        override_generation_config=values.mapping("override-generation-config"),
+        kv_role=values.mapping("kv-transfer-config").get("kv_role"),
+        kv_connector=values.mapping("kv-transfer-config").get("kv_connector"),
+        log_stats_interval=_log_interval(env),
+        fake_metrics=values.mapping("fake-metrics") if "fake-metrics" in values else None,
+        custom_histogram_buckets=_buckets(values),
+        show_hidden_metrics=values.get("show-hidden-metrics-for-version") is not None,
+        log_level=str(values.get("log-level", values.get("uvicorn-log-level", "info"))).lower(),
+        meaningless_flags=tuple(name for name in values if FLAGS[name].inert),
+        warnings=tuple(warnings),
+        gpu_memory_utilization=_utilization(values),
+        prefix_caching_hash_algo=values.get("prefix-caching-hash-algo", "sha256"),
+        num_gpu_blocks_override=values.get("num-gpu-blocks-override", None),
+        user_specified_block_size="block-size" in values,
+        tensor_parallel_size=values_int(values, "tensor-parallel-size"),
+        pipeline_parallel_size=values_int(values, "pipeline-parallel-size"),
+        **_shutdown(values),
+        **plain,
+    )
+    return _checked(config, values)
+
+
+def _layers(arguments: Arguments, env: Mapping[str, str]) -> Values:
+    line = dict(arguments.given)
+    if len(arguments.positional) > 1:
+        raise ConfigError(f"one model is expected, not {' '.join(arguments.positional)!r}")
+    if arguments.positional:
+        line["model"] = Given(arguments.positional[0], "the model argument")
+    from_env: dict[str, Given] = {}
+    for variable, name in _ENVIRONMENT.items():
+        if env.get(variable) and name not in from_env:
+            from_env[name] = Given(read(FLAGS[name], env[variable], variable), variable)
+    from_file: dict[str, Given] = {}
+    if "config" in line:
+        from simulator.flags.configfile import read_file  # noqa: PLC0415 - YAML only where it is used
+
+        from_file = read_file(line["config"].value)
+    return Values(line, from_env, from_file)
+
+
+def _model(values: Values, compat: Compat) -> str:
+    model = values.text("model")
+    if model is not None:
+        return model
+    if compat.queue_full == "llm-d":
+        raise ConfigError(
+            "--model is missing: name the model, such as --model meta-llama/Llama-3.1-8B-Instruct"
+        )
+    return _DEFAULT_MODEL
+
+
+def _lora_enabled(values: Values, strict: bool, modules: bool) -> bool:
+    asked = modules or "max-loras" in values
+    default = asked if strict else True
+    enabled: bool = values.get("enable-lora", default)
+    if modules and not enabled:
+        raise ConfigError("--lora-modules with --no-enable-lora: take one of them away")
+    return enabled
+
+
+def _metrics_compat(values: Values, compat: Compat, strict: bool) -> str | None:
+    name = values.text("metrics-compat")
+    if name is not None and name not in COMPATS:
+        raise ConfigError(
+            f"{values.where('metrics-compat')}: {name!r} is unknown; there are {', '.join(COMPATS)}"
+        )
+    return name or (compat.name if strict else None)
+
+
+def _lora_modules(values: Values, served: Sequence[str], model: str) -> tuple[LoRAModule, ...]:
+    modules: list[LoRAModule] = []
+    where = values.where("lora-modules")
+    items: tuple[str, ...] = values.get("lora-modules", ())
+    for item in items:
+        modules.extend(_lora_module(entry, where) for entry in _lora_entries(item, where))
+    seen = set(served)
+    for module in modules:
+        if module.name in seen:
+            what = "is the name of the base model" if module.name in served else "is given twice"
+            raise ConfigError(f"{where}: LoRA adapter {module.name!r} {what}")
+        if module.base_model_name is not None and module.base_model_name not in {*served, model}:
+            raise ConfigError(
+                f"{where}: unknown base model {module.base_model_name!r} for LoRA {module.name!r}; "
+                f"it must be {' or '.join(repr(name) for name in served)}"
+            )
+        seen.add(module.name)
+    return tuple(modules)
+
+
+def _lora_entries(item: str, where: str) -> list[Any]:
+    text = item.strip()
+    if not text.startswith(("{", "[")):
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{where}: {item!r} is neither name=path nor JSON")
+        return [{"name": name, "path": path}]
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {item!r} is not valid JSON ({error})") from None
+    return found if isinstance(found, list) else [found]
+
+
+def _lora_module(entry: Any, where: str) -> LoRAModule:
+    if isinstance(entry, str):
+        entry = _lora_entries(entry, where)[0]
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) or not entry["name"]:
+        raise ConfigError(f'{where}: {entry!r} has no name; write {{"name": "reviews-1", "path": "..."}}')
+    extra = set(entry) - {"name", "path", "base_model_name", "is_3d_lora_weight"}
+    if extra:
+        raise ConfigError(f"{where}: unknown keys {sorted(extra)} of LoRA {entry['name']!r}")
+    return LoRAModule(entry["name"], str(entry.get("path") or entry["name"]), entry.get("base_model_name"))
+
+
+def _text(values: Values, seed: int | None) -> TextConfig:
+    dataset = values.text("dataset-path")
+    mode: Literal["random", "echo", "dataset"] = values.get("mode", "dataset" if dataset else "random")
+    if mode == "echo" and dataset:
+        raise ConfigError("dataset cannot be defined in echo mode")
+    if dataset and mode == "random":
+        mode = "dataset"
+    if mode == "dataset" and not dataset:
+        raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
+    tokenizer = values.text("tokenizer")
+    if tokenizer is not None and not Path(tokenizer).exists():
+        if tokenizer.startswith(("/", "./", "../", "~")):
+            raise ConfigError(f"{values.where('tokenizer')}: {tokenizer} does not exist")
+        tokenizer = None  # a name on the Hugging Face hub: nothing is ever downloaded
+    template = values.text("chat-template")
+    if template is not None and Path(template).is_file():
+        template = Path(template).read_text(encoding="utf-8")
+    elif template is not None and not any(mark in template for mark in "{}\n"):
+        raise ConfigError(f"{values.where('chat-template')}: {template} is neither a file nor a template")
+    return TextConfig(mode, dataset, seed, tokenizer, template)
+
+
+_TOOL_FLAGS: Final = {
+    "max_integer": "max-tool-call-integer-param",
+    "min_integer": "min-tool-call-integer-param",
+    "max_number": "max-tool-call-number-param",
+    "min_number": "min-tool-call-number-param",
+    "max_array_length": "max-tool-call-array-param-length",
+    "min_array_length": "min-tool-call-array-param-length",
+    "not_required_param_probability": "tool-call-not-required-param-probability",
+    "object_not_required_field_probability": "object-tool-call-not-required-field-probability",
+    "extra_call_probability": "tool-call-extra-call-probability",
+    "skip_validation": "skip-tool-validation",
+}
+
+
+def _tools(values: Values) -> ToolCallConfig:
+    tools = ToolCallConfig(
+        **{field: values.get(flag) for field, flag in _TOOL_FLAGS.items() if flag in values}
+    )
+    for what in ("integer", "number", "array_length"):
+        if getattr(tools, f"max_{what}") < getattr(tools, f"min_{what}"):
+            flags = _TOOL_FLAGS[f"max_{what}"], _TOOL_FLAGS[f"min_{what}"]
+            raise ConfigError(f"--{flags[0]} cannot be less than --{flags[1]}")
+    return tools
+
+
+def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str]) -> KVEventsConfig:
+    """vLLM's JSON where it is given, else llm-d's flags."""
+    int_hashes = _truth(env, "VLLM_KV_EVENTS_USE_INT_BLOCK_HASHES", True)
+    given = dict(values.mapping("kv-events-config"))
+    enabled = kv_events_enabled(values)
+    if given:
+        given.pop("enable_kv_cache_events", None)
+        names = {field.name for field in dataclasses.fields(KVEventsConfig)} - {"enabled"}
+        unknown = set(given) - names
+        if unknown:
+            raise ConfigError(
+                f"{values.where('kv-events-config')}: unknown keys {sorted(unknown)}; "
+                f"there are enable_kv_cache_events, {', '.join(sorted(names))}"
+            )
+        given.setdefault("encoding", compat.kv_event_encoding)
+        return KVEventsConfig(enabled=enabled, int_hashes=given.pop("int_hashes", int_hashes), **given)
+    if not enabled:
+        return KVEventsConfig()
+    rank = values.get("data-parallel-rank", None) or 0
+    address = env.get("POD_IP") or values.get("host", None) or "127.0.0.1"
+    if compat.queue_full != "llm-d":  # v0.7.1 has no port in its topic
+        address = f"{address}:{values.get('port', 8000) + rank}"
+    return KVEventsConfig(
+        enabled=True,
+        endpoint=values.get("zmq-endpoint", "tcp://127.0.0.1:5557"),
+        replay_endpoint=values.text("kv-events-replay-endpoint"),
+        buffer_steps=values.get("kv-events-replay-queue-size", 1024),
+        topic=f"kv@{address}@{model}",
+        encoding="map" if values.get("use-vllm-map-event-format", False) else "array",
+        int_hashes=int_hashes,
+        first_sequence=1,
+        batch_size=values.get("event-batch-size", 16),
+    )
+
+
+def _control(values: Values) -> ControlConfig:
+    control = ControlConfig(
+        values.get("control-port", None),
+        values.get("control-host", "127.0.0.1"),
+        values.text("control-token"),
+    )
+    if control.port is not None and control.token is None and not control.host.startswith(_LOOPBACK):
+        raise ConfigError(f"--control-host {control.host} is not loopback: it needs a --control-token")
+    return control
+
+
+def _shutdown(values: Values) -> dict[str, Any]:
+    timeout = values.get("shutdown-timeout", None)
+    mode: ShutdownMode = values.get("shutdown-mode", "drain" if timeout else "abort")
+    assert mode in get_args(ShutdownMode)
+    if timeout is None:
+        timeout = 0.0 if mode == "abort" else math.inf
+    return {"shutdown_mode": mode, "shutdown_timeout": float(timeout)}
+
+
+def _buckets(values: Values) -> Mapping[str, tuple[float, ...]]:
+    result: dict[str, tuple[float, ...]] = {}
+    for family, bounds in values.mapping("custom-histogram-buckets").items():
+        if not isinstance(bounds, list) or not all(isinstance(bound, int | float) for bound in bounds):
+            raise ConfigError(f"--custom-histogram-buckets: {family} needs a list of numbers, not {bounds!r}")
+        if list(bounds) != sorted(set(bounds)):
+            raise ConfigError(f"--custom-histogram-buckets: the bounds of {family} must rise")
+        result[family] = tuple(float(bound) for bound in bounds)
+    return result
+
+
+def _utilization(values: Values) -> float:
+    given = values.get("gpu-memory-utilization", 0.92)
+    try:
+        return float(given)
+    except ValueError:
+        where = values.where("gpu-memory-utilization")
+        raise ConfigError(f"{where}: {given!r} is not a number") from None
+
+
+def _truth(env: Mapping[str, str], name: str, default: bool) -> bool:
+    text = env.get(name, "").strip().lower()
+    return default if not text else text in {"1", "true", "yes", "on"}
+
+
+def _log_interval(env: Mapping[str, str]) -> float:
+    text = env.get("VLLM_LOG_STATS_INTERVAL", "")
+    try:
+        return float(text) if text else 10.0
+    except ValueError:
+        raise ConfigError(f"VLLM_LOG_STATS_INTERVAL: {text!r} is not a number of seconds") from None
+
+
+def _checked(config: ServeConfig, values: Values) -> ServeConfig:
+    if bool(config.ssl_certfile) != bool(config.ssl_keyfile):
+        raise ConfigError("--ssl-certfile and --ssl-keyfile must be given together")
+    if config.self_signed_certs and config.ssl_certfile:
+        raise ConfigError("--self-signed-certs cannot go with --ssl-certfile and --ssl-keyfile")
+    for path in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs):
+        if path and not Path(path).is_file():
+            raise ConfigError(f"{path}: no such file (TLS)")
+    ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
+    if config.port + ranks - 1 > 65535:
+        raise ConfigError(f"{values.where('port')}: {ranks} ranks from port {config.port} on pass 65535")
+    return config
