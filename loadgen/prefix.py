@@ -1,0 +1,260 @@
+"""Prefix caches: what the pods reused, and the most that any placement of this load could have reused.
+
+The server says how many prompt tokens it found cached (usage.prompt_tokens_details). What it could have
+found follows from the plan alone: prompts are compared byte for byte, and bytes become tokens by the ratio
+that the server itself counted for each request; prompts of token ids are exact. Formulas: docs/scorecard.md.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+import msgspec
+
+from loadgen.frame import natural_order
+from loadgen.plan import Answer, Plan, PlannedRequest
+from loadgen.prefix_tree import PrefixTree, best_hits, held_by
+from loadgen.records import Record
+
+BLOCK_SIZE: Final = 16
+"""vLLM's default, used until a scrape says otherwise."""
+_BYTES_PER_ID: Final = 4
+_BYTES_PER_WORD: Final = 5
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request as a prefix cache sees it."""
+
+    record: Record
+    space: str
+    content: bytes
+    after: bytes | None = None
+    """Prompt and answer, where a later turn builds on them."""
+
+    @property
+    def tokens(self) -> int:
+        return self.record.prompt_tokens or 0
+
+    @property
+    def bytes_per_token(self) -> float:
+        return len(self.content) / self.tokens if self.tokens else 1.0
+
+
+def asks(records: Iterable[Record], plan: Plan) -> list[Ask]:
+    """The answered requests in order of actual start, with their prompts from the plan."""
+    planned = {request.id: request for request in plan.requests}
+    turns: dict[tuple[str | None, int | None], Record] = {}
+    out: list[Ask] = []
+    answered = (r for r in records if r.start is not None and r.prompt_tokens and r.outcome == "ok")
+    for record in sorted(answered, key=lambda record: record.start or 0.0):
+        request = planned.get(record.id) or planned.get(record.id.partition("#")[0])
+        if request is None:
+            continue
+        turns[record.session, record.turn] = record
+        space, content = prompt_of(request, plan, turns)
+        out.append(Ask(record, space, content))
+    _link_turns(out)
+    return out
+
+
+def _link_turns(ordered: Sequence[Ask]) -> None:
+    """Give each turn that was built upon the bytes its pod knows after answering: the next prompt's start."""
+    by_turn = {(ask.record.session, ask.record.turn): ask for ask in ordered if ask.record.turn is not None}
+    for (session, turn), ask in by_turn.items():
+        then = by_turn.get((session, (turn or 0) + 1))
+        if session is not None and then is not None:
+            answer = _stand_in(session, turn, ask.record.output_tokens).encode()
+            at = then.content.find(answer)
+            ask.after = then.content[: at + len(answer)] if at >= 0 and answer else None
+
+
+def prompt_of(
+    request: PlannedRequest, plan: Plan, turns: Mapping[tuple[str | None, int | None], Record]
+) -> tuple[str, bytes]:
+    """The cache space and the prompt of a planned request.
+
+    What the model answered in earlier turns is not in the plan; a text of the same number of words, different
+    for each turn, stands in its place.
+    """
+    answers = {}
+    for piece in request.body:
+        if isinstance(piece, Answer):
+            record = turns.get((request.session, piece.answer))
+            answers[piece.answer] = _stand_in(
+                request.session, piece.answer, record.output_tokens if record else 0
+            )
+    body = msgspec.json.decode(plan.body(request, answers))
+    space = f"{body.get('model')}\0{body.get('cache_salt') or ''}"
+    prompt = body.get("prompt", body.get("input", body.get("messages")))
+    if isinstance(prompt, str):
+        return space, prompt.encode()
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], int):
+        return space + "\0ids", b"".join(token.to_bytes(_BYTES_PER_ID, "big") for token in prompt)
+    return space, b"".join(_messages(prompt))
+
+
+def _messages(messages: object) -> Iterable[bytes]:
+    for message in messages if isinstance(messages, list) else [messages]:
+        if isinstance(message, dict):
+            content = message.get("content")
+            text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
+            yield f"\x01{message.get('role')}\x02{text}".encode()
+        else:
+            yield str(message).encode()
+
+
+def _stand_in(session: str | None, turn: int | None, words: int | None) -> str:
+    """About as long as an answer of so many tokens, and like no other turn's."""
+    return f"{session}:{turn}".ljust(_BYTES_PER_WORD * (words or 0), "~") if words else ""
+
+
+class _Forest:
+    """All prompts in one tree, and the path of each through it."""
+
+    def __init__(self, ordered: Sequence[Ask]) -> None:
+        tree = PrefixTree()
+        self.common: list[int] = []
+        """Bytes that each prompt shares with something asked or answered before it."""
+        for ask in ordered:
+            self.common.append(tree.insert(ask.space, ask.content))
+            if ask.after:
+                tree.insert(ask.space, ask.after)
+        self.lengths = tree.number()
+        self.paths = [tree.path(ask.space, ask.content) for ask in ordered]
+        self.after = [tree.path(ask.space, ask.after) if ask.after else None for ask in ordered]
+
+
+def score(
+    ordered: Sequence[Ask], caches: Mapping[str, int], block: int = BLOCK_SIZE, since: float = 0.0
+) -> dict[str, Any] | None:
+    """The scorecard of prefix caching, or None when no answer said how much of its prompt was cached.
+
+    caches: capacity in tokens by pod, empty when unknown (then there is no bound with real capacity).
+    since: requests intended earlier warm the caches but are not counted.
+    """
+    counted = [
+        ask for ask in ordered if ask.record.cached_tokens is not None and ask.record.intended >= since
+    ]
+    if not counted:
+        return None
+    prompt = sum(ask.tokens for ask in counted)
+    cached = sum(ask.record.cached_tokens or 0 for ask in counted)
+    forest = _Forest(ordered)
+    wanted = {id(ask) for ask in counted}
+    infinite, capacity = _bounds(
+        ordered, forest, wanted, float(sum(caches.values())) if caches else None, block
+    )
+    best = infinite if capacity is None else capacity
+    return {
+        "prompt_tokens": prompt,
+        "cached_tokens": cached,
+        "hit_share": cached / prompt,
+        "block_size": block,
+        "capacity_tokens": sum(caches.values()) if caches else None,
+        "best_infinite": infinite / prompt,
+        "best_capacity": None if capacity is None else capacity / prompt,
+        "reached": cached / best if best else None,
+        "reached_infinite": cached / infinite if infinite else None,
+        "hit_requests_share": sum(1 for ask in counted if ask.record.cached_tokens) / len(counted),
+        "pods": _hit_table(counted, lambda record: record.pod),
+        "groups": _hit_table(counted, lambda record: record.group),
+        "group_pods": _group_pods(counted),
+        "decisions": _decisions(ordered, forest, wanted, block),
+    }
+
+
+def _bounds(
+    ordered: Sequence[Ask], forest: _Forest, wanted: set[int], capacity: float | None, block: int
+) -> tuple[float, float | None]:
+    """Tokens that one cache of infinite and of pooled size could have served of the wanted requests."""
+    limits = [_whole_blocks(ask, length, block) for ask, length in zip(ordered, forest.common, strict=True)]
+    infinite = sum(limit for ask, limit in zip(ordered, limits, strict=True) if id(ask) in wanted)
+    if capacity is None:
+        return infinite, None
+    rate = _bytes_per_token(ordered)
+    paths: list[list[int]] = []
+    asked: list[int] = []
+    for path, after in zip(forest.paths, forest.after, strict=True):
+        asked.append(len(paths))
+        paths.append(path)
+        if after:
+            paths.append(after)
+    held = best_hits(paths, [length / rate for length in forest.lengths], capacity)
+    pairs = zip(ordered, limits, (held[at] for at in asked), strict=True)
+    return infinite, sum(min(limit, tokens) for ask, limit, tokens in pairs if id(ask) in wanted)
+
+
+def _bytes_per_token(ordered: Sequence[Ask]) -> float:
+    tokens = sum(ask.tokens for ask in ordered)
+    return sum(len(ask.content) for ask in ordered) / tokens if tokens else 1.0
+
+
+def _whole_blocks(ask: Ask, common: int, block: int) -> int:
+    """Tokens of whole blocks in `common` bytes; the last prompt token is always computed anew."""
+    usable = min(round(common / ask.bytes_per_token), ask.tokens - 1)
+    return max(0, usable // block * block)
+
+
+def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> dict[str, dict[str, float]]:
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for ask in counted:
+        name = key(ask.record)
+        if name is not None:
+            row = sums[name]
+            row[0] += ask.tokens
+            row[1] += ask.record.cached_tokens or 0
+            row[2] += 1
+    return {
+        name: {
+            "prompt_tokens": sums[name][0],
+            "cached_tokens": sums[name][1],
+            "requests": sums[name][2],
+            "hit_share": sums[name][1] / sums[name][0] if sums[name][0] else 0.0,
+        }
+        for name in natural_order(sums)
+    }
+
+
+def _group_pods(counted: Sequence[Ask]) -> dict[str, dict[str, int]]:
+    """Requests of each prefix group by pod: how far a group was kept together."""
+    table: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for ask in counted:
+        if ask.record.group is not None and ask.record.pod is not None:
+            table[ask.record.group][ask.record.pod] += 1
+    return {group: dict(table[group]) for group in natural_order(table)}
+
+
+def _decisions(ordered: Sequence[Ask], forest: _Forest, wanted: set[int], block: int) -> dict[str, Any]:
+    """Each pick against what had been sent where before it: did the longest match win, what did it cost?
+
+    Assumes that pods forget nothing, so it judges the picker's memory, not the pods' capacity. Only requests
+    with a choice count: at least two pods, and some pod that had seen a whole block of the prompt.
+    """
+    holders: dict[int, set[str]] = defaultdict(set)
+    pods = {ask.record.pod for ask in ordered if ask.record.pod}
+    judged = best = lost = tokens = 0
+    for ask, path, after in zip(ordered, forest.paths, forest.after, strict=True):
+        pod = ask.record.pod
+        if pod is None:
+            continue
+        reach = [0, *accumulate(forest.lengths[node] for node in path)]
+        depths = held_by(pods, path, holders)
+        top = _whole_blocks(ask, reach[max(depths.values())], block)
+        if id(ask) in wanted:
+            tokens += ask.tokens
+            if top and len(pods) > 1:
+                mine = _whole_blocks(ask, reach[depths[pod]], block)
+                judged += 1
+                best += mine == top
+                lost += top - mine
+        for node in after or path:
+            holders[node].add(pod)
+    return {
+        "judged": judged,
+        "best_share": best / judged if judged else None,
+        "lost_tokens": lost,
+        "lost_share": lost / tokens if tokens else None,
+    }
