@@ -1,0 +1,270 @@
+"""HTTP/1.1 keep-alive connections on asyncio.Protocol and httptools, and the pool that owns them.
+
+No task and no await per request: `Pool.submit` writes to an idle connection or opens one, and the
+exchange's own callback ends it. Moments are taken when bytes are read, not when someone is scheduled.
+"""
+
+import asyncio
+import ssl
+from time import monotonic
+from typing import Final, cast
+
+import httptools
+
+from loadgen.exchange import KEPT_HEADERS, Exchange
+
+SWEEP: Final = 0.02
+"""Seconds between looks at timeouts and idle connections."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection: idle, or carrying one exchange."""
+
+    __slots__ = ("closed", "exchange", "headers", "idle_since", "parser", "pool", "transport", "used")
+
+    def __init__(self, pool: "Pool") -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.exchange: Exchange | None = None
+        self.headers: dict[str, str] = {}
+        self.idle_since = 0.0
+        self.used = False
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=0)  # writes reach the kernel at once
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        """Start an exchange on this idle connection."""
+        self.exchange = exchange
+        exchange.connection = self
+        exchange.connected = now
+        exchange.reused = self.used
+        self.used = True
+        self.transport.write(exchange.payload)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.sent = monotonic()
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None or self.parser is None:  # bytes that nobody asked for: not to be trusted again
+            self.transport.abort()
+            return
+        now = self.pool.now = monotonic()
+        if exchange.first_byte is None:
+            exchange.first_byte = now
+        exchange.bytes_in += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self.transport.abort()
+            self._end(exchange, "reset", f"not HTTP: {error}")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        kept = KEPT_HEADERS.get(name.lower())
+        if kept is not None:
+            self.headers[kept] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        assert self.parser is not None
+        status = self.parser.get_status_code()
+        if status >= 200 and self.exchange is not None:
+            self.exchange.on_head(status, self.headers)
+        self.headers = {}
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None and exchange.on_data(body, self.pool.now):
+            self.exchange = None
+            self.transport.abort()
+            self.pool.ended(exchange)
+            exchange.fail("client_cancel", f"left after {exchange.cancel_after} tokens", self.pool.now)
+
+    def on_message_complete(self) -> None:
+        exchange = self.exchange
+        if exchange is None or self.parser is None or exchange.status is None:
+            return  # an interim 1xx, or the tail of something already ended
+        self.exchange = None
+        if self.parser.should_keep_alive() and not self.transport.is_closing():
+            self.pool.release(self)
+        else:
+            self.transport.close()
+        self.pool.ended(exchange)
+        exchange.complete(self.pool.now)
+
+    def cancel(self, outcome: str, error: str) -> None:
+        """End the running exchange by closing the connection."""
+        exchange = self.exchange
+        self.transport.abort()
+        if exchange is not None:
+            self._end(exchange, outcome, error)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        exchange = self.exchange
+        if exchange is not None:
+            why = str(exc) if exc else "the server closed the connection"
+            if exchange.status is not None and exchange.status < 300:
+                self._end(exchange, "stream_truncated", why)
+            else:
+                self._end(exchange, "reset", why)
+        self.parser = None  # the parser holds this object: without this the pair waits for the collector
+        self.pool.forget(self)
+
+    def _end(self, exchange: Exchange, outcome: str, error: str) -> None:
+        self.exchange = None
+        self.pool.ended(exchange)
+        exchange.fail(outcome, error, monotonic())
+
+
+class Pool:
+    """Connections to one address; the last released is used first.
+
+    Raises nothing: what goes wrong is the outcome of an exchange.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        idle_timeout: float = 4.0,
+    ) -> None:
+        self.loop = loop
+        self.host, self.port = host, port
+        self.tls = tls
+        self.server_name = server_name if tls is not None else None
+        self.idle_timeout = idle_timeout
+        self.now = 0.0
+        self.opened = 0
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._active: dict[float, dict[Exchange, None]] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        self._sweeper = loop.call_later(SWEEP, self._sweep)
+
+    def submit(self, exchange: Exchange) -> None:
+        """Begin an exchange now."""
+        now = monotonic()
+        exchange.start = now
+        active = self._active.get(exchange.timeout)
+        if active is None:
+            active = self._active[exchange.timeout] = {}
+        active[exchange] = None
+        connection = self._take(now)
+        if connection is not None:
+            connection.send(exchange, now)
+            return
+        task = self.loop.create_task(self._open(exchange))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _take(self, now: float) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.closed or connection.transport.is_closing():
+                continue
+            if now - connection.idle_since < self.idle_timeout:
+                return connection
+            connection.transport.close()
+        return None
+
+    async def _open(self, exchange: Exchange | None) -> None:
+        try:
+            _, connection = await self.loop.create_connection(
+                lambda: Connection(self),
+                self.host,
+                self.port,
+                ssl=self.tls,
+                server_hostname=self.server_name,
+            )
+        except (OSError, ssl.SSLError) as error:
+            if exchange is not None and not exchange.finished:
+                self.ended(exchange)
+                exchange.fail("connect_error", describe_connect_error(error), monotonic())
+            return
+        self.opened += 1
+        self._all.add(connection)
+        if exchange is None or exchange.finished:  # opened ahead, or timed out in the meantime
+            self.release(connection)
+        else:
+            connection.send(exchange, monotonic())
+
+    async def warm(self, count: int) -> None:
+        """Open `count` connections ahead of the load."""
+        await asyncio.gather(*(self._open(None) for _ in range(count)))
+
+    def release(self, connection: Connection) -> None:
+        """A connection is idle again."""
+        connection.idle_since = monotonic()
+        self._idle.append(connection)
+
+    def ended(self, exchange: Exchange) -> None:
+        """An exchange no longer needs its timeout watched."""
+        self._active[exchange.timeout].pop(exchange, None)
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+        now = monotonic()
+        for timeout, active in self._active.items():
+            for exchange in list(self._expired(active, now - timeout)):
+                self.cancel(exchange, "timeout", f"no complete answer within {timeout:g} s")
+        while self._idle and now - self._idle[0].idle_since > self.idle_timeout:
+            self._idle.pop(0).transport.close()
+
+    @staticmethod
+    def _expired(active: dict[Exchange, None], before: float) -> list[Exchange]:
+        expired = []
+        for exchange in active:  # in order of start: the first that is young ends the search
+            if exchange.start > before:
+                break
+            expired.append(exchange)
+        return expired
+
+    def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
+        """End an exchange from this side."""
+        connection = exchange.connection
+        if isinstance(connection, Connection) and connection.exchange is exchange:
+            connection.cancel(outcome, error)
+        elif not exchange.finished:  # its connection is still being opened
+            self.ended(exchange)
+            exchange.fail(outcome, error, monotonic())
+
+    def cancel_all(self, outcome: str, error: str) -> None:
+        """End everything that runs."""
+        for active in list(self._active.values()):
+            for exchange in list(active):
+                self.cancel(exchange, outcome, error)
+
+    def close(self) -> None:
+        """Close all connections; running exchanges must have ended."""
+        self._sweeper.cancel()
+        for task in self._opening:
+            task.cancel()
+        for connection in list(self._all):
+            connection.transport.abort()
+
+
+def describe_connect_error(error: Exception) -> str:
+    """An OSError of connecting in words that name TLS when it was TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: certificate not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
