@@ -1,0 +1,247 @@
+"""The store over HTTP: discovery, get, list and watch, as client-go and kubectl ask for them.
+
+Read only: whatever would change an object is refused with a Status that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from gateway.kubeapi.store import BadSelectorError, Change, ExpiredError, Kind, Match, Object, Store, selector
+from gateway.kubeapi.table import as_table
+
+BOOKMARK_SECONDS = 30.0
+READ_VERBS = ["get", "list", "watch"]
+
+
+def create_app(store: Store) -> Starlette:
+    """An ASGI app that serves `store` like a Kubernetes API server without authentication."""
+    api = Api(store)
+    return Starlette(
+        routes=[
+            Route("/api", api.core_versions),
+            Route("/apis", api.groups),
+            Route("/version", api.version),
+            Route("/{check:str}", api.health),
+            Route("/api/v1", api.resources),
+            Route("/apis/{group}", api.group),
+            Route("/apis/{group}/{version}", api.resources),
+            Route("/api/v1/{rest:path}", api.objects, methods=_METHODS),
+            Route("/apis/{group}/{version}/{rest:path}", api.objects, methods=_METHODS),
+        ]
+    )
+
+
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def status(code: int, reason: str, message: str) -> JSONResponse:
+    """A failure as Kubernetes words it."""
+    body = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
+    return JSONResponse(body, status_code=code)
+
+
+class Api:
+    """The endpoints."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def core_versions(self, request: Request) -> Response:
+        return JSONResponse({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+
+    async def groups(self, request: Request) -> Response:
+        names = dict.fromkeys(k.group for k in self._store.kinds if k.group)
+        return JSONResponse(
+            {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(n) for n in names]}
+        )
+
+    async def group(self, request: Request) -> Response:
+        name = request.path_params["group"]
+        if not any(k.group == name for k in self._store.kinds):
+            return status(404, "NotFound", f"the server could not find the API group {name!r}")
+        return JSONResponse({"kind": "APIGroup", "apiVersion": "v1"} | self._group(name))
+
+    def _group(self, name: str) -> Object:
+        versions = dict.fromkeys(k.version for k in self._store.kinds if k.group == name)
+        listed = [{"groupVersion": f"{name}/{v}", "version": v} for v in versions]
+        return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+
+    async def version(self, request: Request) -> Response:
+        return JSONResponse(
+            {"major": "1", "minor": "34", "gitVersion": "v1.34.0-simfleet", "platform": "linux/amd64"}
+        )
+
+    async def health(self, request: Request) -> Response:
+        if request.path_params["check"] in ("healthz", "livez", "readyz"):
+            return Response("ok", media_type="text/plain")
+        return status(404, "NotFound", "the server could not find the requested resource")
+
+    async def resources(self, request: Request) -> Response:
+        group, version = request.path_params.get("group", ""), request.path_params.get("version", "v1")
+        kinds = [k for k in self._store.kinds if (k.group, k.version) == (group, version)]
+        if not kinds:
+            return status(404, "NotFound", "the server could not find the requested resource")
+        listed = [
+            {
+                "name": k.plural,
+                "singularName": k.kind.lower(),
+                "namespaced": k.namespaced,
+                "kind": k.kind,
+                "verbs": READ_VERBS,
+                "shortNames": list(k.short),
+            }
+            for k in kinds
+        ]
+        body = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": kinds[0].api_version}
+        return JSONResponse(body | {"resources": listed})
+
+    async def objects(self, request: Request) -> Response:
+        """/{plural}, /{plural}/{name}, and both below namespaces/{namespace}."""
+        parts = [p for p in request.path_params["rest"].split("/") if p]
+        namespace = ""
+        if len(parts) >= 3 and parts[0] == "namespaces":
+            namespace, parts = parts[1], parts[2:]
+        kind = self._kind(request, parts[0] if parts else "")
+        if kind is None or len(parts) > 2:
+            return status(404, "NotFound", "the server could not find the requested resource")
+        if request.method not in ("GET", "HEAD"):
+            message = f"{request.method} {request.url.path}: this API mirrors a stack and is read only"
+            return status(405, "MethodNotAllowed", message)
+        if len(parts) == 2:
+            return self._get(request, kind, namespace, parts[1])
+        try:
+            query = request.query_params
+            match = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        except BadSelectorError as error:
+            return status(400, "BadRequest", str(error))
+        if query.get("watch") in ("true", "1"):
+            return self._watch(query, kind, namespace, match)
+        return self._list(request, kind, namespace, match)
+
+    def _kind(self, request: Request, plural: str) -> Kind | None:
+        group, version = request.path_params.get("group", ""), request.path_params.get("version", "v1")
+        wanted = (group, version, plural)
+        return next((k for k in self._store.kinds if (k.group, k.version, k.plural) == wanted), None)
+
+    def _get(self, request: Request, kind: Kind, namespace: str, name: str) -> Response:
+        found = self._store.get(kind, namespace, name)
+        if found is None:
+            resource = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+            return status(404, "NotFound", f'{resource} "{name}" not found')
+        return _answer(request, kind, found, [found])
+
+    def _list(self, request: Request, kind: Kind, namespace: str, match: Match) -> Response:
+        items = self._store.list(kind, namespace, match)
+        meta = {"resourceVersion": str(self._store.version)}
+        body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta, "items": items}
+        return _answer(request, kind, body, items)
+
+    def _watch(self, query: Mapping[str, str], kind: Kind, namespace: str, match: Match) -> Response:
+        watch = Watch(self._store, kind, namespace, match, query)
+        try:
+            watch.begin()
+        except ExpiredError as error:
+            return status(410, "Expired", str(error))
+        except ValueError:
+            return status(
+                400, "BadRequest", f"resourceVersion {query.get('resourceVersion')!r} is not a number"
+            )
+        return StreamingResponse(watch.lines(), media_type="application/json")
+
+
+def _answer(request: Request, kind: Kind, body: Object, items: list[Object]) -> Response:
+    if "as=Table" in request.headers.get("accept", ""):
+        meta = (
+            body["metadata"] if "items" in body else {"resourceVersion": body["metadata"]["resourceVersion"]}
+        )
+        return JSONResponse(as_table(kind, items, meta))
+    return JSONResponse(body)
+
+
+def _nothing() -> None:
+    """Ends a watch that has not begun."""
+
+
+class Watch:
+    """One watch request: what has happened since the version asked for, then what happens, line by line."""
+
+    def __init__(
+        self, store: Store, kind: Kind, namespace: str, match: Match, query: Mapping[str, str]
+    ) -> None:
+        self._store, self._kind, self._namespace, self._match = store, kind, namespace, match
+        self._bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
+        self._initial = query.get("sendInitialEvents") in ("true", "1")
+        self._version = query.get("resourceVersion", "")
+        self._seconds = float(query.get("timeoutSeconds") or 3600)
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._stop: Callable[[], None] = _nothing
+
+    def begin(self) -> None:
+        """Reads the past and starts to listen. Raises ExpiredError; ValueError where the version is no number."""
+        replay = (
+            [] if self._initial or self._version in ("", "0") else list(self._store.since(int(self._version)))
+        )
+        if self._initial or self._version in ("", "0"):
+            for obj in self._store.list(self._kind, self._namespace, self._match):
+                self._put("ADDED", obj)
+        for change in replay:
+            self._on_change(change)
+        if self._initial and self._bookmarks:
+            self._bookmark({"k8s.io/initial-events-end": "true"})
+        self._stop = self._store.listen(self._on_change)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Events as lines of JSON until the time asked for is over; bookmarks while nothing happens."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._seconds
+        try:
+            while (left := end - loop.time()) > 0:
+                try:
+                    yield await asyncio.wait_for(self._queue.get(), min(left, BOOKMARK_SECONDS))
+                except TimeoutError:
+                    if self._bookmarks:
+                        self._bookmark({})
+        finally:
+            self._stop()
+
+    def _on_change(self, change: Change) -> None:
+        """An object that starts or stops to match is added or deleted for this watcher, as in Kubernetes."""
+        if change.kind is not self._kind:
+            return
+        obj = change.object
+        if self._namespace and obj["metadata"].get("namespace") != self._namespace:
+            return
+        was = change.before is not None and self._match(change.before)
+        now = change.type != "DELETED" and self._match(obj)
+        if now:
+            self._put("MODIFIED" if was else "ADDED", obj)
+        elif was:
+            self._put("DELETED", obj)
+
+    def _bookmark(self, annotations: dict[str, str]) -> None:
+        meta: dict[str, Any] = {"resourceVersion": str(self._store.version)}
+        if annotations:
+            meta["annotations"] = annotations
+        self._put(
+            "BOOKMARK", {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
+        )
+
+    def _put(self, event: str, obj: Object) -> None:
+        self._queue.put_nowait(json.dumps({"type": event, "object": obj}).encode() + b"\n")
