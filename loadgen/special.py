@@ -4,6 +4,7 @@ Series and continued fractions after Abramowitz & Stegun 6.5, 26.5 (evaluated by
 good to about 1e-10, which the tests check against published tables.
 """
 
+import functools
 import math
 
 _EPS = 1e-15
@@ -80,6 +81,7 @@ def t_sf(t: float, df: float) -> float:
     return tail if t >= 0 else 1 - tail
 
 
+@functools.cache
 def t_quantile(p: float, df: float) -> float:
     """The t with P(T <= t) = p, by bisection; `p` in (0, 1)."""
     if not 0 < p < 1:
@@ -89,7 +91,7 @@ def t_quantile(p: float, df: float) -> float:
     low, high = 0.0, 1.0
     while t_sf(high, df) > 1 - p:
         high *= 2
-    for _ in range(200):
+    for _ in range(100):
         middle = (low + high) / 2
         low, high = (middle, high) if t_sf(middle, df) > 1 - p else (low, middle)
     return (low + high) / 2

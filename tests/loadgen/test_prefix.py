@@ -1,4 +1,4 @@
-"""The prefix tree against brute force, Belady against exhaustive search, the card on loads with known answers."""
+"""The prefix tree against brute force, Belady against exhaustive search, the card on known loads."""
 
 import random
 from itertools import product

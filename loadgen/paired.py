@@ -1,0 +1,271 @@
+"""Two policies on one plan, several times each: how large is the difference, and could it be chance?
+
+The unit of evidence is the repeat, not the request: requests of a run share queues and caches, and two runs
+of the same policy differ by more than their requests' scatter suggests. Each repeat gives one difference of
+each metric between the arms (same plan, same repeat: paired); Student's t over the repeats gives interval
+and p-value. Latencies and rates are compared as log ratios, shares as differences. With fewer than three
+repeats the spread comes from resampling blocks of time inside the runs, and the report says so.
+
+Holm's correction over all metrics of the verdict (and all arms) holds the chance that any of them is called
+different by luck to 5 %. A difference too small to matter is not called one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from loadgen import special, stats
+from loadgen.frame import Frame
+from loadgen.quantity import Dimension
+from loadgen.stats import Floats, Interval
+
+ALPHA: Final = 0.05
+ENOUGH_REPEATS: Final = 3
+Better = Literal["lower", "higher"]
+Verdict = Literal["beats", "loses to", "trades with", "is not told apart from"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure that arms are compared by; `path` is where a report has it."""
+
+    path: str
+    label: str
+    better: Better
+    dimension: Dimension = "time"
+    judged: bool = True
+    """In the verdict's family; others are shown as explanation."""
+    matters: float = 0.02
+    """Smallest relative change (shares: difference) worth a verdict."""
+
+    @property
+    def relative(self) -> bool:
+        return self.dimension != "share"
+
+
+METRICS: Final = (
+    Metric("ttft.p90", "TTFT p90", "lower"),
+    Metric("ttft.p50", "TTFT p50", "lower"),
+    Metric("ttft.p99", "TTFT p99", "lower"),
+    Metric("tpot.p90", "TPOT p90", "lower"),
+    Metric("e2e.p50", "E2E p50", "lower"),
+    Metric("e2e.p90", "E2E p90", "lower"),
+    Metric("e2e.p99", "E2E p99", "lower"),
+    Metric("outcomes.ok", "ok", "higher", "share", matters=0.005),
+    Metric("goodput.share", "goodput", "higher", "share", matters=0.01),
+    Metric("ttft.mean", "TTFT mean", "lower", judged=False),
+    Metric("tpot.p50", "TPOT p50", "lower", judged=False),
+    Metric("itl.p99", "ITL p99", "lower", judged=False),
+    Metric("throughput.output_tokens_rate", "output tokens/s", "higher", "tokens/s", judged=False),
+    Metric("outcomes.shed", "shed", "lower", "share", judged=False),
+    Metric("prefix.hit_share", "prefix hit share", "higher", "share", judged=False),
+    Metric("spread.max_over_mean", "busiest pod / mean", "lower", "number", judged=False),
+    Metric("lora.routed_loaded_share", "routed to a loaded adapter", "higher", "share", judged=False),
+)
+PRIMARY: Final = "ttft.p90"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric, one arm against the baseline.
+
+    effect and interval are relative changes (-0.41 is 41 % less) or, for shares, differences of shares.
+    """
+
+    metric: Metric
+    arm: float
+    base: float
+    effect: float
+    interval: Interval
+    p_value: float
+    repeats: int
+    p_adjusted: float = 1.0
+
+    @property
+    def significant(self) -> bool:
+        return self.metric.judged and self.p_adjusted < ALPHA and abs(self.effect) >= self.metric.matters
+
+    @property
+    def improves(self) -> bool:
+        return (self.effect < 0) == (self.metric.better == "lower")
+
+    def words(self) -> str:
+        """`TTFT p90 -41 % [-46, -35]`; shares in percentage points."""
+        unit = "%" if self.metric.relative else "points"
+        low, high = (_percent(bound) for bound in (self.interval.low, self.interval.high))
+        return f"{self.metric.label} {_percent(self.effect)} {unit} [{low}, {high}]"
+
+
+def _percent(x: float) -> str:
+    value = 100 * x
+    digits = 0 if abs(value) >= 10 else 1
+    return f"{value:+.{digits}f}" if math.isfinite(value) else str(value)
+
+
+def difference(
+    metric: Metric, arm: Sequence[float], base: Sequence[float], scatter: Sequence[float] = ()
+) -> Difference | None:
+    """Compare one metric over paired repeats; None when a repeat lacks a value.
+
+    scatter: for each repeat the standard error of the (log) difference from inside the runs, needed below
+    ENOUGH_REPEATS repeats.
+    """
+    a, b = np.asarray(arm, dtype=np.float64), np.asarray(base, dtype=np.float64)
+    if a.size != b.size or not a.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    if metric.relative and ((a <= 0).any() or (b <= 0).any()):
+        return None
+    deltas = np.log(a / b) if metric.relative else a - b
+    mean = float(deltas.mean())
+    error, degrees = _standard_error(deltas, np.asarray(scatter, dtype=np.float64))
+    half = special.t_quantile(1 - ALPHA / 2, degrees) * error
+    p_value = 2 * special.t_sf(abs(mean) / error, degrees) if error else float(mean == 0)
+    shown = [math.expm1(x) if metric.relative else x for x in (mean, mean - half, mean + half)]
+    return Difference(
+        metric, float(a.mean()), float(b.mean()), shown[0], Interval(shown[1], shown[2]), p_value, a.size
+    )
+
+
+def _standard_error(deltas: Floats, scatter: Floats) -> tuple[float, float]:
+    """Standard error of the mean difference and its degrees of freedom."""
+    n = deltas.size
+    between = float(deltas.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    if n >= ENOUGH_REPEATS:
+        return between, n - 1
+    within = math.sqrt(float((scatter**2).mean()) / n) if scatter.size else math.inf
+    return max(between, within), stats.MAX_BLOCKS / 2
+
+
+def scatter(metric: Metric, arm: Frame, base: Frame, resamples: int = 200, seed: int = 3) -> float:
+    """Standard error of a metric's difference from resampling blocks of time, the same ones in both runs."""
+    name, _, statistic = metric.path.partition(".")
+    columns = ("mean", *map(stats.percentile_key, stats.PERCENTILES))
+    if statistic not in columns:
+        return _share_scatter(arm, base)
+    count = int(min(arm.blocks.max(initial=0), base.blocks.max(initial=0))) + 1
+    weights = stats.block_weights(count, resamples, seed)
+    estimates = []
+    for frame in (arm, base):
+        values, rows = frame.latency(name)
+        if not values.size:
+            return math.inf
+        order = np.argsort(values, kind="stable")
+        blocks = np.minimum(frame.blocks[rows][order], count - 1)
+        estimates.append(
+            stats.weighted_estimates(values[order], blocks, weights)[:, columns.index(statistic)]
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.log(estimates[0] / estimates[1])
+    return float(np.nanstd(ratios))
+
+
+def _share_scatter(arm: Frame, base: Frame) -> float:
+    """A share's difference as if each request were on its own, at the widest share (a half)."""
+    return math.sqrt(sum(0.25 / max(1, len(frame)) for frame in (arm, base)))
+
+
+def holm(differences: Sequence[Difference]) -> list[Difference]:
+    """The same differences with p-values adjusted over the judged ones (Holm 1979); order is kept."""
+    judged = sorted((d.p_value, i) for i, d in enumerate(differences) if d.metric.judged)
+    adjusted: dict[int, float] = {}
+    highest = 0.0
+    for rank, (p_value, index) in enumerate(judged):
+        highest = max(highest, min(1.0, p_value * (len(judged) - rank)))
+        adjusted[index] = highest
+    return [
+        Difference(d.metric, d.arm, d.base, d.effect, d.interval, d.p_value, d.repeats, adjusted.get(i, 1.0))
+        for i, d in enumerate(differences)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One arm against the baseline, all metrics; `verdict` and `sentence` say what came of it."""
+
+    arm: str
+    base: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def better(self) -> list[Difference]:
+        return [d for d in self.differences if d.significant and d.improves]
+
+    @property
+    def worse(self) -> list[Difference]:
+        return [d for d in self.differences if d.significant and not d.improves]
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.better and self.worse:
+            return "trades with"
+        return "beats" if self.better else "loses to" if self.worse else "is not told apart from"
+
+    @property
+    def sentence(self) -> str:
+        better, worse = _lead(self.better), _lead(self.worse)
+        match self.verdict:
+            case "beats":
+                return f"{self.arm} beats {self.base}: {_list(better)}"
+            case "loses to":
+                return f"{self.arm} loses to {self.base}: {_list(worse)}"
+            case "trades with":
+                return f"{self.arm} against {self.base} is a trade: {_list(better)}, but {_list(worse)}"
+        shown = _lead([d for d in self.differences if d.metric.judged])[:1]
+        return f"no difference found between {self.arm} and {self.base}" + (
+            f": {_list(shown)}" if shown else ""
+        )
+
+
+def _lead(differences: list[Difference]) -> list[Difference]:
+    """At most two to name in a sentence: the primary metric if it is among them, then the largest effect."""
+    ranked = sorted(
+        differences, key=lambda d: (d.metric.path != PRIMARY, not d.metric.relative, -abs(d.effect))
+    )
+    return (
+        ranked[:1]
+        + [
+            d
+            for d in ranked[1:]
+            if d.metric.path.partition(".")[0] != ranked[0].metric.path.partition(".")[0]
+        ][:1]
+    )
+
+
+def _list(differences: Sequence[Difference]) -> str:
+    return ", ".join(d.words() for d in differences)
+
+
+def compare(
+    base: str,
+    figures: Mapping[str, Sequence[Mapping[str, float]]],
+    frames: Mapping[str, Sequence[Frame]] | None = None,
+) -> list[Comparison]:
+    """Every other arm against `base`, corrected together.
+
+    figures: by arm, for each repeat, the value of each metric path (missing: no such figure).
+    frames: the same runs' records; needed for fewer than ENOUGH_REPEATS repeats.
+    """
+    arms = [arm for arm in figures if arm != base]
+    flat: list[Difference] = []
+    owners: list[str] = []
+    for arm in arms:
+        for metric in METRICS:
+            sides = [[run.get(metric.path, math.nan) for run in figures[name]] for name in (arm, base)]
+            few = len(sides[0]) < ENOUGH_REPEATS and frames is not None
+            noise = (
+                [scatter(metric, a, b) for a, b in zip(frames[arm], frames[base], strict=True)]
+                if few and frames
+                else []
+            )
+            found = difference(metric, sides[0], sides[1], noise)
+            if found is not None:
+                flat.append(found)
+                owners.append(arm)
+    corrected = holm(flat)
+    return [
+        Comparison(arm, base, tuple(d for d, owner in zip(corrected, owners, strict=True) if owner == arm))
+        for arm in arms
+    ]
