@@ -12,6 +12,7 @@ from typing import Final, cast
 import httptools
 
 from loadgen.exchange import KEPT_HEADERS, Exchange
+from loadgen.target import Renderer, Target, ssl_context
 
 SWEEP: Final = 0.02
 """Seconds between looks at timeouts and idle connections."""
@@ -133,17 +134,15 @@ class Pool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        host: str,
-        port: int,
+        target: Target,
         *,
-        tls: ssl.SSLContext | None = None,
-        server_name: str | None = None,
         idle_timeout: float = 4.0,
     ) -> None:
         self.loop = loop
-        self.host, self.port = host, port
-        self.tls = tls
-        self.server_name = server_name if tls is not None else None
+        self.host, self.port = target.address, target.port
+        self.tls = ssl_context(target)
+        self.server_name = (target.server_name or target.host) if target.tls else None
+        self.render = Renderer(target).render
         self.idle_timeout = idle_timeout
         self.now = 0.0
         self.opened = 0

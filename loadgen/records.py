@@ -68,6 +68,8 @@ class Record(msgspec.Struct, kw_only=True):
     intended: float
     start: float | None = None
     connected: float | None = None
+    sent: float | None = None
+    """When the kernel had taken the whole request; None when it took it at `connected`."""
     first_byte: float | None = None
     first_token: float | None = None
     last_token: float | None = None

@@ -1,0 +1,107 @@
+"""From an exchange that ended to its record; and how long a retry waits."""
+
+from loadgen.exchange import Exchange
+from loadgen.jobs import Job
+from loadgen.plan import RetryPlan
+from loadgen.records import Attempt, Record
+
+HEADERS_APART = frozenset(
+    {"x-inference-pod", "x-inference-port", "x-inference-namespace", "content-type", "server"}
+)
+"""Headers that have a field of their own or say the same thing on each line."""
+
+
+def relative(moment: float | None, t0: float) -> float | None:
+    """Seconds after t0, to a tenth of a microsecond."""
+    return None if moment is None else round(moment - t0, 7)
+
+
+def attempt_of(exchange: Exchange, t0: float) -> Attempt:
+    """One try, for the record's list of attempts."""
+    return Attempt(
+        start=round(exchange.start - t0, 7),
+        connected=relative(exchange.connected, t0),
+        first_byte=relative(exchange.first_byte, t0),
+        end=relative(exchange.end, t0),
+        outcome=exchange.outcome,
+        status=exchange.status,
+        error=exchange.error,
+        pod=exchange.headers.get("x-inference-pod"),
+        retry_after=retry_after_seconds(exchange.headers.get("retry-after")),
+    )
+
+
+def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_times: bool) -> Record:
+    """The record of a request whose last attempt has ended."""
+    request, reader, usage = job.request, exchange.reader, exchange.usage
+    headers = exchange.headers
+    attempts = job.attempts if len(job.attempts) > 1 else []
+    kept = {key: value for key, value in headers.items() if key not in HEADERS_APART}
+    if exchange.outcome == "gateway_503" and "server" in headers:
+        kept["server"] = headers["server"]
+    times = None
+    if keep_times and reader is not None and reader.times is not None:
+        times = [round(moment - t0, 6) for moment in reader.times]
+    return Record(
+        id=request.id if job.unit.worker_round == 1 else f"{request.id}~{job.unit.worker_round}",
+        cls=request.cls,
+        stage=request.stage,
+        intended=round(job.intended - t0, 7),
+        start=attempts[0].start if attempts else round(exchange.start - t0, 7),
+        connected=relative(exchange.connected, t0),
+        sent=relative(exchange.sent, t0),
+        first_byte=relative(exchange.first_byte, t0),
+        first_token=relative(reader.first, t0) if reader is not None else None,
+        last_token=relative(reader.last, t0) if reader is not None else None,
+        end=relative(exchange.end, t0),
+        outcome=exchange.outcome,
+        status=exchange.status,
+        error=exchange.error,
+        model=request.model,
+        adapter=request.adapter,
+        prompt_tokens=usage.prompt if usage is not None else None,
+        cached_tokens=usage.cached if usage is not None else None,
+        output_tokens=_output_tokens(exchange),
+        max_tokens=request.max_tokens,
+        pod=headers.get("x-inference-pod"),
+        port=headers.get("x-inference-port"),
+        namespace=headers.get("x-inference-namespace"),
+        headers=kept,
+        group=request.group,
+        session=request.session,
+        turn=request.turn,
+        worker=worker,
+        attempt=max(1, len(job.attempts)),
+        attempts=attempts,
+        chunk_times=times,
+        reused=exchange.reused,
+        bytes_in=exchange.bytes_in,
+        bytes_out=exchange.bytes_out,
+    )
+
+
+def _output_tokens(exchange: Exchange) -> int | None:
+    """The server's count; of a stream that gave none, the token events seen."""
+    usage = exchange.usage
+    if usage is not None and usage.output is not None:
+        return usage.output
+    return exchange.reader.tokens if exchange.reader is not None else None
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Retry-After in seconds; its date form is not used by gateways and counts as absent."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        return None
+
+
+def retry_delay(retry: RetryPlan, attempts: list[Attempt], jitter: float) -> float:
+    """Seconds to wait after the attempts so far; `jitter` in [0, 1) spreads them."""
+    asked = attempts[-1].retry_after
+    if retry.retry_after and asked is not None:
+        return asked
+    delay = min(retry.max_backoff, float(retry.backoff * retry.factor ** (len(attempts) - 1)))
+    return delay * (1 + retry.jitter * (2 * jitter - 1))

@@ -1,0 +1,103 @@
+"""Where requests go: the parsed URL, its address, its TLS; and the bytes of a request to it."""
+
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import msgspec
+
+from loadgen.errors import ScenarioError, TargetError
+from loadgen.scenario import Tls
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolved target; `address` is an IP, so no name is looked up during a run."""
+
+    url: str
+    host: str
+    port: int
+    address: str
+    base_path: str = ""
+    tls: bool = False
+    insecure: bool = False
+    ca: str | None = None
+    server_name: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request as headers and body, for wires that are not plain text."""
+
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def parse_target(url: str, tls: Tls | None = None) -> Target:
+    """Check and resolve a URL; ScenarioError for a bad one, TargetError for a name that is unknown."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ScenarioError(f"target {url!r}: the port is no number up to 65535") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ScenarioError(f"target {url!r} must look like http://HOST:PORT or https://HOST:PORT")
+    secure = parts.scheme == "https"
+    port = port or (443 if secure else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise TargetError(f"target {url}: cannot resolve {parts.hostname!r}: {error.strerror}") from error
+    tls = tls or Tls()
+    return Target(
+        url=url,
+        host=parts.hostname,
+        port=port,
+        address=str(found[0][4][0]),
+        base_path=parts.path.rstrip("/"),
+        tls=secure,
+        insecure=tls.insecure,
+        ca=tls.ca,
+        server_name=tls.server_name,
+    )
+
+
+def ssl_context(target: Target, alpn: tuple[str, ...] = ()) -> ssl.SSLContext | None:
+    """The TLS settings of a target, None for plain http; TargetError when the CA file is unusable."""
+    if not target.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=target.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise TargetError(f"CA file {target.ca}: {error}") from error
+    if target.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+class Renderer:
+    """Makes the bytes of HTTP/1.1 requests to one target."""
+
+    def __init__(self, target: Target) -> None:
+        self._base_path = target.base_path
+        self._common = f" HTTP/1.1\r\nhost: {target.authority}\r\ncontent-type: application/json\r\n"
+        self._heads: dict[str, str] = {}
+
+    def render(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+        """One POST; `headers` are lower case and do not repeat host, content-type or content-length."""
+        head = self._heads.get(path)
+        if head is None:
+            head = self._heads[path] = f"POST {self._base_path}{path}{self._common}"
+        fields = "".join([f"{key}: {value}\r\n" for key, value in headers.items()])
+        return f"{head}{fields}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
