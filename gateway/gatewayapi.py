@@ -182,7 +182,7 @@ def _read_rule(root: Cursor, namespace: str, *, grpc: bool) -> Rule:
     return Rule(
         matches=tuple(read_match(m) for m in root.items("matches")) or (Match(),),
         filters=_read_filters(root),
-        backends=tuple(_read_backend(b, namespace) for b in root.items("backendRefs")),
+        backends=tuple(read_backend(b, namespace) for b in root.items("backendRefs")),
         request_timeout=_duration(timeouts, "request"),
         backend_timeout=_duration(timeouts, "backendRequest"),
         retry=root.opt("retry"),
@@ -243,7 +243,8 @@ def _camel(kind: str) -> str:
     return special.get(kind, kind[:1].lower() + kind[1:])
 
 
-def _read_backend(root: Cursor, namespace: str) -> BackendRef:
+def read_backend(root: Cursor, namespace: str) -> BackendRef:
+    """A backendRef of a route in `namespace`."""
     weight = root.number("weight", 1)
     if weight < 0:
         raise root.error(f"must be 0 or more, is {weight}", "weight")

@@ -1,0 +1,127 @@
+"""The whole configuration of one gateway's Envoy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.attachment import Attachment, attach, attachments_of
+from gateway.destinationrule import rule_for
+from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, service_spec
+from gateway.envoy.listeners import Bound, build_listener
+from gateway.envoy.routes import RouteBuilder
+from gateway.gatewayapi import Gateway, Listener
+from gateway.inference import InferencePool
+from gateway.manifests import Manifests
+
+Json = dict[str, Any]
+
+_SERVED_PROTOCOLS = {"HTTP", "HTTPS"}
+
+
+@dataclass(frozen=True)
+class EnvoyOptions:
+    """Where one Envoy runs on this machine."""
+
+    directory: Path  # bootstrap, access log and endpoint files
+    ports: Mapping[int, int]  # listener port -> local port
+    admin_port: int
+    host: str = "127.0.0.1"
+    istio_bugs: bool = False
+
+    @property
+    def access_log(self) -> Path:
+        return self.directory / "access.log"
+
+    @property
+    def eds_directory(self) -> Path:
+        return self.directory / "eds"
+
+
+@dataclass(frozen=True)
+class EnvoyConfig:
+    """A bootstrap, and the clusters in it whose endpoints have to be written."""
+
+    bootstrap: Json
+    clusters: tuple[ClusterSpec, ...]
+    listeners: tuple[Bound, ...]
+
+
+def listener_ports(gateway: Gateway) -> dict[int, tuple[Listener, ...]]:
+    """The listeners that Envoy serves (HTTP and HTTPS) by port, in the order of the manifest."""
+    ports: dict[int, list[Listener]] = {}
+    for listener in gateway.listeners:
+        if listener.protocol in _SERVED_PROTOCOLS:
+            ports.setdefault(listener.port, []).append(listener)
+    return {port: tuple(listeners) for port, listeners in ports.items()}
+
+
+def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> EnvoyConfig:
+    """Everything of `manifests` that belongs to `gateway`, for an Envoy that runs as `options` says."""
+    attachments = list(attachments_of(gateway, attach(manifests)))
+    routes = RouteBuilder(manifests, options.istio_bugs)
+    listeners, bound = [], []
+    for port, of_port in listener_ports(gateway).items():
+        place = Bound(port, of_port[0].protocol, of_port, options.host, options.ports[port])
+        hosts = routes.virtual_hosts((a for a in attachments if a.listener in of_port), str(port))
+        listeners.append(build_listener(manifests, gateway, place, hosts, options.access_log))
+        bound.append(place)
+    specs = _cluster_specs(manifests, routes, options.eds_directory)
+    clusters = []
+    for spec in specs:
+        owner = (spec.pool or spec.service or gateway).namespace
+        rule = rule_for(manifests.destination_rules, spec.host, owner, gateway.namespace)
+        clusters.append(build_cluster(spec, rule))
+    return EnvoyConfig(_bootstrap(gateway, listeners, clusters, options), tuple(specs), tuple(bound))
+
+
+def pools_of(manifests: Manifests, gateway: Gateway) -> list[InferencePool]:
+    """The pools that routes of this gateway lead to."""
+    routes = RouteBuilder(manifests)
+    attachments: list[Attachment] = list(attachments_of(gateway, attach(manifests)))
+    routes.virtual_hosts(attachments, "")
+    return [b.pool for b in routes.backends.values() if b.pool is not None]
+
+
+def _cluster_specs(manifests: Manifests, routes: RouteBuilder, directory: Path) -> list[ClusterSpec]:
+    """Clusters of the routes' backends, and of the pickers' Services as far as such a Service port exists."""
+    specs: dict[str, ClusterSpec] = {}
+    for backend in list(routes.backends.values()):
+        if backend.pool is not None:
+            made = pool_spec(backend.pool, directory)
+            specs[made.name] = made
+            picker = backend.pool.picker
+            service = manifests.services.get((backend.pool.namespace, picker.name)) if picker else None
+            port = service.port(picker.port or 0) if service and picker else None
+            if service and port:
+                made = service_spec(service, port, directory)
+                specs[made.name] = made
+        elif backend.service is not None and backend.port is not None:
+            made = service_spec(backend.service, backend.port, directory)
+            specs[made.name] = made
+    return list(specs.values())
+
+
+def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], options: EnvoyOptions) -> Json:
+    name = f"{gateway.name}-istio"
+    return {
+        "node": {
+            "id": f"router~{options.host}~{name}.{gateway.namespace}~{gateway.namespace}.svc.cluster.local",
+            "cluster": f"{name}.{gateway.namespace}",
+        },
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}},
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "global",
+                    "static_layer": {
+                        "re2.max_program_size.error_level": 32768,
+                        "overload.global_downstream_max_connections": 2147483647,
+                    },
+                }
+            ]
+        },
+        "static_resources": {"listeners": listeners, "clusters": clusters},
+    }

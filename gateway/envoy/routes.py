@@ -1,0 +1,181 @@
+"""Routes of one listener port: virtual hosts by hostname, in each the rules in the order they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.attachment import Attachment
+from gateway.envoy import extproc
+from gateway.envoy.matches import build_match, precedence
+from gateway.envoy.rewrites import (
+    CORS_FILTER,
+    cors,
+    header_changes,
+    host_rewrite,
+    mirrors,
+    path_rewrite,
+    redirect,
+)
+from gateway.gatewayapi import Filter, Match, Route, Rule, read_backend
+from gateway.inference import InferencePool
+from gateway.manifests import Manifests
+from gateway.references import Backend, resolve_backend
+from gateway.yamldoc import Cursor
+
+Json = dict[str, Any]
+
+_PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+_FILTERS = {
+    *("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"),
+    "CORS",
+}
+
+
+@dataclass
+class RouteBuilder:
+    """Translates routes and remembers the backends that they lead to.
+
+    `istio_bugs` reproduces what Istio up to 1.31 gets wrong: one picker for all pools of a rule (the last
+    backendRef's), no picker under a CORS filter, none for a GRPCRoute.
+    """
+
+    manifests: Manifests
+    istio_bugs: bool = False
+    backends: dict[str, Backend] = field(default_factory=dict)  # by cluster name
+
+    def virtual_hosts(self, attachments: Iterable[Attachment], name: str) -> list[Json]:
+        """The virtual hosts of one port; `name` keeps their names apart from other ports'."""
+        entries: dict[str, list[tuple[Any, Json]]] = {}
+        for attachment in attachments:
+            for hostname in attachment.hostnames:
+                entries.setdefault(hostname, []).extend(self._entries(attachment.route))
+        return [
+            {
+                "name": f"{hostname}:{name}",
+                "domains": [hostname],
+                "include_request_attempt_count": True,
+                "routes": [route for _, route in sorted(found, key=lambda entry: entry[0])],
+            }
+            for hostname, found in entries.items()
+        ]
+
+    def _entries(self, route: Route) -> Iterable[tuple[Any, Json]]:
+        """(sort key, Envoy route) of every match. Ties go to the name, then to the order in the route."""
+        for i, rule in enumerate(route.rules):
+            for j, match in enumerate(rule.matches):
+                rank = tuple(-n for n in precedence(match))
+                name = f"{route.namespace}.{route.name}.{i}"
+                yield (rank, route.key, i, j), {"name": name, **self._route(route, rule, match)}
+
+    def _route(self, route: Route, rule: Rule, match: Match) -> Json:
+        result: Json = {"match": build_match(match)}
+        unknown = [f.type for f in rule.filters if f.type not in _FILTERS]
+        backends = [resolve_backend(self.manifests, route, ref) for ref in rule.backends]
+        live = [b for b in backends if b.ref.weight > 0]
+        if (action := redirect(rule.filters, match)) is not None:
+            return {**result, "redirect": action, **header_changes(rule.filters)}
+        if unknown or not any(b.cluster for b in live):
+            return {**result, "direct_response": {"status": 500}}
+        filters = rule.filters + (live[0].ref.filters if len(live) == 1 else ())
+        result.update(header_changes(filters))
+        config = self._filter_config(route, rule, backends)
+        if config:
+            result["typed_per_filter_config"] = config
+        result["route"] = {
+            **self._destination(live),
+            **path_rewrite(filters, match),
+            **self._behaviour(route, rule, filters),
+        }
+        return result
+
+    def _filter_config(self, route: Route, rule: Rule, backends: Sequence[Backend]) -> Json:
+        """Route level: CORS, and the picker where one serves the whole rule."""
+        config = cors(rule.filters)
+        pool = self._rule_pool(backends)
+        if self.istio_bugs and (route.is_grpc or CORS_FILTER in config):
+            return config
+        return {**config, **(extproc.route_override(pool) if pool else {})}
+
+    def _rule_pool(self, backends: Sequence[Backend]) -> InferencePool | None:
+        if self.istio_bugs:
+            return backends[-1].pool
+        live = [b for b in backends if b.ref.weight > 0]
+        return live[0].pool if len(live) == 1 else None
+
+    def _destination(self, live: Sequence[Backend]) -> Json:
+        if len(live) == 1:
+            return {"cluster": self._use(live[0])}
+        return {"weighted_clusters": {"clusters": [self._weighted(b) for b in live]}}
+
+    def _weighted(self, backend: Backend) -> Json:
+        entry: Json = {
+            "name": self._use(backend),
+            "weight": backend.ref.weight,
+            **header_changes(backend.ref.filters),
+        }
+        if backend.pool is not None and not self.istio_bugs:
+            entry["typed_per_filter_config"] = extproc.route_override(backend.pool)
+        return entry
+
+    def _use(self, backend: Backend) -> str:
+        """The cluster's name; for a reference that does not resolve one that does not exist."""
+        if backend.cluster is None:
+            return f"unresolved|{backend.ref.namespace}/{backend.ref.name}"
+        self.backends[backend.cluster] = backend
+        return backend.cluster
+
+    def _behaviour(self, route: Route, rule: Rule, filters: Sequence[Filter]) -> Json:
+        """Timeouts, retries, mirrors and the host of a RouteAction."""
+        retries = _retry_policy(rule.retry)
+        timeout = rule.request_timeout or 0.0
+        if rule.backend_timeout and rule.retry is not None and retries is not None:
+            retries["per_try_timeout"] = _seconds(rule.backend_timeout)
+        elif rule.backend_timeout:
+            timeout = min(filter(None, (timeout, rule.backend_timeout)))
+        result: Json = {
+            "timeout": _seconds(timeout),
+            "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
+        }
+        if retries is not None:
+            result["retry_policy"] = retries
+        if host := host_rewrite(filters):
+            result["host_rewrite_literal"] = host
+        if policies := [self._mirror(route, ref, fraction) for ref, fraction in mirrors(filters)]:
+            result["request_mirror_policies"] = policies
+        return result
+
+    def _mirror(self, route: Route, ref: Cursor, fraction: Json) -> Json:
+        """A mirror that does not resolve names a cluster that does not exist: Envoy sends nothing."""
+        backend = resolve_backend(self.manifests, route, read_backend(ref, route.namespace))
+        return {"cluster": self._use(backend), "runtime_fraction": fraction}
+
+
+def _retry_policy(retry: Cursor | None) -> Json | None:
+    """Istio's default policy, changed by what the rule's `retry` says."""
+    policy: Json = {
+        "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+        "num_retries": 2,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {"@type": _PREVIOUS_HOSTS},
+            }
+        ],
+        "host_selection_retry_max_attempts": "5",
+    }
+    if retry is None:
+        return policy
+    if (attempts := retry.number("attempts", 2)) <= 0:
+        return None
+    policy["num_retries"] = attempts
+    if codes := [item.value for item in retry.items("codes")]:
+        policy["retriable_status_codes"] = codes
+    if backoff := retry.text("backoff", ""):
+        policy["retry_back_off"] = {"base_interval": backoff}
+    return policy
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g}s"
