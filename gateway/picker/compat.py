@@ -1,4 +1,4 @@
-"""Everything that differs between EPP releases stands here, as one table; code asks the table, never a version string.
+"""Everything that differs between EPP releases, as one table; code asks the table, never a version string.
 
 Read from the sources of GIE v1.2.0, v1.3.1, v1.4.0 and v1.5.0 and of llm-d-router (August 2026).
 """
@@ -32,6 +32,8 @@ class Compat:
     scrape_timeout: float  # seconds
     counters_count: bool  # a counter's value is read like a gauge's
     lora_empty_series: bool  # a series with no running and no waiting adapter may be the newest
+    keeps_unreadable: bool  # max_lora and num_gpu_blocks that are no numbers leave the last ones
+    stores_empty: bool  # a scrape that has none of the wanted metrics still counts as fresh
     trim_adapters: bool  # adapter names are trimmed around the commas
     # Requests.
     parser: Literal["body", "path"]  # how the API of a request is told
@@ -81,6 +83,8 @@ GIE_V12 = Compat(
     scrape_timeout=5.0,
     counters_count=False,
     lora_empty_series=False,
+    keeps_unreadable=False,
+    stores_empty=True,
     trim_adapters=False,
     parser="body",
     prompt_lists=False,
@@ -141,6 +145,8 @@ GIE_V15 = replace(
     scrape_timeout=1.0,
     counters_count=True,
     lora_empty_series=True,
+    keeps_unreadable=True,
+    stores_empty=False,
     trim_adapters=True,
     prompt_lists=True,
     model_first=False,

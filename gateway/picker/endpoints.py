@@ -58,7 +58,7 @@ class Endpoint:
 
 @dataclass(slots=True, eq=False)
 class Candidate:
-    """An endpoint during one decision: its metrics as they were when the decision began, and what producers add."""
+    """An endpoint during one decision: its metrics as they were when it began, and what producers add."""
 
     endpoint: Endpoint
     metrics: EndpointMetrics

@@ -1,18 +1,25 @@
-"""The one error tree of the picker.
+"""The one error tree of the picker, a branch of gateway.errors.
 
-PickerError
-├── PickerConfigError    a flag, file or EndpointPickerConfig that cannot be used; exit code 2
-├── ScrapeError          one scrape of one endpoint that failed; its last metrics stay
-└── RequestError         one request that is answered by the picker itself, with an HTTP status
+GatewayError
+└── PickerError
+    ├── PickerConfigError    a flag, file or EndpointPickerConfig that cannot be used; exit code 2
+    ├── ScrapeError          one scrape of one endpoint that failed; its last metrics stay
+    └── RequestError         one request that is answered by the picker itself, with an HTTP status
 """
 
+from typing import ClassVar
 
-class PickerError(Exception):
+from gateway.errors import GatewayError
+
+
+class PickerError(GatewayError):
     """Base of every error that the picker raises on purpose."""
 
 
 class PickerConfigError(PickerError):
     """A flag, file or EndpointPickerConfig that cannot be used; says what, where and what would be right."""
+
+    exit_code = 2
 
 
 class ScrapeError(PickerError):
@@ -26,7 +33,7 @@ class RequestError(PickerError):
     `dropped` is the value of x-llm-d-request-dropped-reason, where the release sends it.
     """
 
-    STATUS = {
+    STATUS: ClassVar[dict[str, int]] = {
         "BadRequest": 400,
         "NotFound": 404,
         "ResourceExhausted": 429,

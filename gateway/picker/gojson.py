@@ -1,4 +1,4 @@
-"""JSON as Go's encoding/json reads and writes it: the EPP decodes a body to map[string]any and encodes it again.
+"""JSON as Go's encoding/json has it: the EPP decodes a body to map[string]any and encodes it again.
 
 Keys come out sorted, every number is a float64 (5.0 -> 5, 1e21 -> 1e+21, integers beyond 2**53 rounded),
 and < > & U+2028 U+2029 are escaped.
@@ -104,7 +104,7 @@ def _normalised(value: Any) -> Any:
     if kind is list:
         # Lists of token ids are long; one pass at C speed settles them.
         kinds = set(map(type, value))
-        if kinds <= {str} or (kinds == {int} and -_EXACT <= min(value) and max(value) <= _EXACT):
+        if kinds <= {str} or (kinds == {int} and min(value) >= -_EXACT and max(value) <= _EXACT):
             return value
         return [_normalised(item) for item in value]
     if kind is int and -_EXACT <= value <= _EXACT:

@@ -1,6 +1,6 @@
 """What of a request counts as its prompt when prefixes are hashed: bytes, per release.
 
-chars          GIE v1.2, v1.3: the completions prompt, or the messages as json.Marshal writes the EPP's own structs
+chars          GIE v1.2, v1.3: the completions prompt, or the messages as json.Marshal writes them
 chars-tokens   GIE v1.4, v1.5: the same, for more APIs
 pseudo-tokens  llm-d-router: 4 bytes make a token; chat is tools, then roles and texts, without any framing
 """

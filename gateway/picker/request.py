@@ -1,7 +1,7 @@
 """One inference request as the scheduler sees it, and how its body is read.
 
-Up to GIE v1.3 the fields of the body tell the API; from v1.4 on the path does. Types are checked as strictly as
-Go's decoder checks its structs, because a body it refuses is a 400 of the picker, not of the model server.
+Up to GIE v1.3 the fields of the body tell the API; from v1.4 on the path does. Types are checked as strictly
+as Go's decoder checks its structs, because a body it refuses is a 400 of the picker, not of the model server.
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class InferenceRequest:
 
 
 def decode_body(raw: bytes, headers: Mapping[str, str], compat: Compat, verbosity: int = 0) -> RequestBody:
-    """The body of a request; RequestError("BadRequest") with the release's own words where it cannot be used."""
+    """The body of a request; RequestError("BadRequest") in the release's words where it cannot be used."""
     path_api = _api_of_path(headers, compat) if compat.parser == "path" else None
     if path_api == "raw":
         return RequestBody("raw", {})

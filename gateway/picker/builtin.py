@@ -1,0 +1,291 @@
+"""The plugin types the reference picker knows: one line each in BUILTIN.
+
+Functions live in scorers.py, filters.py, pickers.py and saturation.py; here they get a name, parameters and,
+where they remember something, a class around them.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.picker import filters, pickers, saturation, scorers
+from gateway.picker.config import duration_of
+from gateway.picker.endpoints import Candidate
+from gateway.picker.errors import PickerConfigError
+from gateway.picker.plugins import (
+    Detector,
+    Factory,
+    Filter,
+    Picker,
+    Plugin,
+    PluginContext,
+    ProfileHandler,
+    Registry,
+    Scorer,
+    Settings,
+    scorer,
+)
+from gateway.picker.prefix_plugins import PrefixProducer, prefix_scorer
+from gateway.picker.request import InferenceRequest
+
+SERVED_KEY = "x-gateway-destination-endpoint-served"
+SERVED_HEADER = "x-conformance-test-served-endpoint"
+
+
+class SessionAffinity(Scorer):
+    """Scores by the session token, and gives the client one."""
+
+    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
+        return scorers.session_affinity(request, candidates, scorers.NoParameters())
+
+    def response_headers(
+        self,
+        request: InferenceRequest | None,
+        endpoint: str,
+        headers: MutableMapping[str, str],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        if endpoint:
+            headers[scorers.SESSION_HEADER] = scorers.encode_session(endpoint)
+
+
+class NoHitLruParameters(msgspec.Struct, rename="camel"):
+    lru_size: int = 1024
+    prefix_plugin_type: str = ""
+    prefix_plugin_name: str = ""
+    prefix_match_info_producer_name: str = ""
+
+
+class NoHitLru(Scorer):
+    """Remembers which endpoints got cold requests, oldest first."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        size = context.decode(NoHitLruParameters).lru_size
+        self._size = size if size > 0 else 1024
+        self._order: OrderedDict[str, None] = OrderedDict()
+
+    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
+        cold = not any(candidate.prefix_matched for candidate in candidates)
+        request.state[f"cold:{self.name}"] = cold
+        return scorers.no_hit_lru(self._order, candidates)
+
+    def pre_request(self, request: InferenceRequest, target: Candidate) -> None:
+        if request.state.pop(f"cold:{self.name}", False):
+            self._order[target.endpoint.id] = None
+            self._order.move_to_end(target.endpoint.id)
+            if len(self._order) > self._size:
+                self._order.popitem(last=False)
+
+
+class HeaderBasedTestingFilter(Filter):
+    """Conformance: the client says where it wants to go."""
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return filters.header_based_testing(request.headers, candidates)
+
+
+class ByLabel(Filter):
+    """Endpoints by the value of one label."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = context.decode(filters.ByLabelParameters)
+        if not self._parameters.label:
+            raise PickerConfigError(
+                f"plugin '{self.name}' (type {self.type_name}): 'label' must be specified"
+            )
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return filters.by_label(candidates, self._parameters)
+
+
+class ByLabelSelector(Filter):
+    """Endpoints by a Kubernetes label selector."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._selector = context.decode(filters.LabelSelector)
+        filters.check_selector(self._selector, f"plugin '{self.name}'")
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return [c for c in candidates if filters.selects(self._selector, c.endpoint.labels)]
+
+
+class PickerParameters(msgspec.Struct, rename="camel"):
+    """Of every picker; a count below 1 means 1."""
+
+    max_num_of_endpoints: int = 1
+
+    @property
+    def count(self) -> int:
+        return self.max_num_of_endpoints if self.max_num_of_endpoints > 0 else 1
+
+
+class FunctionPicker(Picker):
+    """A function over totals."""
+
+    def __init__(self, context: PluginContext, function: Callable[..., list[int]]) -> None:
+        super().__init__(context)
+        self._function = function
+        self._count = context.decode(PickerParameters).count
+        self._rng = context.rng
+
+    def pick(self, candidates: Sequence[Candidate], totals: Sequence[float]) -> list[Candidate]:
+        return [candidates[index] for index in self._function(totals, self._count, self._rng)]
+
+
+class RoundRobinPicker(Picker):
+    """The next endpoint in turn, by id: the order stays when endpoints come and go."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._count = context.decode(PickerParameters).count
+        self._last = ""
+
+    def pick(self, candidates: Sequence[Candidate], totals: Sequence[float]) -> list[Candidate]:
+        ordered = sorted(candidates, key=lambda candidate: candidate.endpoint.id)
+        start = next((i for i, c in enumerate(ordered) if c.endpoint.id > self._last), 0)
+        picked = [ordered[(start + i) % len(ordered)] for i in range(min(self._count, len(ordered)))]
+        self._last = picked[0].endpoint.id
+        return picked
+
+
+class LeastRequestParameters(PickerParameters):
+    choice_count: int = 0
+
+
+class LeastRequestPicker(Picker):
+    """The fewest requests in flight by the picker's own count, scores or not."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = context.decode(LeastRequestParameters)
+        self._rng = context.rng
+
+    def pick(self, candidates: Sequence[Candidate], totals: Sequence[float]) -> list[Candidate]:
+        inflight = [candidate.inflight_requests for candidate in candidates]
+        parameters = self._parameters
+        order = pickers.least_request(inflight, parameters.count, parameters.choice_count, self._rng)
+        return [candidates[index] for index in order]
+
+
+class UtilizationParameters(msgspec.Struct):
+    queue_depth: int = msgspec.field(default=5, name="queueDepthThreshold")
+    kv_cache: float = msgspec.field(default=0.8, name="kvCacheUtilThreshold")
+    staleness: str = msgspec.field(default="200ms", name="metricsStalenessThreshold")
+    headroom: float = 0.0
+
+
+class UtilizationDetector(Detector, Filter):
+    """Queue and KV cache against limits, as the release adds them up."""
+
+    def __init__(self, context: PluginContext, limits: saturation.UtilizationLimits | None = None) -> None:
+        super().__init__(context)
+        self.limits = limits or _utilization_limits(context)
+        mean = context.compat.mean_saturation
+        self._function = saturation.mean_utilization if mean else saturation.any_has_room
+
+    def saturation(self, candidates: Sequence[Candidate], now: float) -> float:
+        return self._function(candidates, self.limits, now)
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return saturation.within_utilization(candidates, self.limits, time.monotonic())
+
+
+def _utilization_limits(context: PluginContext) -> saturation.UtilizationLimits:
+    given = context.decode(UtilizationParameters)
+    staleness = duration_of(given.staleness, f"plugin '{context.name}'.metricsStalenessThreshold")
+    if given.queue_depth <= 0 or not 0.0 < given.kv_cache <= 1.0 or staleness <= 0 or given.headroom < 0:
+        raise PickerConfigError(
+            f"invalid utilization detector configuration of plugin '{context.name}': queueDepthThreshold and "
+            "metricsStalenessThreshold must be strictly positive, kvCacheUtilThreshold in (0.0, 1.0], "
+            "headroom not negative"
+        )
+    return saturation.UtilizationLimits(given.queue_depth, given.kv_cache, staleness, given.headroom)
+
+
+class ConcurrencyDetector(Detector, Filter):
+    """The picker's own requests in flight against a limit."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = context.decode(saturation.ConcurrencyParameters)
+        self._parameters.check(self.name)
+
+    def saturation(self, candidates: Sequence[Candidate], now: float) -> float:
+        return saturation.concurrency(candidates, self._parameters)
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return saturation.within_concurrency(candidates, self._parameters)
+
+
+class ServedVerifier(Plugin):
+    """Conformance: tells the client which endpoint the data plane says it used."""
+
+    def response_headers(
+        self,
+        request: InferenceRequest | None,
+        endpoint: str,
+        headers: MutableMapping[str, str],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        lb = metadata.get("envoy.lb")
+        if not isinstance(lb, Mapping):
+            headers[SERVED_HEADER] = "fail: missing envoy lb metadata"
+            return
+        served = lb.get(SERVED_KEY)
+        missing = "fail: missing destination endpoint served metadata"
+        headers[SERVED_HEADER] = served if isinstance(served, str) else missing
+
+
+def picker(function: Callable[..., list[int]]) -> Factory:
+    return lambda context: FunctionPicker(context, function)
+
+
+def settings(context: PluginContext) -> Plugin:
+    return Settings(context, context.parameters or {})
+
+
+BUILTIN: Registry = {
+    "queue-scorer": scorer(scorers.queue),
+    "running-requests-size-scorer": scorer(scorers.running_requests),
+    "kv-cache-utilization-scorer": scorer(scorers.kv_cache_utilization),
+    "lora-affinity-scorer": scorer(scorers.lora_affinity),
+    "prefix-cache-scorer": prefix_scorer,
+    "active-request-scorer": scorer(scorers.active_request, scorers.ActiveRequestParameters),
+    "load-aware-scorer": scorer(scorers.load_aware, scorers.LoadAwareParameters),
+    "token-load-scorer": scorer(scorers.token_load, scorers.TokenLoadParameters),
+    "session-affinity-scorer": SessionAffinity,
+    "no-hit-lru-scorer": NoHitLru,
+    "header-based-testing-filter": HeaderBasedTestingFilter,
+    "by-label": ByLabel,
+    "by-label-selector": ByLabelSelector,
+    "max-score-picker": picker(pickers.max_score),
+    "random-picker": picker(pickers.uniform),
+    "weighted-random-picker": picker(pickers.weighted_random),
+    "round-robin-picker": RoundRobinPicker,
+    "least-request-picker": LeastRequestPicker,
+    "single-profile-handler": ProfileHandler,
+    "utilization-detector": UtilizationDetector,
+    "concurrency-detector": ConcurrencyDetector,
+    "approx-prefix-cache-producer": PrefixProducer,
+    "destination-endpoint-served-verifier": ServedVerifier,
+    # Parameters for other parts of the picker.
+    "inflight-load-producer": settings,
+    "token-producer": settings,
+    "file-discovery": settings,
+    "metrics-data-source": settings,
+    "core-metrics-extractor": settings,
+    "model-server-protocol-metrics": settings,
+    "openai-parser": settings,
+    "passthrough-parser": settings,
+    "fcfs-ordering-policy": settings,
+    "edf-ordering-policy": settings,
+    "global-strict-fairness-policy": settings,
+    "round-robin-fairness-policy": settings,
+    "static-usage-limit-policy": settings,
+}

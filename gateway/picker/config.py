@@ -1,0 +1,243 @@
+"""EndpointPickerConfig: both API groups, every release's shape, decoded as strictly as the EPP decodes it.
+
+Unknown fields, duplicate keys and wrong types are errors. What a field means is loader.py's business.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from gateway.picker.compat import TABLE, Compat, for_api_version
+from gateway.picker.durations import parse_duration
+from gateway.picker.errors import PickerConfigError
+
+KIND = "EndpointPickerConfig"
+T = TypeVar("T")
+
+
+class _Strict(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """Base of every part: camelCase on the wire, unknown fields refused."""
+
+
+class PluginSpec(_Strict):
+    type: str = ""
+    name: str = ""
+    parameters: dict[str, Any] | None = None
+
+
+class SchedulingPlugin(_Strict):
+    plugin_ref: str = ""
+    weight: float | None = None
+
+
+class SchedulingProfile(_Strict):
+    name: str = ""
+    plugins: list[SchedulingPlugin] = []
+
+
+class Thresholds(_Strict):
+    """saturationDetector up to GIE v1.4; zero means the default."""
+
+    queue_depth_threshold: int = 0
+    kv_cache_util_threshold: float = msgspec.field(default=0.0, name="kvCacheUtilThreshold")
+    metrics_staleness_threshold: str = ""
+
+
+class PluginRef(_Strict):
+    plugin_ref: str = ""
+
+
+class DataSource(_Strict):
+    plugin_ref: str = ""
+    extractors: list[PluginRef] = []
+
+
+class DataLayer(_Strict):
+    inject_defaults: bool | None = None
+    sources: list[DataSource] = []
+    discovery: PluginRef | None = None
+    peer_discovery: PluginRef | None = None
+    cross_replica_syncer_plugin_ref: str = ""
+    cross_replica_sync_interval: str = ""
+
+
+class PriorityBand(_Strict):
+    priority: int = 0
+    max_bytes: int | str | None = None
+    max_requests: int | str | None = None
+    fairness_policy_ref: str = ""
+    ordering_policy_ref: str = ""
+
+
+class FlowControl(_Strict):
+    max_bytes: int | str | None = None
+    max_requests: int | str | None = None
+    default_request_ttl: str | None = msgspec.field(default=None, name="defaultRequestTTL")
+    no_endpoint_request_ttl: str | None = msgspec.field(default=None, name="noEndpointRequestTTL")
+    default_priority_band: PriorityBand | None = None
+    default_negative_priority_band: PriorityBand | None = None
+    priority_bands: list[PriorityBand] = []
+    usage_limit_policy_plugin_ref: str = ""
+    saturation_detector: PluginRef | None = None
+    enable_eviction: bool = False
+
+
+class RequestHandler(_Strict):
+    parsers: list[PluginRef] = []
+
+
+class EndpointPickerConfig(_Strict):
+    """The whole; `saturation_detector` is Thresholds or PluginRef, as the release has it."""
+
+    api_version: str = ""
+    kind: str = ""
+    plugins: list[PluginSpec] = []
+    scheduling_profiles: list[SchedulingProfile] = []
+    feature_gates: list[str] = []
+    saturation_detector: dict[str, Any] | None = None
+    data: DataLayer | None = None
+    data_layer: DataLayer | None = None
+    flow_control: FlowControl | None = None
+    parser: PluginRef | None = None
+    request_handler: RequestHandler | None = None
+
+
+# The optional top-level fields each release knows; the rest is unknown to its strict decoder.
+_FIELDS = {
+    "gie-v1.2": set(),
+    "gie-v1.3": {"data"},
+    "gie-v1.4": {"data", "flowControl"},
+    "gie-v1.5": {"dataLayer", "flowControl", "parser"},
+    "llm-d-v0.10": {"dataLayer", "flowControl", "parser", "requestHandler"},
+}
+_ALWAYS = {"apiVersion", "kind", "plugins", "schedulingProfiles", "featureGates", "saturationDetector"}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, as Go's strict YAML does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise PickerConfigError(f'line {line}: key "{key}" already set in map')
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str) -> Any:
+    """One YAML (or JSON) document; PickerConfigError names the line of what is wrong."""
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise PickerConfigError(f"not YAML: {error}") from None
+
+
+def api_version_of(text: str) -> str | None:
+    """The apiVersion a configuration claims, if it says."""
+    document = read_yaml(text)
+    version = document.get("apiVersion") if isinstance(document, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def parse_config(text: str, compat: Compat | None = None) -> EndpointPickerConfig:
+    """The configuration in `text`, checked as the release `compat` checks it (default: by its apiVersion).
+
+    Raises PickerConfigError in the EPP's words, with the path of the field.
+    """
+    document = read_yaml(text)
+    if not isinstance(document, dict):
+        raise _invalid(f"a mapping with apiVersion, kind and plugins is expected, not {document!r}")
+    compat = compat or for_api_version(document.get("apiVersion"))
+    _check_type(document, compat)
+    _check_fields(document, compat)
+    try:
+        return msgspec.convert(document, EndpointPickerConfig)
+    except msgspec.ValidationError as error:
+        raise _invalid(_as_epp(str(error))) from None
+
+
+def parse_thresholds(value: dict[str, Any] | None) -> Thresholds:
+    """saturationDetector as three thresholds; zeros where nothing is said."""
+    return _convert(value or {}, Thresholds, "saturationDetector")
+
+
+def parse_detector_ref(value: dict[str, Any] | None) -> PluginRef:
+    """saturationDetector as a reference to a plugin."""
+    return _convert(value or {}, PluginRef, "saturationDetector")
+
+
+def duration_of(value: str, where: str) -> float:
+    """Seconds; PickerConfigError names the field."""
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise _invalid(f"{where}: {error}") from None
+
+
+def quantity_of(value: int | str | None, where: str) -> int | None:
+    """A Kubernetes quantity ("1Gi", "500M", 100) as an integer."""
+    if value is None or isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGTPE]i?|Ki|)", value.strip())
+    if not match:
+        raise _invalid(f'{where}: {value!r} is not a quantity; write it like 100, "1k" or "1Gi"')
+    power = "_KMGTPE".index(match[2][:1].upper() or "_")
+    return int(float(match[1]) * (1024 if match[2].endswith("i") else 1000) ** power)
+
+
+def _convert(value: dict[str, Any], kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(_as_epp(str(error), where)) from None
+
+
+def _check_type(document: dict[str, Any], compat: Compat) -> None:
+    for name in ("apiVersion", "kind"):
+        if not document.get(name):
+            raise _invalid(f'"{name}" is missing; write apiVersion: {compat.api_versions[0]}, kind: {KIND}')
+    if document["kind"] != KIND or document["apiVersion"] not in compat.api_versions:
+        raise _invalid(
+            f'no kind "{document["kind"]}" is registered for version "{document["apiVersion"]}" '
+            f"in {compat.name}; it reads kind {KIND} of {' or '.join(compat.api_versions)}"
+        )
+
+
+def _check_fields(document: dict[str, Any], compat: Compat) -> None:
+    allowed = _ALWAYS | _FIELDS[compat.name]
+    for name in document:
+        if name not in allowed:
+            others = [row for row in TABLE if name in _FIELDS[row]]
+            hint = f" ({', '.join(others)} would read it)" if others else ""
+            raise _invalid(f'strict decoding error: unknown field "{name}" in {compat.name}{hint}')
+    if not compat.float_weights:
+        for i, profile in enumerate(document.get("schedulingProfiles") or []):
+            for j, plugin in enumerate((profile or {}).get("plugins") or []):
+                if isinstance((plugin or {}).get("weight"), float):
+                    raise _invalid(
+                        f"schedulingProfiles[{i}].plugins[{j}].weight: {plugin['weight']} is not an integer; "
+                        f"{compat.name} has no fractional weights (GIE v1.4 and later have)"
+                    )
+    for name in ("plugins", "schedulingProfiles", "featureGates"):
+        if name in document and document[name] is None:
+            del document[name]
+
+
+def _as_epp(message: str, where: str = "") -> str:
+    """msgspec's error in the words and with the paths of Kubernetes' strict decoder."""
+    message, _, place = message.partition(" - at `$")
+    path = place.rstrip("`").removeprefix(".").replace("[...]", "[]")
+    path = f"{where}.{path}".strip(".") if where else path
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        return f'strict decoding error: unknown field "{".".join(filter(None, (path, unknown[1])))}"'
+    return f"{path}: {message}" if path else message
+
+
+def _invalid(message: str) -> PickerConfigError:
+    return PickerConfigError(f"the configuration is invalid - {message}")

@@ -1,0 +1,101 @@
+"""The EPP's filters as pure functions over candidates."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from gateway.picker.endpoints import Candidate
+from gateway.picker.errors import PickerConfigError
+
+TEST_HEADER = "test-epp-endpoint-selection"
+
+
+def header_based_testing(headers: Mapping[str, str], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The endpoints named in test-epp-endpoint-selection ("ip" or "ip:port", comma separated), in its order.
+
+    No header, no endpoint: the filter is for conformance tests only.
+    """
+    by_ip = {candidate.endpoint.address: candidate for candidate in candidates}
+    by_host_port = {f"{c.endpoint.address}:{c.endpoint.port}": c for c in candidates}
+    chosen: dict[str, Candidate] = {}
+    for item in headers.get(TEST_HEADER, "").split(","):
+        wanted = item.strip()
+        host, port = _split_host_port(wanted)
+        candidate = by_host_port.get(f"{host}:{port}") if port else by_ip.get(host)
+        if wanted and candidate:
+            chosen.setdefault(candidate.endpoint.address, candidate)
+    return list(chosen.values())
+
+
+def _split_host_port(item: str) -> tuple[str, str]:
+    if item.startswith("["):
+        host, _, port = item[1:].partition("]")
+        return host, port.removeprefix(":")
+    host, separator, port = item.rpartition(":")
+    return (host, port) if separator and ":" not in host else (item, "")
+
+
+class ByLabelParameters(msgspec.Struct, rename="camel"):
+    label: str = ""
+    valid_values: list[str] = []
+    allows_no_label: bool = False
+
+
+def by_label(candidates: Sequence[Candidate], parameters: ByLabelParameters) -> list[Candidate]:
+    """Endpoints whose label has one of the values."""
+    wanted = set(parameters.valid_values)
+    return [
+        candidate
+        for candidate in candidates
+        if (value := candidate.endpoint.labels.get(parameters.label)) in wanted
+        or (value is None and parameters.allows_no_label)
+    ]
+
+
+class SelectorRequirement(msgspec.Struct):
+    key: str
+    operator: str
+    values: list[str] = []
+
+
+class LabelSelector(msgspec.Struct, rename="camel"):
+    """metav1.LabelSelector."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: list[SelectorRequirement] = []
+
+
+_OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
+    "In": lambda value, values: value in values,
+    "NotIn": lambda value, values: value not in values,
+    "Exists": lambda value, _: value is not None,
+    "DoesNotExist": lambda value, _: value is None,
+}
+
+
+def check_selector(selector: LabelSelector, where: str) -> None:
+    for requirement in selector.match_expressions:
+        if requirement.operator not in _OPERATORS:
+            raise PickerConfigError(
+                f"{where}: operator {requirement.operator!r} is not one of {', '.join(_OPERATORS)}"
+            )
+
+
+def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether a Kubernetes label selector matches."""
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
+        _OPERATORS[requirement.operator](labels.get(requirement.key), requirement.values)
+        for requirement in selector.match_expressions
+    )
+
+
+def parse_selector(text: str) -> LabelSelector:
+    """The `key=value,...` of --endpoint-selector."""
+    labels = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([^=\s!]+)\s*==?\s*([^=\s]*)\s*", part)
+        if not match:
+            raise PickerConfigError(f"--endpoint-selector: {part!r} is not key=value")
+        labels[match[1]] = match[2]
+    return LabelSelector(labels)
