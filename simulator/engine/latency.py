@@ -214,7 +214,8 @@ class StepModel:
     ) -> float:
         """The step of this sequence alone; a lockstep engine does not ask."""
         if not is_prefill:
-            return self.step_seconds(BatchShape(num_decodes=1, decode_kv_tokens=request.num_tokens))
+            context = len(request.prompt_token_ids) + len(request.output_token_ids)
+            return self.step_seconds(BatchShape(num_decodes=1, decode_kv_tokens=context))
         attention = num_new_tokens * (request.num_computed_tokens + num_new_tokens / 2)
         return self.step_seconds(BatchShape(num_new_tokens, 1, attention))
 
@@ -326,7 +327,8 @@ class ConstantLatency:
         if params and params.get("do_remote_prefill"):
             return 0.0  # kv_transfer_seconds was the whole of it
         times = self.times
-        uncached = max(request.num_tokens - max(request.num_cached_tokens, 0), num_new_tokens, 1)
+        num_tokens = len(request.prompt_token_ids) + len(request.output_token_ids)
+        uncached = max(num_tokens - max(request.num_cached_tokens, 0), num_new_tokens, 1)
         if self._constant_prefill:
             whole = draw(self._rng, times.time_to_first_token * load, times.time_to_first_token_std_dev)
         else:
