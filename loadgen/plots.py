@@ -1,0 +1,335 @@
+"""The kinds of pictures in the report, each a function of data and a width that returns SVG.
+
+Nothing here knows records or scrapes: callers bring numbers. Series colours are classes s0 ... s7.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loadgen.svg import Canvas, Formatter, Scale, number, percent, seconds
+
+Events = Sequence[tuple[float, str]]
+CDF_POINTS = 160
+COLOURS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series over time; NaN is a gap. `cls` is its CSS class."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    cls: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A row of the forest plot: a relative change or a difference of shares with its interval."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    tone: str
+    """good, bad or none."""
+    unit: str = "%"
+
+
+def colour(index: int) -> str:
+    return f"s{index % COLOURS}"
+
+
+def cdf(width: int, title: str, samples: Sequence[tuple[str, Sequence[float], str]]) -> str:
+    """Cumulative shares of (name, sorted seconds, class) on a logarithmic time axis."""
+    canvas = Canvas(width, 230 if width < 500 else 270, title)
+    low, high = _log_range([value for _, values, _ in samples for value in (values[0], values[-1])])
+    x, y = canvas.x_scale(low, high, log=True), canvas.y_scale(0, 1)
+    canvas.x_axis(x, seconds)
+    canvas.y_axis(y, percent, (0, 0.25, 0.5, 0.75, 0.9, 1))
+    for name, values, cls in samples:
+        last = len(values) - 1
+        ranks = sorted({round(i * last / CDF_POINTS) for i in range(CDF_POINTS + 1)} | _tail_ranks(last))
+        points = [(x(max(low, values[rank])), y((rank + 1) / len(values))) for rank in ranks]
+        canvas.path([(points[0][0], y(0)), *points], f"line {cls}", step=True, hint=name)
+    return canvas.svg()
+
+
+def _tail_ranks(last: int) -> set[int]:
+    """The slowest requests are drawn one by one."""
+    return set(range(max(0, last - 20), last + 1))
+
+
+def _log_range(values: Sequence[float]) -> tuple[float, float]:
+    """Wide enough for all values, at least a factor of three, from 10 us up."""
+    low = max(1e-5, min(values) * 0.9)
+    high = max(values) * 1.1
+    return low, max(high, 3 * low)
+
+
+def lines(
+    width: int,
+    title: str,
+    series: Sequence[Line],
+    show: Formatter = number,
+    *,
+    events: Events = (),
+    span: tuple[float, float] | None = None,
+    top: float | None = None,
+    step: bool = False,
+    log: bool = False,
+    height: int = 190,
+) -> str:
+    """Series over run time in seconds."""
+    canvas = Canvas(width, height, title)
+    x = canvas.x_scale(*(span or _extent([line.xs for line in series])))
+    values = [v for line in series for v in line.ys if math.isfinite(v)] or [0.0]
+    if log:
+        low, high = _log_range([min(v for v in values if v > 0), max(values)])
+        y = canvas.y_scale(low, high, log=True)
+    else:
+        y = canvas.y_scale(0, (top if top is not None else max(values) * 1.08) or 1)
+    canvas.x_axis(x, _seconds_plain)
+    canvas.y_axis(y, show)
+    for line in series:
+        points = [(x(a), math.nan if math.isnan(b) else y(b)) for a, b in zip(line.xs, line.ys, strict=True)]
+        canvas.path(points, f"line {line.cls}", step=step, hint=line.name)
+    canvas.events(x, events)
+    return canvas.svg()
+
+
+def _seconds_plain(value: float) -> str:
+    return f"{value:g} s"
+
+
+def _extent(columns: Sequence[Sequence[float]]) -> tuple[float, float]:
+    values = [v for column in columns for v in column if math.isfinite(v)] or [0.0, 1.0]
+    return min(values), max(max(values), min(values) + 1e-3)
+
+
+def bands(
+    width: int,
+    title: str,
+    xs: Sequence[float],
+    quantiles: Mapping[str, Sequence[float]],
+    events: Events,
+    cls: str,
+) -> str:
+    """Latency percentiles over time: p50 as a line, bands up to p90 and p99; logarithmic."""
+    canvas = Canvas(width, 230 if width < 500 else 260, title)
+    values = [v for column in quantiles.values() for v in column if math.isfinite(v) and v > 0] or [1e-3, 1.0]
+    low, high = _log_range([min(values), max(values)])
+    x, y = canvas.x_scale(*_extent([xs])), canvas.y_scale(low, high, log=True)
+    canvas.x_axis(x, _seconds_plain)
+    canvas.y_axis(y, seconds)
+    places = [x(value) for value in xs]
+    rows = {name: [math.nan if math.isnan(v) else y(v) for v in column] for name, column in quantiles.items()}
+    canvas.band(places, rows["p90"], rows["p99"], f"band faint {cls}")
+    canvas.band(places, rows["p50"], rows["p90"], f"band {cls}")
+    for name in ("p99", "p90", "p50"):
+        style = "" if name == "p50" else " thin"
+        canvas.path(zip(places, rows[name], strict=True), f"line {cls}{style}", hint=name)
+    canvas.events(x, events)
+    return canvas.svg()
+
+
+def stack(width: int, title: str, edges: Sequence[float], layers: Sequence[Line], events: Events = ()) -> str:
+    """Stacked bars over time bins; `edges` has one entry more than each layer."""
+    canvas = Canvas(width, 190, title)
+    totals = [sum(layer.ys[i] for layer in layers) for i in range(len(edges) - 1)]
+    x, y = canvas.x_scale(edges[0], edges[-1]), canvas.y_scale(0, max(totals, default=1) * 1.08 or 1)
+    canvas.x_axis(x, _seconds_plain)
+    canvas.y_axis(y, number)
+    gap = 1.0 if (x(edges[1]) - x(edges[0])) > 4 else 0.0
+    for i in range(len(edges) - 1):
+        base = 0.0
+        for layer in layers:
+            value = layer.ys[i]
+            if value:
+                height = y(base) - y(base + value)
+                hint = f"{edges[i]:.1f} s: {layer.name} {value:g}"
+                canvas.rect(
+                    x(edges[i]),
+                    y(base + value),
+                    x(edges[i + 1]) - x(edges[i]) - gap,
+                    height,
+                    layer.cls,
+                    hint=hint,
+                )
+                base += value
+    canvas.events(x, events)
+    return canvas.svg()
+
+
+def heat(
+    width: int,
+    title: str,
+    rows: Sequence[str],
+    edges: Sequence[float],
+    values: Sequence[Sequence[float]],
+    show: Formatter = number,
+    events: Events = (),
+    top: float | None = None,
+) -> str:
+    """Rows by time bins as shades; a hundred rows still fit because names are thinned out."""
+    cell = 20.0 if len(rows) <= 12 else 12.0 if len(rows) <= 40 else 5.0
+    left = min(width * 0.3, 14 + 6.2 * max((len(row) for row in rows), default=0))
+    canvas = Canvas(width, 46 + cell * len(rows), title, left=left)
+    x = canvas.x_scale(edges[0], edges[-1])
+    canvas.x_axis(x, _seconds_plain)
+    highest = top or max((v for row in values for v in row if math.isfinite(v)), default=1) or 1
+    every = math.ceil(11 / cell)
+    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
+        y = canvas.top + r * cell
+        if r % every == 0:
+            canvas.text(left - 6, y + cell / 2 + 4, _shorten(row, left), "tick", "end")
+        for i, value in enumerate(cells):
+            if math.isnan(value):
+                canvas.rect(
+                    x(edges[i]),
+                    y,
+                    x(edges[i + 1]) - x(edges[i]),
+                    cell - 1,
+                    "absent",
+                    hint=f"{row}: no answer",
+                )
+            elif value:
+                opacity = 0.06 + 0.94 * min(1.0, value / highest)
+                hint = f"{row}, {edges[i]:.1f} s: {show(value)}"
+                canvas.rect(
+                    x(edges[i]),
+                    y,
+                    x(edges[i + 1]) - x(edges[i]) + 0.3,
+                    cell - 1,
+                    "heat",
+                    hint=hint,
+                    opacity=opacity,
+                )
+    canvas.events(x, events)
+    return canvas.svg()
+
+
+def _shorten(name: str, room: float) -> str:
+    """The end of a pod's name is what tells it from the others."""
+    most = max(4, int((room - 8) / 6.2))
+    return name if len(name) <= most else "…" + name[-(most - 1) :]
+
+
+def matrix(
+    width: int, title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]
+) -> str:
+    """Counts of rows by columns, shaded by their share of the row and printed where they fit."""
+    left = min(width * 0.32, 16 + 6.4 * max(map(len, rows), default=0))
+    cell = max(3.0, min(64.0, (width - left - 8) / max(1, len(columns))))
+    height = 24.0 if len(rows) <= 24 else 10.0
+    slanted = cell < 6.2 * max(map(len, columns), default=0) + 6
+    head = 16.0 if not slanted else min(90.0, 14 + 4.6 * max(map(len, columns), default=0))
+    canvas = Canvas(width, head + 10 + height * len(rows), title, left=left, top=head, bottom=4)
+    for c, column in enumerate(columns):
+        x = left + (c + 0.5) * cell
+        if not slanted:
+            canvas.text(x, head - 5, column)
+        elif cell >= 9 or c % math.ceil(9 / cell) == 0:
+            turn = f'transform="rotate(-50 {x:.1f} {head - 5:.1f})"'
+            canvas.add(f'<text x="{x:.1f}" y="{head - 5:.1f}" class="tick" {turn}>{column}</text>')
+    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
+        y = head + r * height
+        if height > 12 or r % 2 == 0:
+            canvas.text(left - 6, y + height / 2 + 4, _shorten(row, left), "tick", "end")
+        total = sum(cells) or 1
+        for c, value in enumerate(cells):
+            share = value / total
+            hint = f"{row} on {columns[c]}: {value:g} ({percent(share)})"
+            x = left + c * cell
+            canvas.rect(
+                x + 0.5,
+                y + 0.5,
+                cell - 1,
+                height - 1,
+                "heat",
+                hint=hint,
+                opacity=0.05 + 0.9 * share if value else 0.03,
+            )
+            if value and cell > 24 and height > 12:
+                canvas.text(
+                    x + cell / 2, y + height / 2 + 4, number(value), "cell on" if share > 0.5 else "cell"
+                )
+    return canvas.svg()
+
+
+def bars(
+    width: int,
+    title: str,
+    rows: Sequence[tuple[str, float, str]],
+    show: Formatter = percent,
+    mark: float | None = None,
+    top: float | None = None,
+) -> str:
+    """Horizontal bars (name, value, class); `mark` is a reference drawn through all of them."""
+    cell = 22.0 if len(rows) <= 20 else 9.0
+    left = min(width * 0.36, 16 + 6.4 * max((len(name) for name, _, _ in rows), default=0))
+    canvas = Canvas(width, 12 + cell * len(rows), title, left=left, right=58, top=6, bottom=6)
+    scale = Scale(
+        0, top or max([value for _, value, _ in rows] + [mark or 0]) or 1, left, width - canvas.right
+    )
+    for r, (name, value, cls) in enumerate(rows):
+        y = canvas.top + r * cell
+        if cell > 12 or r % 2 == 0:
+            canvas.text(left - 6, y + cell / 2 + 4, _shorten(name, left), "tick", "end")
+        canvas.rect(left, y + 2, scale(value) - left, cell - 4, f"bar {cls}", hint=f"{name}: {show(value)}")
+        if cell > 12:
+            canvas.text(scale(value) + 5, y + cell / 2 + 4, show(value), "value", "start")
+    if mark is not None:
+        canvas.line(scale(mark), canvas.top, scale(mark), canvas.height - canvas.bottom, "mark")
+    canvas.line(left, canvas.top, left, canvas.height - canvas.bottom, "axis")
+    return canvas.svg()
+
+
+def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
+    """Effects with their intervals about zero; beyond +-100 % the axis ends and an arrow's colour remains."""
+    cell = 28.0
+    left = 118.0 if width < 500 else 170.0
+    right = 14.0 if width < 500 else 168.0
+    canvas = Canvas(width, 40 + cell * len(effects), title, left=left, right=right, top=8)
+    reach = max([abs(v) for e in effects for v in (e.low, e.high) if math.isfinite(v)] + [0.05])
+    reach = min(1.0, reach * 1.05)
+    x = canvas.x_scale(-reach, reach)
+    canvas.x_axis(x, lambda v: f"{100 * v:+.0f} %" if v else "0")
+    canvas.line(x(0), canvas.top, x(0), canvas.height - canvas.bottom, "axis")
+    for r, effect in enumerate(effects):
+        y = canvas.top + (r + 0.5) * cell
+        canvas.text(left - 8, y + 4, effect.label, "tick strong", "end")
+        words = f"{100 * effect.value:+.3g} {effect.unit} [{100 * effect.low:+.3g}, {100 * effect.high:+.3g}]"
+        canvas.line(x(effect.low), y, x(effect.high), y, f"whisker {effect.tone}")
+        for end in (effect.low, effect.high):
+            canvas.line(x(end), y - 5, x(end), y + 5, f"whisker {effect.tone}")
+        canvas.dot(x(effect.value), y, f"point {effect.tone}", radius=5, hint=f"{effect.label} {words}")
+        if not canvas.narrow:
+            canvas.text(width - right + 12, y + 4, words, "value", "start")
+    return canvas.svg()
+
+
+def strips(
+    width: int, title: str, rows: Sequence[tuple[str, Sequence[float], str]], show: Formatter = seconds
+) -> str:
+    """One dot per repeat for each arm (name, values, class), with a tick at the mean."""
+    cell = 34.0
+    left = min(width * 0.36, 20 + 6.6 * max((len(name) for name, _, _ in rows), default=0))
+    canvas = Canvas(width, 44 + cell * len(rows), title, left=left, top=8)
+    values = [v for _, column, _ in rows for v in column] or [0.0, 1.0]
+    slack = (max(values) - min(values)) * 0.1 or abs(values[0]) * 0.1 or 1
+    x = canvas.x_scale(max(0.0, min(values) - slack), max(values) + slack)
+    canvas.x_axis(x, show)
+    for r, (name, column, cls) in enumerate(rows):
+        y = canvas.top + (r + 0.5) * cell
+        canvas.text(left - 8, y + 4, _shorten(name, left), "tick strong", "end")
+        canvas.line(left, y, width - canvas.right, y, "grid")
+        for repeat, value in enumerate(column, start=1):
+            canvas.dot(
+                x(value), y, f"point {cls}", radius=4.5, hint=f"{name}, repeat {repeat}: {show(value)}"
+            )
+        if column:
+            mean = sum(column) / len(column)
+            canvas.line(x(mean), y - 11, x(mean), y + 11, f"whisker {cls}")
+    return canvas.svg()
