@@ -34,7 +34,10 @@ class Bodies:
     chat_last_choice: Keys
     usage: Keys
     stream_usage: Keys
+    chat_continuous_usage: Keys
     model_card: Keys
+    optional: frozenset[str]  # keys of an answer that are left out, not null, without a value
+    chunk_optional: frozenset[str]  # the same for chunks of a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,15 @@ class Compat:
     id_style: Literal["hex16", "hex32", "uuid"] = "hex16"
     fingerprint: bool = True
     zero_cached_tokens: bool = True  # prompt_tokens_details is there with 0 cached tokens too
+    cached_tokens_alone: bool = False  # prompt_tokens_details holds nothing besides cached_tokens
     empty_tool_calls: bool = False  # "tool_calls": [] in messages without calls
     role_chunk: Literal["first-token", "at-once"] = "first-token"
     stop_chunk: bool = False  # finish_reason stop arrives in an empty chunk of its own
     go_json: bool = False  # Go's escapes of <, > and &
     remote_decode_finish: bool = False  # finish_reason remote_decode
+    named_call_finish: Literal["stop", "tool_calls"] = "stop"  # of a tool call that the client named
+    tool_flags: bool = True  # tools need --tool-call-parser (and --enable-auto-tool-choice)
+    tool_call_keys: Keys = ("id", "type", "function")
     health_body: bytes = b""
     reset_cache_body: bool = True  # {"success": true}; else an empty 200
     dev_bodies: bool = True  # sleep, wake_up answer JSON; else an empty 200
@@ -182,8 +189,16 @@ _BODIES_033 = Bodies(
         "weight_versions",
     ),
     usage=_USAGE_033,
-    stream_usage=("prompt_tokens", "total_tokens", "completion_tokens"),
+    stream_usage=("prompt_tokens", "total_tokens", "completion_tokens", "prompt_tokens_details"),
+    chat_continuous_usage=(
+        "prompt_tokens",
+        "total_tokens",
+        "completion_tokens",
+        "completion_tokens_details",
+    ),
     model_card=("id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission"),
+    optional=frozenset({"tool_calls"}),
+    chunk_optional=frozenset({"usage", "system_fingerprint", "tool_calls"}),
 )
 
 _USAGE_011 = ("prompt_tokens", "total_tokens", "completion_tokens", "prompt_tokens_details")
@@ -234,6 +249,7 @@ _BODIES_011 = replace(
     chat_role_chunk=(*_HEAD, "usage", "prompt_token_ids"),
     chat_chunk=(*_HEAD, "usage"),
     chat_last_choice=("index", "delta", "logprobs", "finish_reason", "stop_reason", "token_ids"),
+    chat_continuous_usage=("prompt_tokens", "total_tokens", "completion_tokens"),
     usage=_USAGE_011,
 )
 
@@ -254,7 +270,10 @@ _BODIES_LLMD = Bodies(
     chat_last_choice=("index", "finish_reason", "delta", "logprobs"),
     usage=("prompt_tokens", "completion_tokens", "total_tokens"),
     stream_usage=("prompt_tokens", "completion_tokens", "total_tokens"),
+    chat_continuous_usage=("prompt_tokens", "completion_tokens", "total_tokens"),
     model_card=("id", "object", "created", "owned_by", "root", "parent"),
+    optional=frozenset({"logprobs", "tool_calls"}),
+    chunk_optional=frozenset({"logprobs", "tool_calls"}),
 )
 
 _VLLM_033 = Compat(name="vllm-0.33", version="0.33.0", bodies=_BODIES_033)
@@ -274,6 +293,7 @@ _VLLM_011 = replace(
     id_style="hex32",
     fingerprint=False,
     zero_cached_tokens=False,
+    cached_tokens_alone=True,
     empty_tool_calls=True,
     reset_cache_body=False,
     dev_bodies=False,
@@ -307,6 +327,9 @@ _LLMD_07 = replace(
     stop_chunk=True,
     go_json=True,
     remote_decode_finish=True,
+    named_call_finish="tool_calls",
+    tool_flags=False,
+    tool_call_keys=("function", "id", "type", "index"),
     empty_tool_calls=False,
     health_body=b"{}",
     embeddings="served",

@@ -1,0 +1,127 @@
+"""One HTTP request and its answer: body in, headers, the synchronous writer out.
+
+Knows nothing of models or tokens. Every answer of a generating route goes through here, so every one carries
+the x-inference headers, errors too.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.server.errors import ApiError, body_too_large
+from simulator.server.validation import check_content_type
+from simulator.server.writer import Send, Writer
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Pair = tuple[bytes, bytes]
+_UNSAFE_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CLOSE: Final = (b"connection", b"close")
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error: nobody is left to tell
+    """The client left before its request was complete."""
+
+
+class Exchange:
+    """A request being answered. `arrival` is monotonic."""
+
+    __slots__ = (
+        "arrival",
+        "extra",
+        "front",
+        "headers",
+        "receive",
+        "replica",
+        "scope",
+        "status",
+        "transport",
+        "writer",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, replica: Replica) -> None:
+        self.arrival = time.monotonic()
+        self.scope = scope
+        self.receive = receive
+        self.replica = replica
+        self.front = replica.front
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.writer = Writer(send)
+        # uvicorn's request cycle holds its connection; another server's send does not, and cannot be reset.
+        self.transport = getattr(getattr(send, "__self__", None), "transport", None)
+        self.status = 0
+        self.extra: tuple[Pair, ...] = ()  # response headers besides the usual ones
+        if replica.config.enable_request_id_headers:
+            self.extra = ((b"x-request-id", self._response_id()),)
+
+    def _response_id(self) -> bytes:
+        given = self.headers.get(b"x-request-id")
+        if given is None or _UNSAFE_VALUE.search(given):
+            return uuid.uuid4().hex.encode()
+        return given
+
+    async def read_body(self) -> bytes:
+        """The whole body; raises ApiError over the limit or of a wrong content type, ClientGone on EOF."""
+        config = self.replica.config
+        limit = config.max_request_body_size
+        length = self.headers.get(b"content-length")
+        if length is not None and int(length) > limit:
+            raise body_too_large(limit)
+        message = await self.receive()
+        chunks = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message["body"]
+            size += len(chunk)
+            if size > limit:
+                raise body_too_large(limit)
+            chunks.append(chunk)
+            if not message["more_body"]:
+                break
+            message = await self.receive()
+        if config.strict_content_type:
+            check_content_type(self.headers.get(b"content-type"))
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def respond(self, body: bytes, status: int = 200, headers: tuple[Pair, ...] = ()) -> None:
+        """A whole JSON answer."""
+        self._respond(body, status, self.front.json_headers, headers)
+
+    def respond_error(self, error: ApiError) -> None:
+        """An error as an answer of its own."""
+        headers = error.headers
+        if error.status == 413:
+            headers = (*headers, _CLOSE)  # the rest of the body is not read
+        usual = self.front.plain_headers if error.plain else self.front.json_headers
+        self._respond(error.body(), error.status, usual, headers)
+
+    def _respond(self, body: bytes, status: int, usual: tuple[Pair, ...], headers: tuple[Pair, ...]) -> None:
+        self.status = status
+        length = (b"content-length", str(len(body)).encode())
+        self.writer.start(status, (length, *usual, *self.extra, *headers))
+        self.writer.write(body, more=False)
+
+    def start_stream(self) -> None:
+        """Headers of a stream of events."""
+        self.status = 200
+        self.writer.start(200, (*self.front.stream_headers, *self.extra))
+
+    def hang_up(self) -> None:
+        """Reset the connection: the client sees neither an answer nor an end of it."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def wait_for_end(self) -> None:
+        """Until the answer is complete or the client is gone."""
+        receive = self.receive
+        while (await receive())["type"] != "http.disconnect":
+            pass

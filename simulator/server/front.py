@@ -1,0 +1,92 @@
+"""What the routes need of a replica in ready-made form, made once: `Replica.front`.
+
+Also the set of generations in flight, for those who end them from outside (shutdown, faults).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from simulator.compat import Compat, Keys, compat
+from simulator.config import ServeConfig
+from simulator.server.faults import Faults
+
+if TYPE_CHECKING:
+    from simulator.server.generation import Generation
+
+Pair = tuple[bytes, bytes]
+_VARY: Final = (b"vary", b"Origin")
+_JSON: Final = (b"content-type", b"application/json")
+_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
+_EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+_HEX16_MASK: Final = (1 << 62) - 1
+_HEX16_BITS: Final = 1 << 63  # vLLM keeps the half of a UUID4 that begins with the variant bits 10
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Front:
+    """One replica's face: compatibility, headers, names, ids, faults and generations in flight."""
+
+    def __init__(self, config: ServeConfig, port: int) -> None:
+        self.config = config
+        self.compat: Compat = compat(config.compat)
+        self.faults = Faults.from_config(config.faults, config.seed)
+        self.served = config.served_model_names
+        self.fingerprint = _fingerprint(config, self.compat)
+        self.active: set[Generation] = set()
+        self.inference_headers = _inference_headers(config, port)
+        self._random = random.Random()
+        self._sequence = 0
+        base = (_VARY, *self.inference_headers)
+        self.json_headers = (_JSON, *base)
+        self.plain_headers = (_PLAIN, *base)
+        self.stream_headers = (_EVENTS, *base)
+
+    def new_id(self) -> str:
+        """The random part of an answer's id, in the imitated server's form."""
+        if self.compat.id_style == "hex16":
+            return f"{self._random.getrandbits(64) & _HEX16_MASK | _HEX16_BITS:016x}"
+        made = uuid.UUID(int=self._random.getrandbits(128), version=4)
+        return made.hex if self.compat.id_style == "hex32" else str(made)
+
+    def next_sequence(self) -> int:
+        """A number that no other sequence of this replica has; clients may repeat request ids."""
+        self._sequence += 1
+        return self._sequence
+
+    def encode(self, value: Any) -> bytes:
+        """Compact JSON; with Go's escapes where a Go server is imitated."""
+        data: bytes = _encode(value)
+        if self.compat.go_json:
+            data = data.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
+        return data
+
+
+def ordered(keys: Keys, values: Mapping[str, Any], optional: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """`values` in the order of `keys`: null where there is none, nothing where the key is optional."""
+    return {key: values.get(key) for key in keys if key in values or key not in optional}
+
+
+def _inference_headers(config: ServeConfig, port: int) -> tuple[Pair, ...]:
+    headers = []
+    if config.pod_name:
+        headers.append((b"x-inference-pod", config.pod_name.encode("latin-1", "replace")))
+        headers.append((b"x-inference-port", str(port).encode()))
+    if config.pod_namespace:
+        headers.append((b"x-inference-namespace", config.pod_namespace.encode("latin-1", "replace")))
+    return tuple(headers)
+
+
+def _fingerprint(config: ServeConfig, behaviour: Compat) -> str | None:
+    """system_fingerprint: version and eight digits of the configuration."""
+    if not behaviour.fingerprint or config.fingerprint_mode == "none":
+        return None
+    digest = hashlib.sha256(repr((config.model, config.engine)).encode()).hexdigest()[:8]
+    return f"vllm-{behaviour.version}-{digest}"

@@ -1,0 +1,273 @@
+"""One client request in flight: its sequences in the engine, and their way back into one answer.
+
+`Generation` owns the life: submit, abort, failure, end. `UnaryGeneration` gathers, `StreamGeneration` writes
+each output at once; what the bytes look like is the business of their subclasses, one pair per route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from simulator.engine.outputs import RequestOutput
+from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
+from simulator.errors import EngineError
+from simulator.server.errors import ApiError, internal_error
+from simulator.server.exchange import Exchange
+from simulator.server.prompts import Prompt
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+
+@dataclass(slots=True)
+class Job:
+    """What a route has made of a request body; enough to run it and to render its answer."""
+
+    exchange: Exchange
+    answer_id: str
+    model: str  # the name that the answer carries
+    prompts: list[Prompt]
+    sampling: SamplingParams
+    lora: LoRARequest | None = None
+    priority: int = 0
+    cache_salt: str | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+    fixed_outputs: Seq[str | None] = ()  # per choice; empty: the text source decides
+    stream: bool = False
+    created: int = 0
+
+    def fixed_output(self, index: int) -> str | None:
+        return self.fixed_outputs[index % len(self.fixed_outputs)] if self.fixed_outputs else None
+
+
+class Sequence:
+    """One choice: the sink of one engine request, and what has come of it so far."""
+
+    __slots__ = (
+        "finish_reason",
+        "generation",
+        "index",
+        "num_tokens",
+        "prompt",
+        "request",
+        "stop_reason",
+        "text",
+        "text_offset",
+        "token_ids",
+    )
+
+    def __init__(self, generation: Generation, index: int, prompt: Prompt, request: Request) -> None:
+        self.generation = generation
+        self.index = index
+        self.prompt = prompt
+        self.request = request
+        self.text = ""
+        self.token_ids: list[int] = []
+        self.num_tokens = 0
+        self.text_offset = 0  # characters before the next token, for logprobs
+        self.finish_reason: FinishReason | None = None
+        self.stop_reason: int | str | None = None
+
+    def on_output(self, output: RequestOutput) -> None:
+        """Called by the driver inside the step."""
+        self.num_tokens += len(output.new_token_ids)
+        if output.finish_reason is not None:
+            self.finish_reason = output.finish_reason
+            self.stop_reason = output.stop_reason
+        self.generation.on_output(self, output)
+
+
+class Generation:
+    """A request's sequences. Subclasses say what happens with an output and how the answer ends."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.exchange = job.exchange
+        self.replica: Replica = job.exchange.replica
+        self.front = job.exchange.front
+        self.sequences = self._make_sequences()
+        self.remaining = len(self.sequences)
+        self.done = False
+        self.kv_transfer_params: dict[str, Any] | None = None
+
+    def _make_sequences(self) -> list[Sequence]:
+        job, front = self.job, self.front
+        n = job.sampling.n
+        arrival = job.exchange.arrival
+        sequences: list[Sequence] = []
+        for prompt in job.prompts:
+            for j in range(n):
+                index = len(sequences)
+                sampling = job.sampling
+                if j and sampling.seed is not None:
+                    sampling = replace(sampling, seed=sampling.seed + j)
+                request = Request(
+                    request_id=f"{job.answer_id}-{front.next_sequence()}",
+                    prompt_token_ids=prompt.token_ids or [0],  # llm-d takes empty prompts, an engine cannot
+                    sampling=sampling,
+                    arrival_time=arrival,
+                    priority=job.priority,
+                    lora=job.lora,
+                    cache_salt=job.cache_salt,
+                    kv_transfer_params=job.kv_transfer_params,
+                    parent_id=job.answer_id,
+                    index=index,
+                    fixed_output=job.fixed_output(index),
+                    prompt_text=prompt.text,
+                    stream=job.stream,
+                )
+                sequences.append(Sequence(self, index, prompt, request))
+        return sequences
+
+    def submit(self) -> None:
+        """Hand the sequences to the engine; raises ApiError where it refuses the first.
+
+        An idle engine begins with the first one, since vLLM's frontend hands them over one by one: the others
+        follow in the loop's next round.
+        """
+        driver = self.replica.driver
+        first, *rest = self.sequences
+        try:
+            driver.submit(first.request, first)
+        except EngineError as error:
+            raise ApiError(str(error), 500, "InternalServerError") from None
+        self.front.active.add(self)
+        if rest:
+            asyncio.get_running_loop().call_soon(self._submit_rest, rest)
+
+    def _submit_rest(self, rest: list[Sequence]) -> None:
+        if self.done:
+            return
+        try:
+            for sequence in rest:
+                self.replica.driver.submit(sequence.request, sequence)
+        except EngineError as error:
+            self.fail(ApiError(str(error), 500, "InternalServerError"))
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        raise NotImplementedError
+
+    def write_error(self, error: ApiError) -> None:
+        raise NotImplementedError
+
+    def sequence_ended(self) -> bool:
+        """Count an ended sequence; True with the last one."""
+        self.remaining -= 1
+        if self.remaining:
+            return False
+        self.done = True
+        self.front.active.discard(self)
+        return True
+
+    def abort(self) -> None:
+        """The client is gone: free what the engine still holds."""
+        if self.done:
+            return
+        self.done = True
+        self.front.active.discard(self)
+        self.replica.driver.abort_many([s.request.request_id for s in self.sequences])
+
+    def fail(self, error: ApiError | None = None) -> None:
+        """End the answer with an error now (vLLM's abort shutdown: 500)."""
+        if self.done:
+            return
+        self.abort()
+        self.write_error(error or internal_error())
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(len(prompt.token_ids) for prompt in self.job.prompts)
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(sequence.num_tokens for sequence in self.sequences)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Prompt tokens found in a cache, local or remote, by the first sequence of each prompt."""
+        total = 0
+        for sequence in self.sequences[:: self.job.sampling.n]:
+            request = sequence.request
+            total += max(0, request.num_cached_tokens) + request.num_external_cached_tokens
+        return total
+
+    def usage(self) -> dict[str, Any]:
+        """All that a usage object may hold; renderers pick and order."""
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        usage: dict[str, Any] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+        if self.replica.config.enable_prompt_tokens_details:
+            cached = self.cached_tokens
+            if cached or self.front.compat.zero_cached_tokens:
+                usage["prompt_tokens_details"] = _details(cached, self.front.compat.cached_tokens_alone)
+        return usage
+
+    def metrics(self) -> dict[str, Any] | None:
+        """`metrics` of --enable-per-request-metrics: the first sequence's times in milliseconds."""
+        if not self.replica.config.enable_per_request_metrics:
+            return None
+        request = self.sequences[0].request
+        first, last = request.first_token_time, request.last_token_time
+        scheduled = request.scheduled_time
+        if first is None or last is None or scheduled is None:
+            return None
+        generated = self.sequences[0].num_tokens
+        total = last - request.arrival_time
+        generation = last - first
+        return {
+            "time_to_first_token_ms": (first - request.arrival_time) * 1e3,
+            "generation_time_ms": generation * 1e3,
+            "queue_time_ms": (scheduled - request.queued_time) * 1e3,
+            "mean_itl_ms": generation / (generated - 1) * 1e3 if generated > 1 else None,
+            "tokens_per_second": generated / total if total > 0 else None,
+            "speculative_decoding": None,
+        }
+
+
+def _details(cached: int, alone: bool) -> dict[str, Any]:
+    if alone:
+        return {"cached_tokens": cached}
+    return {"cached_tokens": cached, "created_cache_tokens": None, "multimodal_tokens": None}
+
+
+class UnaryGeneration(Generation):
+    """Gathers everything and answers once."""
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        sequence.text += output.text
+        sequence.token_ids += output.new_token_ids
+        if output.kv_transfer_params is not None:
+            self.kv_transfer_params = output.kv_transfer_params
+        if output.finish_reason is not None and self.sequence_ended():
+            if sequence.finish_reason is FinishReason.ERROR:
+                self.exchange.respond_error(internal_error())
+            else:
+                self.exchange.respond(self.front.encode(self.body()))
+
+    def body(self) -> dict[str, Any]:
+        """The whole answer."""
+        raise NotImplementedError
+
+    def write_error(self, error: ApiError) -> None:
+        self.exchange.respond_error(error)
+
+
+class StreamGeneration(Generation):
+    """Writes events as outputs come; headers are out before the first."""
+
+    DONE = b"data: [DONE]\n\n"
+
+    def write_error(self, error: ApiError) -> None:
+        self.exchange.writer.write(error.event() + self.DONE, more=False)
+
+
+def cut_off(generation: Generation) -> None:
+    """End a stream in its middle, as a dying server does: the connection is reset."""
+    generation.abort()
+    generation.exchange.hang_up()

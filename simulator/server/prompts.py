@@ -1,0 +1,206 @@
+"""Prompts to token ids: what a completion or a chat puts before the model, and whether it fits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.compat import Compat
+from simulator.config import ServeConfig
+from simulator.engine.tokenizer import Tokenizer
+from simulator.errors import EngineError
+from simulator.server.errors import ApiError, invalid
+from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
+
+
+@dataclass(slots=True)
+class Prompt:
+    """One prompt; `text` is None for a prompt that came as ids. For a chat it is the last user's words."""
+
+    token_ids: list[int]
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRules:
+    """What decides over prompts on one replica."""
+
+    config: ServeConfig
+    compat: Compat
+    tokenizer: Tokenizer
+
+
+def is_prompt(prompt: Any) -> bool:
+    """Whether a completion's prompt is of one of vLLM's five types as it stands."""
+    if prompt is None or isinstance(prompt, str):
+        return True
+    if not isinstance(prompt, list):
+        return False
+    kinds = set(map(type, prompt))
+    if kinds <= {str}:
+        return True
+    if kinds == {int}:
+        return bool(min(prompt) >= 0)
+    return kinds == {list} and all(set(map(type, p)) <= {int} and (not p or min(p) >= 0) for p in prompt)
+
+
+def completion_prompts(request: CompletionRequest, rules: PromptRules) -> list[Prompt]:
+    """The prompts of a completion, in order; raises ApiError."""
+    raw = request.prompt
+    if request.prompt_embeds is not None:
+        raise ApiError("You must set `--enable-prompt-embeds` to input `prompt_embeds`.")
+    if raw is None:
+        raw = ""
+    if isinstance(raw, str) or (raw and isinstance(raw[0], int)):
+        raw = [raw]
+    if not raw:
+        raise invalid(rules.compat, "You must pass at least one prompt", "prompt")
+    return [_one(item, request, rules) for item in raw]
+
+
+def _one(item: str | list[int], request: CompletionRequest, rules: PromptRules) -> Prompt:
+    if isinstance(item, str):
+        prompt = Prompt(rules.tokenizer.encode(item, request.add_special_tokens), item)
+    else:
+        prompt = Prompt(item)
+    if not prompt.token_ids and not rules.compat.empty_prompt_allowed:
+        raise ApiError("The decoder prompt cannot be empty")
+    return fit(prompt, request, rules)
+
+
+def fit(
+    prompt: Prompt, request: GenerationRequest, rules: PromptRules, *, is_text: bool | None = None
+) -> Prompt:
+    """`prompt` after truncation; raises ApiError where it is longer than the model's context."""
+    limit = rules.config.engine.max_model_len
+    keep = request.truncate_prompt_tokens
+    if keep is not None:
+        keep = limit if keep == -1 else keep
+        if keep > limit:
+            raise ApiError(
+                f"truncate_prompt_tokens value ({keep}) is greater than max_model_len ({limit}). "
+                "Please, select a smaller truncation size."
+            )
+        ids = prompt.token_ids
+        if len(ids) > keep:
+            prompt.token_ids = ids[:keep] if request.truncation_side == "right" else ids[len(ids) - keep :]
+    length = len(prompt.token_ids)
+    if length > limit and rules.compat.context_overflow == "clamp":
+        from_text = prompt.text is not None if is_text is None else is_text
+        # vLLM cuts a text off one token past the limit, so it does not know the whole length.
+        shown = limit + 1 if from_text else length
+        at_least = "at least " if shown == limit + 1 else ""
+        raise invalid(
+            rules.compat,
+            f"This model's maximum context length is {limit} tokens. However, your prompt contains "
+            f"{at_least}{shown} input tokens, which exceeds this limit even without any output tokens. "
+            "Please reduce the length of the input prompt.",
+            "input_tokens",
+            shown,
+        )
+    return prompt
+
+
+def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every message is one that vLLM takes without a look at its exact type."""
+    for message in messages:
+        content = message.get("content")
+        if type(message.get("role")) is not str or not (content is None or isinstance(content, str | list)):
+            return False
+        if not isinstance(message.get("name", ""), str):
+            return False
+        if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
+            return False
+        calls = message.get("tool_calls")
+        if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):
+            return False
+    return True
+
+
+def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
+    """The prompt of a conversation; raises ApiError."""
+    config, tokenizer = rules.config, rules.tokenizer
+    if request.chat_template is not None and not config.trust_request_chat_template:
+        raise ApiError(
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template."
+        )
+    messages = [_flatten(message, rules) for message in request.messages]
+    if not messages and not rules.compat.empty_prompt_allowed:
+        raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    tools = request.tools if request.tools and request.tool_choice != "none" else None
+    try:
+        text = tokenizer.apply_chat_template(
+            messages,
+            tools,
+            add_generation_prompt=request.add_generation_prompt,
+            continue_final_message=request.continue_final_message,
+            chat_template=request.chat_template or config.text.chat_template,
+            template_kwargs=request.chat_template_kwargs,
+        )
+    except EngineError as error:
+        raise ApiError(str(error)) from None
+    ids = tokenizer.encode(text, request.add_special_tokens)
+    if not ids and not rules.compat.empty_prompt_allowed:
+        raise ApiError("The decoder prompt cannot be empty")
+    return fit(Prompt(ids, _last_words(messages)), request, rules, is_text=True)
+
+
+def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What echo and a dataset go by: the last user message, else the last one."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return str(message["content"])
+    return str(messages[-1]["content"]) if messages else ""
+
+
+def _flatten(message: Mapping[str, Any], rules: PromptRules) -> dict[str, Any]:
+    """A message whose content is one string and whose tool calls hold parsed arguments, as templates want."""
+    flat = dict(message)
+    content = message.get("content")
+    if content is None:
+        flat["content"] = ""
+    elif isinstance(content, list):
+        parts = [_part(part, rules) for part in content]
+        flat["content"] = "\n".join(part for part in parts if part is not None)
+    calls = message.get("tool_calls")
+    if calls:
+        flat["tool_calls"] = [_parsed_call(call) for call in calls]
+    elif "tool_calls" in flat:
+        del flat["tool_calls"]
+    return flat
+
+
+def _part(part: Any, rules: PromptRules) -> str | None:
+    """The text of a content part; None: it has none."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type")
+    if kind in ("text", "input_text", "output_text", "refusal", "thinking"):
+        key = {"refusal": "refusal", "thinking": "thinking"}.get(kind, "text")
+        text = part.get(key)
+        if not isinstance(text, str):
+            raise ApiError(f"A content part of type {kind!r} must have a string {key!r}.")
+        return text
+    media = ("image", "audio", "video", "file", "input_image", "input_audio", "input_file")
+    if kind is None or (isinstance(kind, str) and kind.startswith(media)):
+        if rules.compat.validation_errors == "go":
+            return None
+        raise ApiError(f"{rules.config.served_model_name} is not a multimodal model")
+    raise ApiError(f"Unknown part type: {kind}")
+
+
+def _parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool call whose arguments are an object; templates index into them."""
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return dict(call)
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if arguments else {}
+        except json.JSONDecodeError:
+            raise ApiError(f"Invalid JSON in tool call arguments: {arguments[:200]}") from None
+    return {**call, "function": {**function, "arguments": arguments}}

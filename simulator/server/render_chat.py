@@ -1,0 +1,258 @@
+"""Answers of /v1/chat/completions: one JSON body, or a stream of chunks; text or tool calls.
+
+The same plan as `render_completion`: key orders from `compat.bodies`, ready-made bytes around plain text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from simulator.engine.outputs import RequestOutput
+from simulator.engine.request import FinishReason
+from simulator.server.front import ordered
+from simulator.server.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.logprobs import TokenLogprobs
+from simulator.server.protocol import ChatRequest
+from simulator.server.streaming import StreamShape, split_template
+from simulator.server.tools import SpokenCalls, call_delta, call_object
+
+_encode = msgspec.json.Encoder().encode
+_DETAILS: Final = frozenset({"prompt_tokens_details"})
+
+
+def _names(generation: Generation, request: ChatRequest) -> TokenLogprobs:
+    as_ids = request.return_tokens_as_token_ids or generation.replica.config.return_tokens_as_token_ids
+    return TokenLogprobs(generation.replica.tokenizer, bool(as_ids))
+
+
+def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCalls | None) -> str:
+    """The reason as the client reads it: tool calls have one of their own, llm-d names prefill legs."""
+    reason = sequence.finish_reason or FinishReason.STOP
+    compat = generation.front.compat
+    params = generation.job.kv_transfer_params
+    if compat.remote_decode_finish and params and params.get("do_remote_decode"):
+        return "remote_decode"
+    if calls is not None and reason is FinishReason.STOP:
+        return compat.named_call_finish if calls.named else "tool_calls"
+    return reason.value
+
+
+def _echoed(request: ChatRequest, role: str) -> str:
+    """With echo, the text of a last message that is the assistant's own."""
+    last = request.messages[-1] if request.echo and request.messages else None
+    if last is None or last.get("role") != role or not isinstance(last.get("content"), str):
+        return ""
+    return str(last["content"])
+
+
+class ChatUnary(UnaryGeneration):
+    """`chat.completion`."""
+
+    def __init__(self, job: Job, request: ChatRequest, calls: SpokenCalls | None) -> None:
+        super().__init__(job)
+        self.request = request
+        self.calls = calls
+
+    def body(self) -> dict[str, Any]:
+        job, request, bodies = self.job, self.request, self.front.compat.bodies
+        prompt_ids = job.prompts[0].token_ids
+        values = {
+            "id": job.answer_id,
+            "object": "chat.completion",
+            "created": job.created,
+            "model": job.model,
+            "choices": [self._choice(sequence) for sequence in self.sequences],
+            "system_fingerprint": self.front.fingerprint,
+            "usage": ordered(bodies.usage, self.usage(), bodies.optional),
+            "kv_transfer_params": self.kv_transfer_params,
+            "metrics": self.metrics(),
+        }
+        if request.return_token_ids:
+            values["prompt_token_ids"] = prompt_ids
+        asked = request.prompt_logprobs
+        if asked is None and request.echo:
+            asked = request.top_logprobs or 0
+        if asked is not None:
+            values["prompt_logprobs"] = _names(self, request).prompt(prompt_ids, asked)
+        return ordered(bodies.chat, values, bodies.optional)
+
+    def _choice(self, sequence: Sequence) -> dict[str, Any]:
+        request, bodies = self.request, self.front.compat.bodies
+        values: dict[str, Any] = {
+            "index": sequence.index,
+            "message": self._message(sequence),
+            "finish_reason": _finish_reason(sequence, self, self.calls),
+            "stop_reason": sequence.stop_reason,
+        }
+        if request.return_token_ids:
+            values["token_ids"] = sequence.token_ids
+        if request.logprobs:
+            count = request.top_logprobs or 0
+            values["logprobs"] = _names(self, request).chat(sequence.token_ids, count, 0)
+        return ordered(bodies.chat_choice, values, bodies.optional)
+
+    def _message(self, sequence: Sequence) -> dict[str, Any]:
+        compat = self.front.compat
+        role = self.replica.config.response_role
+        values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + sequence.text}
+        if self.calls is not None:
+            spoken = self.calls.spoken(sequence.text)
+            values["content"] = None if self.calls.automatic and compat.tool_flags else ""
+            values["tool_calls"] = [
+                call_object(call, said, i, compat) for i, (call, said) in enumerate(spoken)
+            ]
+        elif compat.empty_tool_calls:
+            values["tool_calls"] = []
+        return ordered(compat.bodies.chat_message, values, compat.bodies.optional)
+
+
+class ChatStream(StreamGeneration):
+    """`chat.completion.chunk`s: a role chunk for each choice, then one chunk per engine step and choice."""
+
+    def __init__(self, job: Job, request: ChatRequest, calls: SpokenCalls | None) -> None:
+        super().__init__(job)
+        self.request = request
+        self.calls = calls
+        self.shape = StreamShape.of(request.stream_options, self)
+        self._bodies = self.front.compat.bodies
+        self._names = _names(self, request)
+        self._frames: list[tuple[bytes, bytes] | None] = [None] * len(self.sequences)
+        self._roles_sent = False
+        self._head = {
+            "id": job.answer_id,
+            "object": "chat.completion.chunk",
+            "created": job.created,
+            "model": job.model,
+        }
+        self._simple = (
+            calls is None
+            and not request.logprobs
+            and not request.return_token_ids
+            and not self.shape.continuous
+            and not self.front.compat.go_json
+        )
+
+    def begin(self) -> bytes:
+        """What goes out before the first token: with some servers, the role chunks."""
+        return self._role_chunks() if self.front.compat.role_chunk == "at-once" else b""
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        frame = self._frames[sequence.index]
+        if frame is not None and output.finish_reason is None:
+            self.exchange.writer.write(frame[0] + _encode(output.text) + frame[1])
+            return
+        self._on_special(sequence, output)
+
+    def _on_special(self, sequence: Sequence, output: RequestOutput) -> None:
+        if output.finish_reason is FinishReason.ERROR:
+            self.fail()
+            return
+        if output.kv_transfer_params is not None:
+            self.kv_transfer_params = output.kv_transfer_params
+        data = b"" if self._roles_sent else self._role_chunks()
+        data += self._chunks(sequence, output)
+        sequence.text_offset += len(output.text)
+        if output.finish_reason is None:
+            if self._simple:
+                self._frames[sequence.index] = split_template(
+                    lambda text: self._chunk(self._choice(sequence, {"content": text}, [], None))
+                )
+            if data:
+                self.exchange.writer.write(data)
+        elif self.sequence_ended():
+            self.exchange.writer.write(data + self._end(), more=False)
+        else:
+            self.exchange.writer.write(data)
+
+    def _role_chunks(self) -> bytes:
+        self._roles_sent = True
+        role = self.replica.config.response_role
+        echoed = _echoed(self.request, role)
+        data = b""
+        for sequence in self.sequences:
+            data += self._role_chunk(sequence, {"role": role, "content": ""})
+            if echoed:
+                data += self._event(self._choice(sequence, {"content": echoed}, [], None), False)
+        return data
+
+    def _role_chunk(self, sequence: Sequence, delta: dict[str, Any]) -> bytes:
+        choice = ordered(self._bodies.chat_role_choice, {"index": sequence.index, "delta": delta})
+        values: dict[str, Any] = {**self._head, "choices": [choice]}
+        if self.shape.continuous:
+            prompt = len(sequence.prompt.token_ids)
+            usage = {"prompt_tokens": prompt, "total_tokens": prompt, "completion_tokens": 0}
+            values["usage"] = ordered(self._bodies.chat_continuous_usage, usage)
+        if self.request.return_token_ids:
+            values["prompt_token_ids"] = sequence.prompt.token_ids
+        chunk = ordered(self._bodies.chat_role_chunk, values, self._bodies.chunk_optional)
+        return b"data: " + self.front.encode(chunk) + b"\n\n"
+
+    def _chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
+        ids = output.new_token_ids
+        reason = None
+        if sequence.finish_reason is not None:
+            reason = _finish_reason(sequence, self, self.calls)
+        delta: dict[str, Any] | None = {"content": output.text}
+        if self.calls is not None:
+            delta = self._call_deltas(self.calls, sequence.text_offset, output.text)
+        if reason == "stop" and self.front.compat.stop_chunk:
+            first = self._event(self._choice(sequence, delta or {}, ids, None), False)
+            return first + self._event(self._choice(sequence, {"content": ""}, [], reason), True)
+        if delta is None:
+            if reason is None:
+                return b""
+            delta = {}
+        return self._event(self._choice(sequence, delta, ids, reason), reason is not None)
+
+    def _call_deltas(self, calls: SpokenCalls, position: int, text: str) -> dict[str, Any] | None:
+        """The delta that `text` at `position` adds to the calls; None: nothing that a client would see."""
+        fragments = calls.fragments(position, text)
+        if not fragments:
+            return None
+        return {
+            "tool_calls": [call_delta(calls.calls[i], i, piece, begins) for i, piece, begins in fragments]
+        }
+
+    def _choice(
+        self, sequence: Sequence, delta: dict[str, Any], ids: list[int], reason: str | None
+    ) -> dict[str, Any]:
+        request = self.request
+        values: dict[str, Any] = {"index": sequence.index, "delta": delta, "finish_reason": reason}
+        if request.return_token_ids:
+            values["token_ids"] = ids
+        if request.logprobs and ids:
+            position = sequence.num_tokens - len(ids)
+            values["logprobs"] = self._names.chat(ids, request.top_logprobs or 0, position)
+        if reason is None:
+            return ordered(self._bodies.chat_chunk_choice, values, self._bodies.chunk_optional)
+        values["stop_reason"] = sequence.stop_reason
+        return ordered(self._bodies.chat_last_choice, values, self._bodies.chunk_optional)
+
+    def _chunk(self, choice: dict[str, Any], last: bool = False) -> dict[str, Any]:
+        values: dict[str, Any] = {**self._head, "choices": [choice]}
+        if self.shape.continuous:
+            values["usage"] = ordered(self._bodies.chat_continuous_usage, self.usage())
+        if last and not self.shape.usage and self.front.fingerprint is not None:
+            values["system_fingerprint"] = self.front.fingerprint
+        if last:
+            values["kv_transfer_params"] = self.kv_transfer_params
+        return ordered(self._bodies.chat_chunk, values, self._bodies.chunk_optional)
+
+    def _event(self, choice: dict[str, Any], last: bool) -> bytes:
+        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
+
+    def _end(self) -> bytes:
+        """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
+        if not self.shape.usage:
+            return self.DONE
+        values: dict[str, Any] = {
+            **self._head,
+            "choices": [],
+            "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
+        }
+        if self.front.fingerprint is not None:
+            values["system_fingerprint"] = self.front.fingerprint
+        chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
+        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE

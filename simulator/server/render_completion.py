@@ -1,0 +1,216 @@
+"""Answers of /v1/completions: one JSON body, or a stream of chunks.
+
+Key orders come from `compat.bodies`. A chunk that only carries text is made from two byte strings rendered
+once per choice; everything else takes the long way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from simulator.engine.outputs import RequestOutput
+from simulator.engine.request import FinishReason
+from simulator.server.front import ordered
+from simulator.server.generation import Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.logprobs import TokenLogprobs
+from simulator.server.protocol import CompletionRequest
+from simulator.server.streaming import StreamShape, split_template
+
+_encode = msgspec.json.Encoder().encode
+_ECHO_ONLY: Final = 0
+
+
+def _echo_text(sequence: Sequence, generation: CompletionUnary | CompletionStream) -> str:
+    prompt = sequence.prompt
+    if prompt.text is not None:
+        return prompt.text
+    return generation.replica.tokenizer.decode(prompt.token_ids)
+
+
+class CompletionUnary(UnaryGeneration):
+    """`text_completion`, not streamed."""
+
+    def __init__(self, job: Job, request: CompletionRequest) -> None:
+        super().__init__(job)
+        self.request = request
+
+    def body(self) -> dict[str, Any]:
+        job, bodies = self.job, self.front.compat.bodies
+        usage = ordered(bodies.usage, self.usage(), bodies.optional)
+        values = {
+            "id": job.answer_id,
+            "object": "text_completion",
+            "created": job.created,
+            "model": job.model,
+            "choices": [self._choice(sequence) for sequence in self.sequences],
+            "system_fingerprint": self.front.fingerprint,
+            "usage": usage,
+            "kv_transfer_params": self.kv_transfer_params,
+            "metrics": self.metrics(),
+        }
+        return ordered(bodies.completion, values, bodies.optional)
+
+    def _choice(self, sequence: Sequence) -> dict[str, Any]:
+        request, bodies = self.request, self.front.compat.bodies
+        values: dict[str, Any] = {
+            "index": sequence.index,
+            "text": sequence.text,
+            "finish_reason": finish_reason(sequence, self),
+            "stop_reason": sequence.stop_reason,
+        }
+        if request.echo:
+            text = _echo_text(sequence, self)
+            values["text"] = text if request.max_tokens == _ECHO_ONLY else text + sequence.text
+        if request.return_token_ids:
+            values["token_ids"] = sequence.token_ids
+            values["prompt_token_ids"] = sequence.prompt.token_ids
+        if request.logprobs is not None and (request.logprobs or not self.front.compat.go_json):
+            values["logprobs"] = self._logprobs(sequence, request.logprobs)
+        asked = request.prompt_logprobs
+        if asked is None and request.echo:
+            asked = request.logprobs
+        if asked is not None:
+            values["prompt_logprobs"] = self._names().prompt(sequence.prompt.token_ids, asked)
+        return ordered(bodies.completion_choice, values, bodies.optional)
+
+    def _names(self) -> TokenLogprobs:
+        as_ids = self.request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
+        return TokenLogprobs(self.replica.tokenizer, bool(as_ids))
+
+    def _logprobs(self, sequence: Sequence, count: int) -> dict[str, Any]:
+        names = self._names()
+        if not self.request.echo:
+            return names.completion(sequence.token_ids, count, 0, 0)[0]
+        made, offset = names.echoed(sequence.prompt.token_ids, count)
+        if self.request.max_tokens != _ECHO_ONLY:
+            rest, _ = names.completion(sequence.token_ids, count, 0, offset)
+            for key, values in rest.items():
+                made[key] += values
+        return made
+
+
+def finish_reason(sequence: Sequence, generation: CompletionUnary | CompletionStream) -> str | None:
+    """The reason as the client reads it; llm-d names prefill legs."""
+    reason = sequence.finish_reason
+    if reason is None:
+        return None
+    params = generation.job.kv_transfer_params
+    if generation.front.compat.remote_decode_finish and params and params.get("do_remote_decode"):
+        return "remote_decode"
+    return reason.value
+
+
+class CompletionStream(StreamGeneration):
+    """`text_completion` chunks, one per engine step and choice."""
+
+    def __init__(self, job: Job, request: CompletionRequest) -> None:
+        super().__init__(job)
+        self.request = request
+        self.shape = StreamShape.of(request.stream_options, self)
+        self._frames: list[tuple[bytes, bytes] | None] = [None] * len(self.sequences)
+        as_ids = request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
+        self._names = TokenLogprobs(self.replica.tokenizer, bool(as_ids))
+        bodies = self.front.compat.bodies
+        self._head = {
+            "id": job.answer_id,
+            "object": "text_completion",
+            "created": job.created,
+            "model": job.model,
+        }
+        self._simple = (
+            request.logprobs is None
+            and not request.return_token_ids
+            and not self.shape.continuous
+            and not self.front.compat.go_json
+        )
+        self._bodies = bodies
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        frame = self._frames[sequence.index]
+        if frame is not None and output.finish_reason is None:
+            self.exchange.writer.write(frame[0] + _encode(output.text) + frame[1])
+            return
+        self._on_special(sequence, output)
+
+    def _on_special(self, sequence: Sequence, output: RequestOutput) -> None:
+        first = sequence.num_tokens == len(output.new_token_ids)
+        if output.finish_reason is FinishReason.ERROR:
+            self.fail()
+            return
+        if output.kv_transfer_params is not None:
+            self.kv_transfer_params = output.kv_transfer_params
+        data = self._chunks(sequence, output, first)
+        if output.finish_reason is None:
+            if self._simple:
+                self._frames[sequence.index] = self._frame(sequence)
+            self.exchange.writer.write(data)
+        elif self.sequence_ended():
+            self.exchange.writer.write(data + self._end(), more=False)
+        else:
+            self.exchange.writer.write(data)
+
+    def _frame(self, sequence: Sequence) -> tuple[bytes, bytes]:
+        """What stands before and after the text in a chunk that carries nothing else."""
+        return split_template(lambda text: self._chunk(self._choice(sequence, text, [], False, None)))
+
+    def _chunks(self, sequence: Sequence, output: RequestOutput, first: bool) -> bytes:
+        text, ids = output.text, output.new_token_ids
+        reason = finish_reason(sequence, self)
+        if first and self.request.echo:
+            text = _echo_text(sequence, self) + ("" if self.request.max_tokens == _ECHO_ONLY else text)
+        last = reason is not None
+        if reason == "stop" and self.front.compat.stop_chunk:
+            return self._event(self._choice(sequence, text, ids, first, None), False) + self._event(
+                self._choice(sequence, "", [], False, reason), True
+            )
+        return self._event(self._choice(sequence, text, ids, first, reason), last)
+
+    def _choice(
+        self, sequence: Sequence, text: str, ids: list[int], first: bool, reason: str | None
+    ) -> dict[str, Any]:
+        request = self.request
+        values: dict[str, Any] = {"index": sequence.index, "text": text, "finish_reason": reason}
+        if reason is not None:
+            values["stop_reason"] = sequence.stop_reason
+        if request.return_token_ids:
+            values["token_ids"] = ids
+        if first and (request.echo or request.return_token_ids):
+            values["prompt_token_ids"] = sequence.prompt.token_ids
+        if request.logprobs is not None and ids:
+            position = sequence.num_tokens - len(ids)
+            values["logprobs"], sequence.text_offset = self._names.completion(
+                ids, request.logprobs, position, sequence.text_offset
+            )
+        return ordered(self._bodies.completion_chunk_choice, values, self._bodies.chunk_optional)
+
+    def _chunk(self, choice: dict[str, Any], last: bool = False) -> dict[str, Any]:
+        values: dict[str, Any] = {**self._head, "choices": [choice]}
+        if self.shape.continuous:
+            values["usage"] = ordered(self._bodies.stream_usage, self.usage(), _DETAILS)
+        if last and not self.shape.usage and self.front.fingerprint is not None:
+            values["system_fingerprint"] = self.front.fingerprint
+        if last:
+            values["kv_transfer_params"] = self.kv_transfer_params
+        return ordered(self._bodies.completion_chunk, values, self._bodies.chunk_optional)
+
+    def _event(self, choice: dict[str, Any], last: bool) -> bytes:
+        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
+
+    def _end(self) -> bytes:
+        """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
+        if not self.shape.usage:
+            return self.DONE
+        values: dict[str, Any] = {
+            **self._head,
+            "choices": [],
+            "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
+        }
+        if self.front.fingerprint is not None:
+            values["system_fingerprint"] = self.front.fingerprint
+        chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
+        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE
+
+
+_DETAILS: Final = frozenset({"prompt_tokens_details"})

@@ -1,0 +1,300 @@
+"""From a request's sampling fields to the engine's SamplingParams, with vLLM's refusals in vLLM's order.
+
+`before_*` look at raw fields, as vLLM's request validators do before types are checked; `sampling_params`
+stands where vLLM builds its SamplingParams; `check_engine_limits` is what vLLM finds out in
+engine.generate(), when a stream already has its 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from simulator.compat import Compat
+from simulator.config import ServeConfig
+from simulator.engine.request import SamplingParams
+from simulator.server.errors import ApiError, invalid
+from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
+
+Raw = Mapping[str, Any]
+_MAX_N: Final = 16384  # VLLM_MAX_N_SEQUENCES
+_NO_PROMPT: Final = "Either prompt or prompt_embeds must be provided and non-empty."
+_EMPTY_TOOLS: Final = (
+    "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely."
+)
+_NO_SUCH_TOOL: Final = "The tool specified in `tool_choice` does not match any of the specified `tools`"
+
+
+def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = None) -> ApiError:
+    """A validator's refusal; where validators only raise ValueError it is one more pydantic error."""
+    if compat.validation_errors == "verbose":
+        found = {
+            "type": "value_error",
+            "loc": ("body",),
+            "msg": f"Value error, {message}",
+            "input": dict(raw),
+            "ctx": {"error": ValueError(message)},
+        }
+        return ApiError(repr([found]), 400, "Bad Request")
+    return invalid(compat, message, param, value)
+
+
+def before_completion(raw: Raw, compat: Compat) -> None:
+    """Checks on the raw fields of a completion; raises ApiError."""
+    if compat.validation_errors == "go":
+        return
+    _check_stream_options(raw, compat)
+    _check_prompt_logprobs(raw, compat)
+    logprobs = raw.get("logprobs")
+    if logprobs is not None:
+        if not isinstance(logprobs, int):
+            raise _reject(compat, raw, "`logprobs` must be an integer.", "logprobs", logprobs)
+        if logprobs < 0 and logprobs != -1:
+            raise _reject(compat, raw, "`logprobs` must be a positive value or -1.", "logprobs", logprobs)
+    if raw.get("prompt") in (None, "") and raw.get("prompt_embeds") is None:
+        raise _reject(compat, raw, _NO_PROMPT, "prompt")
+
+
+def before_chat(raw: Raw, compat: Compat) -> None:
+    """Checks on the raw fields of a chat; raises ApiError."""
+    if compat.validation_errors == "go":
+        return
+    _check_stream_options(raw, compat)
+    _check_prompt_logprobs(raw, compat)
+    top = raw.get("top_logprobs")
+    if isinstance(top, int):
+        if top < 0 and top != -1:
+            raise _reject(compat, raw, "`top_logprobs` must be a positive value or -1.", "top_logprobs", top)
+        if top and not raw.get("logprobs"):
+            message = "when using `top_logprobs`, `logprobs` must be set to true."
+            raise _reject(compat, raw, message, "top_logprobs")
+    _check_tools(raw, compat)
+    if raw.get("continue_final_message") and raw.get("add_generation_prompt"):
+        message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
+        raise _reject(compat, raw, message, "continue_final_message")
+
+
+def _check_stream_options(raw: Raw, compat: Compat) -> None:
+    if raw.get("stream_options") and not raw.get("stream"):
+        message = "Stream options can only be defined when `stream=True`."
+        raise _reject(compat, raw, message, "stream_options")
+
+
+def _check_prompt_logprobs(raw: Raw, compat: Compat) -> None:
+    value = raw.get("prompt_logprobs")
+    if not isinstance(value, int):
+        return
+    if raw.get("stream") and (value > 0 or value == -1):
+        message = "`prompt_logprobs` are not available when `stream=True`."
+        raise _reject(compat, raw, message, "prompt_logprobs")
+    if value < 0 and value != -1:
+        message = "`prompt_logprobs` must be a positive value or -1."
+        raise _reject(compat, raw, message, "prompt_logprobs", value)
+
+
+def _check_tools(raw: Raw, compat: Compat) -> None:
+    tools, choice = raw.get("tools"), raw.get("tool_choice")
+    if tools == []:
+        raise _reject(compat, raw, _EMPTY_TOOLS, "tools")
+    if choice is None or choice == "none":
+        return
+    if tools is None:
+        raise _reject(compat, raw, "When using `tool_choice`, `tools` must be set.", "tool_choice")
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict) and isinstance(tools, list):
+        wanted = choice["function"].get("name")
+        functions = [t.get("function") for t in tools if isinstance(t, dict)]
+        if wanted not in [f.get("name") for f in functions if isinstance(f, dict)]:
+            raise _reject(compat, raw, _NO_SUCH_TOOL, "tool_choice")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for besides its prompt, checked."""
+
+    sampling: SamplingParams
+    n: int
+
+
+def max_output(request: GenerationRequest, prompt_len: int, config: ServeConfig, compat: Compat) -> int:
+    """max_tokens after defaults and the context: 0 or less where nothing fits. Raises ApiError."""
+    limit = config.engine.max_model_len
+    asked = requested_max_tokens(request, compat)
+    if asked is not None and compat.zero_max_tokens == "llm-d" and asked <= 0:
+        raise ApiError("Max completion tokens and max tokens should be positive")
+    if compat.context_overflow == "reject":
+        _refuse_overflow(asked, prompt_len, limit)
+    elif compat.context_overflow == "reject-llm-d":
+        if prompt_len + (asked or 0) > limit:
+            raise ApiError(
+                f"This model's maximum context length is {limit} tokens. However, you requested "
+                f"{prompt_len + (asked or 0)} tokens ({prompt_len} in the messages, {asked or 0} in the "
+                "completion). Please reduce the length of the messages or completion"
+            )
+    elif asked is not None and asked > limit:
+        message = (
+            f"max_tokens={asked} cannot be greater than max_model_len={limit}. "
+            "Please request fewer output tokens."
+        )
+        raise invalid(compat, message, "max_tokens", asked)
+    room = limit - prompt_len
+    if asked is None:
+        override = config.override_generation_config.get("max_new_tokens")
+        return min(room, int(override)) if override is not None else room
+    return min(asked, room)
+
+
+def requested_max_tokens(request: GenerationRequest, compat: Compat) -> int | None:
+    """The number the client asked for or gets by default; None: as many as fit."""
+    if isinstance(request, ChatRequest):
+        if request.max_completion_tokens is not None:
+            return request.max_completion_tokens
+        return request.max_tokens
+    return compat.default_completion_tokens if request.max_tokens is None else request.max_tokens
+
+
+def _refuse_overflow(asked: int | None, prompt_len: int, limit: int) -> None:
+    if prompt_len >= limit:
+        raise ApiError(
+            f"This model's maximum context length is {limit} tokens. However, your request has {prompt_len} "
+            "input tokens. Please reduce the length of the input messages."
+        )
+    if asked is not None and asked > limit - prompt_len:
+        raise ApiError(
+            f"'max_tokens' or 'max_completion_tokens' is too large: {asked}. This model's maximum context "
+            f"length is {limit} tokens and your request has {prompt_len} input tokens "
+            f"({asked} > {limit} - {prompt_len})."
+        )
+
+
+def sampling_params(
+    request: GenerationRequest, prompt_len: int, config: ServeConfig, compat: Compat
+) -> SamplingParams:
+    """The engine's parameters for each sequence of `request`; raises ApiError with vLLM's words."""
+    max_tokens = max_output(request, prompt_len, config, compat)
+    echo_only = isinstance(request, CompletionRequest) and request.echo and request.max_tokens == 0
+    if echo_only:
+        max_tokens = 1  # the engine always makes one token; the answer leaves it out
+    n = 1 if request.n is None else request.n
+    defaults = config.override_generation_config
+    temperature = request.temperature
+    if temperature is None:
+        temperature = float(defaults.get("temperature", 1.0))
+    if compat.validation_errors == "go":
+        _check_llmd(request, compat)
+        n = 1
+    else:
+        _check_ranges(request, n, temperature, compat)
+        if max_tokens < 1:
+            raise invalid(
+                compat, f"max_tokens must be at least 1, got {max_tokens}.", "max_tokens", max_tokens
+            )
+        _check_lengths(request, n, max_tokens, temperature)
+    stop = request.stop
+    return SamplingParams(
+        max_tokens=max(max_tokens, 1),
+        min_tokens=request.min_tokens,
+        ignore_eos=request.ignore_eos,
+        stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        stop_token_ids=tuple(request.stop_token_ids) if request.stop_token_ids else (),
+        include_stop_str_in_output=request.include_stop_str_in_output,
+        seed=request.seed,
+        temperature=temperature,
+        logprobs=num_logprobs(request),
+        n=n,
+    )
+
+
+def num_logprobs(request: GenerationRequest) -> int | None:
+    """How many alternatives the client wants for each token; None: no logprobs at all."""
+    if isinstance(request, ChatRequest):
+        return (request.top_logprobs or 0) if request.logprobs else None
+    return request.logprobs if isinstance(request, CompletionRequest) else None
+
+
+def _check_llmd(request: GenerationRequest, compat: Compat) -> None:
+    if request.ignore_eos and requested_max_tokens(request, compat) is None:
+        raise ApiError("Ignore_eos is true but max_completion_tokens (or max_tokens) is not set")
+    params = request.kv_transfer_params
+    if request.stream and params and params.get("do_remote_decode"):
+        raise ApiError("Prefill does not support streaming")
+
+
+def _check_ranges(request: GenerationRequest, n: int, temperature: float, compat: Compat) -> None:
+    if n < 1:
+        raise ApiError(f"n must be at least 1, got {n}.")
+    if n > _MAX_N:
+        raise ApiError(
+            f"n must be at most {_MAX_N}, got {n}. "
+            "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+        )
+    for name in ("presence_penalty", "frequency_penalty"):
+        penalty = getattr(request, name)
+        if penalty is not None and not -2.0 <= penalty <= 2.0:
+            raise ApiError(f"{name} must be in [-2, 2], got {penalty}.")
+    if request.repetition_penalty is not None and not request.repetition_penalty > 0.0:
+        raise ApiError(f"repetition_penalty must be greater than zero, got {request.repetition_penalty}.")
+    if not temperature >= 0.0:
+        message = f"temperature must be non-negative, got {temperature}."
+        raise invalid(compat, message, "temperature", temperature)
+    if compat.max_temperature is not None and temperature > compat.max_temperature:
+        message = f"temperature must be in [0, {compat.max_temperature:g}], got {temperature}."
+        raise invalid(compat, message, "temperature", temperature)
+    if request.top_p is not None and not 0.0 < request.top_p <= 1.0:
+        raise invalid(compat, f"top_p must be in (0, 1], got {request.top_p}.", "top_p", request.top_p)
+    if request.top_k is not None and request.top_k < -1:
+        raise ApiError(f"top_k must be 0 (disable), or at least 1, got {request.top_k}.")
+    if request.min_p is not None and not 0.0 <= request.min_p <= 1.0:
+        raise ApiError(f"min_p must be in [0, 1], got {request.min_p}.")
+
+
+def _check_lengths(request: GenerationRequest, n: int, max_tokens: int, temperature: float) -> None:
+    if request.min_tokens < 0:
+        raise ApiError(f"min_tokens must be greater than or equal to 0, got {request.min_tokens}.")
+    if request.min_tokens > max_tokens:
+        raise ApiError(
+            f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {request.min_tokens}."
+        )
+    if request.stop == "" or (isinstance(request.stop, list) and "" in request.stop):
+        raise ApiError("stop cannot contain an empty string.")
+    if n > 1 and temperature < 1e-5:
+        raise ApiError(f"n must be 1 when using greedy sampling, got {n}.")
+
+
+def check_engine_limits(
+    request: GenerationRequest, sampling: SamplingParams, vocab_size: int, config: ServeConfig, compat: Compat
+) -> None:
+    """What vLLM's engine refuses: too many logprobs, ids outside the vocabulary. Raises ApiError."""
+    if compat.validation_errors == "go":
+        return
+    most = config.max_logprobs
+    for kind, asked in (("sample", sampling.logprobs), ("prompt", request.prompt_logprobs)):
+        if asked is not None and most != -1 and (asked > most or asked == -1):
+            shown = vocab_size if asked == -1 else asked
+            message = f"Requested {kind} logprobs of {shown}, which is greater than max allowed: {most}"
+            name = "logprobs" if kind == "sample" else "prompt_logprobs"
+            raise invalid(compat, message, name, shown, streams=True)
+    if request.logit_bias:
+        outside = [int(i) for i in request.logit_bias if not _in_vocabulary(i, vocab_size)]
+        if outside:
+            message = (
+                f"token_id(s) {outside} in logit_bias contain out-of-vocab token ids. "
+                f"Vocabulary size: {vocab_size}"
+            )
+            raise invalid(compat, message, "logit_bias", outside, streams=True)
+    allowed = request.allowed_token_ids
+    if allowed is not None and (not allowed or any(not 0 <= i < vocab_size for i in allowed)):
+        message = "allowed_token_ids is not None and empty!"
+        if allowed:
+            message = "allowed_token_ids contains out-of-vocab token id!"
+        raise invalid(compat, message, "allowed_token_ids", allowed, streams=True)
+
+
+def _in_vocabulary(token_id: str, vocab_size: int) -> bool:
+    try:
+        return 0 <= int(token_id) < vocab_size
+    except ValueError:
+        raise ApiError(
+            f"Found token_id={token_id} in logit_bias but token_id must be an integer or string "
+            f"representing an integer"
+        ) from None

@@ -1,0 +1,89 @@
+"""Writes an answer from inside an engine step, without waiting and without a task.
+
+uvicorn's `send` is a coroutine that runs to its end at once unless the transport's buffer is full. So it is
+stepped by hand: one that ends has been written, one that waits is taken up again when its future is done, and
+what arrives in between is kept and goes out as one piece. A slow reader thus costs memory for its own stream
+only, and no other stream waits for it.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future, get_running_loop
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, cast
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Writer:
+    """The answer to one request: `start` once, `write` until `more` is False."""
+
+    __slots__ = ("_backlog", "_pending", "_send", "bytes_out", "finished", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = cast(Callable[[Message], Coroutine[Future[Any] | None, None, None]], send)
+        self._pending: Coroutine[Future[Any] | None, None, None] | None = None
+        self._backlog: list[Message] = []
+        self.started = False
+        self.finished = False  # the end of the answer has been given to `write`
+        self.bytes_out = 0
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Status line and headers."""
+        self.started = True
+        self._put({"type": "http.response.start", "status": status, "headers": headers})
+
+    def write(self, data: bytes, more: bool = True) -> None:
+        """A piece of the body; nothing may follow one with `more` False."""
+        self.bytes_out += len(data)
+        if not more:
+            self.finished = True
+        self._put({"type": "http.response.body", "body": data, "more_body": more})
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the transport has not yet taken everything."""
+        return self._pending is not None
+
+    def _put(self, message: Message) -> None:
+        if self._pending is not None:
+            self._backlog.append(message)
+            return
+        sending = self._send(message)
+        try:
+            future = sending.send(None)
+        except StopIteration:
+            return
+        self._pending = sending
+        self._park(future)
+
+    def _park(self, future: Future[Any] | None) -> None:
+        if future is None:  # a bare yield: go on in the next round of the loop
+            get_running_loop().call_soon(self._resume)
+            return
+        future._asyncio_future_blocking = False  # what Task does on taking a future from a coroutine
+        future.add_done_callback(self._resume)
+
+    def _resume(self, _: object = None) -> None:
+        sending = self._pending
+        if sending is None:
+            return
+        try:
+            future = sending.send(None)
+        except StopIteration:
+            self._pending = None
+            self._flush()
+        else:
+            self._park(future)
+
+    def _flush(self) -> None:
+        backlog, self._backlog = self._backlog, []
+        if not backlog:
+            return
+        if backlog[0]["type"] == "http.response.start":
+            self._put(backlog.pop(0))
+        if backlog:
+            body = b"".join(message["body"] for message in backlog)
+            self._put({"type": "http.response.body", "body": body, "more_body": backlog[-1]["more_body"]})
