@@ -6,6 +6,7 @@ Nothing here knows records or scrapes: callers bring numbers. Series colours are
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from loadgen.svg import Canvas, Formatter, Scale, number, percent, seconds
 
@@ -105,7 +106,8 @@ def _seconds_plain(value: float) -> str:
 
 def _extent(columns: Sequence[Sequence[float]]) -> tuple[float, float]:
     values = [v for column in columns for v in column if math.isfinite(v)] or [0.0, 1.0]
-    return min(values), max(max(values), min(values) + 1e-3)
+    low = min(values)
+    return low, max(*values, low + 1e-3)
 
 
 def bands(
@@ -113,6 +115,7 @@ def bands(
     title: str,
     xs: Sequence[float],
     quantiles: Mapping[str, Sequence[float]],
+    *,
     events: Events,
     cls: str,
 ) -> str:
@@ -168,6 +171,7 @@ def heat(
     rows: Sequence[str],
     edges: Sequence[float],
     values: Sequence[Sequence[float]],
+    *,
     show: Formatter = number,
     events: Events = (),
     top: float | None = None,
@@ -232,7 +236,7 @@ def matrix(
             canvas.text(x, head - 5, column)
         elif cell >= 9 or c % math.ceil(9 / cell) == 0:
             turn = f'transform="rotate(-50 {x:.1f} {head - 5:.1f})"'
-            canvas.add(f'<text x="{x:.1f}" y="{head - 5:.1f}" class="tick" {turn}>{column}</text>')
+            canvas.add(f'<text x="{x:.1f}" y="{head - 5:.1f}" class="tick" {turn}>{escape(column)}</text>')
     for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
         y = head + r * height
         if height > 12 or r % 2 == 0:
@@ -262,6 +266,7 @@ def bars(
     width: int,
     title: str,
     rows: Sequence[tuple[str, float, str]],
+    *,
     show: Formatter = percent,
     mark: float | None = None,
     top: float | None = None,
