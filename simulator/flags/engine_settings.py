@@ -177,7 +177,7 @@ def latency_config(values: Values) -> LatencyConfig:
         name.replace("-", "_"): values.get(name) for name in _LLMD_DURATIONS if name in values
     }
     machine = profile(values)
-    kind: Literal["zero", "constant", "step"] = values.get("latency", None) or (
+    kind: Literal["zero", "constant", "step"] = values.get("latency") or (
         "step" if machine or coefficients else "constant" if any(durations.values()) else "zero"
     )
     if kind == "step" and machine is None and set(coefficients) != set(_STEP_KEYS):

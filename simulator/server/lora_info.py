@@ -1,0 +1,74 @@
+"""vllm:lora_requests_info, whose meaning changed between versions.
+
+epp: one series, the adapters that run and those that wait as they are now. 0.11: running and waiting apart,
+set when a step had outputs. 0.33: both labels list the adapters that have produced output, set with every
+step. In the two vLLM meanings a label combination once shown stays, with the time at which it was last
+true.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from simulator.engine.outputs import StepOutput
+from simulator.engine.stats import EngineStats
+from simulator.server.metric_families import LORA_HELP, LORA_NAME
+from simulator.server.numbers import escape, python_number
+
+Meaning = Literal["epp", "0.33", "0.11"]
+
+
+class LoRAInfo:
+    """The gauge of one engine. Values are unix times; the engine's clock is `time.monotonic`."""
+
+    __slots__ = ("_clock_offset", "_max_loras", "_meaning", "_seen", "_stats", "_whole_seconds")
+
+    def __init__(
+        self, stats: EngineStats, max_loras: int, meaning: Meaning, whole_seconds: bool = False
+    ) -> None:
+        self._stats = stats
+        self._max_loras = max_loras
+        self._meaning = meaning
+        self._whole_seconds = whole_seconds
+        self._clock_offset = time.time() - time.monotonic()
+        self._seen: dict[tuple[str, str], float] = {}
+        if meaning == "epp":
+            self._seen["", ""] = time.time()
+
+    @property
+    def wants_steps(self) -> bool:
+        """Whether `on_step` must be called for each step.
+
+        Series that stay must not be missed between scrapes.
+        """
+        return self._meaning != "epp"
+
+    def on_step(self, step: StepOutput) -> None:
+        stats = self._stats
+        if self._meaning == "0.33":
+            names = ",".join(stats.lora_active)
+            self._seen[names, names] = self._clock_offset + step.end
+        elif step.outputs:
+            labels = ",".join(stats.lora_running), ",".join(stats.lora_waiting)
+            self._seen[labels] = self._clock_offset + step.end
+
+    def render(self) -> str:
+        """The family as text."""
+        if self._meaning == "epp":
+            self._refresh()
+        lines = [f"# HELP {LORA_NAME} {LORA_HELP}\n# TYPE {LORA_NAME} gauge\n"]
+        for (running, waiting), when in self._seen.items():
+            value = float(int(when)) if self._whole_seconds else when
+            lines.append(
+                f'{LORA_NAME}{{max_lora="{self._max_loras}",running_lora_adapters="{escape(running)}",'
+                f'waiting_lora_adapters="{escape(waiting)}"}} {python_number(value)}\n'
+            )
+        return "".join(lines)
+
+    def _refresh(self) -> None:
+        stats = self._stats
+        if stats.lora_time is None:
+            return
+        labels = ",".join(stats.lora_running), ",".join(stats.lora_waiting)
+        self._seen = {labels: self._clock_offset + stats.lora_time}
