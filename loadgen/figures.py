@@ -17,6 +17,7 @@ from loadgen.records import NOT_SENT, OUTCOMES, SHEDS
 SLO_METRICS: Final = ("ttft", "tpot", "itl", "ntpot", "e2e")
 HARMLESS: Final = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT
 """Everything else is an error."""
+DROPPED: Final = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 SPLITS: Final = ("class", "adapter", "pod", "stage")
 
 
@@ -90,7 +91,7 @@ def causes(frame: Frame) -> list[dict[str, Any]]:
     said: Counter[tuple[str, int | None, str]] = Counter()
     for record in frame.records:
         if record.outcome not in ("ok", "missed", "skipped", "client_cancel"):
-            reason = record.headers.get("x-llm-d-request-dropped-reason") or record.error or ""
+            reason = next((record.headers[h] for h in DROPPED if h in record.headers), record.error or "")
             said[record.outcome, record.status, reason[:200]] += 1
     return [
         {"outcome": outcome, "status": status, "text": text, "count": count}

@@ -1,0 +1,73 @@
+"""How long a disturbance lasted: from each event until answers are as good as before it.
+
+Before: the requests of the `BEFORE` seconds ahead of the event. After: a sliding window of requests by
+intended start. Recovered is the first moment from which a window's p90 E2E is within `SLACK` of before and
+its share of ok within a point, for `HOLD` seconds on end (or until the run ends).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from loadgen.frame import Frame, Mask
+
+BEFORE: Final = 10.0
+WINDOW: Final = 1.0
+STEP: Final = 0.25
+HOLD: Final = 2.0
+SLACK: Final = 1.25
+OK_SLACK: Final = 0.01
+FEWEST: Final = 5
+
+
+def recovery(frame: Frame, events: Sequence[tuple[float, str]]) -> list[dict[str, Any]]:
+    """One entry per event: what was before, the worst after, seconds to recover (None: not in this run)."""
+    out = []
+    for index, (at, name) in enumerate(events):
+        until = events[index + 1][0] if index + 1 < len(events) else float("inf")
+        out.append({"event": name, "at": at, **_one(frame, at, until)})
+    return out
+
+
+def _one(frame: Frame, at: float, until: float) -> dict[str, Any]:
+    before = _quality(frame, (frame.intended >= at - BEFORE) & (frame.intended < at))
+    if before is None:
+        return {"judged": False, "why": f"fewer than {FEWEST} requests in the {BEFORE:g} s before it"}
+    end = min(until, float(frame.intended[-1]))
+    starts = np.arange(at, max(at, end - WINDOW) + STEP / 2, STEP)
+    windows = [_quality(frame, (frame.intended >= s) & (frame.intended < s + WINDOW)) for s in starts]
+    seen = [window for window in windows if window is not None]
+    if not seen:
+        return {"judged": False, "why": "hardly any request after it"}
+    good = [w is None or (w[0] <= before[0] * SLACK and w[1] >= before[1] - OK_SLACK) for w in windows]
+    return {
+        "judged": True,
+        "p90_before": before[0],
+        "ok_before": before[1],
+        "p90_worst": max(w[0] for w in seen),
+        "ok_worst": min(w[1] for w in seen),
+        "seconds": _held_from(good),
+        "window": WINDOW,
+    }
+
+
+def _held_from(good: Sequence[bool]) -> float | None:
+    """Seconds from the event to the start of the first stretch of good windows that lasts."""
+    need = round(HOLD / STEP)
+    for index in range(len(good)):
+        stretch = good[index : index + need]
+        if stretch and all(stretch) and (len(stretch) == need or index + need > len(good)):
+            return index * STEP
+    return None
+
+
+def _quality(frame: Frame, mask: Mask) -> tuple[float, float] | None:
+    """(p90 of E2E from intended start, share ok) of the requests under `mask`; None when they are too few."""
+    due = mask & (frame.outcome != "skipped")
+    if int(due.sum()) < FEWEST:
+        return None
+    ok = due & frame.ok
+    times = (frame.end - frame.intended)[ok]
+    slow = float(np.percentile(times, 90)) if times.size else float("inf")
+    return slow, float(ok.sum() / due.sum())

@@ -1,0 +1,116 @@
+"""What the pods said of themselves over time: the scrapes of a run as one series per pod.
+
+The reader of scrapes fills `PodSeries`; the scorecard reads it. Times are run times in seconds. A scrape that
+failed is a gap (NaN), never a zero: a pod that does not answer is not an idle one.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from loadgen.stats import Floats
+
+GAUGES: Final = ("waiting", "running", "kv")
+COUNTERS: Final = ("hits", "queries", "succeeded", "preempted", "prompt_tokens", "output_tokens")
+
+
+@dataclass(slots=True)
+class PodSeries:
+    """One pod's scrapes in order of time; every column is as long as `times`."""
+
+    name: str
+    times: list[float] = field(default_factory=list)
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    adapters: list[frozenset[str]] = field(default_factory=list)
+    """Adapters that had a running request at each scrape."""
+    took: list[float] = field(default_factory=list)
+    max_lora: int | None = None
+    block_size: int | None = None
+    num_gpu_blocks: int | None = None
+    address: str = ""
+
+    def add(self, t: float, values: Mapping[str, float], adapters: frozenset[str], took: float) -> None:
+        """Append one scrape; a column that appears late is NaN before."""
+        for name in {*self.columns, *values}:
+            column = self.columns.setdefault(name, [math.nan] * len(self.times))
+            column.append(values.get(name, math.nan))
+        self.times.append(t)
+        self.adapters.append(adapters)
+        self.took.append(took)
+
+    def grew(self, name: str) -> float | None:
+        """How much a counter grew over the run; a reset (a restarted pod) counts from zero again."""
+        values = [v for v in self.columns.get(name, ()) if math.isfinite(v)]
+        if len(values) < 2:
+            return None
+        return sum(b - a if b >= a else b for a, b in zip(values, values[1:], strict=False))
+
+    def at(self, t: float) -> int | None:
+        """Index of the last scrape at or before `t`."""
+        index = bisect_right(self.times, t) - 1
+        return index if index >= 0 else None
+
+    @property
+    def cache_tokens(self) -> int | None:
+        """KV capacity in tokens, when the pod says it."""
+        return self.block_size * self.num_gpu_blocks if self.block_size and self.num_gpu_blocks else None
+
+
+def grid(pods: Iterable[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Floats]:
+    """The mean of a gauge in each time bin by pod; a bin without a scrape keeps the last value for 2 bins."""
+    out = {}
+    for pod in pods:
+        times = np.asarray(pod.times)
+        values = np.asarray(pod.columns.get(column, [math.nan] * len(pod.times)))
+        bins = np.searchsorted(edges, times, side="right") - 1
+        row = np.full(len(edges) - 1, np.nan)
+        for index in range(len(row)):
+            inside = values[(bins == index) & np.isfinite(values)]
+            if inside.size:
+                row[index] = float(inside.mean())
+        out[pod.name] = _filled(row, 2)
+    return out
+
+
+def _filled(row: Floats, most: int) -> Floats:
+    age = most + 1
+    for index, value in enumerate(row):
+        if math.isnan(value):
+            age += 1
+            if index and age <= most:
+                row[index] = row[index - 1]
+        else:
+            age = 0
+    return row
+
+
+def evenness(pods: Sequence[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Any] | None:
+    """How unevenly a gauge stood over pods, averaged over time: max - mean, max - min, standard deviation."""
+    rows = grid(pods, column, edges)
+    table = np.array(list(rows.values())) if rows else np.empty((0, 0))
+    known = np.isfinite(table)
+    columns = known.sum(axis=0) >= max(1, min(2, len(pods))) if table.size else np.empty(0, dtype=bool)
+    if not columns.any():
+        return None
+    table = table[:, columns]
+    peak, floor, mean = (f(table, axis=0) for f in (np.nanmax, np.nanmin, np.nanmean))
+    return {
+        "mean": float(mean.mean()),
+        "peak": float(peak.max()),
+        "max_minus_mean": float((peak - mean).mean()),
+        "max_minus_min": float((peak - floor).mean()),
+        "stddev": float(np.nanstd(table, axis=0).mean()),
+        "pods": {name: float(np.nanmean(row)) for name, row in rows.items() if np.isfinite(row).any()},
+    }
+
+
+def scrape_cost(pods: Iterable[PodSeries]) -> dict[str, float] | None:
+    """What scraping itself took: number, mean, largest seconds."""
+    took = [value for pod in pods for value in pod.took if math.isfinite(value)]
+    if not took:
+        return None
+    return {"scrapes": len(took), "mean": float(np.mean(took)), "max": max(took), "total": sum(took)}
