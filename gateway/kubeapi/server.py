@@ -194,7 +194,7 @@ class Watch:
         self._stop: Callable[[], None] = _nothing
 
     def begin(self) -> None:
-        """Reads the past and starts to listen. Raises ExpiredError; ValueError where the version is no number."""
+        """Reads the past and starts to listen. Raises ExpiredError, ValueError for what is no number."""
         replay = (
             [] if self._initial or self._version in ("", "0") else list(self._store.since(int(self._version)))
         )

@@ -1,0 +1,54 @@
+"""`simfleet lint`: a page's or a chart's mistakes, before traffic finds them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gateway.errors import GatewayError
+from gateway.lint import deadflags, pickers, pools, routes
+from gateway.lint.finding import Finding, Severity
+from gateway.lint.output import FORMATS
+from gateway.lint.schema import check_schemas, load_crds
+from gateway.manifests import Manifests, load
+
+CHECKS = (pools.check, pickers.check, routes.check, deadflags.check)
+
+
+def lint(manifests: Manifests, crds: str | None = None) -> list[Finding]:
+    """Every finding, errors first. `crds` is a folder of CRDs. Raises UsageError for a folder without any."""
+    found = [finding for check in CHECKS for finding in check(manifests)]
+    if crds:
+        found += check_schemas(manifests, load_crds(crds))
+    return sorted(dict.fromkeys(found), key=lambda f: f.sort_key)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="simfleet lint",
+        description="Check the manifests of an inference gateway against each other. Exit 1 on errors.",
+    )
+    p.add_argument(
+        "-f", "--filename", action="append", required=True, help="file, directory, kustomization or -"
+    )
+    p.add_argument("-n", "--namespace", default="default", help="namespace of objects that name none")
+    p.add_argument(
+        "--crds", metavar="DIR", help="also check custom resources against the CRDs in this folder"
+    )
+    p.add_argument("--format", choices=sorted(FORMATS), default="text", help="text, json, sarif or github")
+    p.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
+    return p
+
+
+def run(argv: Sequence[str]) -> int:
+    """The command: 0 nothing wrong, 1 findings that count, 2 manifests or flags that cannot be used."""
+    args = parser().parse_args(argv)
+    try:
+        findings = lint(load(args.filename, args.namespace), args.crds)
+    except GatewayError as error:
+        sys.stderr.write(f"simfleet lint: {error}\n")
+        return 2
+    sys.stdout.write(FORMATS[args.format](findings))
+    counts = [Severity.ERROR, Severity.WARNING] if args.strict else [Severity.ERROR]
+    return 1 if any(f.rule.severity in counts for f in findings) else 0

@@ -1,0 +1,180 @@
+"""Rules about routes: parents, backends, grants, filters, paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.gatewayapi import (
+    GATEWAY_GROUP,
+    POOL_GROUP,
+    BackendRef,
+    Gateway,
+    Listener,
+    ParentRef,
+    Route,
+    Rule,
+)
+from gateway.lint.facts import matches
+from gateway.lint.finding import Finding, find
+from gateway.manifests import Manifests
+
+API_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
+
+
+def check(manifests: Manifests) -> Iterator[Finding]:
+    for route in manifests.routes:
+        for parent in route.parents:
+            yield from _check_parent(manifests, route, parent)
+        for rule in route.rules:
+            yield from _check_rule(manifests, route, rule)
+    yield from _check_paths(manifests)
+
+
+def _check_parent(manifests: Manifests, route: Route, parent: ParentRef) -> Iterator[Finding]:
+    if (parent.group, parent.kind) != (GATEWAY_GROUP, "Gateway"):
+        return
+    gateway = manifests.gateways.get((parent.namespace, parent.name))
+    if gateway is None:
+        if manifests.gateways:
+            yield _no_parent(route, parent, f"there is no Gateway {parent.namespace}/{parent.name}")
+        return
+    listeners = [
+        x
+        for x in gateway.listeners
+        if parent.section_name in (None, x.name) and parent.port in (None, x.port)
+    ]
+    if not listeners:
+        names = ", ".join(x.name for x in gateway.listeners)
+        yield _no_parent(route, parent, f"{gateway} has no such listener, only {names}")
+    elif not any(_allows(manifests, gateway, x, route) for x in listeners):
+        yield _no_parent(
+            route, parent, f"no listener of {gateway} allows {route.resource.kind}s of {route.namespace}"
+        )
+
+
+def _no_parent(route: Route, parent: ParentRef, why: str) -> Finding:
+    return find(
+        "route-parent",
+        parent.root,
+        f"{route}: {why}",
+        "the route is not attached: its paths are answered 404",
+        "name an existing Gateway and sectionName, and let the listener's allowedRoutes take this namespace",
+    )
+
+
+def _allows(manifests: Manifests, gateway: Gateway, listener: Listener, route: Route) -> bool:
+    if listener.kinds is not None and (GATEWAY_GROUP, route.resource.kind) not in listener.kinds:
+        return False
+    if listener.allowed_from == "All":
+        return True
+    if listener.allowed_from == "Same":
+        return route.namespace == gateway.namespace
+    labels = manifests.namespace_labels(route.namespace)
+    return listener.allowed_from == "Selector" and matches(listener.allowed_labels, labels)
+
+
+def _check_rule(manifests: Manifests, route: Route, rule: Rule) -> Iterator[Finding]:
+    pools = [b for b in rule.backends if b.kind == "InferencePool"]
+    for backend in rule.backends:
+        yield from _check_backend(manifests, route, backend)
+        if backend.kind == "InferencePool" and backend.port is not None:
+            yield find(
+                "route-port",
+                backend.root,
+                f"{route}: port {backend.port} on a reference to pool {backend.name}",
+                "Istio ignores it: the pool's targetPorts decide",
+                "leave it out",
+                "port",
+            )
+    if len(pools) > 1:
+        yield find(
+            "route-pools",
+            pools[1].root,
+            f"{route}: one rule shares its traffic among {len(pools)} pools",
+            "before istio#61594 is fixed one pool's picker is asked for both: the other gets 503",
+            "a rule for each pool, or an Istio with that fix",
+        )
+    for given in rule.filters:
+        if pools and given.type == "CORS":
+            yield find(
+                "route-filter",
+                given.root,
+                f"{route}: a CORS filter on a rule with an InferencePool",
+                "Istio drops the picker's filter from such a route: requests go round robin or fail",
+                "put CORS on a rule without pools, or let the model servers answer preflights",
+            )
+
+
+def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> Iterator[Finding]:
+    target = f"{backend.namespace}/{backend.name}"
+    if backend.kind == "InferencePool" and backend.group != POOL_GROUP:
+        yield find(
+            "route-backend",
+            backend.root,
+            f"{route}: group {backend.group or 'core'!r} for InferencePool {backend.name}",
+            "Istio answers InvalidKind and the route gives 500",
+            f"group: {POOL_GROUP}",
+            "group",
+        )
+        return
+    known = manifests.pools if backend.kind == "InferencePool" else manifests.services
+    if (
+        backend.kind in ("InferencePool", "Service")
+        and known
+        and (backend.namespace, backend.name) not in known
+    ):
+        yield find(
+            "route-backend",
+            backend.root,
+            f"{route}: there is no {backend.kind} {target}",
+            "ResolvedRefs is False (BackendNotFound) and the route gives 500",
+            "name one that exists, with its namespace",
+            "name",
+        )
+    if backend.namespace != route.namespace and not _granted(manifests, route, backend):
+        yield find(
+            "route-grant",
+            backend.root,
+            f"{route} refers to {backend.kind} {target} in another namespace without a ReferenceGrant",
+            "ResolvedRefs is False (RefNotPermitted) and the route gives 500",
+            f"a ReferenceGrant in {backend.namespace} from {route.resource.kind} of {route.namespace}",
+            "namespace",
+        )
+
+
+def _granted(manifests: Manifests, route: Route, backend: BackendRef) -> bool:
+    source = (GATEWAY_GROUP, route.resource.kind, route.namespace)
+    targets = {(backend.group, backend.kind, backend.name), (backend.group, backend.kind, "")}
+    return any(
+        grant.namespace == backend.namespace and source in grant.sources and targets & set(grant.targets)
+        for grant in manifests.grants
+    )
+
+
+def _check_paths(manifests: Manifests) -> Iterator[Finding]:
+    """Over all routes to a pool: what of the usual API nobody routes."""
+    for pool in manifests.pools.values():
+        rules = [
+            (route, rule)
+            for route in manifests.routes
+            for rule in route.rules
+            if any(b.kind == "InferencePool" and (b.namespace, b.name) == pool.key for b in rule.backends)
+        ]
+        found = [m for _, rule in rules for m in rule.matches if m.path_type != "RegularExpression"]
+        missing = [p for p in API_PATHS if not any(_covers(m.path_type, m.path, p) for m in found)]
+        if found and missing:
+            yield find(
+                "route-paths",
+                rules[0][1].root,
+                f"{rules[0][0]} leaves out {', '.join(missing)}",
+                "those paths are answered 404",
+                "a match for each path that clients use, or PathPrefix /v1",
+                "matches",
+            )
+
+
+def _covers(kind: str, path: str, wanted: str) -> bool:
+    if kind == "Exact":
+        return path == wanted
+    prefix = path.rstrip("/")
+    return wanted == prefix or wanted.startswith(prefix + "/")
