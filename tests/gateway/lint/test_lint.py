@@ -90,6 +90,7 @@ def test_a_mistake_is_found_where_it_stands(old: str, new: str, rule: str, word:
 
 def test_every_rule_is_tried_here() -> None:
     elsewhere = {
+        "picker-kv-metric",
         "schema",
         "picker-selector",
         "picker-service-account",
