@@ -69,7 +69,8 @@ class PlanHeader(msgspec.Struct, kw_only=True):
     plan: int = PLAN_VERSION
     scenario: str = ""
     seed: int = 0
-    requests: int = 0
+    units: int = 0
+    """Slots: single requests and whole sessions."""
     span: float = 0.0
     """Seconds from t0 to the end of the schedule."""
     classes: dict[str, ClassPlan] = {}

@@ -33,6 +33,8 @@ class Preset:
     cv: float
     cv_sigma: float
     inputs: LogNormal
+    later: LogNormal
+    """Fresh tokens of turns after the first."""
     outputs: tuple[LogNormal, ...]
     system_tokens: int
     tenants: int
@@ -55,6 +57,7 @@ PRESETS: dict[str, Preset] = {
         cv=1.2,
         cv_sigma=0.7,
         inputs=LogNormal(4.6, 0.9, 8, 4000),
+        later=LogNormal(4.6, 0.9, 8, 2000),
         outputs=(LogNormal(4.3, 0.8, 1, 1000, 0.7), LogNormal(5.95, 0.25, 1, 1000, 0.3)),
         system_tokens=128,
         tenants=16,
@@ -71,6 +74,7 @@ PRESETS: dict[str, Preset] = {
         cv=3.5,
         cv_sigma=0.7,
         inputs=LogNormal(6.9, 1.2, 16, 7437),
+        later=LogNormal(4.6, 0.9, 8, 2000),
         outputs=(LogNormal(2.79, 0.85, 1, 600),),
         system_tokens=64,
         tenants=64,
@@ -87,6 +91,7 @@ PRESETS: dict[str, Preset] = {
         cv=1.0,
         cv_sigma=0.3,
         inputs=LogNormal(4.0, 0.8, 8, 1000),
+        later=LogNormal(4.6, 0.9, 8, 2000),
         outputs=(LogNormal(4.7, 0.8, 1, 800),),
         system_tokens=64,
         tenants=8,
@@ -106,6 +111,7 @@ PRESETS: dict[str, Preset] = {
         cv=1.2,
         cv_sigma=0.7,
         inputs=LogNormal(5.2, 0.9, 8, 4000),
+        later=LogNormal(4.6, 0.9, 8, 2000),
         outputs=(LogNormal(4.5, 0.7, 1, 600),),
         system_tokens=1024,
         tenants=8,

@@ -1,0 +1,211 @@
+"""From a scenario and one seed to the lines of its plan.
+
+Each class has streams of its own; its units come in order of arrival, and classes are merged by time.
+Closed-loop units stand first (they have no times). The same scenario and seed give the same bytes.
+"""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.arrivals import Schedule, schedule, stream
+from loadgen.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
+from loadgen.presets import PRESETS
+from loadgen.production import ProductionMaker
+from loadgen.scenario import ClassSpec, Scenario
+from loadgen.traces import TraceRow, read_trace
+from loadgen.words import sample, sample_count
+from loadgen.workloads import Maker, UnitSpec
+
+POOL_PER_USER_SECOND = 20
+POOL_LIMIT = 20_000
+POOL_LEAST = 200
+
+
+@dataclass(slots=True)
+class ClassSource:
+    """What a class needs to make its units."""
+
+    spec: ClassSpec
+    index: int
+    seed: int
+    rows: list[TraceRow]
+    times: Schedule | None
+    """None for a closed loop."""
+    count: int
+
+    def maker(self) -> Maker:
+        if self.spec.workload.preset is not None:
+            return ProductionMaker(self.spec, self.index, self.seed)
+        return Maker(self.spec, self.index, self.seed, self.rows)
+
+
+def _source(spec: ClassSpec, index: int, seed: int) -> ClassSource:
+    rows = read_trace(spec.workload.trace) if spec.workload.trace is not None else []
+    arrival = spec.arrival
+    if arrival.process == "closed":
+        return ClassSource(spec, index, seed, rows, None, _pool_size(spec))
+    preset = PRESETS[spec.workload.preset] if spec.workload.preset is not None else None
+    trace = np.array([row.at for row in rows]) if rows and rows[0].at is not None else None
+    if arrival.process == "trace" and trace is None:
+        raise _no_times(spec)
+    times = schedule(arrival, stream(seed, spec.name, "arrivals"), preset, trace)
+    return ClassSource(spec, index, seed, rows, times, len(times.offsets))
+
+
+def _no_times(spec: ClassSpec) -> Exception:
+    from loadgen.errors import ScenarioError  # noqa: PLC0415
+
+    trace = spec.workload.trace
+    assert trace is not None
+    return ScenarioError(
+        f"class {spec.name}: a {trace.format} trace has no times; give the class `arrival:` with a rate",
+        where=trace.path,
+    )
+
+
+def _pool_size(spec: ClassSpec) -> int:
+    """How many different requests a closed loop has: those asked for, or enough for its duration."""
+    arrival = spec.arrival
+    if arrival.requests is not None:
+        return arrival.requests
+    wanted = int(arrival.users * (arrival.duration or 0.0) * POOL_PER_USER_SECOND)
+    return max(POOL_LEAST, arrival.users, min(POOL_LIMIT, wanted))
+
+
+def _class_plan(spec: ClassSpec) -> ClassPlan:
+    retry, arrival = spec.retry, spec.arrival
+    closed = arrival.process == "closed"
+    return ClassPlan(
+        api=spec.api,
+        path=spec.path,
+        stream=spec.stream,
+        timeout=spec.timeout,
+        session_token=spec.session_token,
+        on_error=spec.workload.sessions.on_error if spec.workload.sessions else "abort",
+        retry=RetryPlan(
+            attempts=retry.attempts,
+            on=retry.on,
+            backoff=retry.backoff,
+            factor=retry.factor,
+            max_backoff=retry.max_backoff,
+            jitter=retry.jitter,
+            retry_after=retry.retry_after,
+        ),
+        users=arrival.users if closed else None,
+        duration=arrival.duration if closed else None,
+        wrap=closed and arrival.requests is None,
+        process=arrival.process,
+        burstiness=arrival.burstiness if arrival.process == "gamma" else None,
+    )
+
+
+def _span(source: ClassSource) -> float:
+    """Seconds from t0 to the end of a class's schedule."""
+    arrival = source.spec.arrival
+    if source.times is None:
+        return arrival.duration or 0.0
+    last = float(source.times.offsets[-1]) if source.count else 0.0
+    if arrival.stages and arrival.requests is None:
+        return max(last, arrival.offset + sum(stage.duration for stage in arrival.stages))
+    if arrival.duration is not None and arrival.requests is None:
+        return max(last, arrival.offset + arrival.duration)
+    return last
+
+
+def build_plan(scenario: Scenario) -> Iterator[PlanLine]:
+    """The lines of the plan, header first."""
+    sources = [_source(spec, index, scenario.seed) for index, spec in enumerate(scenario.classes)]
+    yield PlanHeader(
+        scenario=scenario.name,
+        seed=scenario.seed,
+        units=sum(source.count for source in sources),
+        span=round(max(_span(source) for source in sources), 7),
+        classes={source.spec.name: _class_plan(source.spec) for source in sources},
+        numpy=np.__version__,
+        yaml=scenario.text,
+        source=scenario.source or "",
+    )
+    slots = itertools.count()
+    closed = [source for source in sources if source.times is None]
+    yield from _interleaved(closed, slots)
+    opened = [_timed_units(source) for source in sources if source.times is not None]
+    for _, _, source, number, made in heapq.merge(*opened, key=lambda item: item[:2]):
+        assert source.times is not None
+        yield from _lines(source, number, made, next(slots))
+
+
+def _interleaved(sources: list[ClassSource], slots: "itertools.count[int]") -> Iterator[PlanLine]:
+    """Closed-loop units, class by class; each class's units are dealt out evenly over the slots."""
+    for source in sources:
+        units = _units(source)
+        for number, made in enumerate(units):
+            yield from _lines(source, number, made, next(slots))
+
+
+Made = tuple[UnitSpec, str, str | None, int | None, float]
+"""A unit, its model, its adapter, after how many tokens the client leaves, and the think time before it."""
+
+
+def _units(source: ClassSource) -> Iterator[Made]:
+    spec, maker = source.spec, source.maker()
+    cancels = stream(source.seed, spec.name, "cancel")
+    thinks = stream(source.seed, spec.name, "think")
+    for number in range(source.count):
+        model, adapter = maker.pick_model()
+        if isinstance(maker, ProductionMaker):
+            client = int(source.times.clients[number]) if source.times is not None else number
+            unit = maker.production_unit(client, model)
+        else:
+            unit = maker.unit(number, model)
+        cancel = None
+        if spec.cancel_after is not None:
+            drawn, chance = sample_count(spec.cancel_after, cancels), cancels.random()
+            cancel = drawn if chance < spec.cancel_share else None
+        think = sample(spec.arrival.think, thinks) if spec.arrival.think is not None else 0.0
+        yield unit, model, adapter, cancel, think
+
+
+def _timed_units(source: ClassSource) -> Iterator[tuple[float, int, ClassSource, int, Made]]:
+    assert source.times is not None
+    offsets = source.times.offsets.tolist()
+    for number, made in enumerate(_units(source)):
+        yield offsets[number], source.index, source, number, made
+
+
+def _lines(source: ClassSource, number: int, made: Made, slot: int) -> Iterator[PlanLine]:
+    unit, model, adapter, cancel, think = made
+    spec = source.spec
+    for text, value in unit.texts:
+        yield SharedText(text=text, value=value)
+    for text, value in unit.own:
+        yield SharedText(text=text, value=value, slot=slot)
+    name = f"{spec.name}-{number:06d}"
+    session = len(unit.turns) > 1 or spec.workload.sessions is not None
+    at = float(source.times.offsets[number]) if source.times is not None else None
+    stage = int(source.times.stages[number]) if source.times is not None else 0
+    for turn, turn_spec in enumerate(unit.turns):
+        identity = f"{name}.{turn}" if session else name
+        yield PlannedRequest(
+            slot=slot,
+            id=identity,
+            cls=spec.name,
+            at=at if turn == 0 else None,
+            think=round(turn_spec.think if turn else think, 6),
+            stage=stage,
+            model=model,
+            adapter=adapter,
+            group=unit.group,
+            session=name if session else None,
+            turn=turn if session else None,
+            turns=len(unit.turns) if session else None,
+            prompt_tokens=turn_spec.prompt_tokens,
+            shared_tokens=turn_spec.shared_tokens,
+            max_tokens=turn_spec.max_tokens,
+            cancel=cancel,
+            headers={"x-request-id": identity, **spec.headers},
+            body=turn_spec.body,
+        )
