@@ -73,7 +73,7 @@ def _parse_labels(text: bytes) -> dict[str, str]:
 
 
 class Family(NamedTuple):
-    """Where a family stands in a page: its `# TYPE` (b"untyped" without one) and its first series (-1: none)."""
+    """Where a family stands in a page: its `# TYPE` (b"untyped": none) and its first series (-1: none)."""
 
     name: bytes
     kind: bytes
@@ -81,7 +81,7 @@ class Family(NamedTuple):
 
 
 def find_family(page: bytes, name: bytes, hints: dict[bytes, int]) -> Family:
-    """Looks first near where the family stood in the page before; `hints` keeps that from scrape to scrape."""
+    """Looks first near where the family stood in the page before, which `hints` keeps."""
     mark = b"# TYPE " + name + b" "
     hint = hints.get(name, 0)
     at = page.find(mark, max(hint - _NEAR, 0), hint + _NEAR)
@@ -116,6 +116,7 @@ def extract(
     last: EndpointMetrics,
     compat: Compat,
     now: float,
+    *,
     hints: dict[bytes, int] | None = None,
 ) -> tuple[EndpointMetrics, list[str]]:
     """`last` with what the page says put in, and the names of the families that were not there.

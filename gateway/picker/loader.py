@@ -1,0 +1,329 @@
+"""An EndpointPickerConfig becomes plugins, a profile, a detector and the settings of the other parts.
+
+Defaults and errors are the EPP's (config/loader of GIE and llm-d-router).
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.picker.builtin import UtilizationDetector
+from gateway.picker.compat import TABLE, Compat
+from gateway.picker.config import (
+    DataLayer,
+    EndpointPickerConfig,
+    FlowControl,
+    PluginSpec,
+    PriorityBand,
+    SchedulingPlugin,
+    SchedulingProfile,
+    duration_of,
+    parse_detector_ref,
+    parse_thresholds,
+    quantity_of,
+)
+from gateway.picker.errors import PickerConfigError
+from gateway.picker.flowcontrol import (
+    DEFAULT_BAND_BYTES,
+    DEFAULT_BAND_REQUESTS,
+    BandLimits,
+    FlowControlLimits,
+)
+from gateway.picker.inflight import InflightLoad
+from gateway.picker.known_types import since, that_only_the_epp_has
+from gateway.picker.plugins import (
+    Detector,
+    Filter,
+    Picker,
+    Plugin,
+    PluginContext,
+    Producer,
+    ProfileHandler,
+    Registry,
+    Scorer,
+)
+from gateway.picker.prefix_plugins import producer_parameters
+from gateway.picker.saturation import UtilizationLimits
+from gateway.picker.scheduler import Profile
+
+DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
+PRODUCER = "approx-prefix-cache-producer"
+_NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer"}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A configuration that can run."""
+
+    plugins: dict[str, Plugin]  # by name, in the order of the configuration
+    specs: dict[str, PluginSpec]
+    profile: Profile
+    detector: Detector
+    flow_control: FlowControlLimits | None
+    passthrough: bool  # no body is read: every request goes by metrics alone
+
+    def settings_of(self, plugin_type: str) -> dict[str, Any] | None:
+        """The parameters of the first plugin of a type; None when there is no such plugin."""
+        for spec in self.specs.values():
+            if spec.type == plugin_type:
+                return spec.parameters or {}
+        return None
+
+
+@dataclass(slots=True)
+class Loader:
+    """Builds plugins from a registry; `warn` hears what is accepted but wrong."""
+
+    compat: Compat
+    registry: Registry
+    rng: random.Random
+    inflight: InflightLoad
+    warn: Callable[[str], None]
+
+    def load(self, config: EndpointPickerConfig | None) -> Loaded:
+        """PickerConfigError for everything that the EPP refuses to start with."""
+        config = config or self._default_config()
+        gates = self._feature_gates(config.feature_gates)
+        specs: dict[str, PluginSpec] = {}
+        plugins: dict[str, Plugin] = {}
+        for spec in config.plugins:
+            spec.name = spec.name or spec.type
+            if not spec.type:
+                raise PickerConfigError(f"plugin definition for '{spec.name}' is missing a type")
+            if spec.name in plugins:
+                raise PickerConfigError(f"plugin name '{spec.name}' used more than once")
+            specs[spec.name] = spec
+            plugins[spec.name] = self._build(spec)
+        self._add_producer(specs, plugins)
+        profile = self._profile(config.scheduling_profiles, specs, plugins)
+        detector = self._detector(config, specs, plugins)
+        flow = self._flow_control(config.flow_control, specs) if gates["flowControl"] else None
+        self._check_data_layer(config.data_layer or config.data, specs)
+        return Loaded(plugins, specs, profile, detector, flow, self._passthrough(config, specs))
+
+    def _default_config(self) -> EndpointPickerConfig:
+        if not self.compat.default_config:
+            raise PickerConfigError(
+                f"{self.compat.name} needs a configuration: give --config-file or --config-text "
+                "(the EPP of that release crashes without one; from GIE v1.4 on there is a default)"
+            )
+        return EndpointPickerConfig(
+            plugins=[PluginSpec(type=name) for name, _ in DEFAULT_PROFILE],
+            scheduling_profiles=[
+                SchedulingProfile(
+                    name="default",
+                    plugins=[SchedulingPlugin(plugin_ref=name, weight=w) for name, w in DEFAULT_PROFILE],
+                )
+            ],
+        )
+
+    def _feature_gates(self, gates: list[str]) -> dict[str, bool]:
+        state = dict.fromkeys(self.compat.feature_gates, False)
+        for gate in gates:
+            name, _, value = gate.partition("=")
+            if name not in state or value not in ("", "true", "false"):
+                raise PickerConfigError(
+                    f"feature gate '{gate}' is unknown or unregistered in {self.compat.name}; "
+                    f"it has {', '.join(self.compat.feature_gates)}"
+                )
+            state[name] = value != "false"
+        return state
+
+    def _build(self, spec: PluginSpec) -> Plugin:
+        factory = self.registry.get(spec.type)
+        if factory is None:
+            hint = that_only_the_epp_has(spec.type)
+            raise PickerConfigError(
+                f"plugin type '{spec.type}' is not found in registry"
+                + (f": {hint}" if hint else f"; there are {', '.join(sorted(self.registry))}")
+            )
+        release = since(spec.type)
+        if release and list(TABLE).index(release) > list(TABLE).index(self.compat.name):
+            self.warn(
+                f"{self.compat.name} has no plugin type {spec.type} (since {release}); used all the same"
+            )
+        context = PluginContext(
+            spec.type, spec.name, spec.parameters, self.compat, self.rng, self.inflight, self.warn
+        )
+        return factory(context)
+
+    def _add_producer(self, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]) -> None:
+        """Scorers that read prefix matches get a producer when none is configured."""
+        types = {spec.type for spec in specs.values()}
+        if PRODUCER in types or not types & _NEEDS_PRODUCER:
+            return
+        if self.compat.prefix_hash == "chars" and "prefix-cache-scorer" in types:
+            return  # the scorer hashes by itself
+        parameters = next((s.parameters for s in specs.values() if s.type == "prefix-cache-scorer"), None)
+        spec = PluginSpec(type=PRODUCER, name=PRODUCER, parameters=producer_parameters(parameters))
+        specs[PRODUCER] = spec
+        plugins[PRODUCER] = self._build(spec)
+
+    def _profile(
+        self, profiles: list[SchedulingProfile], specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
+    ) -> Profile:
+        if not profiles:
+            usable = [name for name, p in plugins.items() if isinstance(p, Filter | Scorer | Picker)]
+            profiles = [
+                SchedulingProfile(name="default", plugins=[SchedulingPlugin(plugin_ref=n) for n in usable])
+            ]
+        self._check_profiles(profiles, plugins)
+        handlers = [name for name, plugin in plugins.items() if isinstance(plugin, ProfileHandler)]
+        if len(handlers) > 1:
+            raise PickerConfigError(
+                f"only one profile handler is allowed. Both {handlers[0]} and {handlers[1]} "
+                "are profile handlers"
+            )
+        if len(profiles) > 1:
+            raise PickerConfigError(
+                "single profile handler is intended to be used with a single profile, but multiple profiles "
+                "were specified"
+                if handlers
+                else "no profile handler was specified"
+            )
+        if not any(isinstance(plugin, Picker) for plugin in plugins.values()):
+            spec = PluginSpec(type="max-score-picker", name="max-score-picker")
+            specs[spec.name] = spec
+            plugins[spec.name] = self._build(spec)
+        return self._assemble(profiles[0], plugins)
+
+    def _check_profiles(self, profiles: list[SchedulingProfile], plugins: Mapping[str, Plugin]) -> None:
+        seen = set()
+        for profile in profiles:
+            if not profile.name:
+                raise PickerConfigError("SchedulingProfile must have a name")
+            if profile.name in seen:
+                raise PickerConfigError(
+                    f"the name '{profile.name}' has been specified for more than one SchedulingProfile"
+                )
+            seen.add(profile.name)
+            for plugin in profile.plugins:
+                if not plugin.plugin_ref:
+                    raise PickerConfigError(
+                        f"SchedulingProfile '{profile.name}' plugins must have a plugin reference"
+                    )
+                if plugin.plugin_ref not in plugins:
+                    raise PickerConfigError(f"{plugin.plugin_ref} is a reference to an undefined Plugin")
+
+    def _assemble(self, config: SchedulingProfile, plugins: Mapping[str, Plugin]) -> Profile:
+        filters: list[Filter] = []
+        scorers: list[tuple[Scorer, float]] = []
+        picker: Picker | None = None
+        for reference in config.plugins:
+            plugin = plugins[reference.plugin_ref]
+            if isinstance(plugin, Scorer):
+                scorers.append((plugin, 1.0 if reference.weight is None else reference.weight))
+            if isinstance(plugin, Filter):
+                filters.append(plugin)
+            if isinstance(plugin, Picker):
+                if picker is not None:
+                    raise PickerConfigError(
+                        f"failed to set '{plugin.name}' as picker, already have a registered picker plugin "
+                        f"'{picker.name}'"
+                    )
+                picker = plugin
+        default = next(plugin for plugin in plugins.values() if isinstance(plugin, Picker))
+        return Profile(config.name, filters, scorers, picker or default)
+
+    def _detector(
+        self, config: EndpointPickerConfig, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
+    ) -> Detector:
+        if not self.compat.plugin_detector:
+            context = PluginContext("utilization-detector", "", None, self.compat, self.rng, self.inflight)
+            return UtilizationDetector(context, _limits(config))
+        reference = parse_detector_ref(config.saturation_detector)
+        if config.flow_control and config.flow_control.saturation_detector:
+            reference = config.flow_control.saturation_detector
+        name = reference.plugin_ref or "utilization-detector"
+        if name not in plugins:
+            if name != "utilization-detector":
+                raise PickerConfigError(f"saturation detector references undefined plugin '{name}'")
+            specs[name] = PluginSpec(type=name, name=name)
+            plugins[name] = self._build(specs[name])
+        detector = plugins[name]
+        if not isinstance(detector, Detector):
+            raise PickerConfigError(f"plugin '{name}' is not a saturation detector")
+        return detector
+
+    def _flow_control(self, config: FlowControl | None, specs: Mapping[str, PluginSpec]) -> FlowControlLimits:
+        given = config or FlowControl()
+        ttl = self.compat.request_ttl
+        if given.default_request_ttl is not None:
+            ttl = duration_of(given.default_request_ttl, "flowControl.defaultRequestTTL")
+        empty_ttl = self.compat.request_ttl
+        if given.no_endpoint_request_ttl is not None:
+            empty_ttl = duration_of(given.no_endpoint_request_ttl, "flowControl.noEndpointRequestTTL")
+        ceiling = 1.0
+        if reference := given.usage_limit_policy_plugin_ref:
+            ceiling = float((_referenced(reference, specs).parameters or {}).get("threshold", 1.0))
+        negative = given.default_negative_priority_band
+        return FlowControlLimits(
+            max_bytes=quantity_of(given.max_bytes, "flowControl.maxBytes") or 0,
+            max_requests=quantity_of(given.max_requests, "flowControl.maxRequests") or 0,
+            request_ttl=ttl,
+            no_endpoint_ttl=empty_ttl,
+            ceiling=ceiling,
+            default_band=_band(given.default_priority_band, specs),
+            negative_band=_band(negative, specs) if negative else None,
+            bands={band.priority: _band(band, specs) for band in given.priority_bands},
+        )
+
+    def _check_data_layer(self, layer: DataLayer | None, specs: Mapping[str, PluginSpec]) -> None:
+        for source in layer.sources if layer else ():
+            _referenced(source.plugin_ref, specs)
+            for extractor in source.extractors:
+                _referenced(extractor.plugin_ref, specs)
+        if layer and layer.discovery:
+            _referenced(layer.discovery.plugin_ref, specs)
+
+    def _passthrough(self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]) -> bool:
+        parsers = config.request_handler.parsers if config.request_handler else []
+        if not parsers and config.parser:
+            parsers = [config.parser]
+        types = [specs[p.plugin_ref].type if p.plugin_ref in specs else p.plugin_ref for p in parsers]
+        return bool(types) and all(kind == "passthrough-parser" for kind in types)
+
+
+def _limits(config: EndpointPickerConfig) -> UtilizationLimits:
+    """The three thresholds with GIE's defaults for what is zero or out of range."""
+    given = parse_thresholds(config.saturation_detector)
+    staleness = 0.0
+    if given.metrics_staleness_threshold:
+        where = "saturationDetector.metricsStalenessThreshold"
+        staleness = duration_of(given.metrics_staleness_threshold, where)
+    kv = given.kv_cache_util_threshold
+    return UtilizationLimits(
+        queue_depth=given.queue_depth_threshold if given.queue_depth_threshold > 0 else 5,
+        kv_cache=kv if 0.0 < kv < 1.0 else 0.8,
+        staleness=staleness if staleness > 0 else 0.2,
+    )
+
+
+def _band(config: PriorityBand | None, specs: Mapping[str, PluginSpec]) -> BandLimits:
+    if config is None:
+        return BandLimits()
+    where = f"flowControl.priorityBands[{config.priority}]"
+    names = {}
+    for kind, reference in (
+        ("fairness", config.fairness_policy_ref),
+        ("ordering", config.ordering_policy_ref),
+    ):
+        if reference:
+            names[kind] = specs[reference].type if reference in specs else reference
+    return BandLimits(
+        max_bytes=quantity_of(config.max_bytes, f"{where}.maxBytes") or DEFAULT_BAND_BYTES,
+        max_requests=quantity_of(config.max_requests, f"{where}.maxRequests") or DEFAULT_BAND_REQUESTS,
+        **names,
+    )
+
+
+def _referenced(name: str, specs: Mapping[str, PluginSpec]) -> PluginSpec:
+    if name not in specs:
+        raise PickerConfigError(f"{name} is a reference to an undefined Plugin")
+    return specs[name]
+
+
+def producers_of(plugins: Mapping[str, Plugin]) -> list[Producer]:
+    """The producers among plugins, in their order."""
+    return [plugin for plugin in plugins.values() if isinstance(plugin, Producer)]

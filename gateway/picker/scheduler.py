@@ -1,0 +1,100 @@
+"""One scheduling cycle: filters in order, then scorers weighted and added up, then the picker.
+
+The arithmetic is the EPP's: total += clamp(score, 0, 1) * weight, in the order of the profile, in float64.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gateway.picker.endpoints import Candidate
+from gateway.picker.errors import RequestError
+from gateway.picker.plugins import Filter, Picker, Plugin, Producer, Scorer
+from gateway.picker.request import InferenceRequest
+
+# (extension point, plugin, seconds)
+Observer = Callable[[str, Plugin, float], None]
+
+
+@dataclass(slots=True)
+class Profile:
+    """A schedulingProfile with its plugins resolved; `scorers` are (scorer, weight)."""
+
+    name: str
+    filters: list[Filter]
+    scorers: list[tuple[Scorer, float]]
+    picker: Picker
+
+
+@dataclass(slots=True)
+class Cycle:
+    """What one cycle did, for the pick and for the decision log; lists run along `candidates`."""
+
+    profile: str
+    candidates: list[Candidate] = field(default_factory=list)  # after the filters
+    scores: list[tuple[str, Sequence[float]]] = field(default_factory=list)  # by scorer name, unweighted
+    totals: list[float] = field(default_factory=list)
+    picked: list[Candidate] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """The profile that runs, the producers before it, and who hears of the time each plugin took."""
+
+    profile: Profile
+    producers: list[Producer]
+    observe: Observer | None = None
+
+    def prepare(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> None:
+        """Let every producer add its data."""
+        for producer in self.producers:
+            start = time.perf_counter()
+            producer.prepare(request, candidates)
+            self._observed("PrepareData", producer, start)
+
+    def run(self, request: InferenceRequest, candidates: list[Candidate]) -> Cycle:
+        """One cycle; RequestError as the EPP words it when no candidate is left."""
+        cycle = Cycle(self.profile.name, candidates)
+        for item in self.profile.filters:
+            start = time.perf_counter()
+            cycle.candidates = item.filter(request, cycle.candidates)
+            self._observed("Filter", item, start)
+            if not cycle.candidates:
+                raise UnschedulableError(self.profile.name, cycle)
+        cycle.totals = [0.0] * len(cycle.candidates)
+        for scorer, weight in self.profile.scorers:
+            start = time.perf_counter()
+            scores = scorer.score(request, cycle.candidates)
+            self._observed("Scorer", scorer, start)
+            if len(scores) != len(cycle.candidates):
+                given, wanted = len(scores), len(cycle.candidates)
+                raise RequestError(
+                    "Internal", f"scorer '{scorer.name}' gave {given} scores for {wanted} candidates"
+                )
+            cycle.scores.append((scorer.name, scores))
+            for index, score in enumerate(scores):
+                cycle.totals[index] += _clamped(score) * weight
+        start = time.perf_counter()
+        cycle.picked = self.profile.picker.pick(cycle.candidates, cycle.totals)
+        self._observed("Picker", self.profile.picker, start)
+        return cycle
+
+    def _observed(self, point: str, plugin: Plugin, start: float) -> None:
+        if self.observe is not None:
+            self.observe(point, plugin, time.perf_counter() - start)
+
+
+class UnschedulableError(RequestError):
+    """The filters left no candidate; `cycle` is as far as it got."""
+
+    def __init__(self, profile: str, cycle: Cycle) -> None:
+        super().__init__("ResourceExhausted", f"failed to run scheduler profile '{profile}'")
+        self.cycle = cycle
+
+
+def _clamped(score: float) -> float:
+    if score >= 1.0:
+        return 1.0
+    # A NaN is no reason to send a request anywhere.
+    return 0.0 if score <= 0.0 or math.isnan(score) else float(score)
