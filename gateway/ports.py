@@ -1,0 +1,79 @@
+"""Free ports and loopback addresses of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+from gateway.errors import StackError
+
+FIRST, LAST = 18000, 32767
+"""Where free ports are looked for: below the ephemeral range, from which outgoing connections are given."""
+
+_given: set[int] = set()
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a listener could bind host:port at this moment."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}:
+                return False
+            raise
+    return True
+
+
+def free_port(host: str = "127.0.0.1", preferred: Sequence[int] = ()) -> int:
+    """A free port, one of `preferred` if possible; never the same twice in one process.
+
+    The walk starts at a place that the process id decides, so that stacks starting together seldom meet.
+    """
+    span = LAST - FIRST + 1
+    start = os.getpid() * 131 % span
+    walk = (FIRST + (start + i) % span for i in range(span))
+    for port in [*preferred, *walk]:
+        if port not in _given and is_free(host, port):
+            _given.add(port)
+            return port
+    raise StackError(f"no free port between {FIRST} and {LAST} on {host}")
+
+
+def loopback_addresses() -> Iterator[str]:
+    """127.0.0.2, .3, ... as pods get them; .0 and .255 are left out."""
+    for third in range(256):
+        for fourth in range(2 if third == 0 else 1, 255):
+            yield f"127.0.{third}.{fourth}"
+
+
+class AddressPool:
+    """Gives each pod an address of its own on which its ports are free."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def take(self, ports: Sequence[int]) -> str:
+        """The first address that no pod has and on which no other process listens on these ports."""
+        for address in loopback_addresses():
+            if address not in self._used and all(is_free(address, port) for port in ports):
+                self._used.add(address)
+                return address
+        raise StackError(_why_none(ports))
+
+    def release(self, address: str) -> None:
+        self._used.discard(address)
+
+
+def _why_none(ports: Sequence[int]) -> str:
+    blocked = [port for port in ports if not is_free("127.0.0.2", port)]
+    listed = ", ".join(map(str, blocked or ports))
+    if any(port < 1024 for port in blocked):
+        return f"ports {listed} below 1024 cannot be bound without privilege: use other targetPorts"
+    return (
+        f"port {listed} is taken on every loopback address: a process listens on 0.0.0.0:{listed}; "
+        f"find it with `ss -ltnp 'sport = :{(blocked or list(ports))[0]}'` and stop it"
+    )
