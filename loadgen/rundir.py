@@ -1,0 +1,154 @@
+"""A run directory: the files besides the records, and their lines.
+
+meta.json      Meta: what was run, against what, what the machine can do, how it ended
+plan.jsonl     the plan (plan.py)
+scrapes.jsonl  one ScrapeLine for each look at a /metrics page
+events.jsonl   one EventLine for each thing done to the system, by the timeline or by hand
+"""
+
+import os
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from loadgen.errors import RecordError, RunError
+from loadgen.progress import Progress
+from loadgen.records import read_lines
+
+META: Final = "meta.json"
+PLAN: Final = "plan.jsonl"
+SCRAPES: Final = "scrapes.jsonl"
+EVENTS: Final = "events.jsonl"
+SCENARIO: Final = "scenario.yaml"
+
+T = TypeVar("T")
+
+
+class ScrapeLine(msgspec.Struct, kw_only=True):
+    """One look at one /metrics page.
+
+    t: run time at which it was asked for; took: seconds until it was read; samples: value by series as the
+    page writes it (`vllm:num_requests_running{model_name="m"}`), buckets of histograms left out. A failed
+    look has an error and no samples. phase: `before` the first start, `during`, `after` the last end.
+    """
+
+    t: float
+    took: float
+    source: Literal["pod", "epp"] = "pod"
+    name: str
+    url: str
+    phase: Literal["before", "during", "after"] = "during"
+    error: str | None = None
+    bytes: int = 0
+    samples: dict[str, float] = {}
+
+
+class EventLine(msgspec.Struct, kw_only=True):
+    """Something that happened to the system; `t` is its run time, `took` how long the doing lasted."""
+
+    t: float
+    name: str
+    source: Literal["timeline", "mark", "run"] = "timeline"
+    did: str | None = None
+    took: float | None = None
+    exit: int | None = None
+    output: str | None = None
+
+
+class Ceiling(msgspec.Struct, kw_only=True):
+    """What this machine's client can do at most, against the built-in null server."""
+
+    rate: float
+    """Requests per second of one worker process."""
+    cpu: float
+    """CPU seconds per request of the worker."""
+    tokens: int = 8
+    processes: int = 1
+    total: float = 0.0
+    """Ceiling of all workers together: no more of them than cores."""
+    asked: float | None = None
+    share: float | None = None
+    """Asked rate over `total`."""
+    cached: bool = False
+    age: float = 0.0
+
+
+class ClientTimes(msgspec.Struct, kw_only=True):
+    """The client's own lag and cost over the run, seconds."""
+
+    late_p50: float | None = None
+    late_p99: float | None = None
+    late_max: float | None = None
+    cpu: float = 0.0
+    cpu_per_request: float | None = None
+
+
+class Meta(msgspec.Struct, kw_only=True):
+    """meta.json; written before the run as `running` and again at its end."""
+
+    status: Literal["running", "finished", "interrupted", "failed"] = "running"
+    error: str | None = None
+    scenario: str = ""
+    source: str = ""
+    seed: int = 0
+    target: str = ""
+    arm: str | None = None
+    repeat: int | None = None
+    command: list[str] = []
+    host: str = ""
+    versions: dict[str, str] = {}
+    processes: int = 1
+    slice: tuple[int, int] = (0, 1)
+    """Which part of the plan this machine had: part, of how many."""
+    planned: int = 0
+    """Requests (all turns counted) that this run had to make; of a closed loop by time, those it could."""
+    t0: float = 0.0
+    t0_monotonic: float = 0.0
+    span: float = 0.0
+    duration: float | None = None
+    """Run time of the last end."""
+    models: list[str] | None = None
+    """What the target's /v1/models listed; None when it has no such list."""
+    ceiling: Ceiling | None = None
+    client: ClientTimes = ClientTimes()
+    totals: Progress = msgspec.field(default_factory=Progress)
+    first_errors: dict[str, str] = {}
+    warnings: list[str] = []
+
+
+def write_meta(run_dir: Path, meta: Meta) -> None:
+    """Replace meta.json whole: a reader sees the old or the next one, never half."""
+    path = run_dir / META
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_meta(run_dir: Path) -> Meta:
+    """meta.json of a run; RecordError when there is none or it cannot be read."""
+    path = run_dir / META
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Meta)
+    except OSError as error:
+        raise RecordError(f"{run_dir} is not the directory of a run: {error.strerror}: {path}") from error
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{path}: {error}") from error
+
+
+def read_optional(path: Path, kind: type[T]) -> list[T]:
+    """The lines of a JSONL file that a run need not have."""
+    return list(read_lines(path, kind)) if path.is_file() else []
+
+
+def read_scrapes(run_dir: Path) -> list[ScrapeLine]:
+    """All scrapes of a run in order of time."""
+    return sorted(read_optional(run_dir / SCRAPES, ScrapeLine), key=lambda line: line.t)
+
+
+def read_events(run_dir: Path) -> list[EventLine]:
+    """All events of a run in order of time."""
+    return sorted(read_optional(run_dir / EVENTS, EventLine), key=lambda line: line.t)
