@@ -1,8 +1,9 @@
 """Runs one Engine in real time.
 
-The engine knows when its next step is due (`peek`); the driver sees to it that `step` is called then, and hands
-each output to its sink inside that call: one pass over the batch, no task wake-up per token. The schedule is
-absolute. A driver that comes late steps with the time it is and the lag is recorded; the engine keeps the pace.
+The engine knows when its next step is due (`peek`); the driver sees to it that `step` is called then, and
+hands each output to its sink inside that call: one pass over the batch, no task wake-up per token. The
+schedule is absolute. A driver that comes late steps with the time it is and the lag is recorded; the engine
+keeps the pace.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
 # Seconds of back-to-back steps before sockets get their turn.
 _BURST: Final = 1e-3
+# Steps taken at once when the driver is behind; one answer of usual length with zero latency.
+_STRETCH: Final = 128
 
 
 class Sink(Protocol):
@@ -30,17 +33,19 @@ class Sink(Protocol):
 class Driver:
     """One engine's real time. Not thread-safe: everything happens in the loop's thread.
 
-    `on_step` sees each StepOutput after its outputs are delivered (KV events, stats).
+    `on_step`, where set, sees each StepOutput after its outputs are delivered (KV events, LoRA gauge).
     """
 
-    def __init__(
-        self, engine: Engine, timer: Timer, *, on_step: Callable[[StepOutput], None] | None = None
-    ) -> None:
+    __slots__ = (
+        "_idle", "_loop", "_sinks", "_soon", "_stalled", "_timer", "_wakeup", "engine", "lag", "on_step",
+    )  # fmt: skip
+
+    def __init__(self, engine: Engine, timer: Timer) -> None:
         self.engine = engine
+        self.on_step: Callable[[StepOutput], None] | None = None
         self.lag = LagHistogram()  # of steps: actual minus due
         self._timer = timer
         self._loop = asyncio.get_running_loop()
-        self._on_step = on_step
         self._sinks: dict[str, Sink] = {}
         self._wakeup: TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
@@ -119,9 +124,10 @@ class Driver:
         engine = self.engine
         now = time.monotonic()
         deadline = now + _BURST
-        while (due := engine.peek()) is not None and due <= now and now < deadline:
+        while now < deadline and (due := engine.peek()) is not None and due <= now:
             self.lag.observe(now - due)
-            self._deliver(engine.step(now))
+            for step in engine.fast_forward(now, _STRETCH):
+                self._deliver(step)
             now = time.monotonic()
         self.schedule()
 
@@ -135,8 +141,8 @@ class Driver:
             if output.finish_reason is not None:
                 del sinks[request_id]
             sink.on_output(output)
-        if self._on_step is not None:
-            self._on_step(step)
+        if self.on_step is not None:
+            self.on_step(step)
         if not sinks:
             self._notify_idle()
 

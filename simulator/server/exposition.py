@@ -16,6 +16,7 @@ from simulator.compat import compat
 from simulator.config import ServeConfig
 from simulator.engine.stats import EngineStats, Histogram
 from simulator.server.cache_info import cache_config_labels
+from simulator.server.fake_metrics import FakeStats
 from simulator.server.http_metrics import HTTPMetrics
 from simulator.server.lora_info import LoRAInfo
 from simulator.server.metric_families import (
@@ -107,10 +108,13 @@ class Exposition:
         version = config.metrics_compat or config.compat
         python = version != LLMD
         self.stats = stats
+        self._fake = stats if isinstance(stats, FakeStats) else None
         self.http = http or HTTPMetrics()
         self.lag = lag or LagHistogram()
         self.rejections: dict[str, int] = dict.fromkeys(REJECTIONS.children, 0)
         self.lora = self._lora_info(config, stats, version)
+        if self._fake is not None and self.lora is not None:
+            self.lora.show(self._fake.lora_series)
         self.created = python_number(time.time())
         self.content_type = _PYTHON_CONTENT if version == "vllm-0.33" else _PLAIN_CONTENT
         self._process = process if python else None
@@ -148,6 +152,8 @@ class Exposition:
             layout = self._touched(layout)
         template = self._templates.get(layout)
         values: list[str] = []
+        if self._fake is not None:
+            self._fake.refresh()
         for read in template.readers:
             read(self, values)
         pieces = [""] * (2 * len(values) + 1)

@@ -16,7 +16,7 @@ from simulator.engine.stats import EngineStats
 from simulator.server.metric_families import LORA_HELP, LORA_NAME
 from simulator.server.numbers import escape, python_number
 
-Meaning = Literal["epp", "0.33", "0.11"]
+Meaning = Literal["epp", "0.33", "0.11", "fixed"]
 
 
 class LoRAInfo:
@@ -42,7 +42,7 @@ class LoRAInfo:
 
         Series that stay must not be missed between scrapes.
         """
-        return self._meaning != "epp"
+        return self._meaning in ("0.33", "0.11")
 
     def on_step(self, step: StepOutput) -> None:
         stats = self._stats
@@ -52,6 +52,11 @@ class LoRAInfo:
         elif step.outputs:
             labels = ",".join(stats.lora_running), ",".join(stats.lora_waiting)
             self._seen[labels] = self._clock_offset + step.end
+
+    def show(self, series: list[tuple[str, str, float]]) -> None:
+        """Show these (running, waiting, unix time) and nothing else: fake metrics."""
+        self._meaning = "fixed"
+        self._seen = {(running, waiting): when for running, waiting, when in series}
 
     def render(self) -> str:
         """The family as text."""

@@ -1,25 +1,39 @@
 """One replica: configuration, engine, driver and the state that routes read and change.
 
-A replica is an object, not a process, and one port is one replica: the data-parallel ranks of a pod are replicas
-that know each other as `peers`. What a process shares (timer, tokenizer) comes in from outside. A route finds its
-replica in `scope["state"]["replica"]`: the listening socket puts it there.
+A replica is an object, not a process, and one port is one replica: the data-parallel ranks of a pod are
+replicas that know each other as `peers`. What a process shares (timer, tokenizer, templates) comes in from
+outside as `Shared`.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
+from simulator.build import Parts
 from simulator.config import ServeConfig
-from simulator.engine.core import Engine
+from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
-from simulator.engine.tokenizer import Tokenizer
 from simulator.server.driver import Driver
+from simulator.server.exposition import Exposition, Templates
+from simulator.server.fake_metrics import FakeStats
+from simulator.server.front import Front
 from simulator.server.http_metrics import HTTPMetrics
+from simulator.server.kv_events import KVEventPublisher
+from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.timer import Timer
 
-if TYPE_CHECKING:
-    from simulator.server.exposition import Exposition
+
+@dataclass(slots=True)
+class Shared:
+    """What the replicas of one process have in common. `process` is set where there is only one replica."""
+
+    timer: Timer
+    parts: Parts = field(default_factory=Parts)
+    templates: Templates = field(default_factory=Templates)
+    process: ProcessMetrics | None = None
 
 
 @dataclass(slots=True)
@@ -31,7 +45,9 @@ class LoRAEntry:
 
 
 class LoRARegistry:
-    """The adapters a replica answers to, by name, in order of registration. Ids count from 1 and never repeat."""
+    """The adapters a replica answers to, by name, in order of registration. Ids count from 1, never again."""
+
+    __slots__ = ("_entries", "_last_id")
 
     def __init__(self) -> None:
         self._entries: dict[str, LoRAEntry] = {}
@@ -57,7 +73,7 @@ class LoRARegistry:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[LoRAEntry]:
         return iter(self._entries.values())
 
     def __len__(self) -> int:
@@ -75,29 +91,107 @@ class ReplicaState:
     paused: bool = False  # /pause: 503 for generating routes
     sleep_level: int | None = None  # None: awake
     server_load: int = 0  # /load, with --enable-server-load-tracking
-    in_flight: int = 0  # generating HTTP requests accepted and not yet answered to the end
 
     def is_ready(self) -> bool:
         return not (self.draining or self.shutting_down) and time.monotonic() >= self.ready_at
 
 
 class Replica:
-    """One vLLM server on one port."""
+    """One vLLM server on one port.
 
-    config: ServeConfig
-    name: str
-    host: str
-    port: int
-    rank: int
-    peers: tuple[Replica, ...]  # all ranks of this pod, this one among them
-    engine: Engine
-    driver: Driver
-    tokenizer: Tokenizer
-    loras: LoRARegistry
-    state: ReplicaState
-    http: HTTPMetrics
-    exposition: Exposition
+    Made in a running loop; raises ConfigError for files that cannot be used.
+    """
+
+    __slots__ = (
+        "_created", "config", "driver", "engine", "exposition", "front", "host", "http", "kv_events", "loras",
+        "name", "peers", "port", "rank", "state", "tokenizer",
+    )  # fmt: skip
+
+    def __init__(
+        self, config: ServeConfig, shared: Shared, *, name: str, host: str, port: int, rank: int = 0
+    ) -> None:
+        self.config = config
+        self.name = name
+        self.host = host
+        self.port = port  # the one it is reached by
+        self.rank = rank
+        self.peers: tuple[Replica, ...] = (self,)  # all ranks of this pod, this one among them
+        self.tokenizer = shared.parts.tokenizer(config.text)
+        self.engine = shared.parts.engine(config)
+        self.driver = Driver(self.engine, shared.timer)
+        self.http = HTTPMetrics()
+        self.front = Front(config, port)
+        self.loras = LoRARegistry()
+        for module in config.lora_modules:
+            self.loras.add(module.name, module.path, module.base_model_name)
+        now = time.monotonic()
+        self.state = ReplicaState(started=now, ready_at=now + config.startup_duration)
+        self._created = int(time.time())
+        stats = self.engine.stats
+        if config.fake_metrics is not None:
+            stats = FakeStats(
+                config.fake_metrics,
+                config.engine.max_model_len,
+                tuple(stats.request_success),
+                config.fake_metrics_refresh_interval,
+            )
+        self.exposition = Exposition(
+            config,
+            stats,
+            shared.templates,
+            rank=rank,
+            http=self.http,
+            lag=self.driver.lag,
+            process=shared.process,
+        )
+        self.kv_events: KVEventPublisher | None = None
+        if config.kv_events.enabled and config.kv_events.publisher == "zmq":
+            self.kv_events = KVEventPublisher(config.kv_events, config.data_parallel_rank or rank)
+        self._watch_steps()
+
+    def _watch_steps(self) -> None:
+        """Hand each step to those who need every one; most replicas have nobody who does."""
+        lora = self.exposition.lora
+        watchers = [
+            *([lora.on_step] if lora is not None and lora.wants_steps else []),
+            *([self.kv_events.on_step] if self.kv_events is not None else []),
+        ]
+        if not watchers:
+            return
+
+        def on_step(step: StepOutput) -> None:
+            for watcher in watchers:
+                watcher(step)
+
+        self.driver.on_step = watchers[0] if len(watchers) == 1 else on_step
 
     def metrics(self) -> bytes:
-        """The body of GET /metrics; its content type is `exposition.CONTENT_TYPE`."""
-        return self.exposition.render()
+        """The body of GET /metrics; its content type is `exposition.content_type`."""
+        return self.exposition.render(self.front.faults.metrics_override)
+
+    def count_rejection(self, reason: str) -> None:
+        """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""
+        self.exposition.rejections[reason] += 1
+
+    def kv_event_sources(self) -> dict[str, Any]:
+        """/kv_event_sources: what this rank publishes."""
+        events = self.config.kv_events
+        if not events.enabled:
+            return {"kv_event_sources": []}
+        return {
+            "kv_event_sources": [
+                {
+                    "data_parallel_rank": peer.rank,
+                    "endpoint": events.endpoint,
+                    "replay_endpoint": events.replay_endpoint,
+                    "topic": events.topic,
+                }
+                for peer in self.peers
+            ]
+        }
+
+    def close(self) -> None:
+        """Stop stepping and publishing; the sockets are the fleet's."""
+        self.driver.close()
+        if self.kv_events is not None:
+            self.kv_events.close()
