@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -47,7 +48,7 @@ class PodSeries:
         values = [v for v in self.columns.get(name, ()) if math.isfinite(v)]
         if len(values) < 2:
             return None
-        return sum(b - a if b >= a else b for a, b in zip(values, values[1:], strict=False))
+        return sum(b - a if b >= a else b for a, b in pairwise(values))
 
     def at(self, t: float) -> int | None:
         """Index of the last scrape at or before `t`."""

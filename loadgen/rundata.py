@@ -1,0 +1,121 @@
+"""A finished (or broken off) run, read whole from its directory, for everything that reports on it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from loadgen.errors import LoadgenError
+from loadgen.frame import Frame, natural_order
+from loadgen.metrics_text import pod_state
+from loadgen.plan import Plan, PlanHeader, load_plan, read_plan_header
+from loadgen.records import Record, RecordsHeader, read_header, read_records, record_files
+from loadgen.rundir import PLAN, SCENARIO, EventLine, Meta, ScrapeLine, read_events, read_meta, read_scrapes
+from loadgen.scenario import Scenario
+from loadgen.scenario_reader import read_scenario
+from loadgen.series import PodSeries
+
+
+T = TypeVar("T")
+
+
+@dataclass
+class RunData:
+    """One run; `records` are all of them, `frame` those that the figures are about (warm-up left out)."""
+
+    path: Path
+    records: list[Record]
+    header: RecordsHeader
+    meta: Meta = field(default_factory=Meta)
+    scenario: Scenario | None = None
+    events: list[EventLine] = field(default_factory=list)
+    scrapes: list[ScrapeLine] = field(default_factory=list)
+    plan_header: PlanHeader | None = None
+    notes: list[str] = field(default_factory=list)
+    """What could not be read and is therefore missing from the report."""
+
+    @cached_property
+    def warmup(self) -> float:
+        return self.scenario.warmup if self.scenario else 0.0
+
+    @cached_property
+    def frame(self) -> Frame:
+        return Frame([record for record in self.records if record.intended >= self.warmup])
+
+    @cached_property
+    def pods(self) -> dict[str, PodSeries]:
+        """Series of the scraped pods by name."""
+        return pod_series(line for line in self.scrapes if line.source == "pod")
+
+    @cached_property
+    def pod_names(self) -> list[str]:
+        """Every pod that answered or was scraped."""
+        return natural_order({*self.pods, *(record.pod for record in self.records if record.pod)})
+
+    @cached_property
+    def plan(self) -> Plan | None:
+        """The plan whole; read on demand, since it may be large."""
+        path = self.path / PLAN
+        return load_plan(path) if path.is_file() else None
+
+    @property
+    def t0(self) -> float:
+        return self.meta.t0 or self.header.t0
+
+    @property
+    def marks(self) -> list[tuple[float, str]]:
+        """Events as (run time, name)."""
+        return [(event.t, event.name) for event in self.events if event.source != "run"]
+
+
+def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
+    """Read a run directory; RecordError when it holds no records. Other files may be missing or torn."""
+    records = read_records(path)
+    run = RunData(path, records, read_header(record_files(path)[0]))
+    run.meta = _or_note(run, lambda: read_meta(path)) or Meta(status="interrupted")
+    run.events = _or_note(run, lambda: read_events(path)) or []
+    run.scrapes = _or_note(run, lambda: read_scrapes(path)) or []
+    if (path / PLAN).is_file():
+        run.plan_header = _or_note(run, lambda: read_plan_header(path / PLAN))
+    run.scenario = scenario or _scenario(run)
+    return run
+
+
+def _scenario(run: RunData) -> Scenario | None:
+    file = run.path / SCENARIO
+    text = (
+        file.read_text(encoding="utf-8")
+        if file.is_file()
+        else run.plan_header.yaml
+        if run.plan_header
+        else ""
+    )
+    source = run.meta.source or (run.plan_header.source if run.plan_header else "") or str(file)
+    if not text.strip():
+        return None
+    return _or_note(run, lambda: read_scenario(text, source, Path(source).parent))
+
+
+def _or_note(run: RunData, read: Callable[[], T]) -> T | None:
+    """What `read` gives; when the file is unusable a note instead, for records alone make a report."""
+    try:
+        return read()
+    except LoadgenError as error:
+        run.notes.append(str(error))
+        return None
+
+
+def pod_series(lines: Iterable[ScrapeLine]) -> dict[str, PodSeries]:
+    """Scrapes by pod; a failed one stands as a gap."""
+    out: dict[str, PodSeries] = {}
+    for line in lines:
+        series = out.setdefault(line.name, PodSeries(line.name))
+        state = pod_state(line.samples)
+        series.add(line.t, state.values, state.running_adapters, line.took)
+        series.max_lora = state.max_lora or series.max_lora
+        series.block_size = state.block_size or series.block_size
+        series.num_gpu_blocks = state.num_gpu_blocks or series.num_gpu_blocks
+        series.address = urlsplit(line.url).netloc or series.address
+    return {name: out[name] for name in natural_order(out)}

@@ -1,0 +1,126 @@
+"""A run cut into time bins: what was asked, what came back, what the pods stood at.
+
+Bins are by intended start, because a stall must show up where the requests it delayed belong. The result is
+plain lists (None where there was nothing), as report.json holds it and the pictures draw it.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from loadgen.frame import Frame, Mask, natural_order
+from loadgen.series import PodSeries, grid
+from loadgen.stats import Floats
+
+MOST_BINS: Final = 60
+_WIDTHS: Final = (
+    0.1,
+    0.2,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    15.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    1800.0,
+    3600.0,
+)
+_QUANTILES: Final = (50, 90, 99)
+
+
+def timeline(frame: Frame, pods: Sequence[PodSeries], names: Sequence[str]) -> dict[str, Any] | None:
+    """Everything over time; `names` are all pods, also those that answered nothing. None without requests."""
+    if not len(frame):
+        return None
+    edges = bin_edges(frame)
+    bins = np.clip(np.searchsorted(edges, frame.intended, side="right") - 1, 0, len(edges) - 2)
+    return {
+        "edges": [round(float(edge), 6) for edge in edges],
+        "outcomes": {
+            name: _count(bins, mask, len(edges) - 1)
+            for name, mask in (
+                ("ok", frame.ok),
+                ("shed", frame.shed),
+                (
+                    "error",
+                    ~frame.ok
+                    & ~frame.shed
+                    & (frame.outcome != "skipped")
+                    & (frame.outcome != "client_cancel"),
+                ),
+            )
+        },
+        "started": _count_times(frame.start, edges),
+        "in_flight": _in_flight(frame, edges),
+        **{name: _quantiles(frame, name, bins, len(edges) - 1) for name in ("ttft", "ttft_sent", "e2e")},
+        "pods": {
+            name: _count(bins, np.asarray(frame.pod == name), len(edges) - 1) for name in natural_order(names)
+        },
+        **{column: _gauges(pods, column, edges) for column in ("waiting", "running", "kv")},
+    }
+
+
+def bin_edges(frame: Frame) -> Floats:
+    """At most MOST_BINS bins of a round width from the first intended start to the last end."""
+    low = float(frame.intended[0])
+    high = max(float(frame.intended[-1]), float(np.nanmax(np.append(frame.end, low))))
+    width = next((w for w in _WIDTHS if (high - low) / w <= MOST_BINS), (high - low) / MOST_BINS)
+    first = np.floor(low / width)
+    count = max(1, int(np.ceil((high - first * width) / width + 1e-9)))
+    return np.asarray((first + np.arange(count + 1)) * width)
+
+
+def _count(bins: Any, mask: Mask, size: int) -> list[int]:
+    return [int(n) for n in np.bincount(bins[mask], minlength=size)]
+
+
+def _count_times(times: Floats, edges: Floats) -> list[int]:
+    return [int(n) for n in np.histogram(times[np.isfinite(times)], edges)[0]]
+
+
+def _in_flight(frame: Frame, edges: Floats) -> list[float]:
+    """Mean number of requests under way in each bin."""
+    known = np.isfinite(frame.start) & np.isfinite(frame.end)
+    start, end = frame.start[known], frame.end[known]
+    busy = [
+        float(np.clip(np.minimum(end, b) - np.maximum(start, a), 0, None).sum() / (b - a))
+        for a, b in pairwise(edges.tolist())
+    ]
+    return [round(value, 3) for value in busy]
+
+
+def _quantiles(frame: Frame, name: str, bins: Any, size: int) -> dict[str, list[float | None]]:
+    values, rows = frame.latency(name)
+    out: dict[str, list[float | None]] = {f"p{q}": [None] * size for q in _QUANTILES}
+    owner = bins[rows]
+    for index in np.unique(owner):
+        inside = values[owner == index]
+        for q, point in zip(_QUANTILES, np.percentile(inside, _QUANTILES), strict=True):
+            out[f"p{q}"][int(index)] = round(float(point), 6)
+    return out
+
+
+def _gauges(pods: Sequence[PodSeries], column: str, edges: Floats) -> dict[str, list[float | None]]:
+    rows: Mapping[str, Floats] = grid(pods, column, [float(edge) for edge in edges])
+    return {
+        name: [None if np.isnan(value) else round(float(value), 4) for value in rows[name]]
+        for name in natural_order(rows)
+        if np.isfinite(rows[name]).any()
+    }
+
+
+def curve(values: Floats, points: int = 200) -> list[float]:
+    """A sorted sample thinned to `points` quantiles and its 20 largest values, for a picture of its CDF."""
+    ranked = np.sort(values)
+    if ranked.size <= points:
+        return [round(float(v), 6) for v in ranked]
+    ranks = np.unique(np.round(np.linspace(0, ranked.size - 1, points)).astype(int))
+    return [round(float(ranked[rank]), 6) for rank in ranks]
