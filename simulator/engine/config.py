@@ -45,6 +45,9 @@ class EngineConfig:
     kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
 
     # P/D disaggregation: what a prefill engine hands to the decode engine in kv_transfer_params.
+    kv_connector: bool = (
+        True  # False: kv_transfer_params of requests are ignored, as without --kv-transfer-config
+    )
     kv_engine_id: str = ""
     kv_host: str = "localhost"
     kv_port: int = 5600

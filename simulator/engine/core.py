@@ -1,17 +1,34 @@
-"""Engine: one vLLM engine as a state machine without I/O, clock or threads."""
+"""Engine: one vLLM engine as a state machine without I/O, clock or threads.
+
+Everything happens at boundaries: where a step ends, or where something arrives at an idle engine. At a boundary
+the engine takes in aborts, then the results of the step that ended, then arrivals, and schedules what comes
+next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_batch_queue`).
+"""
 
 from __future__ import annotations
 
+from bisect import insort
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from simulator.engine.config import EngineConfig
+from simulator.engine.frontend import Frontend
+from simulator.engine.kv_cache import KVCacheManager
 from simulator.engine.latency import LatencyModel
+from simulator.engine.lockstep import Lockstep
+from simulator.engine.lora import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
-from simulator.engine.request import LoRARequest, Request
+from simulator.engine.request import FinishReason, LoRARequest, Request
+from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
+from simulator.engine.step import ScheduledStep
 from simulator.engine.text import TextSource
+from simulator.engine.timelines import Timelines
 from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.transfer import Transfers
+from simulator.errors import EngineError, InvariantError
 
 __all__ = ["Engine", "RequestOutput", "StepOutput"]
 
@@ -21,26 +38,60 @@ class Engine:
 
     All times are monotonic seconds on the caller's clock. Requests and aborts take effect at the first step
     boundary at or after their `now`, however late `step` is called, so a late driver does not move the
-    timeline.
+    timeline. `tokenizer` None: outputs carry ids and no text.
     """
-
-    config: EngineConfig
-    latency: LatencyModel  # its `factor` may be changed while running
-    stats: EngineStats
 
     def __init__(
         self,
         config: EngineConfig,
         latency: LatencyModel,
         text: TextSource,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
         custom_buckets: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        raise NotImplementedError
+        if not latency.lockstep and config.async_scheduling:
+            config = replace(config, async_scheduling=False)
+        self.config = config
+        self.latency = latency
+        self.stats = EngineStats(config.max_model_len, custom_buckets)
+        self._text = text
+        self._kv = KVCacheManager(config)
+        self._loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
+        self._transfers = Transfers(config, self._kv, latency)
+        self._scheduler = Scheduler(config, self._kv, self._loras, self._transfers, self.stats)
+        self._pace = (Lockstep if latency.lockstep else Timelines)(self._scheduler, latency)
+        self._frontend = Frontend(
+            self.stats, tokenizer, self._loras, count_whole_prompt=config.iteration_tokens == "prompt"
+        )
+        self._requests: dict[str, Request] = {}
+        self._arrivals: deque[tuple[float, Request]] = deque()
+        self._aborts: deque[tuple[float, str, bool]] = deque()  # (when, request id, counted)
+        self._last_boundary = 0.0
+        self._woken: float | None = None  # look at the queues again at this time
+        self._ended: list[RequestOutput] = []  # of sequences that the server ended
+
+    # -- what drivers call ----------------------------------------------------------------------------------
 
     def add_request(self, request: Request, now: float) -> None:
-        """Queue a sequence. Raises EngineError: duplicate id, empty prompt, prompt that can never fit."""
-        raise NotImplementedError
+        """Queue a sequence. Raises EngineError: duplicate id, empty prompt, no room for an output token."""
+        if request.request_id in self._requests:
+            raise EngineError(f"request id {request.request_id!r} is already in use")
+        num_prompt = len(request.prompt_token_ids)
+        if not 0 < num_prompt < self.config.max_model_len:
+            raise EngineError(
+                f"the prompt has {num_prompt} tokens; it must have at least 1 and at most "
+                f"max_model_len - 1 = {self.config.max_model_len - 1}"
+            )
+        if min(request.prompt_token_ids) < 0 or max(request.prompt_token_ids) > 0xFFFFFFFF:
+            raise EngineError("token ids must fit an unsigned 32-bit integer")
+        if request.kv_transfer_params is not None:
+            self._transfers.used = True
+        request.num_tokens = num_prompt
+        request.queued_time = now
+        request.arrival_time = request.arrival_time or now
+        self._plan(request)
+        self._requests[request.request_id] = request
+        _put(self._arrivals, (now, request))
 
     def abort(
         self, request_ids: Iterable[str], now: float, by: Literal["client", "server"] = "client"
@@ -50,18 +101,33 @@ class Engine:
         A client's abort gives no output and does not count in request_success; a server's (shutdown, pause)
         gives a last output with FinishReason.ABORT and counts.
         """
-        raise NotImplementedError
+        for request_id in request_ids:
+            if request_id in self._requests:
+                _put(self._aborts, (now, request_id, by == "server"))
 
     def peek(self) -> float | None:
         """Absolute time at which `step` has something to do; None: idle."""
-        raise NotImplementedError
+        due = self._pace.next_time()
+        if due is not None:
+            return due
+        times = [queue[0][0] for queue in (self._arrivals, self._aborts) if queue]
+        if self._woken is not None:
+            times.append(self._woken)
+        if self._frontend.stopped:
+            times.append(self._last_boundary)
+        if self._transfers.used:
+            times += self._transfers.times(self._scheduler.holding, self._last_boundary)
+        return max(min(times), self._last_boundary) if times else None
 
     def step(self, now: float) -> StepOutput:
         """Complete the step that is due at peek() <= now and schedule the next.
 
         Raises EngineError when nothing is due.
         """
-        raise NotImplementedError
+        due = self.peek()
+        if due is None or due > now:
+            raise EngineError(f"nothing is due at {now}: the next step is at {due}")
+        return self._boundary(due)
 
     def fast_forward(self, until: float, max_steps: int = 100_000) -> list[StepOutput]:
         """Everything that is due up to and including `until`; the same results as calling `step` in a loop.
@@ -69,51 +135,230 @@ class Engine:
         Stretches of steady decode come as one StepOutput with `num_steps` > 1. Drivers may always call this
         instead of `step`. Stops early after `max_steps`.
         """
-        raise NotImplementedError
+        steps: list[StepOutput] = []
+        while max_steps > 0 and (due := self.peek()) is not None and due <= until:
+            step = self._boundary(due)
+            max_steps -= max(step.num_steps, 1)
+            steps.append(step)
+        return steps
 
     @property
     def num_unfinished(self) -> int:
         """Sequences that are queued or running, those not yet taken in included."""
-        raise NotImplementedError
+        return len(self._requests)
+
+    # -- one boundary ---------------------------------------------------------------------------------------
+
+    def _boundary(self, at: float) -> StepOutput:
+        self._last_boundary = at
+        if self._frontend.stopped or self._aborts:
+            self._take_aborts(at)
+        if self._transfers.held:
+            self._transfers.release(at)
+        done = self._pace.complete(at)
+        output = StepOutput(0, at, at, num_steps=0) if done is None else self._results(done, at)
+        if self._ended:
+            output.outputs += self._ended
+            self._ended = []
+        self._gauges(at)
+        arrivals = self._arrivals
+        while arrivals and arrivals[0][0] <= at:
+            self._scheduler.add(arrivals.popleft()[1])
+        if self._woken is not None and self._woken <= at:
+            self._woken = None
+        if self._scheduler.num_unfinished and not self._pace.fill(at):
+            self._gauges(at)  # vLLM runs an empty step, and its statistics are published
+        return output
+
+    def _results(self, done: ScheduledStep, at: float) -> StepOutput:
+        emitted = self._scheduler.update(done, at)
+        outputs = self._frontend.deliver(emitted, at)
+        finished = [request for request in emitted if request.finish_reason is not None]
+        for request in finished:
+            if request.is_finished:
+                del self._requests[request.request_id]
+        self.stats.num_steps += 1
+        return StepOutput(
+            step=done.index,
+            start=done.start,
+            end=at,
+            scheduled=done.scheduled,
+            new=[r.request_id for r in done.new],
+            resumed=[r.request_id for r in done.resumed],
+            preempted=[r.request_id for r in done.preempted],
+            finished=[r.request_id for r in finished],
+            outputs=outputs,
+            kv_events=self._kv.take_events(),
+        )
+
+    def _take_aborts(self, at: float) -> None:
+        for request in self._frontend.stopped:  # ended on a stop string; counted already
+            self._drop(request, at)
+        self._frontend.stopped.clear()
+        aborts = self._aborts
+        while aborts and aborts[0][0] <= at:
+            _when, request_id, counted = aborts.popleft()
+            aborted = self._requests.get(request_id)
+            if aborted is None:
+                continue
+            self._take_arrival(aborted)
+            self._drop(aborted, at)
+            if counted:
+                self._ended.append(self._frontend.end(aborted, at))
+            else:
+                self._frontend.forget(aborted)
+
+    def _take_arrival(self, request: Request) -> None:
+        """A request may be aborted before a boundary has taken it in."""
+        for entry in self._arrivals:
+            if entry[1] is request:
+                self._arrivals.remove(entry)
+                self._scheduler.add(request)
+                return
+
+    def _drop(self, request: Request, at: float) -> None:
+        if self._requests.pop(request.request_id, None) is not None:
+            self._scheduler.abort(request, at)
+
+    def _gauges(self, at: float) -> None:
+        stats, scheduler = self.stats, self._scheduler
+        stats.num_requests_running = len(scheduler.running)
+        deferred = scheduler.num_deferred
+        stats.num_requests_waiting_capacity = scheduler.num_waiting - deferred
+        stats.num_requests_waiting_deferred = deferred
+        stats.kv_cache_usage = self._kv.pool.usage
+        if self._loras is not None:
+            self._loras.report(stats, at)
+        if self._transfers.used:
+            self._transfers.report(stats, scheduler.waiting, scheduler.holding, at)
+
+    def _plan(self, request: Request) -> None:
+        """Decide what the sequence will say and where it ends, stop ids and stop strings aside."""
+        sampling = request.sampling
+        plan = request.plan = self._text.start(request)
+        num_prompt = len(request.prompt_token_ids)
+        cap = min(sampling.max_tokens, self.config.max_model_len - num_prompt)
+        eos = None if plan.length is None else plan.length + 1
+        length_first = self.config.stop_order == "0.11"
+        if eos is not None and (eos < cap if length_first else eos <= cap):
+            request.finish_length, request.finish_as = eos, FinishReason.STOP
+        else:
+            request.finish_length, request.finish_as = max(cap, 1), FinishReason.LENGTH
+        request.max_total_tokens = num_prompt + sampling.max_tokens
+
+    # -- control --------------------------------------------------------------------------------------------
 
     def pause(self, mode: Literal["new", "all"] = "all") -> None:
         """new: nothing is admitted, running sequences go on. all: nothing is scheduled."""
-        raise NotImplementedError
+        self._scheduler.paused = mode
 
     def resume(self, now: float) -> None:
-        raise NotImplementedError
+        """End `pause`."""
+        self._scheduler.paused = "no"
+        self._woken = now
 
     @property
     def is_paused(self) -> bool:
-        raise NotImplementedError
+        return self._scheduler.paused != "no"
 
     def sleep(self, level: int, now: float) -> None:
-        """vLLM's sleep: pauses and drops the prefix cache; running sequences are preempted. Level 0 only pauses."""
-        raise NotImplementedError
+        """vLLM's sleep: pauses, and from level 1 on drops the KV cache, preempting what runs.
+
+        Level 0 only pauses. The gauge engine_sleep_state follows at once.
+        """
+        self.pause("all")
+        if level > 0:
+            self.reset_prefix_cache(now, reset_running_requests=True)
+        self.stats.sleep_level = level
 
     def wake_up(self, now: float) -> None:
-        raise NotImplementedError
+        """End `sleep`."""
+        self.stats.sleep_level = 0
+        self.resume(now)
 
     def stall(self, seconds: float, now: float) -> None:
         """A fault: the next step begins no earlier than `now + seconds`."""
-        raise NotImplementedError
+        self._pace.not_before = max(self._pace.not_before, now + seconds)
 
     def reset_prefix_cache(self, now: float, reset_running_requests: bool = False) -> bool:
-        """Forget all cached blocks; False (and nothing done) while blocks are in use, unless preempted first."""
-        raise NotImplementedError
+        """Forget all cached blocks. False, and nothing done, while blocks are in use.
 
-    def add_lora(self, lora: LoRARequest, now: float) -> None:
-        """Load an adapter ahead of its requests (host and GPU slot if one is free)."""
-        raise NotImplementedError
+        `reset_running_requests` preempts what runs first; it is computed again from the start.
+        """
+        if reset_running_requests:
+            running = self._scheduler.running
+            while running:
+                self._scheduler.preempt(running.pop(), drop_stale_output=True)
+            if self._scheduler.num_unfinished:
+                self._woken = now
+        return self._kv.pool.reset()
+
+    def add_lora(self, lora: LoRARequest, now: float) -> float:
+        """Load an adapter ahead of its requests; the engine stands still meanwhile. Returns when it is loaded."""
+        if self._loras is None:
+            raise EngineError("this engine has no LoRA support: enable_lora is off")
+        self.stall(self._loras.load(lora), now)
+        return max(self._pace.not_before, now)
 
     def remove_lora(self, int_id: int) -> None:
         """Forget an adapter; requests in flight keep it until they end."""
-        raise NotImplementedError
+        if self._loras is not None:
+            self._loras.forget(int_id)
 
     def snapshot(self) -> dict[str, Any]:
         """The engine's state as JSON-able data, for people."""
-        raise NotImplementedError
+        scheduler, pool = self._scheduler, self._kv.pool
+        return {
+            "paused": scheduler.paused,
+            "sleep_level": self.stats.sleep_level,
+            "steps": self.stats.num_steps,
+            "running": [_describe(request) for request in scheduler.running],
+            "waiting": [_describe(request) for request in (*scheduler.holding, *scheduler.waiting)],
+            "kv_blocks": {
+                "total": pool.num_gpu_blocks - 1,
+                "free": pool.num_free,
+                "cached": len(pool.cached),
+            },
+            "loras": self._loras.snapshot() if self._loras is not None else None,
+            "next_step": self.peek(),
+        }
 
     def check_invariants(self) -> None:
         """Raise InvariantError where the state contradicts itself."""
-        raise NotImplementedError
+        scheduler = self._scheduler
+        scheduler.check_invariants()
+        queued = [*scheduler.running, *scheduler.waiting, *scheduler.holding, *(r for _, r in self._arrivals)]
+        if len(queued) != len(self._requests) or {r.request_id for r in queued} != set(self._requests):
+            raise InvariantError(f"{len(self._requests)} requests are known, {len(queued)} stand in queues")
+        self._kv.check_invariants(self._requests.values(), (blocks for _, blocks in self._transfers.held))
+        if self._loras is not None:
+            self._loras.check_invariants(scheduler.running)
+        if scheduler.running and self._pace.check_idle() and self.peek() is None and not self.is_paused:
+            raise InvariantError(f"{len(scheduler.running)} sequences run, but no step is due")
+
+
+def _describe(request: Request) -> dict[str, Any]:
+    return {
+        "request_id": request.request_id,
+        "status": request.status.name,
+        "prompt_tokens": request.num_prompt_tokens,
+        "output_tokens": len(request.output_token_ids),
+        "computed_tokens": request.num_computed_tokens,
+        "cached_tokens": max(request.num_cached_tokens, 0),
+        "kv_blocks": len(request.block_ids),
+        "preemptions": request.num_preemptions,
+        "lora": request.lora.name if request.lora else None,
+        "deferred": request.deferred,
+    }
+
+
+def _put(queue: deque[Any], entry: tuple[Any, ...]) -> None:
+    """Append in order of time; entries of the same time keep the order in which they came."""
+    if not queue or queue[-1][0] <= entry[0]:
+        queue.append(entry)
+    else:
+        insort(queue, entry, key=_time)
+
+
+def _time(entry: tuple[float, Any]) -> float:
+    return entry[0]

@@ -33,14 +33,14 @@ class StepOutput:
     """One engine step, or a stretch of `num_steps` equal decode steps that was taken at once.
 
     `step` is the index of the (first) step, `start` when its work began and `end` when the (last) one was
-    done. In a stretch `num_scheduled_tokens` is what every one of its steps scheduled and `times` holds the
-    end of each; in a single step `times` is empty.
+    done. In a stretch `scheduled` is what every one of its steps scheduled and `times` holds the end of each;
+    in a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
     """
 
     step: int
     start: float
     end: float
-    num_scheduled_tokens: dict[str, int] = field(default_factory=dict)
+    scheduled: dict[Request, int] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
     preempted: list[str] = field(default_factory=list)
@@ -49,3 +49,8 @@ class StepOutput:
     kv_events: list[KVEvent] = field(default_factory=list)
     num_steps: int = 1
     times: list[float] = field(default_factory=list)
+
+    @property
+    def num_scheduled_tokens(self) -> dict[str, int]:
+        """By request id, in batch order."""
+        return {request.request_id: n for request, n in self.scheduled.items()}

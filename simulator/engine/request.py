@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulator.engine.detokenizer import IncrementalDetokenizer
+    from simulator.engine.text import OutputPlan
 
 
 class RequestStatus(Enum):
@@ -63,7 +67,8 @@ class SamplingParams:
 class Request:
     """One sequence. Times are monotonic seconds on the clock that the driver passes in as `now`.
 
-    The fields down to `prompt_text` are the question and never change; the rest is the engine's.
+    The fields down to `stream` are the question and never change; the rest is the engine's. `arrival_time` is
+    when the server took the request in; 0.0 means: when it was added to the engine.
     """
 
     request_id: str
@@ -75,7 +80,7 @@ class Request:
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
     parent_id: str = ""  # the client's request; equal for all sequences of one
-    index: int = 0  # choice index within the parent
+    index: int = 0  # choice index within the parent: prompt index * n + sample index
     fixed_output: str | None = (
         None  # the text the model must say (tool call, echo mode), else the TextSource's
     )
@@ -83,8 +88,11 @@ class Request:
     stream: bool = True  # False: all outputs come as one, when the sequence ends
 
     status: RequestStatus = RequestStatus.WAITING
+    num_tokens: int = 0  # prompt and output together: what a preempted request has to compute again
     num_computed_tokens: int = 0
     num_output_placeholders: int = 0  # async scheduling: tokens scheduled, not yet seen
+    num_stale_output_tokens: int = 0  # async scheduling: in flight when preempted, still to be delivered
+    drop_stale_output: bool = False
     num_cached_tokens: int = -1  # local prefix-cache hit at first admission; -1 until then
     num_external_cached_tokens: int = 0
     num_preemptions: int = 0
@@ -96,14 +104,30 @@ class Request:
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
 
+    # The KV cache manager's.
+    block_ids: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+    num_cached_blocks: int = 0  # leading blocks that stand in the prefix cache
+
+    # The scheduler's and the frontend's.
+    plan: OutputPlan | None = None
+    max_total_tokens: int = 0  # prompt + max_tokens
+    finish_length: int = 0  # output tokens at which the engine ends the sequence, stop ids aside
+    finish_as: FinishReason = FinishReason.LENGTH  # and how
+    deferred: bool = False  # skipped by the last admission scan that saw it
+    remote_ready_time: float | None = None  # when the remote KV transfer is done
+    kv_transfer_output: dict[str, Any] | None = None  # what a decode server needs to pull this request's KV
+    order: int = 0  # number of the admission; the order of the running list
+    due: float | None = None  # own timelines: when the scheduled work is done; None: nothing is scheduled
+    detokenizer: IncrementalDetokenizer | None = None
+    reported_preemptions: int = 0  # as far as outputs have carried them to the frontend
+    delivered: int = 0  # output tokens that RequestOutputs have carried
+    detokenized: int = 0  # output tokens that the detokenizer has seen
+    pending_text: str = ""  # their text, as far as no RequestOutput has carried it
+
     @property
     def num_prompt_tokens(self) -> int:
         return len(self.prompt_token_ids)
-
-    @property
-    def num_tokens(self) -> int:
-        """Prompt and output together: what a preempted request has to compute again."""
-        return len(self.prompt_token_ids) + len(self.output_token_ids)
 
     @property
     def is_finished(self) -> bool:

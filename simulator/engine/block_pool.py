@@ -1,0 +1,172 @@
+"""The KV blocks of one engine: who holds them, which are free, and which content they keep.
+
+Blocks are integers; block 0 is the null block and is never given out. The free queue is vLLM's, in three
+parts so that untouched blocks cost no memory: a stack of blocks to reuse first, the blocks that were never
+used, in order of id, and a queue of the others, least recently freed first. A cached block that nobody holds
+stays in that queue and can be touched or, when its turn comes, evicted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from simulator.engine.events import AllBlocksCleared, BlockRemoved, KVEvent
+from simulator.engine.hashing import event_hash
+from simulator.errors import InvariantError
+
+
+class BlockPool:
+    """`events` collects what happens to cached content, or is None where nobody listens."""
+
+    __slots__ = (
+        "_first",
+        "_last",
+        "_lifo",
+        "cached",
+        "events",
+        "hashes",
+        "num_free",
+        "num_gpu_blocks",
+        "refs",
+    )
+
+    def __init__(
+        self, num_gpu_blocks: int, free_list: Literal["0.33", "0.11"], events: list[KVEvent] | None = None
+    ) -> None:
+        self.num_gpu_blocks = num_gpu_blocks
+        self.num_free = num_gpu_blocks - 1
+        self.refs = [1]  # by block id, as far as blocks have been used; the null block is always held
+        self.hashes: list[bytes | None] = [None]
+        self.cached: dict[
+            bytes, int | dict[int, None]
+        ] = {}  # content -> block, or blocks in order of insertion
+        self.events = events
+        self._lifo = free_list == "0.33"
+        self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
+        self._last: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def usage(self) -> float:
+        """Fraction of the usable blocks that somebody holds."""
+        return 1.0 - self.num_free / (self.num_gpu_blocks - 1)
+
+    def take(self, count: int) -> list[int]:
+        """`count` blocks from the head of the free queue; the caller has checked `num_free`."""
+        self.num_free -= count
+        taken: list[int] = []
+        refs, first = self.refs, self._first
+        while count and first:
+            block = first.pop()
+            refs[block] = 1
+            taken.append(block)
+            count -= 1
+        if count:
+            fresh = min(count, self.num_gpu_blocks - len(refs))
+            if fresh:
+                taken.extend(range(len(refs), len(refs) + fresh))
+                refs.extend([1] * fresh)
+                self.hashes.extend([None] * fresh)
+                count -= fresh
+            for _ in range(count):
+                block, _none = self._last.popitem(last=False)
+                if self.hashes[block] is not None:
+                    self._evict(block)
+                refs[block] = 1
+                taken.append(block)
+        return taken
+
+    def touch(self, blocks: Iterable[int]) -> None:
+        """Hold cached blocks once more, taking those that nobody held out of the free queue."""
+        refs = self.refs
+        for block in blocks:
+            if refs[block] == 0:
+                del self._last[block]
+                self.num_free -= 1
+            refs[block] += 1
+
+    def free(self, blocks: Sequence[int]) -> None:
+        """Give up one hold on each; `blocks` in order of eviction priority, first evicted first."""
+        refs, hashes, last = self.refs, self.hashes, self._last
+        lifo = self._lifo
+        first: list[int] = []
+        for block in blocks:
+            refs[block] -= 1
+            if refs[block] == 0:
+                self.num_free += 1
+                if lifo and hashes[block] is None:
+                    first.append(block)
+                else:
+                    last[block] = None
+        if first:
+            first.reverse()
+            self._first += first
+
+    def find(self, block_hash: bytes) -> int | None:
+        """A block with this content; the one cached first where there are several."""
+        found = self.cached.get(block_hash)
+        return next(iter(found)) if isinstance(found, dict) else found
+
+    def insert(self, block_hash: bytes, block: int) -> None:
+        """Cache the content of a full block; equal content in another block stays where it is."""
+        self.hashes[block] = block_hash
+        found = self.cached.setdefault(block_hash, block)
+        if isinstance(found, dict):
+            found[block] = None
+        elif found != block:
+            self.cached[block_hash] = {found: None, block: None}
+
+    def reset(self) -> bool:
+        """Forget all content; False while any block is held."""
+        if self.num_free != self.num_gpu_blocks - 1:
+            return False
+        self.cached.clear()
+        self.hashes = [None] * len(self.hashes)
+        if self.events is not None:
+            self.events.append(AllBlocksCleared())
+        return True
+
+    def free_order(self) -> list[int]:
+        """The free queue from its head, for tests and people."""
+        return [*reversed(self._first), *range(len(self.refs), self.num_gpu_blocks), *self._last]
+
+    def check_invariants(self, holders: Iterable[Sequence[int]]) -> None:
+        """`holders`: the block lists of everybody who holds blocks."""
+        held: dict[int, int] = {}
+        for blocks in holders:
+            for block in blocks:
+                held[block] = held.get(block, 0) + 1
+        for block, refs in enumerate(self.refs[1:], 1):
+            if refs != held.get(block, 0):
+                raise InvariantError(f"block {block} has ref_cnt {refs}, {held.get(block, 0)} hold it")
+        queue = self.free_order()
+        if len(queue) != self.num_free or len(set(queue)) != len(queue):
+            raise InvariantError(f"free queue of {len(queue)} blocks, num_free says {self.num_free}")
+        if any(block < len(self.refs) and self.refs[block] for block in queue):
+            raise InvariantError("a held block stands in the free queue")
+        if self.num_free + len(held) != self.num_gpu_blocks - 1:
+            raise InvariantError(
+                f"{self.num_free} free and {len(held)} held of {self.num_gpu_blocks - 1} blocks"
+            )
+        indexed = {
+            block: content
+            for content, found in self.cached.items()
+            for block in (found if isinstance(found, dict) else (found,))
+        }
+        if indexed != {block: content for block, content in enumerate(self.hashes) if content is not None}:
+            raise InvariantError("the prefix cache's index and the blocks' hashes disagree")
+
+    def _evict(self, block: int) -> None:
+        block_hash = self.hashes[block]
+        assert block_hash is not None
+        self.hashes[block] = None
+        found = self.cached[block_hash]
+        if isinstance(found, dict):
+            del found[block]
+            if not found:
+                del self.cached[block_hash]
+        else:
+            del self.cached[block_hash]
+        if self.events is not None:
+            self.events.append(BlockRemoved((event_hash(block_hash),)))

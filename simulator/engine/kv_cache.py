@@ -1,0 +1,150 @@
+"""KVCacheManager: which blocks a request holds, what it finds in the cache and what it adds.
+
+Source: vLLM `v1/core/kv_cache_manager.py`, `single_type_kv_cache_manager.py` (full attention, one group).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from simulator.engine.block_pool import BlockPool
+from simulator.engine.config import EngineConfig
+from simulator.engine.events import BlockStored, KVEvent
+from simulator.engine.hashing import BlockHasher, event_hash, event_keys
+from simulator.engine.request import Request
+
+
+class KVCacheManager:
+    """Sizes are in blocks unless a name says tokens."""
+
+    __slots__ = (
+        "_events",
+        "block_size",
+        "caching",
+        "hasher",
+        "max_model_len",
+        "pool",
+        "watermark_blocks",
+        "whole_prompt",
+    )
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.block_size = config.block_size
+        self.max_model_len = config.max_model_len
+        self.caching = config.enable_prefix_caching
+        self.whole_prompt = config.admission == "whole-prompt"
+        self.watermark_blocks = int(config.watermark * config.num_gpu_blocks)
+        self.hasher = BlockHasher(config)
+        self._events: list[KVEvent] | None = [] if config.kv_events else None
+        self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self._events)
+
+    def find_cached(self, request: Request) -> list[int]:
+        """The longest cached prefix in full blocks that leaves at least one token to compute."""
+        if not self.caching:
+            return []
+        self.hasher.extend(request)
+        hit: list[int] = []
+        find = self.pool.find
+        for block_hash in request.block_hashes[: (request.num_tokens - 1) // self.block_size]:
+            block = find(block_hash)
+            if block is None:
+                break
+            hit.append(block)
+        return hit
+
+    def blocks_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self.block_size)
+
+    def fits(
+        self,
+        request: Request,
+        hit: list[int],
+        num_tokens: int,
+        *,
+        others_running: bool,
+        reserved: int = 0,
+    ) -> bool:
+        """Whether the request can be admitted with blocks for its first `num_tokens` tokens.
+
+        A hit block that nobody holds counts as needed: it leaves the free queue too. The watermark applies
+        when something else is running already. `reserved` blocks stay free for others.
+        """
+        refs = self.pool.refs
+        kept = len(hit) + len(request.block_ids)
+        idle_hits = sum(1 for block in hit if refs[block] == 0)
+        headroom = self.watermark_blocks if others_running else 0
+        if self.whole_prompt:
+            whole = self.blocks_for(min(request.num_tokens, self.max_model_len))
+            if max(whole - kept, 0) + idle_hits + headroom > self.pool.num_free:
+                return False
+        needed = self.blocks_for(min(num_tokens, self.max_model_len))
+        return max(needed - kept, 0) + idle_hits + headroom <= self.pool.num_free - reserved
+
+    def admit(self, request: Request, hit: list[int], num_tokens: int) -> None:
+        """Hold the hit and give blocks up to `num_tokens`; `fits` has said yes."""
+        if hit:
+            self.pool.touch(hit)
+            request.block_ids += hit
+            request.num_cached_blocks = len(hit)
+        needed = self.blocks_for(min(num_tokens, self.max_model_len)) - len(request.block_ids)
+        if needed > 0:
+            request.block_ids += self.pool.take(needed)
+
+    def cache(self, request: Request, num_tokens: int) -> None:
+        """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
+        full = min(num_tokens, request.num_tokens) // self.block_size
+        start = request.num_cached_blocks
+        if full <= start or not self.caching:
+            return
+        self.hasher.extend(request)
+        insert = self.pool.insert
+        for block_hash, block in zip(
+            request.block_hashes[start:full], request.block_ids[start:full], strict=True
+        ):
+            insert(block_hash, block)
+        request.num_cached_blocks = full
+        if self._events is not None:
+            self._events.append(self._stored(request, start, full))
+
+    def free(self, request: Request) -> None:
+        """Give all blocks back, the tail first, so that it is evicted first."""
+        if request.block_ids:
+            request.block_ids.reverse()
+            self.pool.free(request.block_ids)
+            request.block_ids = []
+        request.num_cached_blocks = 0
+
+    def detach(self, request: Request) -> list[int]:
+        """Take the blocks away from the request without freeing them; tail first, as `pool.free` wants them."""
+        blocks = request.block_ids[::-1]
+        request.block_ids = []
+        request.num_cached_blocks = 0
+        return blocks
+
+    def take_events(self) -> list[KVEvent]:
+        """What happened since the last call."""
+        if not self._events:
+            return []
+        taken = self._events[:]
+        self._events.clear()
+        return taken
+
+    def check_invariants(self, requests: Iterable[Request], detached: Iterable[list[int]]) -> None:
+        self.pool.check_invariants([*(request.block_ids for request in requests), *detached])
+
+    def _stored(self, request: Request, start: int, full: int) -> BlockStored:
+        size, num_prompt = self.block_size, request.num_prompt_tokens
+        first, last = start * size, full * size
+        tokens = request.prompt_token_ids[first:last]
+        if last > num_prompt:
+            tokens = tokens + request.output_token_ids[max(first - num_prompt, 0) : last - num_prompt]
+        hashes = request.block_hashes
+        return BlockStored(
+            block_hashes=tuple(event_hash(h) for h in hashes[start:full]),
+            parent_block_hash=event_hash(hashes[start - 1]) if start else None,
+            token_ids=tuple(tokens),
+            block_size=size,
+            lora_id=request.lora.int_id if request.lora else None,
+            lora_name=request.lora.name if request.lora else None,
+            extra_keys=tuple(event_keys(request, i) for i in range(start, full)),
+        )

@@ -1,0 +1,107 @@
+"""Orderings: who is next in the waiting queue, and who is preempted. The only place where policies differ.
+
+Source: vLLM `v1/core/sched/request_queue.py` and the victim choice in `scheduler.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from simulator.engine.config import SchedulingPolicyName
+from simulator.engine.request import Request
+
+
+class WaitingQueue(Protocol):
+    """Requests that wait, in the order in which they are looked at."""
+
+    def push(self, request: Request) -> None:
+        """A request that has just arrived."""
+
+    def prepend(self, request: Request) -> None:
+        """A request that goes before all others, as far as the policy knows such a place."""
+
+    def prepend_all(self, requests: Sequence[Request]) -> None:
+        """Several, the first of them foremost."""
+
+    def peek(self) -> Request: ...
+
+    def pop(self) -> Request: ...
+
+    def remove(self, request: Request) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Request]: ...
+
+
+class FCFSQueue:
+    """First come, first served; preempted requests come back to the front."""
+
+    __slots__ = ("_queue", "pop", "prepend", "push", "remove")
+
+    def __init__(self) -> None:
+        self._queue: deque[Request] = deque()
+        self.push = self._queue.append
+        self.prepend = self._queue.appendleft
+        self.pop = self._queue.popleft
+        self.remove = self._queue.remove
+
+    def prepend_all(self, requests: Sequence[Request]) -> None:
+        self._queue.extendleft(reversed(requests))
+
+    def peek(self) -> Request:
+        return self._queue[0]
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._queue)
+
+
+class PriorityQueue:
+    """Smaller `priority` first, then earlier arrival, then request id. There is no front to prepend to."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, float, str, Request]] = []
+
+    def push(self, request: Request) -> None:
+        heapq.heappush(self._heap, (request.priority, request.arrival_time, request.request_id, request))
+
+    prepend = push
+
+    def prepend_all(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            self.push(request)
+
+    def peek(self) -> Request:
+        return self._heap[0][3]
+
+    def pop(self) -> Request:
+        return heapq.heappop(self._heap)[3]
+
+    def remove(self, request: Request) -> None:
+        self._heap = [entry for entry in self._heap if entry[3] is not request]
+        heapq.heapify(self._heap)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3]))
+
+
+def make_queue(policy: SchedulingPolicyName) -> WaitingQueue:
+    return FCFSQueue() if policy == "fcfs" else PriorityQueue()
+
+
+def pick_victim(policy: SchedulingPolicyName, running: list[Request]) -> Request:
+    """Who gives way when a running request gets no block; may be that request itself."""
+    if policy == "fcfs":
+        return running[-1]
+    return max(running, key=lambda request: (request.priority, request.arrival_time))

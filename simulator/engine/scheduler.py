@@ -1,0 +1,323 @@
+"""One engine step as data: which sequences compute how many tokens, and what came of it.
+
+`schedule` and `update` are vLLM's `Scheduler.schedule` and `update_from_output` (v1/core/sched/scheduler.py) for
+a decoder without speculative decoding. Time enters as numbers and only where a remote KV transfer or an
+adapter needs it. This file does not know text, metrics of the frontend, or how long a step takes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal
+
+from simulator.engine.admission import Admission
+from simulator.engine.config import EngineConfig
+from simulator.engine.kv_cache import KVCacheManager
+from simulator.engine.lora import LoRAManager
+from simulator.engine.policy import make_queue, pick_victim
+from simulator.engine.request import FinishReason, Request, RequestStatus
+from simulator.engine.stats import EngineStats
+from simulator.engine.step import ScheduledStep
+from simulator.engine.transfer import Transfers
+from simulator.errors import InvariantError
+
+REMOTE = RequestStatus.WAITING_FOR_REMOTE_KVS
+RUNNING = RequestStatus.RUNNING
+PREEMPTED = RequestStatus.PREEMPTED
+FINISHED = RequestStatus.FINISHED
+
+
+class Scheduler:
+    """The queues of one engine. `in_flight` are the scheduled steps that have not been updated, oldest first."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        kv: KVCacheManager,
+        loras: LoRAManager | None,
+        transfers: Transfers,
+        stats: EngineStats,
+    ) -> None:
+        self.config = config
+        self.kv = kv
+        self.loras = loras
+        self.transfers = transfers
+        self.stats = stats
+        self.running: list[Request] = []
+        self.waiting = make_queue(config.scheduling_policy)
+        self.holding = make_queue(config.scheduling_policy)  # waiting with KV blocks: remote prefills
+        self.num_deferred = 0
+        self.in_flight: deque[ScheduledStep] = deque()
+        self.has_finished = False  # since the last schedule: vLLM then runs one more, maybe empty, step
+        self.paused: Literal["no", "new", "all"] = "no"
+        self._async = config.async_scheduling
+        self._length_first = config.stop_order == "0.11"
+        self._order = 0
+
+    # -- queues ---------------------------------------------------------------------------------------------
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self.waiting) + len(self.holding)
+
+    @property
+    def num_unfinished(self) -> int:
+        return len(self.running) + len(self.waiting) + len(self.holding)
+
+    def add(self, request: Request) -> None:
+        self.waiting.push(request)
+        if self.loras is not None and request.lora is not None:
+            self.loras.enter_waiting(request.lora)
+
+    def abort(self, request: Request, now: float) -> None:
+        """End a request from outside, whatever it is doing; its blocks are free at once."""
+        was_running = request.status is RUNNING
+        if was_running:
+            self.running.remove(request)
+        else:
+            self._drop_waiting(request)
+            if request.status is REMOTE and request.remote_ready_time is not None:
+                self.transfers.hold(request, request.remote_ready_time)
+        request.finish_reason = request.finish_reason or FinishReason.ABORT
+        self._leave(request, now, was_running)
+
+    def _drop_waiting(self, request: Request) -> None:
+        queue = self.holding if self._holds_blocks(request) else self.waiting
+        queue.remove(request)
+        if request.deferred:
+            request.deferred = False
+            self.num_deferred -= 1
+
+    def _holds_blocks(self, request: Request) -> bool:
+        return request.num_computed_tokens > 0 or request.status is REMOTE
+
+    def _leave(self, request: Request, now: float, was_running: bool) -> None:
+        """The request has ended; it is in no queue any more."""
+        request.status = FINISHED
+        request.due = None
+        if not self.transfers.finished(request, now):
+            self.kv.free(request)
+        if self.loras is not None and request.lora is not None:
+            if was_running:
+                self.loras.stop(request.lora)
+            else:
+                self.loras.leave_waiting(request.lora)
+        self.has_finished = True
+
+    # -- schedule -------------------------------------------------------------------------------------------
+
+    def schedule(self, now: float, candidates: Sequence[Request] | None = None) -> ScheduledStep:
+        """Decide the next step. `candidates`: the running requests that may be scheduled; None: all."""
+        step = ScheduledStep()
+        config = self.config
+        self.has_finished = False
+        if self.paused == "all":
+            return step
+        cap = config.long_prefill_token_threshold
+        if cap and self.num_unfinished <= 1:
+            cap = 0
+        if candidates is None:
+            candidates = self.running
+        if config.scheduling_policy == "priority":
+            candidates = list(candidates)
+        budget = self._schedule_running(step, candidates, config.max_num_batched_tokens, cap)
+        if not step.preempted and budget > 0 and self._may_admit():
+            Admission(self, step, budget, cap, now).run()
+        if self._async:
+            for request in step.sampling:
+                request.num_output_placeholders += 1
+        return step
+
+    def _may_admit(self) -> bool:
+        return len(self.running) < self.config.max_num_seqs and bool(len(self.waiting) or len(self.holding))
+
+    def _schedule_running(
+        self, step: ScheduledStep, candidates: Sequence[Request], budget: int, cap: int
+    ) -> int:
+        kv, block_size = self.kv, self.kv.block_size
+        pool, last_position = kv.pool, self.config.max_model_len - 1
+        scheduled, sampling = step.scheduled, step.sampling
+        num_decodes = decode_kv_tokens = 0
+        for request in candidates:
+            if budget <= 0:
+                break
+            if request.status is not RUNNING:
+                continue  # preempted earlier in this step
+            computed = request.num_computed_tokens
+            placeholders = request.num_output_placeholders
+            if placeholders and computed + 2 - placeholders >= request.max_total_tokens:
+                continue  # the step in flight reaches max_tokens
+            known = request.num_tokens + placeholders
+            n = known - computed
+            if 0 < cap < n:
+                n = cap
+            n = min(n, budget, last_position - computed)
+            if n <= 0:
+                continue
+            after = computed + n
+            needed = -(-after // block_size) - len(request.block_ids)
+            if needed > 0:
+                if needed > pool.num_free:
+                    step.shape.num_decodes += num_decodes
+                    step.shape.decode_kv_tokens += decode_kv_tokens
+                    num_decodes = decode_kv_tokens = 0
+                    budget += self._make_room(step, request, needed)
+                    scheduled, sampling = step.scheduled, step.sampling
+                    if request.status is not RUNNING:
+                        if self.config.scheduling_policy == "priority":
+                            continue
+                        break
+                request.block_ids += pool.take(needed)
+            if after // block_size > request.num_cached_blocks:
+                kv.cache(request, after)
+            if n == 1 and after == known:
+                scheduled[request] = 1
+                sampling.append(request)
+                request.num_computed_tokens = after
+                num_decodes += 1
+                decode_kv_tokens += after
+            else:
+                step.place(request, n)
+            budget -= n
+        step.shape.num_decodes += num_decodes
+        step.shape.decode_kv_tokens += decode_kv_tokens
+        return budget
+
+    def _make_room(self, step: ScheduledStep, request: Request, needed: int) -> int:
+        """Preempt until `needed` blocks are free or `request` itself is gone; returns tokens won back."""
+        restored = 0
+        while needed > self.kv.pool.num_free:
+            victim = pick_victim(self.config.scheduling_policy, self.running)
+            self.running.remove(victim)
+            restored += step.remove(victim)
+            self.preempt(victim)
+            step.preempted.append(victim)
+            if victim is request:
+                break
+        return restored
+
+    def preempt(self, request: Request, drop_stale_output: bool = False) -> None:
+        """Back to the waiting queue, to be computed again; the caller has taken it out of `running`."""
+        self.kv.free(request)
+        request.status = PREEMPTED
+        request.num_computed_tokens = 0
+        in_flight = sum(step.scheduled.get(request, 0) for step in self.in_flight)
+        request.drop_stale_output = drop_stale_output or (
+            request.drop_stale_output and request.num_stale_output_tokens > 0
+        )
+        request.num_stale_output_tokens = in_flight
+        request.num_output_placeholders = 0
+        request.num_preemptions += 1
+        request.due = None
+        if self.loras is not None and request.lora is not None:
+            self.loras.stop(request.lora)
+            self.loras.enter_waiting(request.lora)
+        self.waiting.prepend(request)
+
+    # -- what admission asks of it --------------------------------------------------------------------------
+
+    def enlist(self, request: Request) -> None:
+        """Append to the running list."""
+        self._order += 1
+        request.order = self._order
+        self.running.append(request)
+
+    def count_lookup(self, request: Request, hit_tokens: int) -> None:
+        """Prefix cache statistics of one look-up; those of preempted requests are not published."""
+        if self.kv.caching and not request.num_preemptions:
+            self.stats.prefix_cache_queries += request.num_tokens
+            self.stats.prefix_cache_hits += hit_tokens
+
+    def reserved_blocks(self) -> int:
+        """Blocks that requests still prefilling or being pulled will need to get all their tokens in."""
+        prefilling = [
+            r for r in self.running if r.num_computed_tokens < r.num_tokens + r.num_output_placeholders
+        ]
+        pulled = [r for r in self.holding if r.status is REMOTE]
+        blocks_for = self.kv.blocks_for
+        return sum(max(blocks_for(r.num_tokens) - len(r.block_ids), 0) for r in (*prefilling, *pulled))
+
+    # -- update ---------------------------------------------------------------------------------------------
+
+    def update(self, step: ScheduledStep, now: float) -> list[Request]:
+        """Take in the tokens that `step` sampled; returns the sequences that got one, in batch order.
+
+        Sequences that finished have `finish_reason` set, hold no blocks and have left the running list.
+        """
+        emitted: list[Request] = []
+        finished = False
+        is_async = self._async
+        if len(step.sampling) != len(step.scheduled):
+            self._drain_chunks(step)
+        for request in step.sampling:
+            if request.status is FINISHED:
+                continue  # aborted while the step ran
+            stale = request.num_stale_output_tokens > 0
+            if stale:
+                request.num_stale_output_tokens -= step.scheduled[request]
+                if request.drop_stale_output:
+                    continue
+            output = request.output_token_ids
+            assert request.plan is not None
+            token = request.plan.token(len(output))
+            output.append(token)
+            request.num_tokens += 1
+            if is_async and not stale:
+                request.num_output_placeholders -= 1
+                self._cache_processed(request)
+            emitted.append(request)
+            if len(output) >= request.finish_length or token in request.sampling.stop_token_ids:
+                self._check_stop(request, token)
+                if request.finish_reason is not None:
+                    finished = True
+                    self._finish(request, now)
+        if finished:
+            self.running = [request for request in self.running if request.status is RUNNING]
+        return emitted
+
+    def _drain_chunks(self, step: ScheduledStep) -> None:
+        """Prefill chunks give no token, but what was in flight at a preemption has to be counted down."""
+        for request, n in step.scheduled.items():
+            if request.num_stale_output_tokens and request not in step.sampling:
+                request.num_stale_output_tokens -= n
+
+    def _cache_processed(self, request: Request) -> None:
+        """Async scheduling: blocks that are full with what has really been computed, steps in flight aside."""
+        computed = request.num_computed_tokens
+        if computed // self.kv.block_size > request.num_cached_blocks:
+            in_flight = sum(step.scheduled.get(request, 0) for step in self.in_flight)
+            self.kv.cache(request, computed - in_flight)
+
+    def _finish(self, request: Request, now: float) -> None:
+        was_running = request.status is RUNNING
+        if not was_running:  # preempted, and its last token was still in flight
+            self._drop_waiting(request)
+        self._leave(request, now, was_running)
+
+    def _check_stop(self, request: Request, token: int) -> None:
+        count = len(request.output_token_ids)
+        at_end = count >= request.finish_length
+        is_stop_id = token in request.sampling.stop_token_ids and count > request.sampling.min_tokens
+        if is_stop_id and not (at_end and (self._length_first or request.finish_as is FinishReason.STOP)):
+            request.finish_reason = FinishReason.STOP
+            request.stop_reason = token
+        elif at_end:
+            request.finish_reason = request.finish_as
+
+    def check_invariants(self) -> None:
+        """Raise InvariantError where queues, counters and statuses contradict each other."""
+        if len(self.running) > self.config.max_num_seqs:
+            raise InvariantError(f"{len(self.running)} running, max_num_seqs is {self.config.max_num_seqs}")
+        if any(request.status is not RUNNING for request in self.running):
+            raise InvariantError("a request in the running list has another status")
+        waiting = [*self.waiting, *self.holding]
+        if any(request.status in (RUNNING, FINISHED) for request in waiting):
+            raise InvariantError("a waiting request has a status of running or finished ones")
+        if sum(request.deferred for request in waiting) != self.num_deferred:
+            raise InvariantError(f"num_deferred is {self.num_deferred}")
+        if any(request.block_ids for request in self.waiting):
+            raise InvariantError("a request in the waiting queue holds blocks")
+        for request in self.running:
+            if len(request.block_ids) < self.kv.blocks_for(request.num_computed_tokens):
+                raise InvariantError(f"{request.request_id} has computed more tokens than it has blocks for")

@@ -1,0 +1,171 @@
+"""Our scheduler behind the interface of ../shared/tools/vllm_sched_oracle.py.
+
+A scenario goes in, the same JSON lines come out, one for each schedule. As there, the scheduler is driven
+directly, without time: a step's results come in at once, or one line later with async scheduling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from simulator.engine.config import EngineConfig
+from simulator.engine.kv_cache import KVCacheManager
+from simulator.engine.latency import ZeroLatency
+from simulator.engine.lora import LoRAManager
+from simulator.engine.request import LoRARequest, Request, SamplingParams
+from simulator.engine.scheduler import Scheduler
+from simulator.engine.stats import EngineStats
+from simulator.engine.step import ScheduledStep
+from simulator.engine.text import ConstantText
+from simulator.engine.transfer import Transfers
+
+DEFAULT_SCENARIO: dict[str, Any] = {
+    "cfg": {
+        "max_num_seqs": 4,
+        "max_num_batched_tokens": 64,
+        "num_blocks": 21,
+        "block_size": 16,
+        "max_model_len": 512,
+        "max_loras": 1,
+    },
+    "reqs": [
+        {"id": "a", "at_step": 0, "prompt": 100, "max_tokens": 60},
+        {"id": "b", "at_step": 0, "prompt": 100, "max_tokens": 60, "lora": "L1"},
+        {"id": "c", "at_step": 1, "prompt": 40, "max_tokens": 5, "lora": "L2"},
+        {"id": "d", "at_step": 2, "prompt": 40, "max_tokens": 80},
+    ],
+}
+LAST_STEP = 5000
+
+
+def engine_config(cfg: dict[str, Any]) -> EngineConfig:
+    """The oracle's configuration as ours, with its defaults."""
+    return EngineConfig(
+        max_num_seqs=cfg.get("max_num_seqs", 4),
+        max_num_batched_tokens=cfg.get("max_num_batched_tokens", 128),
+        max_model_len=cfg.get("max_model_len", 1024),
+        block_size=cfg.get("block_size", 16),
+        num_gpu_blocks=cfg.get("num_blocks", 64),
+        enable_prefix_caching=cfg.get("enable_prefix_caching", True),
+        long_prefill_token_threshold=cfg.get("long_prefill_token_threshold", 0),
+        scheduling_policy=cfg.get("policy", "fcfs"),
+        async_scheduling=cfg.get("async", False),
+        watermark=cfg.get("watermark", 0.0),
+        enable_lora=bool(cfg.get("max_loras")),
+        max_loras=cfg.get("max_loras") or 1,
+    )
+
+
+class OracleRun:
+    """One scenario in progress."""
+
+    def __init__(self, scenario: dict[str, Any]) -> None:
+        config = engine_config(scenario["cfg"])
+        latency = ZeroLatency()
+        self.config = config
+        self.kv = KVCacheManager(config)
+        self.stats = EngineStats(config.max_model_len)
+        loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
+        transfers = Transfers(config, self.kv, latency)
+        self.scheduler = Scheduler(config, self.kv, loras, transfers, self.stats)
+        self.depth = 2 if config.async_scheduling else 1
+        self.requests: dict[str, Request] = {}
+        self.reqs: list[dict[str, Any]] = scenario["reqs"]
+        self.todo = sorted(self.reqs, key=lambda r: r["at_step"])
+        self.loras: dict[str, int] = {}
+        self.counted = (0, 0)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        scheduler, step = self.scheduler, 0
+        while step <= LAST_STEP:
+            self._inputs(step)
+            if not self._has_requests() and not scheduler.in_flight and not self.todo:
+                return
+            line: dict[str, Any] = {"step": step}
+            if self._has_requests():
+                line |= self._schedule(step)
+            if len(scheduler.in_flight) >= self.depth or not scheduler.num_unfinished:
+                line |= self._update(step)
+            yield line
+            step += 1
+
+    def _has_requests(self) -> bool:
+        return bool(self.scheduler.num_unfinished) or self.scheduler.has_finished
+
+    def _inputs(self, step: int) -> None:
+        while self.todo and self.todo[0]["at_step"] <= step:
+            self._add(self.todo.pop(0), step)
+        for r in self.reqs:
+            request = self.requests.get(r["id"])
+            if r.get("abort_at") == step and request is not None and not request.is_finished:
+                self.scheduler.abort(request, float(step))
+
+    def _add(self, r: dict[str, Any], step: int) -> None:
+        prompt = r["prompt"]
+        if not isinstance(prompt, list):
+            prompt = [sum(r["id"].encode()) % 1000 + 5] * prompt
+        lora = None
+        if r.get("lora"):
+            lora = LoRARequest(r["lora"], self.loras.setdefault(r["lora"], len(self.loras) + 1))
+        sampling = SamplingParams(max_tokens=r["max_tokens"], ignore_eos=True, temperature=0)
+        request = Request(
+            request_id=r["id"],
+            prompt_token_ids=list(prompt),
+            sampling=sampling,
+            arrival_time=float(step),
+            priority=r.get("priority", 0),
+            lora=lora,
+            cache_salt=r.get("salt"),
+        )
+        request.plan = ConstantText(7).start(request)
+        request.num_tokens = len(prompt)
+        request.finish_length = min(sampling.max_tokens, self.config.max_model_len - len(prompt))
+        request.max_total_tokens = len(prompt) + sampling.max_tokens
+        self.requests[r["id"]] = request
+        self.scheduler.add(request)
+
+    def _schedule(self, step: int) -> dict[str, Any]:
+        scheduler = self.scheduler
+        scheduled = scheduler.schedule(float(step))
+        scheduler.in_flight.append(scheduled)
+        return {
+            "sched": {r.request_id: n for r, n in scheduled.scheduled.items()},
+            "new": [r.request_id for r in scheduled.new],
+            "resumed": [r.request_id for r in scheduled.resumed],
+            "preempted": sorted(r.request_id for r in scheduled.preempted),
+            "running": [r.request_id for r in scheduler.running],
+            "waiting": [r.request_id for r in scheduler.waiting],
+            "usage": round(self.kv.pool.usage, 6),
+            "computed": {r.request_id: r.num_computed_tokens for r in scheduler.running},
+        }
+
+    def _update(self, step: int) -> dict[str, Any]:
+        scheduler, stats = self.scheduler, self.stats
+        if not scheduler.in_flight:
+            return {}
+        done: ScheduledStep = scheduler.in_flight.popleft()
+        emitted = scheduler.update(done, float(step))
+        queries, hits = self.counted
+        self.counted = (stats.prefix_cache_queries, stats.prefix_cache_hits)
+        scheduler.check_invariants()
+        self.kv.check_invariants([r for r in self.requests.values() if not r.is_finished], [])
+        line: dict[str, Any] = {
+            "stats": {
+                "run": len(scheduler.running),
+                "wait": scheduler.num_waiting - scheduler.num_deferred,
+                "deferred": scheduler.num_deferred,
+                "usage": round(self.kv.pool.usage, 6),
+                "q": self.counted[0] - queries,
+                "h": self.counted[1] - hits,
+            }
+        }
+        finished = {r.request_id: str(r.finish_reason) for r in emitted if r.finish_reason is not None}
+        if finished:
+            line["finished"] = finished
+        return line
+
+
+def run(scenario: dict[str, Any]) -> list[dict[str, Any]]:
+    """All lines of a scenario."""
+    return list(OracleRun(scenario).lines())
