@@ -17,7 +17,6 @@ from loadgen.scenario import Scenario
 from loadgen.scenario_reader import read_scenario
 from loadgen.series import PodSeries
 
-
 T = TypeVar("T")
 
 

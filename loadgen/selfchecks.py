@@ -1,0 +1,195 @@
+"""Is the run itself to be trusted? Questions the report asks of its own evidence before it judges anybody.
+
+A check is `ok`, `warn` (read the figures with it in mind), `fail` (the run is not to be trusted: exit code
+2) or `skip` (nothing to check with; says why). Limits: docs/scorecard.md.
+"""
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+
+from loadgen.arrival_check import arrival_checks
+from loadgen.checks import Check, Status
+from loadgen.frame import Frame
+from loadgen.quantity import show_time
+from loadgen.rundata import RunData
+
+CEILING_WARN: Final = 0.7
+LATE_WARN: Final = (0.001, 0.05)
+"""Lateness p99 may be this many seconds, or this share of the median TTFT, whichever is more."""
+LATE_FAIL: Final = (0.010, 0.25)
+MISSED_FAIL: Final = 0.001
+REUSE_WARN: Final = 0.5
+
+
+def selfchecks(run: RunData) -> list[Check]:
+    """All checks, in the order in which they are printed."""
+    frame = run.frame
+    checks = [
+        finished(run),
+        complete(run),
+        ceiling(run),
+        lateness(frame),
+        missed(frame),
+        *arrival_checks(run),
+        reuse(frame),
+        usage(frame),
+        named_pods(frame),
+        pod_counters(run),
+        hit_counters(run),
+    ]
+    checks += [Check("notes", "warn", note) for note in [*run.notes, *run.meta.warnings]]
+    return checks
+
+
+def trusted(checks: list[Check]) -> bool:
+    return all(check.status != "fail" for check in checks)
+
+
+def finished(run: RunData) -> Check:
+    """Did the run come to its own end?"""
+    if run.meta.status == "finished":
+        return Check("finished", "ok", "the run came to its own end")
+    why = f": {run.meta.error}" if run.meta.error else ""
+    word = "was broken off while running" if run.meta.status == "running" else run.meta.status
+    return Check("finished", "fail", f"the run {word}{why}; figures cover what was recorded")
+
+
+def complete(run: RunData) -> Check:
+    """Exactly one record for each planned request."""
+    counts = Counter(record.id for record in run.records)
+    double = sum(1 for n in counts.values() if n > 1)
+    planned = run.meta.planned
+    missing = max(0, planned - len(counts))
+    if double:
+        return Check("records", "fail", f"{double} request ids were recorded more than once", double)
+    if not planned:
+        return Check("records", "skip", "no plan to count the records against")
+    if missing and not _endless(run):
+        return Check("records", "fail", f"{missing} of {planned} planned requests have no record", missing)
+    return Check("records", "ok", f"{len(counts)} records, each id once", 0)
+
+
+def _endless(run: RunData) -> bool:
+    """A closed loop by time uses as many of its planned requests as it gets through."""
+    classes = run.plan_header.classes.values() if run.plan_header else ()
+    return any(plan.users is not None and plan.duration is not None for plan in classes)
+
+
+def ceiling(run: RunData) -> Check:
+    """The load asked for against what this machine's client can do at all."""
+    found = run.meta.ceiling
+    if found is None or found.share is None:
+        return Check("client ceiling", "skip", "not measured, or a closed loop that asks for no rate")
+    words = f"asked for {found.share:.0%} of the {found.total:.0f} requests/s that this client can send"
+    status: Status = "ok" if found.share <= CEILING_WARN else "warn" if found.share <= 1 else "fail"
+    return Check("client ceiling", status, words, found.share)
+
+
+def lateness(frame: Frame) -> Check:
+    """Actual minus intended start: the client's own delay, which the headline latency contains."""
+    late = frame.lateness[np.isfinite(frame.lateness)]
+    if not late.size:
+        return Check("start lateness", "fail", "no request was started")
+    p50, p99 = (float(x) for x in np.percentile(late, [50, 99]))
+    ttft = frame.latency("ttft_sent")[0]
+    typical = float(np.median(ttft)) if ttft.size else 0.0
+    limits = [max(seconds, share * typical) for seconds, share in (LATE_WARN, LATE_FAIL)]
+    status: Status = "ok" if p99 <= limits[0] else "warn" if p99 <= limits[1] else "fail"
+    words = (
+        f"p50 {show_time(p50)}, p99 {show_time(p99)}; limits {show_time(limits[0])}, {show_time(limits[1])}"
+    )
+    return Check("start lateness", status, words, p99)
+
+
+def missed(frame: Frame) -> Check:
+    """Requests that were due and that this client could not send."""
+    count = int((frame.outcome == "missed").sum())
+    share = count / len(frame) if len(frame) else 0.0
+    status: Status = "ok" if not count else "warn" if share <= MISSED_FAIL else "fail"
+    return Check("missed starts", status, f"{count} of {len(frame)} requests could not be sent", count)
+
+
+def reuse(frame: Frame) -> Check:
+    """Share of requests on a connection that had carried one before."""
+    used = [record for record in frame.records if record.connected is not None]
+    if len(used) < 100:
+        return Check("connection reuse", "skip", "fewer than 100 requests")
+    share = sum(record.reused for record in used) / len(used)
+    return Check(
+        "connection reuse", "ok" if share >= REUSE_WARN else "warn", f"{share:.1%} of requests", share
+    )
+
+
+def usage(frame: Frame) -> Check:
+    """Answers without usage have no token counts, hence no TPOT and no cache figures."""
+    ok = int(frame.ok.sum())
+    if not ok:
+        return Check("usage", "skip", "no request was ok")
+    without = int((frame.ok & ~np.isfinite(frame.output_tokens)).sum())
+    status: Status = "warn" if without else "ok"
+    return Check("usage", status, f"{without} of {ok} ok answers carried no token counts", without)
+
+
+def named_pods(frame: Frame) -> Check:
+    """Counts of pods must add up to the count of ok."""
+    ok, named = int(frame.ok.sum()), int((frame.ok & (frame.pod != "")).sum())
+    if not named:
+        return Check("pods add up to ok", "skip", "no answer names its pod (no x-inference-pod header)")
+    status: Status = "ok" if named == ok else "fail"
+    return Check(
+        "pods add up to ok", status, f"{named} of {ok} ok answers name the pod that served them", named
+    )
+
+
+def pod_counters(run: RunData) -> Check:
+    """Requests answered per pod against each pod's own counter of finished requests.
+
+    A pod may have counted more than we saw complete (answers we cancelled or lost), never fewer.
+    """
+    name = "ids at the pods"
+    grown = {pod: series.grew("succeeded") for pod, series in run.pods.items()}
+    known = {pod: round(count) for pod, count in grown.items() if count is not None}
+    if not known:
+        return Check(name, "skip", "the pods' request counters were not scraped")
+    if not _covered(run):
+        return Check(name, "skip", "no scrape before the first start and after the last end")
+    ok = Counter(record.pod for record in run.records if record.outcome == "ok")
+    lost = sum(1 for r in run.records if r.outcome != "ok" and r.start is not None)
+    short = {pod: ok[pod] - count for pod, count in known.items() if count < ok[pod]}
+    surplus = sum(max(0, count - ok[pod]) for pod, count in known.items())
+    if short:
+        pod, by = max(short.items(), key=lambda item: item[1])
+        gone = pod in {event.name for event in run.events} or bool(run.marks)
+        words = f"{pod} counted {by} fewer than it answered" + (
+            ", pods were changed during the run" if gone else ""
+        )
+        return Check(name, "warn" if gone else "fail", words, by)
+    if surplus > lost:
+        return Check(name, "warn", f"pods counted {surplus - lost} requests that are not ours", surplus)
+    return Check(
+        name, "ok", f"{sum(known.values())} finished at {len(known)} pods, {sum(ok.values())} ok here", 0
+    )
+
+
+def hit_counters(run: RunData) -> Check:
+    """Cached tokens in the answers against the pods' prefix-cache hit counters."""
+    name = "cache hits at the pods"
+    grown = {pod: series.grew("hits") for pod, series in run.pods.items()}
+    known = {pod: count for pod, count in grown.items() if count is not None}
+    ours = [record for record in run.records if record.cached_tokens is not None]
+    if not known or not ours or not _covered(run):
+        return Check(name, "skip", "no cached-token counts on one side")
+    theirs, mine = sum(known.values()), sum(r.cached_tokens or 0 for r in ours if r.pod in known)
+    unsure = any(r.outcome not in ("ok", "missed", "skipped", "shed_429") for r in run.records) or bool(
+        run.marks
+    )
+    gap = abs(theirs - mine) / max(theirs, mine, 1)
+    status: Status = "ok" if gap <= 0.001 or (unsure and gap < 0.05) else "warn"
+    return Check(name, status, f"{theirs:.0f} tokens at the pods, {mine} in the answers", gap)
+
+
+def _covered(run: RunData) -> bool:
+    phases = {(line.name, line.phase) for line in run.scrapes if line.error is None}
+    return all((pod, "before") in phases and (pod, "after") in phases for pod in run.pods)
