@@ -1,18 +1,32 @@
 """N replicas in one process, each on its own address.
 
-A replica's socket is its life: close it and clients get ECONNREFUSED, bind it again and the replica is back. One
-timer, one tokenizer, one HTTP configuration serve all; a replica adds kilobytes.
+A replica's socket is its life: close it and clients get ECONNREFUSED, bind it again and the replica is back.
+One timer, one tokenizer, one HTTP configuration serve all; a replica adds kilobytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+import asyncio
+import gc
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
 
 from simulator.config import ServeConfig
-from simulator.server.replica import Replica
+from simulator.errors import FleetError
+from simulator.server.app import create_app
+from simulator.server.listener import HTTPServer, Listener
+from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.replica import Replica, Shared
+from simulator.server.timer import Timer
+from simulator.server.tls import ssl_context
+
+# While draining: how long nobody must have come before the sockets close, and how long they stay open at
+# most.
+_QUIET_SECONDS: Final = 0.5
+_OPEN_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +39,214 @@ class ReplicaSpec:
     config: ServeConfig
 
 
+@dataclass(slots=True)
+class _Member:
+    """A replica with its sockets; `replicas` and `listeners` go by rank."""
+
+    spec: ReplicaSpec
+    replicas: tuple[Replica, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+
+    @property
+    def is_listening(self) -> bool:
+        return any(listener.is_listening for listener in self.listeners)
+
+
+@dataclass(slots=True)
+class _Contexts:
+    """TLS contexts by the files that they come from."""
+
+    known: dict[tuple[str | None, str | None, bool], ssl.SSLContext | None] = field(default_factory=dict)
+
+    def get(self, config: ServeConfig) -> ssl.SSLContext | None:
+        key = config.ssl_certfile, config.ssl_keyfile, config.self_signed_certs
+        if key not in self.known:
+            self.known[key] = ssl_context(config)
+        return self.known[key]
+
+
 class Fleet:
     """The replicas of this process by name; an async context manager that stops them all on exit.
 
-    Every method raises FleetError for a name that is unknown or taken, and for an address that cannot be bound.
+    `single` says that the process is one replica: then /metrics has process_* and python_*. Methods raise
+    FleetError for a name that is unknown or taken, and for an address that cannot be bound.
     """
+
+    def __init__(self, *, single: bool = False) -> None:
+        self._single = single
+        self._members: dict[str, _Member] = {}
+        self._view: dict[str, Replica] = {}
+        self._contexts = _Contexts()
+        self._shared: Shared | None = None
+        self._server: HTTPServer | None = None
 
     @property
     def replicas(self) -> Mapping[str, Replica]:
         """Rank 0 of each; the other ranks are its `peers`. A killed or drained replica is still listed."""
-        ...
+        return MappingProxyType(self._view)
 
-    async def __aenter__(self) -> Self: ...
+    def is_listening(self, name: str) -> bool:
+        """Whether any socket of the replica is open."""
+        return self._member(name).is_listening
+
+    async def __aenter__(self) -> Self:
+        self._shared = Shared(Timer(), process=ProcessMetrics() if self._single else None)
+        self._server = HTTPServer(create_app())
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        for name in list(self._members):
+            self.kill(name)
+        await asyncio.gather(*(self._forget(member) for member in self._members.values()))
+        self._members.clear()
+        self._view.clear()
+        if self._shared is not None:
+            self._shared.timer.close()
+        if self._server is not None:
+            self._server.close()
 
     async def add(self, spec: ReplicaSpec) -> Replica:
         """Build and listen; the replica answers when this returns."""
-        ...
+        if spec.name in self._members:
+            raise FleetError(f"there is a replica {spec.name!r} already")
+        member = _Member(spec)
+        await self._start(member)
+        self._members[spec.name] = member
+        self._view[spec.name] = member.replicas[0]
+        return member.replicas[0]
+
+    async def add_all(self, specs: Iterable[ReplicaSpec]) -> None:
+        """Add many, then take what was built out of the garbage collector's sight: it is there to stay."""
+        gc.disable()
+        try:
+            for spec in specs:
+                await self.add(spec)
+        finally:
+            gc.enable()
+        gc.collect()
+        gc.freeze()
 
     async def remove(self, name: str, grace_s: float = 0.0) -> None:
-        """Stop listening, give requests in flight `grace_s` seconds, reset what is left, forget the replica."""
+        """Stop listening, give requests in flight `grace_s` seconds, reset what is left, forget the
+        replica.
+        """
+        member = self._member(name)
+        if grace_s > 0:
+            for listener in member.listeners:
+                await listener.accept_the_last()
+                listener.close_idle()
+            await self._answered(member, grace_s)
+        self.kill(name)
+        await self._forget(member)
+        del self._members[name], self._view[name]
 
     def kill(self, name: str, after_tokens: int | None = None) -> None:
-        """Close the sockets and reset the connections at once, or when it has generated that many more tokens."""
+        """Close the sockets and reset the connections at once, or when it has generated that many more
+        tokens.
+        """
+        member = self._member(name)
+        if after_tokens:
+            _watch_tokens(member, after_tokens, lambda: self.kill(name))
+            return
+        for listener in member.listeners:
+            listener.stop_listening()
+            listener.reset_connections()
+        for replica in member.replicas:
+            replica.driver.stall()
 
     async def drain(self, name: str, timeout_s: float) -> bool:
-        """Readiness 503 first, requests in flight finish, then the sockets close. False: timeout_s passed first."""
-        ...
+        """Readiness 503 first, requests in flight finish, then the sockets close. False: timeout_s passed
+        first.
+
+        The sockets stay open until nobody has come for half a second, but five seconds at most, so that a
+        gateway can take note; every answer meanwhile ends its connection.
+        """
+        member = self._member(name)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        for replica, listener in zip(member.replicas, member.listeners, strict=True):
+            replica.state.draining = True
+            listener.last_answers = True
+        await self._quiet(member, min(_OPEN_SECONDS, timeout_s))
+        for listener in member.listeners:
+            await listener.accept_the_last()
+        finished = await self._answered(member, max(0.0, deadline - loop.time()))
+        await asyncio.gather(*(listener.wait_closed() for listener in member.listeners))
+        self.kill(name)
+        return finished
 
     async def restart(self, name: str) -> Replica:
         """A fresh engine with empty caches on the same address; a replica that still runs is killed first."""
-        ...
+        member = self._member(name)
+        self.kill(name)
+        await self._forget(member)
+        await self._start(member)
+        self._view[name] = member.replicas[0]
+        return member.replicas[0]
+
+    def _member(self, name: str) -> _Member:
+        member = self._members.get(name)
+        if member is None:
+            raise FleetError(f"there is no replica {name!r}; there are {', '.join(self._members) or 'none'}")
+        return member
+
+    async def _start(self, member: _Member) -> None:
+        if self._shared is None or self._server is None:
+            raise FleetError("the fleet has not been entered: `async with Fleet() as fleet`")
+        spec = member.spec
+        context = self._contexts.get(spec.config)
+        member.replicas = tuple(
+            Replica(spec.config, self._shared, name=spec.name, host=spec.host, port=port, rank=rank)
+            for rank, port in enumerate(spec.ports)
+        )
+        for replica in member.replicas:
+            replica.peers = member.replicas
+        member.listeners = tuple(Listener(self._server, replica, context) for replica in member.replicas)
+        try:
+            for listener in member.listeners:
+                await listener.start()
+        except FleetError:
+            await self._forget(member)
+            raise
+
+    async def _forget(self, member: _Member) -> None:
+        for listener in member.listeners:
+            listener.stop_listening()
+            listener.reset_connections()
+        for listener in member.listeners:
+            await listener.wait_answered(1.0)
+        for replica in member.replicas:
+            replica.close()
+
+    async def _quiet(self, member: _Member, most: float) -> None:
+        """Until no request has come in for a while."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + most
+        seen, since = -1, loop.time()
+        while loop.time() < end and loop.time() - since < _QUIET_SECONDS:
+            total = sum(listener.state.total_requests + listener.num_active for listener in member.listeners)
+            if total != seen:
+                seen, since = total, loop.time()
+            await asyncio.sleep(0.02)
+
+    async def _answered(self, member: _Member, timeout_s: float) -> bool:
+        done = await asyncio.gather(*(listener.wait_answered(timeout_s) for listener in member.listeners))
+        return all(done)
+
+
+def _watch_tokens(member: _Member, more: int, then: object) -> None:
+    """Call `then` once the engines of the replica have generated `more` tokens together."""
+    engines = [replica.engine for replica in member.replicas]
+    goal = sum(engine.stats.generation_tokens for engine in engines) + more
+    for replica in member.replicas:
+        before = replica.driver.on_step
+
+        def on_step(step: object, before: object = before) -> None:
+            if callable(before):
+                before(step)
+            if sum(engine.stats.generation_tokens for engine in engines) >= goal and callable(then):
+                then()
+
+        replica.driver.on_step = on_step

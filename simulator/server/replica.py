@@ -91,6 +91,7 @@ class ReplicaState:
     paused: bool = False  # /pause: 503 for generating routes
     sleep_level: int | None = None  # None: awake
     server_load: int = 0  # /load, with --enable-server-load-tracking
+    in_flight: int = 0  # requests of generating routes that are not answered to the end
 
     def is_ready(self) -> bool:
         return not (self.draining or self.shutting_down) and time.monotonic() >= self.ready_at
