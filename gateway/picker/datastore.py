@@ -73,7 +73,7 @@ class Datastore:
         return self.objects.priorities.get(objective, 0)
 
     def rewrite(self, model: str, rng: random.Random) -> tuple[str, str] | None:
-        """(name of the rewrite, model it becomes): exact matches before general ones, the oldest rule wins."""
+        """(name of the rewrite, model it becomes): exact matches before general ones, the oldest first."""
         rules = self.objects.rewrites
         rule = next((rule for rule in rules if model in rule.models), None)
         rule = rule or next((rule for rule in rules if not rule.models), None)

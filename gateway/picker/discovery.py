@@ -1,8 +1,8 @@
 """The files that tell the picker of its pool, read again whenever they change.
 
 The endpoints file is llm-d-router's file-discovery format; the objects file holds InferenceObjectives and
-InferenceModelRewrites as Kubernetes writes them. A file is looked at every 50 ms, so a change counts within 100 ms;
-a file that cannot be read leaves what was known.
+InferenceModelRewrites as Kubernetes writes them. A file is looked at every 50 ms, so a change counts within
+100 ms; a file that cannot be read leaves what was known.
 """
 
 import asyncio
@@ -66,13 +66,13 @@ def _endpoint(entry: Any, namespace: str, metrics_port: int) -> Endpoint:
         address=address,
         port=int(port),
         metrics_host=str(entry.get("metricsHost") or f"{host}:{metrics_port or port}"),
-        labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
+        labels={str(key): str(value) for key, value in _mapping(entry, "labels").items()},
         pod_name=str(entry.get("podName") or name),
     )
 
 
 def parse_objects(text: str, pool: str, namespace: str, where: str = "objectives file") -> PoolObjects:
-    """Objectives and rewrites of the pool in a file of Kubernetes objects (documents, Lists or a JSON list)."""
+    """Objectives and rewrites of the pool in a file of Kubernetes objects (documents, Lists, JSON)."""
     try:
         documents = list(yaml.safe_load_all(text))
     except yaml.YAMLError as error:
@@ -80,16 +80,16 @@ def parse_objects(text: str, pool: str, namespace: str, where: str = "objectives
     priorities: dict[str, int] = {}
     rewrites: list[tuple[str, str, RewriteRule]] = []
     for item in _flattened(documents):
-        kind, metadata, spec = item.get("kind"), item.get("metadata") or {}, item.get("spec") or {}
+        kind, metadata, spec = item.get("kind"), _mapping(item, "metadata"), _mapping(item, "spec")
         name = str(metadata.get("name", ""))
-        reference = (spec.get("poolRef") or {}).get("name")
+        reference = _mapping(spec, "poolRef").get("name")
         if metadata.get("namespace", namespace) != namespace or reference not in (None, pool):
             continue
         if kind == "InferenceObjective":
             priorities[name] = _integer(spec.get("priority") or 0, f"{where}: {name}.spec.priority")
         elif kind == "InferenceModelRewrite":
             created = str(metadata.get("creationTimestamp", ""))
-            rewrites += [(created, name, _rule(name, rule, where)) for rule in spec.get("rules") or []]
+            rewrites += [(created, name, _rule(name, rule, where)) for rule in _mappings(spec, "rules")]
     ordered = sorted(enumerate(rewrites), key=lambda pair: (pair[1][0], pair[0]))
     return PoolObjects(priorities, [rule for _, (_, _, rule) in ordered])
 
@@ -105,14 +105,26 @@ def _flattened(documents: Iterable[Any]) -> Iterable[dict[str, Any]]:
                 yield document
 
 
+def _mapping(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    """The mapping under `name`, empty when there is none."""
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The mappings of the list under `name`."""
+    value = parent.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def _rule(name: str, rule: dict[str, Any], where: str) -> RewriteRule:
-    models = [(match.get("model") or {}).get("value") for match in rule.get("matches") or []]
+    models = [_mapping(match, "model").get("value") for match in _mappings(rule, "matches")]
     targets = [
         RewriteTarget(
             str(target.get("modelRewrite", "")),
             _integer(target.get("weight", 1), f"{where}: {name}.spec.rules.targets.weight"),
         )
-        for target in rule.get("targets") or []
+        for target in _mappings(rule, "targets")
     ]
     return RewriteRule(name, frozenset(str(model) for model in models if model), tuple(targets))
 

@@ -61,7 +61,7 @@ class Scheduler:
             cycle.candidates = item.filter(request, cycle.candidates)
             self._observed("Filter", item, start)
             if not cycle.candidates:
-                raise UnschedulableError(self.profile.name, cycle)
+                raise UnschedulableError(cycle)
         cycle.totals = [0.0] * len(cycle.candidates)
         for scorer, weight in self.profile.scorers:
             start = time.perf_counter()
@@ -88,8 +88,8 @@ class Scheduler:
 class UnschedulableError(RequestError):
     """The filters left no candidate; `cycle` is as far as it got."""
 
-    def __init__(self, profile: str, cycle: Cycle) -> None:
-        super().__init__("ResourceExhausted", f"failed to run scheduler profile '{profile}'")
+    def __init__(self, cycle: Cycle, prefix: str = "") -> None:
+        super().__init__("ResourceExhausted", f"{prefix}failed to run scheduler profile '{cycle.profile}'")
         self.cycle = cycle
 
 

@@ -1,9 +1,11 @@
 """Reads /metrics of each endpoint every 50 ms over one kept-alive connection, as lean as Python allows.
 
-A scrape that fails leaves the last metrics in place, for ever, as in the EPP. A scrape that takes longer than the
-interval makes the next ticks be skipped. Accept-Encoding is not sent: a compressed page would cost both sides more
-than loopback bytes do.
+A scrape that fails leaves the last metrics in place, for ever, as in the EPP. A scrape that takes longer than
+the interval makes the next ticks be skipped. Accept-Encoding is not sent: a compressed page would cost both
+sides more than loopback bytes do.
 """
+
+from __future__ import annotations
 
 import asyncio
 import logging
@@ -33,6 +35,16 @@ class ScrapeSettings:
     scheme: str = "http"
     path: str = "/metrics"
     verify_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeRules:
+    """What all endpoints of a pool have in common."""
+
+    engines: Engines
+    settings: ScrapeSettings
+    compat: Compat
+    tls: ssl.SSLContext | None = None
 
 
 class HttpPage:
@@ -87,7 +99,8 @@ class HttpPage:
         return True
 
     def _dechunked(self) -> bytes | None:
-        data, at, parts = self._data, self._body_at, []
+        data, at = self._data, self._body_at
+        parts: list[bytes] = []
         while (line_end := data.find(b"\r\n", at)) >= 0:
             try:
                 size = int(bytes(data[at:line_end]).partition(b";")[0], 16)
@@ -106,7 +119,7 @@ class HttpPage:
 class _Connection(asyncio.Protocol):
     """A connection to one endpoint; hands pages and failures to its scraper."""
 
-    def __init__(self, scraper: "EndpointScraper") -> None:
+    def __init__(self, scraper: EndpointScraper) -> None:
         self._scraper = scraper
         self._page: HttpPage | None = None
         self.transport: asyncio.Transport | None = None
@@ -154,20 +167,10 @@ class _Connection(asyncio.Protocol):
 class EndpointScraper:
     """Keeps one endpoint's metrics fresh until `stop`."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        engines: Engines,
-        settings: ScrapeSettings,
-        compat: Compat,
-        phase: float,
-        tls: ssl.SSLContext | None,
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, rules: ScrapeRules, phase: float) -> None:
         self._endpoint = endpoint
-        self._engines = engines
-        self._settings = settings
-        self._compat = compat
-        self._tls = tls
+        self._rules = rules
+        settings = rules.settings
         host, _, port = endpoint.metrics_host.rpartition(":")
         self._address = (host.strip("[]"), int(port))
         self._head = (
@@ -200,9 +203,9 @@ class EndpointScraper:
             if now >= self._validate_at:
                 validate(body)
                 self._validate_at = now + VALIDATE_S
-            mapping = self._engines.mapping_for(self._endpoint.labels)
+            mapping = self._rules.engines.mapping_for(self._endpoint.labels)
             metrics, missing = extract(
-                body, mapping, self._endpoint.metrics, self._compat, now, hints=self._hints
+                body, mapping, self._endpoint.metrics, self._rules.compat, now, hints=self._hints
             )
         except ScrapeError as error:
             self._validate_at = 0.0
@@ -229,14 +232,14 @@ class EndpointScraper:
             self.failed(why)
 
     def _tick(self) -> None:
-        interval = self._settings.interval
+        interval = self._rules.settings.interval
         now = self._loop.time()
         # A late tick does not bring later ticks closer together.
         self._next += interval * max(1, int((now - self._next) / interval) + 1)
         self._timer = self._loop.call_at(self._next, self._tick)
         if self._sent_at is not None:
-            if now - self._sent_at > self._settings.timeout:
-                self.failed(f"no answer within {self._settings.timeout:g} s")
+            if now - self._sent_at > self._rules.settings.timeout:
+                self.failed(f"no answer within {self._rules.settings.timeout:g} s")
             return
         if self._connecting is not None:
             return
@@ -249,9 +252,9 @@ class EndpointScraper:
     async def _connect(self) -> None:
         host, port = self._address
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(self._rules.settings.timeout):
                 _, connection = await self._loop.create_connection(
-                    lambda: _Connection(self), host, port, ssl=self._tls
+                    lambda: _Connection(self), host, port, ssl=self._rules.tls
                 )
         except (OSError, TimeoutError) as error:
             self.failed(str(error) or type(error).__name__)
@@ -277,19 +280,15 @@ class Scraper:
     """One EndpointScraper per endpoint of the pool."""
 
     def __init__(self, engines: Engines, settings: ScrapeSettings, compat: Compat) -> None:
-        self._engines = engines
-        self._settings = settings
-        self._compat = compat
+        tls = _tls_context(settings) if settings.scheme == "https" else None
+        self._rules = ScrapeRules(engines, settings, compat, tls)
         self._scrapers: dict[str, EndpointScraper] = {}
         self._started = 0
-        self._tls = _tls_context(settings) if settings.scheme == "https" else None
 
     def add(self, endpoint: Endpoint) -> None:
         self._started += 1
         phase = self._started * _GOLDEN % 1.0
-        self._scrapers[endpoint.id] = EndpointScraper(
-            endpoint, self._engines, self._settings, self._compat, phase, self._tls
-        )
+        self._scrapers[endpoint.id] = EndpointScraper(endpoint, self._rules, phase)
 
     def remove(self, endpoint: Endpoint) -> None:
         scraper = self._scrapers.pop(endpoint.id, None)

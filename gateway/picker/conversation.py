@@ -1,0 +1,197 @@
+"""One ext_proc stream: messages in, messages out, in the EPP's order.
+
+Nothing is said until the request's body has ended; then come the headers and the whole body. A streamed response
+goes back chunk by chunk, any other when it is complete. Request trailers, which the EPP leaves unanswered, end the
+body and are answered.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterable
+
+from gateway.picker import gojson, wire
+from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
+from gateway.picker.errors import RequestError
+from gateway.picker.usage import Usage, usage_of, usage_of_chunk
+
+
+class Conversation:
+    """The state of one stream; `finished` says that the picker has answered the client itself."""
+
+    def __init__(self, director: Director, emit_scores: bool = False) -> None:
+        self.finished = False
+        self._director = director
+        self._compat = director.compat
+        self._metrics = director.metrics
+        self._emit_scores = emit_scores
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._received = 0.0
+        self._routed: Routed | None = None
+        self._running = False
+        self._streaming = False
+        self._passed = 0  # bytes of the response that went through
+        self._usage: Usage | None = None
+        self._first_body = False
+        self._complete = False
+
+    async def receive(self, message: wire.Message) -> Iterable[wire.Message]:
+        """What is to be sent now that `message` has come."""
+        kind = wire.kind(message)
+        try:
+            if kind == "request_headers":
+                return self._request_headers(message)
+            if kind == "request_body":
+                self._body += message.request_body.body
+                return await self._route(message) if message.request_body.end_of_stream else ()
+            if kind == "request_trailers":
+                routed = await self._route(message) if self._routed is None else ()
+                return [*routed, wire.request_trailers_response()]
+        except RequestError as error:
+            self.finished = True
+            return [self._refusal(error)]
+        if kind == "response_headers":
+            return self._response_headers(message)
+        if kind == "response_body":
+            return self._response_body(message.response_body.body, message.response_body.end_of_stream)
+        if kind == "response_trailers" and self._compat.answers_trailers:
+            return [*self._response_body(b"", False, last=True), wire.response_trailers_response()]
+        return ()
+
+    def close(self) -> None:
+        """The stream has ended: what was not completed is completed now."""
+        if self._routed is None:
+            return
+        if not self._complete:
+            self._complete = True
+            self._director.complete(self._routed)
+        if self._running:
+            self._running = False
+            self._metrics.running_requests.inc(self._routed.request.model, by=-1)
+
+    def _request_headers(self, message: wire.Message) -> Iterable[wire.Message]:
+        self._received = time.monotonic()
+        ended = message.request_headers.end_of_stream
+        headers = wire.headers_of(message.request_headers)
+        request_id = headers.get(REQUEST_ID) or str(uuid.uuid4())
+        if not ended:
+            headers[REQUEST_ID] = request_id
+            self._headers = headers
+            return ()
+        endpoint = self._director.random_endpoint(request_id)
+        given = {} if REQUEST_ID in headers else {REQUEST_ID: request_id}
+        return [wire.request_headers_response(endpoint.host_port, given, 0)]
+
+    async def _route(self, message: wire.Message) -> Iterable[wire.Message]:
+        raw = bytes(self._body)
+        self._body.clear()
+        incoming = Incoming(self._headers, raw, wire.metadata_of(message), self._received)
+        routed = self._routed = await self._director.handle(incoming)
+        request = routed.request
+        self._streaming = request.body.stream and not self._compat.remarshal_response
+        self._running = True
+        self._metrics.request_total.inc(request.model, request.target_model, str(request.priority))
+        self._metrics.request_sizes.observe(len(routed.body), request.model, request.target_model)
+        self._metrics.running_requests.inc(request.model)
+        headers = wire.request_headers_response(
+            routed.destination,
+            self._headers,
+            len(routed.body),
+            guard=self._compat.system_headers,
+            scores=routed.scores if self._emit_scores else None,
+        )
+        return [headers, *wire.request_body_responses(routed.body)]
+
+    def _refusal(self, error: RequestError) -> wire.Message:
+        compat = self._compat
+        code = compat.exhausted_code if error.code == "ResourceExhausted" else error.code
+        self._metrics.request_error_total.inc("", "", code)
+        headers = {"x-llm-d-request-dropped-reason": error.dropped} if error.dropped else {}
+        body = compat.error_format.format(code=code, message=error.message)
+        return wire.immediate_response(error.status, body, headers if compat.dropped_reason else {})
+
+    def _response_headers(self, message: wire.Message) -> Iterable[wire.Message]:
+        headers = wire.headers_of(message.response_headers)
+        if "text/event-stream" in headers.get("content-type", ""):
+            self._streaming = True
+        self._director.response_headers(self._routed, headers, wire.metadata_of(message))
+        return [wire.response_headers_response(headers)]
+
+    def _response_body(self, chunk: bytes, ended: bool, last: bool = False) -> Iterable[wire.Message]:
+        """`last` without `ended`: trailers follow."""
+        if not self._first_body:
+            self._first_body = True
+            self._observe_first()
+        if self._streaming:
+            usage, done = usage_of_chunk(chunk, self._compat)
+            self._usage = usage or self._usage
+            self._passed += len(chunk)
+            if ended or last or (done and not self._compat.usage_anywhere):
+                self._finish(ended or last)
+            return wire.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
+        self._body += chunk
+        if not ended and not last:
+            return ()
+        body = bytes(self._body)
+        self._body.clear()
+        return wire.response_body_responses(self._whole_response(body), ended) if body or ended else ()
+
+    def _whole_response(self, body: bytes) -> bytes:
+        """A response that was held back until its end, as it is sent on."""
+        try:
+            decoded = gojson.decode(body)
+        except (ValueError, json.JSONDecodeError):
+            decoded = None
+        self._usage = usage_of(decoded, self._compat)
+        if isinstance(decoded, dict) and self._compat.remarshal_response:
+            body = gojson.encode(decoded)
+        self._passed = len(body)
+        self._finish(True)
+        return self._renamed(body)
+
+    def _renamed(self, body: bytes) -> bytes:
+        """The response with the name of the model that the client asked for, where that was rewritten."""
+        if self._routed is None or self._compat.remarshal_response:
+            return body
+        request = self._routed.request
+        if not request.model or request.model == request.target_model or b'"model"' not in body:
+            return body
+        for colon in (b'"model":', b'"model": '):
+            renamed = body.replace(
+                colon + b'"' + request.target_model.encode() + b'"',
+                colon + b'"' + request.model.encode() + b'"',
+            )
+            if renamed != body:
+                return renamed
+        return body
+
+    def _observe_first(self) -> None:
+        if self._routed is not None:
+            request = self._routed.request
+            seconds = time.monotonic() - self._received
+            self._metrics.request_ttft.observe(seconds, request.model, request.target_model)
+
+    def _finish(self, ended: bool) -> None:
+        """The response is complete; `ended`: its last byte has come too, so its size and time are known."""
+        routed = self._routed
+        if routed is None:
+            return
+        if not self._complete:
+            self._complete = True
+            self._director.complete(routed)
+        if not ended:
+            return
+        metrics, labels = self._metrics, (routed.request.model, routed.request.target_model)
+        seconds = time.monotonic() - self._received
+        metrics.request_duration.observe(seconds, *labels)
+        metrics.response_sizes.observe(self._passed, *labels)
+        usage = self._usage
+        if usage is None:
+            return
+        if usage.prompt_tokens > 0:
+            metrics.input_tokens.observe(usage.prompt_tokens, *labels)
+        if usage.completion_tokens > 0:
+            metrics.output_tokens.observe(usage.completion_tokens, *labels)
+            metrics.ntpot.observe(seconds / usage.completion_tokens, *labels)
+        metrics.prompt_cached_tokens.observe(usage.cached_tokens, *labels)

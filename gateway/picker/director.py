@@ -1,0 +1,262 @@
+"""One request from its body to its pick, and the pick's counters until the response has ended.
+
+The order of steps, and the words of each refusal, are the EPP's (requestcontrol/director.go).
+"""
+
+import random
+import time
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.picker import gojson
+from gateway.picker.compat import Compat
+from gateway.picker.datastore import Datastore
+from gateway.picker.decisions import DecisionLog, decision_record, unscheduled_record
+from gateway.picker.endpoints import Candidate, Endpoint
+from gateway.picker.errors import RequestError
+from gateway.picker.exposition import PickerMetrics
+from gateway.picker.flowcontrol import FlowController
+from gateway.picker.inflight import InflightLoad
+from gateway.picker.loader import Loaded, producers_of
+from gateway.picker.plugins import Plugin
+from gateway.picker.request import InferenceRequest, RequestBody, decode_body, model_of
+from gateway.picker.scheduler import Cycle, Scheduler, UnschedulableError
+
+SUBSET_NAMESPACE = "envoy.lb.subset_hint"
+SUBSET_KEY = "x-gateway-destination-endpoint-subset"
+REQUEST_ID = "x-request-id"
+_REWRITE_HEADERS = ("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite")
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A request as the data plane handed it over; `headers` are lower case."""
+
+    headers: dict[str, str]
+    raw: bytes
+    metadata: Mapping[str, Any]  # filter_metadata by namespace
+    received: float  # monotonic
+
+
+@dataclass(slots=True)
+class Routed:
+    """Where a request goes and what is sent on."""
+
+    request: InferenceRequest
+    endpoints: list[Endpoint]  # best first, never empty
+    body: bytes
+    scores: dict[str, float] = field(default_factory=dict)  # by host:port
+
+    @property
+    def destination(self) -> str:
+        return ",".join(endpoint.host_port for endpoint in self.endpoints)
+
+
+class Director:
+    """Everything that decides. `verbosity` is the EPP's -v."""
+
+    def __init__(
+        self,
+        compat: Compat,
+        datastore: Datastore,
+        loaded: Loaded,
+        *,
+        inflight: InflightLoad,
+        metrics: PickerMetrics,
+        rng: random.Random,
+        decisions: DecisionLog | None = None,
+        subset_filter: bool = True,
+        verbosity: int = 2,
+    ) -> None:
+        self.compat = compat
+        self.metrics = metrics
+        self._datastore = datastore
+        self._loaded = loaded
+        self._inflight = inflight
+        self._rng = rng
+        self._decisions = decisions
+        self._subset_filter = subset_filter
+        self._verbosity = verbosity
+        self._scheduler = Scheduler(loaded.profile, producers_of(loaded.plugins), self._observe)
+        self._hooks = list(loaded.plugins.values())
+        self.flow_controller: FlowController | None = None
+        if loaded.flow_control is not None:
+            self.flow_controller = FlowController(
+                loaded.flow_control, self._pool_saturation, lambda: bool(datastore.endpoints), self._queued
+            )
+
+    async def handle(self, incoming: Incoming) -> Routed:
+        """The routing of a request; RequestError when the picker answers it itself."""
+        body = self._decode(incoming)
+        request = self._request(incoming, body)
+        try:
+            await self._admit(request, incoming)
+            return self._schedule(request, incoming)
+        except RequestError as error:
+            if not isinstance(error, UnschedulableError):
+                self._log(request, [], None, error, time.perf_counter())
+            raise
+
+    def random_endpoint(self, request_id: str) -> Endpoint:
+        """For a request without a body."""
+        endpoints = self._datastore.endpoints
+        if not endpoints:
+            raise RequestError("Internal", "no pods available in datastore")
+        endpoint = self._rng.choice(endpoints)
+        if self._decisions is not None:
+            self._decisions.write(
+                unscheduled_record(request_id, endpoint.host_port, "no body: a random endpoint", time.time())
+            )
+        return endpoint
+
+    def response_headers(
+        self, routed: Routed | None, headers: MutableMapping[str, str], metadata: Mapping[str, Any]
+    ) -> None:
+        """Let plugins add to the model server's response headers."""
+        request = routed.request if routed else None
+        endpoint = routed.endpoints[0].id if routed else ""
+        for plugin in self._hooks:
+            plugin.response_headers(request, endpoint, headers, metadata)
+
+    def complete(self, routed: Routed) -> None:
+        """The response has ended, in whatever way."""
+        endpoint = routed.endpoints[0].id
+        self._inflight.end(routed.request, endpoint)
+        for plugin in self._hooks:
+            plugin.response_complete(routed.request, endpoint)
+
+    def _decode(self, incoming: Incoming) -> RequestBody:
+        if self._loaded.passthrough:
+            return RequestBody("raw", {})
+        return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity)
+
+    def _request(self, incoming: Incoming, body: RequestBody) -> InferenceRequest:
+        headers = incoming.headers
+        model = "" if body.api == "raw" else model_of(body.payload)
+        target = next((headers[name] for name in _REWRITE_HEADERS if headers.get(name)), "") or model
+        if self.compat.rewrites and model:
+            rewrite = self._datastore.rewrite(model, self._rng)
+            if rewrite is not None:
+                target = rewrite[1]
+                self.metrics.rewrites.inc(rewrite[0], model, target)
+        objective = self._control_header(headers, "objective")
+        return InferenceRequest(
+            request_id=headers.get(REQUEST_ID, ""),
+            model=model,
+            target_model=target,
+            headers=headers,
+            body=body,
+            size_bytes=len(incoming.raw),
+            objective=objective,
+            fairness_id=self._control_header(headers, "fairness-id") or "default-flow",
+            priority=self._datastore.priority(objective),
+        )
+
+    def _control_header(self, headers: Mapping[str, str], name: str) -> str:
+        prefixes = self.compat.header_prefixes
+        return next((value for prefix in prefixes if (value := headers.get(prefix + name))), "")
+
+    async def _admit(self, request: InferenceRequest, incoming: Incoming) -> None:
+        """Refuse or delay the request while the pool is saturated."""
+        if self.flow_controller is None or self.compat.sheds_before_queue:
+            if not self._candidates(incoming.metadata) and self.compat.sheds_before_queue:
+                raise self._no_candidates()
+            if request.priority < 0 and self._saturation(incoming.metadata) >= 1.0:
+                raise RequestError(
+                    "ResourceExhausted", "system saturated, sheddable request dropped", "rejected-saturated"
+                )
+        if self.flow_controller is not None:
+            await self.flow_controller.admit(request)
+
+    def _schedule(self, request: InferenceRequest, incoming: Incoming) -> Routed:
+        started = time.perf_counter()
+        candidates = self._candidates(incoming.metadata)
+        if not candidates:
+            raise self._no_candidates()
+        self._scheduler.prepare(request, candidates)
+        try:
+            cycle = self._scheduler.run(request, candidates)
+        except UnschedulableError as error:
+            self._scheduled(request, None, started)
+            refused = UnschedulableError(error.cycle, self.compat.unschedulable_prefix)
+            self._log(request, candidates, error.cycle, refused, started)
+            raise refused from None
+        target = cycle.picked[0]
+        self._scheduled(request, target, started)
+        self._inflight.begin(request, target.endpoint.id)
+        for plugin in self._hooks:
+            plugin.pre_request(request, target)
+        self._log(request, candidates, cycle, None, started)
+        endpoints = [candidate.endpoint for candidate in cycle.picked]
+        scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
+        return Routed(request, endpoints, self._outgoing(request, incoming), scores)
+
+    def _candidates(self, metadata: Mapping[str, Any]) -> list[Candidate]:
+        """The endpoints the data plane allows, as they are now."""
+        endpoints = self._datastore.endpoints
+        subset = self._subset(metadata)
+        if subset is not None:
+            endpoints = [endpoint for endpoint in endpoints if endpoint.address in subset]
+        candidates = [Candidate(endpoint, endpoint.metrics) for endpoint in endpoints]
+        self._inflight.prepare(candidates)
+        return candidates
+
+    def _subset(self, metadata: Mapping[str, Any]) -> set[str] | None:
+        """Addresses of the subset hint, without their ports as in the EPP; None when there is no hint."""
+        hint = metadata.get(SUBSET_NAMESPACE)
+        items = hint.get(SUBSET_KEY) if self._subset_filter and isinstance(hint, Mapping) else None
+        if not isinstance(items, list):
+            return None
+        return {str(item).split(":", 1)[0] for item in items}
+
+    def _saturation(self, metadata: Mapping[str, Any]) -> float:
+        return self._loaded.detector.saturation(self._candidates(metadata), time.monotonic())
+
+    def _pool_saturation(self) -> float:
+        return self._saturation({})
+
+    def _no_candidates(self) -> RequestError:
+        return RequestError("ServiceUnavailable", self.compat.no_candidates_message, "rejected-no-endpoints")
+
+    def _outgoing(self, request: InferenceRequest, incoming: Incoming) -> bytes:
+        """The body that is sent on: encoded anew where the release does that, or where the model changed."""
+        payload = request.body.payload
+        if request.body.api == "raw":
+            return incoming.raw
+        if not self.compat.remarshal_request and request.target_model == request.model:
+            return incoming.raw
+        return gojson.encode({**payload, "model": request.target_model})
+
+    def _observe(self, point: str, plugin: Plugin, seconds: float) -> None:
+        self.metrics.plugin_duration.observe(seconds, point, plugin.type_name, plugin.name)
+
+    def _scheduled(self, request: InferenceRequest, target: Candidate | None, started: float) -> None:
+        self.metrics.scheduler_e2e.observe(time.perf_counter() - started)
+        if target is None:
+            self.metrics.scheduler_attempts.inc("failure", request.target_model, "", "", "")
+            return
+        endpoint = target.endpoint
+        self.metrics.scheduler_attempts.inc(
+            "success", request.target_model, endpoint.pod_name, endpoint.namespace, str(endpoint.port)
+        )
+
+    def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
+        self.metrics.queue_duration.observe(seconds, request.fairness_id, str(request.priority), outcome)
+
+    def _log(
+        self,
+        request: InferenceRequest,
+        candidates: list[Candidate],
+        cycle: Cycle | None,
+        error: RequestError | None,
+        started: float,
+    ) -> None:
+        if self._decisions is None:
+            return
+        duration = time.perf_counter() - started
+        self._decisions.write(
+            decision_record(
+                request, candidates, cycle, error, now=time.monotonic(), wall=time.time(), duration=duration
+            )
+        )
