@@ -1,0 +1,294 @@
+"""The table of failures: a signature in the evidence, the cause behind it, the cure.
+
+Sources: Envoy 1.40 run with Istio's configuration, Istio's and the inference extension's issues.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.doctor.evidence import Evidence
+
+Signature = Callable[[Evidence], bool]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One row; `seen` is the signature in words."""
+
+    id: str
+    seen: str
+    cause: str
+    cure: str
+    matches: Signature
+
+
+def _ext_proc(*words: str) -> Signature:
+    """The picker's stream failed, and Envoy's details say one of `words`."""
+
+    def test(e: Evidence) -> bool:
+        text = f"{e.details} {e.failure}".lower()
+        return "ext_proc_error" in text and any(w.lower() in text for w in words)
+
+    return test
+
+
+def _picker_said(status: int, *words: str) -> Signature:
+    """An answer of the picker itself: its prefix in the body, and no pod behind it."""
+
+    def test(e: Evidence) -> bool:
+        body = e.body.lower()
+        prefixed = body.startswith(("inference gateway:", "inference error:"))
+        return e.status == status and prefixed and (not words or any(w.lower() in body for w in words))
+
+    return test
+
+
+def _flag(*flags: str) -> Signature:
+    return lambda e: bool(set(flags) & set(e.flags.split(",")))
+
+
+def _hosts(e: Evidence) -> list[str]:
+    return [h.strip() for h in e.picked.split(",") if h.strip()]
+
+
+def _picked_elsewhere(e: Evidence) -> bool:
+    return e.status < 500 and bool(_hosts(e)) and bool(e.upstream_host) and e.upstream_host not in _hosts(e)
+
+
+def _second_choice(e: Evidence) -> bool:
+    hosts = _hosts(e)
+    return e.status < 500 and len(hosts) > 1 and e.upstream_host in hosts[1:]
+
+
+def _nobody_picked(e: Evidence) -> bool:
+    return 0 < e.status < 400 and e.knows_pick and e.pool_request and not e.picked
+
+
+def _upstream(status: int, pattern: str) -> Signature:
+    """An answer of a model server with this in its body."""
+    return lambda e: (
+        e.status == status
+        and e.details in ("", "via_upstream")
+        and re.search(pattern, e.body, re.IGNORECASE) is not None
+    )
+
+
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        "picker-serves-tls",
+        "500, details ext_proc_error_gRPC_error_14 with connection_termination",
+        "the picker serves TLS and the gateway speaks plain text to it: no DestinationRule applies to the picker's "
+        "Service (or the pod has an injected sidecar)",
+        "a DestinationRule for <service>.<namespace>.svc.cluster.local with tls.mode SIMPLE and insecureSkipVerify "
+        "true, or --secure-serving=false; sidecar.istio.io/inject: \"false\" on the picker",
+        _ext_proc("connection_termination", "remote_reset"),
+    ),
+    Cause(
+        "picker-serves-plaintext",
+        "500, details ext_proc_error_gRPC_error_14 with TLS_error or WRONG_VERSION_NUMBER",
+        "the gateway speaks TLS to a picker that serves plain text",
+        "drop --secure-serving=false from the picker, or tls.mode DISABLE in the DestinationRule",
+        _ext_proc("wrong_version_number", "tls_error", "tls error"),
+    ),
+    Cause(
+        "picker-not-http2",
+        "500, details ext_proc_error_gRPC_error_14 with protocol_error",
+        "the gateway speaks HTTP/1.1 to the picker's gRPC server: the Service port is not marked",
+        "appProtocol: http2 (or a port name that begins with grpc) on the picker's Service",
+        _ext_proc("protocol_error", "protocol error", "http2"),
+    ),
+    Cause(
+        "picker-down",
+        "500, details ext_proc_error_gRPC_error_14 with Connection_refused or remote_connection_failure",
+        "nothing listens where the picker's Service points: the picker is down, starting, or on another port",
+        "kubectl logs of the picker (forbidden: RBAC; unknown field: its configuration); targetPort against "
+        "--grpc-port. With FailOpen half of the requests with a body still fail: Envoy can only fail open before it "
+        "has sent the first chunk",
+        _ext_proc("connection_refused", "connection refused", "remote_connection_failure", "delayed_connect_error"),
+    ),
+    Cause(
+        "picker-service-missing",
+        "500, details ext_proc_error with Cluster_not_available",
+        "Envoy has no cluster for the picker: the Service or its port is not there, or stands in another namespace",
+        "the Service that endpointPickerRef names, in the pool's namespace, with that port",
+        _ext_proc("cluster_not_available", "cluster not available", "cluster_not_found"),
+    ),
+    Cause(
+        "picker-without-endpoints",
+        "500, details ext_proc_error with no_healthy_upstream",
+        "the picker's Service has no endpoints: scaled to 0, not ready, or its selector matches nothing",
+        "selector of the Service against the picker's pod labels; readiness of the picker",
+        _ext_proc("no_healthy_upstream", "no healthy upstream"),
+    ),
+    Cause(
+        "picker-broke-off",
+        "500, details ext_proc_error with another gRPC error",
+        "the picker ended its stream with an error (a crash, or a bug in a plugin)",
+        "the picker's log at that time; failureMode does not help once the stream has begun",
+        _ext_proc("grpc_error", "ext_proc_error"),
+    ),
+    Cause(
+        "shed",
+        "429 with the picker's prefix in the body",
+        "the picker sheds: every pod is saturated (queue or KV cache over the thresholds) and the request's objective "
+        "has a priority below zero, or its queue is full",
+        "more replicas, higher thresholds in saturationDetector, or a higher priority for this InferenceObjective",
+        _picker_said(429),
+    ),
+    Cause(
+        "no-candidates",
+        "503 with the picker's prefix in the body",
+        "the picker knows no pod to choose: none is ready, the pool's selector matches none, or a filter or the subset "
+        "hint leaves none",
+        "readiness and labels of the model servers; the picker's filters; x-gateway-destination-endpoint-subset",
+        _picker_said(503),
+    ),
+    Cause(
+        "bad-request-body",
+        "400 with the picker's prefix or 'model not found in request body'",
+        "the picker could not read the body: no model, no prompt or messages, or not JSON (a body over 1 MB with a "
+        "doubled end of stream looks so too)",
+        "a JSON body with model and prompt or messages; for large bodies a newer picker",
+        lambda e: _picker_said(400)(e) or _upstream(400, "model not found in request body")(e),
+    ),
+    Cause(
+        "pool-without-endpoints",
+        "503, flag UH, details no_healthy_upstream",
+        "the pool has no endpoints: no pod is ready, or the selector matches none",
+        "kubectl get pods with the pool's selector; readiness probes; the pool's status",
+        lambda e: _flag("UH")(e) or "no_healthy_upstream" in e.details or "no healthy upstream" in e.body,
+    ),
+    Cause(
+        "pod-refuses",
+        "503, flag UF, details upstream_reset_before_response_started{remote_connection_failure...}",
+        "the chosen pod does not accept connections: it died, or targetPorts is not the port that it serves on",
+        "targetPorts against --port and containerPort; restarts of the pod",
+        lambda e: _flag("UF", "URX")(e) or "remote_connection_failure" in e.details,
+    ),
+    Cause(
+        "pod-died",
+        "flag UC, or a response that broke off",
+        "the pod closed the connection while it answered: killed, restarted, or out of memory",
+        "restarts and terminationGracePeriodSeconds; let it drain before it ends",
+        lambda e: _flag("UC", "UR")(e) or "upstream_reset_after_response_started" in e.details,
+    ),
+    Cause(
+        "timeout",
+        "504, flag UT, details upstream_response_timeout",
+        "the answer took longer than the route allows",
+        "timeouts.request of the HTTPRoute; a stream counts as one request until its last token",
+        lambda e: _flag("UT", "SI")(e) or "timeout" in e.details or e.status == 504,
+    ),
+    Cause(
+        "picker-hangs",
+        "flag DC after a long wait and no upstream host",
+        "the client left while Envoy still waited for the picker, which does not answer; no timeout applies to it",
+        "the picker's log and CPU; restart it",
+        lambda e: _flag("DC")(e) and not e.upstream_host and e.seconds >= 1,
+    ),
+    Cause(
+        "client-left",
+        "flag DC",
+        "the client closed the connection before the answer was complete",
+        "the client's own timeout",
+        _flag("DC"),
+    ),
+    Cause(
+        "no-route",
+        "404, flag NR, details route_not_found, empty body",
+        "no route has this host and path (PathPrefix /v1/completions does not cover /v1/chat/completions), or the "
+        "route is not attached to this listener",
+        "a match for the path; the route's status.parents; hostnames against the Host header",
+        lambda e: _flag("NR")(e) or "route_not_found" in e.details or (e.status == 404 and not e.body and not e.upstream_host),
+    ),
+    Cause(
+        "route-without-backend",
+        "500, details direct_response or cluster_not_found, flag NC",
+        "the route's backend cannot be resolved: wrong group or kind, missing pool, or no ReferenceGrant",
+        "backendRefs with group inference.networking.k8s.io; the route's ResolvedRefs condition",
+        lambda e: _flag("NC")(e) or (e.status == 500 and ("cluster_not_found" in e.details or e.details == "direct_response")),
+    ),
+    Cause(
+        "unknown-model",
+        "404 from a model server: the model does not exist",
+        "no pod serves a model or adapter of this name",
+        "curl /v1/models; --served-model-name and --lora-modules; an InferenceModelRewrite",
+        _upstream(404, r"model .* does not exist"),
+    ),
+    Cause(
+        "unknown-path",
+        "404 from a model server",
+        "the route passes a path that the model server does not have",
+        "the path; a URLRewrite filter",
+        lambda e: e.status == 404 and (bool(e.upstream_host) or "not found" in e.body.lower()),
+    ),
+    Cause(
+        "content-type",
+        "400 from a model server: Unsupported Media Type",
+        "curl -d sends JSON as application/x-www-form-urlencoded, which vLLM refuses",
+        "-H 'Content-Type: application/json', or a server without --strict-content-type",
+        _upstream(400, "Unsupported Media Type"),
+    ),
+    Cause(
+        "unauthorized",
+        "401 from a model server",
+        "the model server wants an API key",
+        "-H 'Authorization: Bearer <key>'",
+        lambda e: e.status == 401,
+    ),
+    Cause(
+        "server-full",
+        "429 or 503 from a model server",
+        "the chosen pod's own queue is full (--max-num-queued-reqs, --max-waiting-queue-length) or it drains",
+        "more replicas; whether the picker sees num_requests_waiting",
+        lambda e: e.status in (429, 503) and bool(e.upstream_host),
+    ),
+    Cause(
+        "second-choice",
+        "200 from a later one of several picked endpoints",
+        "the first pick did not accept the connection and Envoy's retry took the next",
+        "why that pod is down but still ready for the picker",
+        _second_choice,
+    ),
+    Cause(
+        "pick-ignored",
+        "200 from a host that was not picked",
+        "the picker chose an address that is not (or no longer) an endpoint of the pool, and Envoy went round robin",
+        "the addresses the picker knows against the pool's pods; a picker that watches another pool or namespace",
+        _picked_elsewhere,
+    ),
+    Cause(
+        "picker-not-asked",
+        "200, no pick in the metadata, no ext_proc stream",
+        "the picker was not asked: no per-route ext_proc (an Istio before 1.28.5 / 1.29.0 with two routes, or a route "
+        "that does not name the pool), or it was down and failureMode is FailOpen",
+        "Envoy's ext_proc counters; Istio's version; the picker",
+        lambda e: _nobody_picked(e) and e.picker_streams in (0, None),
+    ),
+    Cause(
+        "picker-without-pick",
+        "200, an ext_proc stream, but no pick in the metadata",
+        "the picker answered without x-gateway-destination-endpoint, or failed and was passed over (FailOpen)",
+        "the picker's log; failure_mode_allowed in Envoy's counters",
+        _nobody_picked,
+    ),
+)  # fmt: skip
+
+HEALTHY = Cause(
+    "ok", "an answer below 400 from the picked pod", "nothing is wrong", "", lambda e: 0 < e.status < 400
+)
+UNKNOWN = Cause(
+    "unknown",
+    "no signature fits",
+    "not in the table",
+    "the access log line with RESPONSE_CODE_DETAILS and RESPONSE_FLAGS, and the picker's log",
+    lambda e: True,
+)
+
+
+def diagnose(evidence: Evidence) -> Cause:
+    """The first cause whose signature fits; HEALTHY where nothing is wrong, UNKNOWN where nothing fits."""
+    return next(c for c in (*CAUSES, HEALTHY, UNKNOWN) if c.matches(evidence))

@@ -1,0 +1,81 @@
+"""What is known about one request: its answer, Envoy's access log line, Envoy's counters around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# Our access log's keys, then those of Istio's JSON access log.
+_KEYS = {
+    "status": ("status", "response_code"),
+    "details": ("details", "response_code_details"),
+    "flags": ("flags", "response_flags"),
+    "upstream_host": ("upstream_host",),
+    "cluster": ("cluster", "upstream_cluster"),
+    "failure": ("upstream_failure", "upstream_transport_failure_reason"),
+    "picked": ("picked",),
+    "served": ("served",),
+    "method": ("method",),
+    "path": ("path",),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One request. Empty strings and None stand for what is not known.
+
+    `picked` and `served` are `ip:port` as the picker and Envoy wrote them, `picked` perhaps a list;
+    `knows_pick`: the access log has these fields, so that an empty `picked` means that nobody picked.
+    `picker_streams` is how many ext_proc streams Envoy opened for it, None where nobody counted.
+    """
+
+    status: int = 0
+    body: str = ""
+    details: str = ""
+    flags: str = ""
+    upstream_host: str = ""
+    cluster: str = ""
+    failure: str = ""
+    picked: str = ""
+    served: str = ""
+    method: str = ""
+    path: str = ""
+    seconds: float = 0.0
+    knows_pick: bool = False
+    picker_streams: int | None = None
+    fail_open: bool | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pool_request(self) -> bool:
+        """Whether Envoy sent it, or meant to send it, to the pods of an InferencePool."""
+        return "-ip-" in self.cluster
+
+
+def from_log_line(entry: Mapping[str, Any]) -> Evidence:
+    """The evidence in one access log entry, ours or Istio's JSON one."""
+    found: dict[str, str] = {}
+    for name, keys in _KEYS.items():
+        value = next((entry[k] for k in keys if entry.get(k) not in (None, "-")), "")
+        found[name] = str(value)
+    milliseconds = entry.get("duration_ms", entry.get("duration")) or 0
+    status = found.pop("status")
+    return Evidence(
+        status=int(status) if status.isdigit() else 0,
+        seconds=float(milliseconds) / 1000,
+        knows_pick="picked" in entry,
+        **found,  # type: ignore[arg-type] # every remaining key is a text field
+    )
+
+
+def read_log(text: str) -> Iterator[Evidence]:
+    """The entries of an access log; lines that are not JSON objects are passed over."""
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            yield from_log_line(entry)

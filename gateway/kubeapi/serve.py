@@ -1,0 +1,65 @@
+"""The API on a loopback port of this process, beside whatever else its event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from gateway.kubeapi.server import create_app
+from gateway.kubeapi.store import Store
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program that it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class KubeApi:
+    """Serves one store from `start()` to `stop()`."""
+
+    def __init__(self, store: Store, port: int, host: str = "127.0.0.1") -> None:
+        self.store = store
+        self.url = f"http://{host}:{port}"
+        self._address = (host, port)
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when it accepts connections; nothing while it runs. Raises OSError: the port is taken."""
+        if self._task is not None:
+            return
+        listener = socket.create_server(self._address)
+        app = create_app(self.store)
+        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=0, ws="none")
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Closes the port and ends every watch."""
+        if self._task is None or self._server is None:
+            return
+        self._server.should_exit = self._server.force_exit = True
+        await self._task
+        self._task = None
+
+
+def kubeconfig(url: str) -> str:
+    """A kubeconfig without credentials for `url`."""
+    return f"""apiVersion: v1
+kind: Config
+clusters: [{{name: simfleet, cluster: {{server: "{url}"}}}}]
+contexts: [{{name: simfleet, context: {{cluster: simfleet, user: nobody}}}}]
+users: [{{name: nobody, user: {{}}}}]
+current-context: simfleet
+"""
