@@ -1,0 +1,75 @@
+"""The routing scorecard of a run: what the picker did against what it could have done."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen import prefix
+from loadgen.decisions import read_decisions, staleness
+from loadgen.errors import LoadgenError
+from loadgen.lora_card import lora
+from loadgen.recovery import recovery
+from loadgen.routing import herding, picked_and_served, picks, sessions, spread_card
+from loadgen.rundata import RunData
+from loadgen.series import evenness, scrape_cost
+from loadgen.timeline import bin_edges
+
+DECISION_LOG: Final = "decisions.jsonl"
+PARTS: Final = (
+    "spread", "herding", "prefix", "lora", "sessions", "picks", "queue", "running", "kv", "staleness", "recovery",
+    "scraping",
+)  # fmt: skip
+
+
+def scorecard(run: RunData) -> dict[str, Any]:
+    """Every part of PARTS; None where the run gives nothing to judge it by."""
+    ordered = picks(run.frame)
+    series = list(run.pods.values())
+    edges = [float(edge) for edge in bin_edges(run.frame)] if len(run.frame) else []
+    addresses = {pod.address: pod.name for pod in series if pod.address}
+    return {
+        "spread": spread_card(ordered, run.pod_names, None),
+        "herding": herding(ordered),
+        "prefix": _prefix(run),
+        "lora": lora(ordered, run.pods),
+        "sessions": sessions(ordered),
+        "picks": picked_and_served(ordered, addresses),
+        "queue": evenness(series, "waiting", edges) if edges else None,
+        "running": evenness(series, "running", edges) if edges else None,
+        "kv": evenness(series, "kv", edges) if edges else None,
+        "staleness": _staleness(run, addresses),
+        "recovery": recovery(run.frame, run.marks) if run.marks and len(run.frame) else None,
+        "scraping": scrape_cost(series),
+    }
+
+
+def _prefix(run: RunData) -> dict[str, Any] | None:
+    if not any(record.cached_tokens is not None for record in run.records):
+        return None
+    try:
+        plan = run.plan
+    except LoadgenError as error:
+        run.notes.append(f"no prefix bounds: {error}")
+        return None
+    if plan is None:
+        return None
+    caches = {name: pod.cache_tokens for name, pod in run.pods.items()}
+    known = {name: tokens for name, tokens in caches.items() if tokens}
+    complete = bool(known) and known.keys() >= {record.pod for record in run.records if record.pod}
+    blocks = {pod.block_size for pod in run.pods.values() if pod.block_size}
+    block = max(blocks) if blocks else prefix.BLOCK_SIZE
+    return prefix.score(prefix.asks(run.records, plan), known if complete else {}, block, run.warmup)
+
+
+def _staleness(run: RunData, addresses: dict[str, str]) -> dict[str, Any] | None:
+    scrape = run.scenario.scrape if run.scenario else None
+    path = run.path / DECISION_LOG
+    if not path.is_file():
+        if scrape is None or scrape.decision_log is None:
+            return None
+        path = Path(scrape.decision_log)
+    length = run.meta.duration or max((record.end or record.intended for record in run.records), default=0.0)
+    try:
+        return staleness(read_decisions(path, run.t0, length), run.records, run.t0, addresses)
+    except LoadgenError as error:
+        run.notes.append(str(error))
+        return None
