@@ -78,7 +78,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 - --shutdown-mode
 - kubernetes
-- --drain-timeout
+- --shutdown-timeout
 - {{ .Values.drainTimeoutSeconds | quote }}
 {{- if .Values.config }}
 - --config

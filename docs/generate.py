@@ -1,0 +1,170 @@
+"""Reference pages made from the program's own tables, and the value tables of the charts' READMEs.
+
+`python docs/generate.py` writes them, `--check` fails where one of them is not what it would write.
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` of a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z0-9/-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ").strip()
+
+
+def table(head: list[str], rows: list[list[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(cell(c) for c in row) + " |" for row in rows]) + "\n"
+
+
+def flags() -> str:
+    """Every flag of `simfleet serve` by group."""
+    from simulator.flags.table import FLAGS
+
+    groups: dict[str, list[list[object]]] = {}
+    inert = []
+    for flag in FLAGS.values():
+        if flag.inert:
+            inert.append(f"`--{flag.name}`")
+            continue
+        what = flag.help + (f" One of {', '.join(f'`{c}`' for c in flag.choices)}." if flag.choices else "")
+        row: list[object] = [f"`--{flag.name}`", flag.kind.value, flag.default, what, ", ".join(flag.sources)]
+        groups.setdefault(flag.group, []).append(row)
+    parts = [
+        f"## {name[:1].upper()}{name[1:]}\n\n"
+        + table(["flag", "value", "default", "what it does", "known from"], rows)
+        for name, rows in groups.items()
+    ]
+    parts.append("## Accepted, without effect\n\n" + ", ".join(sorted(inert)) + ".\n")
+    return "\n".join(parts)
+
+
+def metrics() -> str:
+    """Every vLLM family that a replica exports."""
+    from simulator.server import metric_families
+
+    rows: list[list[object]] = []
+    for family in metric_families.FAMILIES:
+        labels = ", ".join(
+            filter(None, ["engine" if family.engine_label else "", "model_name", family.label])
+        )
+        rows.append(
+            [f"`{family.exposed_name}`", family.kind, labels, ", ".join(family.in_versions), family.help]
+        )
+    return table(["family", "type", "labels", "in", "what it says"], rows)
+
+
+def profiles() -> str:
+    """The named step models."""
+    from simulator.engine.profiles import PROFILES
+    from simulator.profiles_cli import as_json
+
+    rows: list[list[object]] = []
+    for name, profile in PROFILES.items():
+        found = as_json(profile)
+        rows.append([f"`{name}`", *(found.get(k, "") for k in ("vllm", "fit_error_percent", "source"))])
+    return table(["profile", "vLLM", "fit error % (mean, p95, max)", "source"], rows)
+
+
+def causes() -> str:
+    """doctor's table."""
+    from gateway.doctor.causes import CAUSES
+
+    return table(
+        ["id", "what is seen", "cause", "cure"], [[f"`{c.id}`", c.seen, c.cause, c.cure] for c in CAUSES]
+    )
+
+
+def lint_rules() -> str:
+    from gateway.lint.finding import RULES
+
+    rows: list[list[object]] = [
+        [f"`{r.id}`", str(r.severity), r.title, r.defect or ""] for r in RULES.values()
+    ]
+    return table(["rule", "severity", "what it finds", "defect of the page"], rows)
+
+
+def chart_values(chart: str) -> str:
+    """Every value of a chart with its default and the comment above it."""
+    text = (ROOT / "charts" / chart / "values.yaml").read_text()
+    comments: dict[int, str] = {}
+    pending: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("# "):
+            pending.append(stripped[2:])
+        else:
+            if stripped and pending:
+                comments[number] = " ".join(pending)
+            pending = []
+    rows: list[list[object]] = []
+    _walk(yaml.compose(text), "", comments, rows)
+    return table(["value", "default", "what it is"], rows)
+
+
+def _walk(node: Any, prefix: str, comments: dict[int, str], rows: list[list[object]]) -> None:
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        line = key.start_mark.line + 1
+        if (
+            isinstance(value, yaml.MappingNode)
+            and value.value
+            and name not in ("epp.config", "inferencePool.matchLabels")
+        ):
+            if line in comments and line > 2:
+                rows.append([f"`{name}`", "", comments[line]])
+            _walk(value, f"{name}.", comments, rows)
+        else:
+            plain = yaml.safe_load(yaml.serialize(value))
+            shown = yaml.safe_dump(plain, default_flow_style=True, width=10**6).replace("\n...", "").strip()
+            rows.append([f"`{name}`", f"`{shown}`", comments.get(line, "")])
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "flags": flags,
+    "metrics": metrics,
+    "profiles": profiles,
+    "causes": causes,
+    "lint-rules": lint_rules,
+    **{f"values/{c}": (lambda c=c: chart_values(c)) for c in ("simulator", "gateway", "loadgen", "lab")},
+}
+
+
+def render(text: str) -> str:
+    """A page with its generated parts made anew."""
+    return BLOCK.sub(lambda m: m[1] + "\n" + MAKERS[m["name"]]() + "\n" + m[3], text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 where a page is out of date"
+    )
+    args = parser.parse_args(argv)
+    stale = []
+    for path in sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("charts/*/README.md")]):
+        old = path.read_text()
+        new = render(old)
+        if new != old:
+            stale.append(str(path.relative_to(ROOT)))
+            if not args.check:
+                path.write_text(new)
+    for name in stale:
+        print(f"{'out of date' if args.check else 'written'}: {name}")
+    return 1 if args.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
