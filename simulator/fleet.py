@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 from simulator.config import ServeConfig
+from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
 from simulator.server.app import create_app
 from simulator.server.listener import HTTPServer, Listener
@@ -27,6 +28,8 @@ from simulator.server.tls import ssl_context
 # most.
 _QUIET_SECONDS: Final = 0.5
 _OPEN_SECONDS: Final = 5.0
+# How long answers that are already written may take to leave.
+_LAST_WORDS_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,34 @@ class Fleet:
         self.kill(name)
         return finished
 
+    async def abort(self, name: str) -> bool:
+        """vLLM's own end: no new connections, and requests in flight are answered with its error 500."""
+        member = self._member(name)
+        for replica, listener in zip(member.replicas, member.listeners, strict=True):
+            listener.stop_listening()
+            listener.last_answers = True
+            for generation in list(replica.front.active):
+                generation.fail()
+        await self._answered(member, _LAST_WORDS_SECONDS)
+        await asyncio.gather(*(listener.wait_closed() for listener in member.listeners))
+        self.kill(name)
+        return True
+
+    async def drain_as_vllm(self, name: str, timeout_s: float) -> bool:
+        """vLLM's --shutdown-timeout: health stays 200, requests in flight finish, new ones end with abort."""
+        member = self._member(name)
+        for replica in member.replicas:
+            replica.state.shutting_down = True
+        idle = asyncio.gather(*(replica.driver.wait_idle() for replica in member.replicas))
+        try:
+            await asyncio.wait_for(idle, None if timeout_s == float("inf") else timeout_s)
+        except TimeoutError:
+            await self.abort(name)
+            return False
+        await self._answered(member, _LAST_WORDS_SECONDS)
+        await self.abort(name)
+        return True
+
     async def restart(self, name: str) -> Replica:
         """A fresh engine with empty caches on the same address; a replica that still runs is killed first."""
         member = self._member(name)
@@ -236,17 +267,17 @@ class Fleet:
         return all(done)
 
 
-def _watch_tokens(member: _Member, more: int, then: object) -> None:
+def _watch_tokens(member: _Member, more: int, then: Callable[[], None]) -> None:
     """Call `then` once the engines of the replica have generated `more` tokens together."""
     engines = [replica.engine for replica in member.replicas]
     goal = sum(engine.stats.generation_tokens for engine in engines) + more
     for replica in member.replicas:
         before = replica.driver.on_step
 
-        def on_step(step: object, before: object = before) -> None:
-            if callable(before):
+        def on_step(step: StepOutput, before: Callable[[StepOutput], None] | None = before) -> None:
+            if before is not None:
                 before(step)
-            if sum(engine.stats.generation_tokens for engine in engines) >= goal and callable(then):
+            if sum(engine.stats.generation_tokens for engine in engines) >= goal:
                 then()
 
         replica.driver.on_step = on_step

@@ -158,8 +158,8 @@ def _fitting_model_len(
     if values.get("max-model-len", -1) != -1 and "kv-cache-size" not in values:
         raise ConfigError(
             f"{values.where('max-model-len')}: {max_model_len} tokens do not fit into a KV cache of "
-            f"{capacity} ({num_gpu_blocks - 1} usable blocks of {block_size}); lower --max-model-len or raise "
-            "--num-gpu-blocks-override"
+            f"{capacity} ({num_gpu_blocks - 1} usable blocks of {block_size}); lower --max-model-len or "
+            "raise --num-gpu-blocks-override"
         )
     warnings.append(f"max_model_len lowered from {max_model_len} to {capacity}, what the KV cache holds")
     return capacity

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from simulator.build import Parts
 from simulator.config import ServeConfig
@@ -173,23 +172,6 @@ class Replica:
     def count_rejection(self, reason: str) -> None:
         """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""
         self.exposition.rejections[reason] += 1
-
-    def kv_event_sources(self) -> dict[str, Any]:
-        """/kv_event_sources: what this rank publishes."""
-        events = self.config.kv_events
-        if not events.enabled:
-            return {"kv_event_sources": []}
-        return {
-            "kv_event_sources": [
-                {
-                    "data_parallel_rank": peer.rank,
-                    "endpoint": events.endpoint,
-                    "replay_endpoint": events.replay_endpoint,
-                    "topic": events.topic,
-                }
-                for peer in self.peers
-            ]
-        }
 
     def close(self) -> None:
         """Stop stepping and publishing; the sockets are the fleet's."""

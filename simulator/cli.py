@@ -1,0 +1,70 @@
+"""The simulator's commands: serve, fleet, replay, profiles.
+
+Each is imported when it is called, so that `--help` costs nothing. Exit codes: 0 done, 1 it went wrong while
+running, 2 the command line or a file is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from simulator.errors import ConfigError, SimfleetError
+
+_USAGE = """usage: python -m simulator COMMAND [flags]
+
+  serve      one replica: an imitation of `vllm serve`, with its flags
+  fleet      many replicas in one process, each on its own address
+  replay     a workload through engines in virtual time
+  profiles   the named step models
+
+`python -m simulator COMMAND --help` lists a command's flags.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command that argv names; returns the exit code."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_USAGE, end="")
+        return 0 if argv else 2
+    command, rest = argv[0], list(argv[1:])
+    if command.startswith("-"):  # an image whose entry point is the simulator gets flags only
+        command, rest = "serve", list(argv)
+    return run(command, rest)
+
+
+def run(command: str, argv: Sequence[str]) -> int:
+    """Run one command; errors become one line on standard error and an exit code."""
+    try:
+        return _run(command, argv)
+    except ConfigError as error:
+        print(f"simfleet {command}: {error}", file=sys.stderr)
+        return 2
+    except SimfleetError as error:
+        print(f"simfleet {command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(command: str, argv: Sequence[str]) -> int:
+    if command == "serve":
+        from simulator.serve import serve_command  # noqa: PLC0415
+
+        return serve_command(argv)
+    if command == "fleet":
+        from simulator.fleet_command import fleet_command  # noqa: PLC0415
+
+        return fleet_command(argv)
+    if command == "replay":
+        from simulator.replay_cli import replay_command  # noqa: PLC0415
+
+        return replay_command(argv)
+    if command == "profiles":
+        from simulator.profiles_cli import add_profiles_arguments, run_profiles  # noqa: PLC0415
+
+        parser = argparse.ArgumentParser("simfleet profiles", description="The named step models.")
+        add_profiles_arguments(parser)
+        return run_profiles(parser.parse_args(argv))
+    raise ConfigError(f"unknown command {command!r}; there are serve, fleet, replay and profiles")

@@ -1,0 +1,125 @@
+"""What `serve` and `fleet` do alike: the event loop, signals, the ready line, and the ways to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+from simulator.config import ServeConfig
+from simulator.fleet import Fleet
+from simulator.server.logs import event
+from simulator.server.stats_log import log_stats
+
+_FORCED: Final = 1  # exit code of a second signal
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:
+    """Run a coroutine on uvloop where there is one; returns its exit code."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+
+    async def awaited() -> int:
+        return await main()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(awaited())
+
+
+class Signals:
+    """SIGTERM and SIGINT as things to wait for."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        event("signal", signal=signal.Signals(number).name, second=self._first.is_set())
+        (self._second if self._first.is_set() else self._first).set()
+
+    def stop(self) -> None:
+        """As if the first signal had come."""
+        self._first.set()
+
+    async def first(self) -> None:
+        await self._first.wait()
+
+    async def second(self) -> None:
+        await self._second.wait()
+
+
+def announce(fleet: Fleet, config: ServeConfig) -> None:
+    """Say what a person should know about the flags, and that the replicas answer."""
+    if config.meaningless_flags:
+        event("flags without effect in a simulator", flags=" ".join(config.meaningless_flags))
+    for warning in config.warnings:
+        event("note", logging.WARNING, about=warning)
+    gc.collect()
+    gc.freeze()  # what is alive now stays; collecting it again and again would stop the loop
+    scheme = "https" if config.ssl_certfile or config.self_signed_certs else "http"
+    for replica in list(fleet.replicas.values())[:1]:
+        ports = ",".join(str(peer.port) for peer in replica.peers)
+        address = config.uds or f"{scheme}://{replica.host or '0.0.0.0'}:{ports}"
+        event(
+            "ready",
+            address=address,
+            replicas=len(fleet.replicas),
+            model=config.served_model_name,
+            compat=config.compat,
+            latency=config.latency.profile or config.latency.kind,
+            pid=os.getpid(),
+        )
+
+
+@contextlib.contextmanager
+def statistics(fleet: Fleet, config: ServeConfig, *, named: bool) -> Iterator[None]:
+    """vLLM's statistics line while the block runs."""
+    if config.disable_log_stats or config.log_stats_interval <= 0:
+        yield
+        return
+    task = asyncio.ensure_future(log_stats(fleet.replicas.values, config.log_stats_interval, named))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def shut_down(fleet: Fleet, config: ServeConfig, signals: Signals) -> int:
+    """Stop in the way that --shutdown-mode names; returns the exit code. A second signal ends it at once."""
+    began = time.monotonic()
+    event("shutting down", mode=config.shutdown_mode, timeout_s=config.shutdown_timeout)
+    ending = asyncio.ensure_future(_end(fleet, config))
+    forced = asyncio.ensure_future(signals.second())
+    done, pending = await asyncio.wait((ending, forced), return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    if ending not in done:
+        return _FORCED
+    finished = ending.result()
+    event("stopped", seconds=round(time.monotonic() - began, 3), all_requests_finished=finished)
+    return 0
+
+
+async def _end(fleet: Fleet, config: ServeConfig) -> bool:
+    names = list(fleet.replicas)
+    if config.shutdown_mode == "kubernetes":
+        ends = [fleet.drain(name, config.shutdown_timeout) for name in names]
+    elif config.shutdown_mode == "drain":
+        ends = [fleet.drain_as_vllm(name, config.shutdown_timeout) for name in names]
+    else:
+        ends = [fleet.abort(name) for name in names]
+    return all(await asyncio.gather(*ends))

@@ -1,0 +1,56 @@
+"""`simfleet serve`: one replica in this process, from start to SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from simulator.config import ServeConfig
+from simulator.errors import ConfigError
+from simulator.flags.help import serve_help
+from simulator.flags.parser import parse
+
+if TYPE_CHECKING:
+    from simulator.fleet import ReplicaSpec
+
+
+def serve_command(argv: Sequence[str]) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    arguments = parse(argv)
+    if arguments.wants_help:
+        print(serve_help(), end="")  # noqa: T201 - the answer to --help
+        return 0
+    from simulator.flags.resolve import configuration  # noqa: PLC0415 - --help does without
+
+    config = configuration(arguments, os.environ)
+    from simulator.lifecycle import run_until_signal  # noqa: PLC0415
+    from simulator.server.logs import set_up  # noqa: PLC0415
+
+    set_up(config.log_format, config.log_level)
+    return run_until_signal(lambda: _serve(config))
+
+
+async def _serve(config: ServeConfig) -> int:
+    from simulator.fleet import Fleet  # noqa: PLC0415 - FastAPI takes half a second
+    from simulator.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
+
+    signals = Signals()  # before the sockets open: a signal in between must not kill without a word
+    async with Fleet(single=True) as fleet:
+        await fleet.add(spec_of(config))
+        announce(fleet, config)
+        with statistics(fleet, config, named=False):
+            await signals.first()
+            return await shut_down(fleet, config, signals)
+
+
+def spec_of(config: ServeConfig) -> ReplicaSpec:
+    """Where the configuration itself says that the replica is."""
+    from simulator.fleet import ReplicaSpec  # noqa: PLC0415
+
+    ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
+    if config.uds and ranks > 1:
+        raise ConfigError("--uds serves one rank; give --host and --port for data parallelism")
+    ports = tuple(range(config.port, config.port + ranks))
+    return ReplicaSpec(config.pod_name or socket.gethostname(), config.host or "", ports, config)
