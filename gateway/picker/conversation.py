@@ -1,8 +1,8 @@
 """One ext_proc stream: messages in, messages out, in the EPP's order.
 
-Nothing is said until the request's body has ended; then come the headers and the whole body. A streamed response
-goes back chunk by chunk, any other when it is complete. Request trailers, which the EPP leaves unanswered, end the
-body and are answered.
+Nothing is said until the request's body has ended; then come the headers and the whole body. A streamed
+response goes back chunk by chunk, any other when it is complete. Request trailers, which the EPP leaves
+unanswered, end the body and are answered.
 """
 
 import json
