@@ -49,6 +49,7 @@ class Compat:
     bodies: Bodies
 
     # requests
+    suffix_message: str = "suffix is only supported for models with FIM completion rendering"
     missing_model: Literal["first-served", "unknown"] = "first-served"
     unknown_model_aliases: bool = True  # "Valid aliases: ..." and param "model"
     context_overflow: Literal["clamp", "reject", "reject-llm-d"] = "clamp"
@@ -79,6 +80,7 @@ class Compat:
     named_call_finish: Literal["stop", "tool_calls"] = "stop"  # of a tool call that the client named
     tool_flags: bool = True  # tools need --tool-call-parser (and --enable-auto-tool-choice)
     tool_call_keys: Keys = ("id", "type", "function")
+    sleep_serves: bool = False  # a sleeping server still answers, and /sleep needs two switches
     health_body: bytes = b""
     reset_cache_body: bool = True  # {"success": true}; else an empty 200
     dev_bodies: bool = True  # sleep, wake_up answer JSON; else an empty 200
@@ -283,6 +285,7 @@ _VLLM_011 = replace(
     name="vllm-0.11",
     version="0.11.0",
     bodies=_BODIES_011,
+    suffix_message="suffix is not currently supported",
     unknown_model_aliases=False,
     context_overflow="reject",
     max_temperature=None,
@@ -331,6 +334,7 @@ _LLMD_07 = replace(
     tool_flags=False,
     tool_call_keys=("function", "id", "type", "index"),
     empty_tool_calls=False,
+    sleep_serves=True,
     health_body=b"{}",
     embeddings="served",
     queue_full="llm-d",

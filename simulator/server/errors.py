@@ -57,6 +57,10 @@ class ApiError(SimfleetError):
         """The body of the answer that is this error."""
         return self.message.encode() if self.plain else _encode(self.as_dict())
 
+    def anthropic_body(self) -> bytes:
+        """The same in the form of Anthropic's API."""
+        return _encode({"type": "error", "error": {"type": self.kind, "message": self.message}})
+
     def event(self) -> bytes:
         """The same as a server-sent event, spaced as Python's json.dumps does."""
         return b"data: " + json.dumps(self.as_dict()).encode() + b"\n\n"

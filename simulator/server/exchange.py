@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Pair = tuple[bytes, bytes]
-_UNSAFE_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+UNSAFE_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _CLOSE: Final = (b"connection", b"close")
 
 
@@ -34,6 +34,7 @@ class Exchange:
     """A request being answered. `arrival` is monotonic."""
 
     __slots__ = (
+        "anthropic_errors",
         "arrival",
         "extra",
         "front",
@@ -42,6 +43,7 @@ class Exchange:
         "replica",
         "scope",
         "status",
+        "streaming",
         "transport",
         "writer",
     )
@@ -57,13 +59,15 @@ class Exchange:
         # uvicorn's request cycle holds its connection; another server's send does not, and cannot be reset.
         self.transport = getattr(getattr(send, "__self__", None), "transport", None)
         self.status = 0
+        self.anthropic_errors = False  # errors in Anthropic's form
+        self.streaming = False  # the client asked for a stream
         self.extra: tuple[Pair, ...] = ()  # response headers besides the usual ones
         if replica.config.enable_request_id_headers:
             self.extra = ((b"x-request-id", self._response_id()),)
 
     def _response_id(self) -> bytes:
         given = self.headers.get(b"x-request-id")
-        if given is None or _UNSAFE_VALUE.search(given):
+        if given is None or UNSAFE_VALUE.search(given):
             return uuid.uuid4().hex.encode()
         return given
 
@@ -102,7 +106,8 @@ class Exchange:
         if error.status == 413:
             headers = (*headers, _CLOSE)  # the rest of the body is not read
         usual = self.front.plain_headers if error.plain else self.front.json_headers
-        self._respond(error.body(), error.status, usual, headers)
+        body = error.anthropic_body() if self.anthropic_errors else error.body()
+        self._respond(body, error.status, usual, headers)
 
     def _respond(self, body: bytes, status: int, usual: tuple[Pair, ...], headers: tuple[Pair, ...]) -> None:
         self.status = status
@@ -119,6 +124,15 @@ class Exchange:
         """Reset the connection: the client sees neither an answer nor an end of it."""
         if self.transport is not None:
             self.transport.abort()
+
+    def record(self, handler: str) -> None:
+        """Count the finished request in the http_* families; a client that left unanswered is not counted."""
+        if self.status:
+            seconds = time.monotonic() - self.arrival
+            length = int(self.headers.get(b"content-length", b"0"))
+            sent = 0 if self.streaming and self.status == 200 else self.writer.bytes_out
+            method = self.scope["method"]
+            self.replica.http.record(handler, method, self.status, seconds, length, sent)
 
     async def wait_for_end(self) -> None:
         """Until the answer is complete or the client is gone."""

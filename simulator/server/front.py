@@ -15,6 +15,8 @@ import msgspec
 
 from simulator.compat import Compat, Keys, compat
 from simulator.config import ServeConfig
+from simulator.server.auth import KeyGuard
+from simulator.server.cors import Cors
 from simulator.server.faults import Faults
 
 if TYPE_CHECKING:
@@ -37,12 +39,15 @@ class Front:
     def __init__(self, config: ServeConfig, port: int) -> None:
         self.config = config
         self.compat: Compat = compat(config.compat)
+        self.guard = KeyGuard(config)
+        self.cors = Cors(config)
         self.faults = Faults.from_config(config.faults, config.seed)
         self.served = config.served_model_names
         self.fingerprint = _fingerprint(config, self.compat)
         self.active: set[Generation] = set()
         self.inference_headers = _inference_headers(config, port)
         self._random = random.Random()
+        self._content = random.Random(config.seed)
         self._sequence = 0
         base = (_VARY, *self.inference_headers)
         self.json_headers = (_JSON, *base)
@@ -55,6 +60,10 @@ class Front:
             return f"{self._random.getrandbits(64) & _HEX16_MASK | _HEX16_BITS:016x}"
         made = uuid.UUID(int=self._random.getrandbits(128), version=4)
         return made.hex if self.compat.id_style == "hex32" else str(made)
+
+    def random_for(self, seed: int | None) -> random.Random:
+        """What a request draws invented content from: its own seed's generator, or the replica's."""
+        return self._content if seed is None else random.Random(seed)
 
     def next_sequence(self) -> int:
         """A number that no other sequence of this replica has; clients may repeat request ids."""

@@ -52,6 +52,7 @@ class Sequence:
         "index",
         "num_tokens",
         "prompt",
+        "reason_text",
         "request",
         "stop_reason",
         "text",
@@ -70,6 +71,7 @@ class Sequence:
         self.text_offset = 0  # characters before the next token, for logprobs
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
+        self.reason_text: str | None = None  # a finish_reason that no engine knows
 
     def on_output(self, output: RequestOutput) -> None:
         """Called by the driver inside the step."""
@@ -152,6 +154,12 @@ class Generation:
 
     def write_error(self, error: ApiError) -> None:
         raise NotImplementedError
+
+    def answer_without_tokens(self, reason: FinishReason, text: str | None = None) -> None:
+        """End every sequence before it begins; `text` is the finish_reason that the client reads."""
+        for sequence in self.sequences:
+            sequence.reason_text = text
+            sequence.on_output(RequestOutput(sequence.request, [], "", self.exchange.arrival, reason))
 
     def sequence_ended(self) -> bool:
         """Count an ended sequence; True with the last one."""
@@ -262,6 +270,10 @@ class StreamGeneration(Generation):
     """Writes events as outputs come; headers are out before the first."""
 
     DONE = b"data: [DONE]\n\n"
+
+    def begin(self) -> bytes:
+        """What goes out with the headers, before the first token."""
+        return b""
 
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event() + self.DONE, more=False)

@@ -30,6 +30,7 @@ class PromptRules:
     config: ServeConfig
     compat: Compat
     tokenizer: Tokenizer
+    checks_length: bool = True
 
 
 def is_prompt(prompt: Any) -> bool:
@@ -87,7 +88,7 @@ def fit(
         if len(ids) > keep:
             prompt.token_ids = ids[:keep] if request.truncation_side == "right" else ids[len(ids) - keep :]
     length = len(prompt.token_ids)
-    if length > limit and rules.compat.context_overflow == "clamp":
+    if length > limit and rules.checks_length and rules.compat.context_overflow == "clamp":
         from_text = prompt.text is not None if is_text is None else is_text
         # vLLM cuts a text off one token past the limit, so it does not know the whole length.
         shown = limit + 1 if from_text else length

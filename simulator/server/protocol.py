@@ -71,10 +71,10 @@ class CompletionRequest(GenerationRequest):
     add_special_tokens: bool = True
 
 
-class ChatRequest(GenerationRequest):
+class ChatRequest(GenerationRequest, kw_only=True):
     """POST /v1/chat/completions. `messages` keeps the JSON as sent."""
 
-    messages: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]]
     logprobs: bool | None = False
     top_logprobs: int | None = None
     max_completion_tokens: int | None = None

@@ -30,6 +30,8 @@ def _names(generation: Generation, request: ChatRequest) -> TokenLogprobs:
 def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCalls | None) -> str:
     """The reason as the client reads it: tool calls have one of their own, llm-d names prefill legs."""
     reason = sequence.finish_reason or FinishReason.STOP
+    if sequence.reason_text is not None:
+        return sequence.reason_text
     compat = generation.front.compat
     params = generation.job.kv_transfer_params
     if compat.remote_decode_finish and params and params.get("do_remote_decode"):

@@ -94,8 +94,8 @@ class CompletionUnary(UnaryGeneration):
 def finish_reason(sequence: Sequence, generation: CompletionUnary | CompletionStream) -> str | None:
     """The reason as the client reads it; llm-d names prefill legs."""
     reason = sequence.finish_reason
-    if reason is None:
-        return None
+    if reason is None or sequence.reason_text is not None:
+        return sequence.reason_text
     params = generation.job.kv_transfer_params
     if generation.front.compat.remote_decode_finish and params and params.get("do_remote_decode"):
         return "remote_decode"

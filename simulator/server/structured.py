@@ -1,4 +1,4 @@
-"""What a constrained model says: the text for response_format, structured_outputs and 0.11's guided_* fields."""
+"""What a constrained model says: the text for response_format, structured_outputs and guided_*."""
 
 from __future__ import annotations
 

@@ -46,11 +46,11 @@ def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     if value is None:
-        raise _from_errors(
+        raise from_errors(
             [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}], compat
         )
     message = "Input should be a valid dictionary or object to extract fields from"
-    raise _from_errors(
+    raise from_errors(
         [{"type": "model_attributes_type", "loc": ("body",), "msg": message, "input": value}], compat
     )
 
@@ -73,7 +73,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
             "input": {},
             "ctx": {"error": error.msg},
         }
-        raise _from_errors([found], compat) from None
+        raise from_errors([found], compat) from None
     except (UnicodeDecodeError, RecursionError) as error:
         raise ApiError(f"There was an error parsing the body: {error}", 400, "Bad Request") from None
 
@@ -84,7 +84,13 @@ def go_parse_error(message: str) -> ApiError:
     return ApiError(text, 400, "BadRequestError", plain=True)
 
 
-def convert(
+def go_fields(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The fields that Go's decoder would fill: keys in any case, null as if absent, unknown ones dropped."""
+    found = {key.lower(): value for key, value in raw.items() if value is not None}
+    return {key: value for key, value in found.items() if key in known}
+
+
+def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
     raw: dict[str, Any],
     lean: type[T],
     model: type[BaseModel],
@@ -132,10 +138,10 @@ def from_pydantic(error: ValidationError, compat: Compat, where: str = "body") -
     errors: list[dict[str, Any]] = [
         {**found, "loc": (where, *found["loc"])} for found in error.errors(include_url=False)
     ]
-    return _from_errors(errors, compat)
+    return from_errors(errors, compat)
 
 
-def _from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat) -> ApiError:
+def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat) -> ApiError:
     if compat.validation_errors == "go":
         first = errors[0]
         return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")

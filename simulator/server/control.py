@@ -1,0 +1,266 @@
+"""Routes that ask about a replica or change its state: health, version, models, cache, sleep, pause.
+
+One FastAPI app serves all replicas of a process; which routes exist for the one that was asked is a table
+here, read before FastAPI sees the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from simulator.server.errors import ApiError
+from simulator.server.generation import Generation
+from simulator.server.server_info import server_info
+from simulator.server.validation import parse_object
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+router = APIRouter()
+DEV_ROUTES: Final = frozenset(
+    {
+        "/reset_prefix_cache",
+        "/reset_mm_cache",
+        "/reset_encoder_cache",
+        "/collective_rpc",
+        "/server_info",
+        "/pause",
+        "/resume",
+        "/is_paused",
+        "/abort_requests",
+        "/weight_info",
+        "/get_world_size",
+    }
+)
+SLEEP_ROUTES: Final = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
+
+
+def replica_of(request: Request) -> Any:
+    """The replica behind the socket that the request came in by."""
+    return request.scope["state"]["replica"]
+
+
+Asked = Annotated[Any, Depends(replica_of)]  # a Replica; FastAPI must not look at its fields
+
+
+@router.get("/health")
+async def health(replica: Asked) -> Response:
+    """200 as long as the engine lives."""
+    status = 503 if replica.front.faults.unhealthy else 200
+    return Response(replica.front.compat.health_body if status == 200 else b"", status)
+
+
+@router.get("/ping")
+@router.post("/ping")
+async def ping(replica: Asked) -> Response:
+    """SageMaker's name for health."""
+    return await health(replica)
+
+
+@router.get("/health/ready")
+@router.get("/ready")
+async def ready(replica: Asked) -> Response:
+    """Readiness: 503 while starting and while draining, so that no new traffic is sent here."""
+    good = replica.state.is_ready() and not replica.front.faults.unready
+    return Response(replica.front.compat.health_body if good else b"", 200 if good else 503)
+
+
+@router.get("/version")
+async def version(replica: Asked) -> dict[str, str]:
+    return {"version": replica.front.compat.version}
+
+
+@router.get("/load")
+async def load(replica: Asked) -> dict[str, int]:
+    """Requests in flight, with --enable-server-load-tracking; else 0."""
+    tracked = replica.config.enable_server_load_tracking
+    return {"server_load": replica.state.server_load if tracked else 0}
+
+
+@router.get("/kv_event_sources")
+async def kv_event_sources(replica: Asked) -> dict[str, Any]:
+    """The KV event configuration of each rank."""
+    events = replica.config.kv_events
+    if not events.enabled:
+        return {}
+    described = {
+        "enable_kv_cache_events": events.enabled,
+        "publisher": events.publisher,
+        "endpoint": events.endpoint,
+        "replay_endpoint": events.replay_endpoint,
+        "buffer_steps": events.buffer_steps,
+        "hwm": events.hwm,
+        "max_queue_size": events.max_queue_size,
+        "topic": events.topic,
+    }
+    return {str(peer.rank): described for peer in replica.peers}
+
+
+def _plain(replica: Replica, body: dict[str, Any]) -> Any:
+    """`body`, or the empty 200 of servers that have none for such routes."""
+    return body if replica.front.compat.dev_bodies else Response(b"")
+
+
+@router.post("/reset_prefix_cache", response_model=None)
+async def reset_prefix_cache(
+    replica: Asked, reset_running_requests: bool = False, reset_external: bool = False
+) -> Any:
+    """Forget cached blocks; nothing happens while some are in use, unless requests may be preempted."""
+    done = replica.engine.reset_prefix_cache(time.monotonic(), reset_running_requests)
+    replica.driver.schedule()
+    return {"success": done} if replica.front.compat.reset_cache_body else Response(b"")
+
+
+@router.post("/reset_mm_cache", response_model=None)
+@router.post("/reset_encoder_cache", response_model=None)
+async def reset_other_cache(replica: Asked) -> Any:
+    """There are no such caches here."""
+    return Response(b"")
+
+
+@router.post("/sleep", response_model=None)
+async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) -> Any:
+    """Free the cache and stop scheduling (vLLM); with llm-d only the cache goes, and only where enabled."""
+    config, now = replica.config, time.monotonic()
+    if replica.front.compat.sleep_serves:
+        if config.enable_sleep_mode and config.server_dev_mode:
+            replica.engine.reset_prefix_cache(now)
+            replica.state.sleep_level = level
+    else:
+        replica.engine.sleep(level, now)
+        replica.state.sleep_level = level
+    replica.driver.schedule()
+    return _plain(replica, {"status": "sleeping", "level": level})
+
+
+@router.post("/wake_up", response_model=None)
+async def wake_up(replica: Asked, tags: Annotated[list[str] | None, Query()] = None) -> Any:
+    if not replica.front.compat.sleep_serves:
+        replica.engine.wake_up(time.monotonic())
+    replica.state.sleep_level = None
+    replica.driver.schedule()
+    return _plain(replica, {"status": "awake", "tags": tags})
+
+
+@router.get("/is_sleeping")
+async def is_sleeping(replica: Asked) -> dict[str, bool]:
+    return {"is_sleeping": replica.state.sleep_level is not None}
+
+
+@router.post("/pause")
+async def pause(replica: Asked, mode: Literal["abort", "wait", "keep"] = "abort") -> dict[str, str]:
+    """Refuse new requests; those in flight are aborted, awaited, or kept as they are."""
+    replica.state.paused = True
+    if mode == "abort":
+        abort_from_outside(replica, list(replica.front.active))
+    elif mode == "keep":
+        replica.engine.pause("all")
+    await _until_idle(replica, mode)
+    return {"status": "paused"}
+
+
+async def _until_idle(replica: Replica, mode: str) -> None:
+    if mode != "keep":
+        await replica.driver.wait_idle()
+
+
+@router.post("/resume")
+async def resume(replica: Asked) -> dict[str, str]:
+    replica.state.paused = False
+    replica.engine.resume(time.monotonic())
+    replica.driver.schedule()
+    return {"status": "resumed"}
+
+
+@router.get("/is_paused")
+async def is_paused(replica: Asked) -> dict[str, bool]:
+    return {"is_paused": replica.state.paused}
+
+
+@router.post("/abort_requests")
+async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
+    """End requests by id, or all of them: their clients read finish_reason abort."""
+    body = await request.body()
+    wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
+    active: list[Generation] = list(replica.front.active)
+    if wanted is not None:
+        if not isinstance(wanted, list):
+            raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
+        active = [g for g in active if g.job.answer_id in wanted]
+    abort_from_outside(replica, active)
+    return {"status": "aborted", "aborted": len(active)}
+
+
+def abort_from_outside(replica: Replica, generations: list[Generation]) -> None:
+    """The server ends these requests; each gets a last output with finish_reason abort."""
+    ids = [sequence.request.request_id for g in generations for sequence in g.sequences]
+    replica.engine.abort(ids, time.monotonic(), by="server")
+    replica.driver.schedule()
+
+
+@router.get("/weight_info")
+async def weight_info() -> dict[str, str]:
+    return {"weight_version": "default"}
+
+
+@router.get("/get_world_size")
+async def get_world_size(replica: Asked) -> dict[str, int]:
+    return {"world_size": len(replica.peers)}
+
+
+@router.get("/server_info")
+async def get_server_info(replica: Asked, config_format: Literal["text", "json"] = "text") -> dict[str, Any]:
+    """The configuration, under vLLM's headings."""
+    info = server_info(replica.config)
+    return {"vllm_config": str(info) if config_format == "text" else info}
+
+
+@router.post("/collective_rpc", response_model=None)
+async def collective_rpc(replica: Asked, request: Request) -> Any:
+    """A method on all workers: there are none, so each of them returns nothing."""
+    body = parse_object(await request.body(), replica.front.compat)
+    if not isinstance(body.get("method"), str):
+        raise ApiError("Missing 'method' in request body")
+    await asyncio.sleep(0)
+    return {"results": [None] * len(replica.peers)}
+
+
+Exists = Callable[["Replica"], bool]
+
+
+def _dev(replica: Replica) -> bool:
+    return replica.config.server_dev_mode
+
+
+def _sleep(replica: Replica) -> bool:
+    return replica.config.server_dev_mode or replica.front.compat.sleep_serves
+
+
+def _lora(replica: Replica) -> bool:
+    return replica.config.allow_runtime_lora_updating or replica.front.compat.lora_always
+
+
+def _embeddings(replica: Replica) -> bool:
+    return replica.front.compat.embeddings != "absent"
+
+
+def _docs(replica: Replica) -> bool:
+    return not replica.config.disable_fastapi_docs
+
+
+EXISTS: Final[dict[str, Exists]] = {
+    **dict.fromkeys(DEV_ROUTES, _dev),
+    **dict.fromkeys(SLEEP_ROUTES, _sleep),
+    "/v1/load_lora_adapter": _lora,
+    "/v1/unload_lora_adapter": _lora,
+    "/v1/embeddings": _embeddings,
+    "/docs": _docs,
+    "/redoc": _docs,
+    "/openapi.json": _docs,
+}
+"""Routes that only some replicas have."""

@@ -1,0 +1,98 @@
+"""Loading and unloading adapters at run time, /v1/load_lora_adapter and /v1/unload_lora_adapter.
+
+Loading makes the engine take the weights before the answer; unloading takes only the name away, requests in
+flight finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+
+from simulator.compat import Compat
+from simulator.server.control import Asked
+from simulator.server.errors import ApiError
+from simulator.server.protocol_other import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+from simulator.server.reading import read_body
+from simulator.server.validation import parse_object, validate
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+router = APIRouter()
+
+
+def _refusal(compat: Compat, message: str, kind: str = "InvalidUserInput") -> ApiError:
+    return ApiError(message, 400, "BadRequestError" if compat.lora_errors == "0.11" else kind)
+
+
+@router.post("/v1/load_lora_adapter", response_model=None)
+async def load_lora_adapter(replica: Asked, request: Request) -> Response:
+    """Register an adapter and load it."""
+    compat: Compat = replica.front.compat
+    raw = parse_object(await read_body(request, replica), compat)
+    if compat.lora_errors == "llm-d":
+        raw = {"lora_path": "", **raw}
+    wanted = validate(raw, LoadLoRAAdapterRequest, compat)
+    if compat.lora_errors == "llm-d":
+        _check_llmd(wanted)
+    else:
+        _check_load(replica, wanted)
+    parent = replica.front.served[0]
+    entry = replica.loras.add(wanted.lora_name, wanted.lora_path, parent)
+    seconds = replica.engine.latency.lora_load_seconds(entry.request)
+    replica.engine.add_lora(entry.request, time.monotonic())
+    replica.driver.schedule()
+    await asyncio.sleep(seconds)
+    if compat.lora_errors == "llm-d":
+        return Response(b"")
+    return Response(f"Success: LoRA adapter '{wanted.lora_name}' added successfully.")
+
+
+def _check_llmd(wanted: LoadLoRAAdapterRequest) -> None:
+    """llm-d takes everything, even a nameless adapter, which then answers to requests without a model."""
+    if not wanted.lora_name:
+        raise ApiError("'lora_name' must be provided to load a LoRA adapter.")
+
+
+def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
+    compat = replica.front.compat
+    name = wanted.lora_name
+    if not name or not wanted.lora_path:
+        raise _refusal(compat, "Both 'lora_name' and 'lora_path' must be provided.")
+    if compat.lora_errors == "0.11":
+        if name in replica.loras:
+            raise _refusal(compat, f"The lora adapter '{name}' has already been loaded.")
+        return
+    if name in replica.front.served:
+        raise _refusal(compat, f"The lora adapter '{name}' conflicts with a served base model.")
+    if name in replica.loras and not wanted.load_inplace:
+        raise _refusal(
+            compat,
+            f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, "
+            "set 'load_inplace' to True.",
+        )
+
+
+@router.post("/v1/unload_lora_adapter", response_model=None)
+async def unload_lora_adapter(replica: Asked, request: Request) -> Response:
+    """Forget an adapter's name."""
+    compat: Compat = replica.front.compat
+    raw = parse_object(await read_body(request, replica), compat)
+    wanted = validate(raw, UnloadLoRAAdapterRequest, compat)
+    name = wanted.lora_name
+    if compat.lora_errors != "llm-d":
+        if not name and not wanted.lora_int_id:
+            raise _refusal(compat, "'lora_name' needs to be provided to unload a LoRA adapter.")
+        if name not in replica.loras:
+            message = f"The lora adapter '{name}' cannot be found."
+            raise ApiError(message, 404, "NotFoundError")
+    entry = replica.loras.remove(name)
+    if entry is not None:
+        replica.engine.remove_lora(entry.request.int_id)
+    if compat.lora_errors == "llm-d":
+        return Response(b"")
+    return Response(f"Success: LoRA adapter '{name}' removed successfully.")

@@ -1,0 +1,27 @@
+"""Bodies of the control routes: the same limits and the same content types as the generating ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+from simulator.server.errors import body_too_large
+from simulator.server.validation import check_content_type
+
+
+async def read_body(request: Request, replica: Any) -> bytes:
+    """The whole body; raises ApiError over the limit or, where that is asked for, of a wrong content type."""
+    config = replica.config
+    limit = config.max_request_body_size
+    size = 0
+    chunks = []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise body_too_large(limit)
+        chunks.append(chunk)
+    if config.strict_content_type:
+        value = request.headers.get("content-type")
+        check_content_type(None if value is None else value.encode("latin-1"))
+    return b"".join(chunks)

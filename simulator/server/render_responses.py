@@ -1,0 +1,253 @@
+"""Answers of /v1/responses: one response object, or the events of its making."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from simulator.engine.outputs import RequestOutput
+from simulator.engine.request import FinishReason
+from simulator.server.errors import ApiError
+from simulator.server.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.protocol_other import ResponsesRequest
+from simulator.server.tools import SpokenCalls, ToolCall
+
+
+def _response(generation: ResponsesUnary | ResponsesStream, status: str, output: list[Any]) -> dict[str, Any]:
+    """The response object with vLLM's keys; usage is there once it is finished."""
+    job, request = generation.job, generation.request
+    incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
+    return {
+        "id": job.answer_id,
+        "created_at": job.created,
+        "incomplete_details": incomplete,
+        "instructions": request.instructions,
+        "metadata": request.metadata,
+        "model": job.model,
+        "object": "response",
+        "output": output,
+        "parallel_tool_calls": bool(request.parallel_tool_calls),
+        "temperature": job.sampling.temperature,
+        "tool_choice": request.tool_choice if request.tools else "none",
+        "tools": request.tools,
+        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "background": bool(request.background),
+        "max_output_tokens": job.sampling.max_tokens,
+        "max_tool_calls": request.max_tool_calls,
+        "previous_response_id": request.previous_response_id,
+        "prompt": request.prompt,
+        "prompt_cache_options": None,
+        "prompt_cache_key": request.prompt_cache_key,
+        "prompt_cache_retention": None,
+        "reasoning": request.reasoning,
+        "safety_identifier": request.safety_identifier,
+        "service_tier": request.service_tier,
+        "status": status,
+        "text": request.text,
+        "top_logprobs": None,
+        "truncation": request.truncation,
+        "usage": None if status == "in_progress" else _usage(generation),
+        "user": request.user,
+        "presence_penalty": request.presence_penalty or 0.0,
+        "frequency_penalty": request.frequency_penalty or 0.0,
+        "kv_transfer_params": generation.kv_transfer_params,
+        "ec_transfer_params": None,
+        "input_messages": None,
+        "output_messages": None,
+    }
+
+
+def _usage(generation: Generation) -> dict[str, Any]:
+    prompt, completion = generation.prompt_tokens, generation.completion_tokens
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {
+            "cached_tokens": generation.cached_tokens,
+            "cache_write_tokens": 0,
+            "input_tokens_per_turn": [],
+            "cached_tokens_per_turn": [],
+        },
+        "output_tokens": completion,
+        "output_tokens_details": {
+            "reasoning_tokens": 0,
+            "tool_output_tokens": 0,
+            "output_tokens_per_turn": [],
+            "tool_output_tokens_per_turn": [],
+        },
+        "total_tokens": prompt + completion,
+    }
+
+
+def _status(sequence: Sequence) -> str:
+    return "incomplete" if sequence.finish_reason is FinishReason.LENGTH else "completed"
+
+
+def _text_part(text: str, logprobs: list[Any] | None = None) -> dict[str, Any]:
+    return {"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs}
+
+
+def _message_item(item_id: str, content: list[Any], status: str) -> dict[str, Any]:
+    return {
+        "id": item_id,
+        "content": content,
+        "role": "assistant",
+        "status": status,
+        "type": "message",
+        "phase": None,
+    }
+
+
+def _call_item(item_id: str, call: ToolCall, arguments: str, status: str) -> dict[str, Any]:
+    return {
+        "arguments": arguments,
+        "call_id": call.id,
+        "name": call.name,
+        "type": "function_call",
+        "id": item_id,
+        "status": status,
+    }
+
+
+class ResponsesUnary(UnaryGeneration):
+    """A whole response."""
+
+    def __init__(self, job: Job, request: ResponsesRequest, calls: SpokenCalls | None) -> None:
+        super().__init__(job)
+        self.request = request
+        self.calls = calls
+
+    def body(self) -> dict[str, Any]:
+        sequence = self.sequences[0]
+        status = _status(sequence)
+        if self.calls is None:
+            item_id = f"msg_{self.front.new_id()}"
+            output = [_message_item(item_id, [_text_part(sequence.text)], status)]
+        else:
+            output = [
+                _call_item(f"fc_{self.front.new_id()}", call, said, status)
+                for call, said in self.calls.spoken(sequence.text)
+            ]
+        return _response(self, status, output)
+
+
+class ResponsesStream(StreamGeneration):
+    """The events response.created to response.completed; there is no [DONE]."""
+
+    def __init__(self, job: Job, request: ResponsesRequest, calls: SpokenCalls | None) -> None:
+        super().__init__(job)
+        self.request = request
+        self.calls = calls
+        self._number = 0
+        self._text = ""
+        self._items: list[str] = []  # ids of the output items that have begun
+        self._done: list[dict[str, Any]] = []
+
+    def begin(self) -> bytes:
+        response = _response(self, "in_progress", [])
+        return self._event("response.created", {"response": response}) + self._event(
+            "response.in_progress", {"response": response}
+        )
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        if output.finish_reason is FinishReason.ERROR:
+            self.fail()
+            return
+        data = self._said(output.text)
+        if output.finish_reason is None:
+            if data:
+                self.exchange.writer.write(data)
+        elif self.sequence_ended():
+            self.exchange.writer.write(data + self._end(sequence), more=False)
+
+    def write_error(self, error: ApiError) -> None:
+        self.exchange.writer.write(error.event(), more=False)
+
+    def _event(self, kind: str, values: dict[str, Any]) -> bytes:
+        data = {**values, "sequence_number": self._number, "type": kind}
+        self._number += 1
+        return f"event: {kind}\ndata: ".encode() + self.front.encode(data) + b"\n\n"
+
+    def _said(self, text: str) -> bytes:
+        position = len(self._text)
+        self._text += text
+        if self.calls is None:
+            return self._text_delta(text)
+        data = b""
+        for i, piece, begins in self.calls.fragments(position, text):
+            if begins:
+                data += self._close_call(i - 1) + self._open_call(i)
+            values = {"delta": piece, "item_id": self._items[i], "output_index": i}
+            data += self._event("response.function_call_arguments.delta", values)
+        return data
+
+    def _text_delta(self, text: str) -> bytes:
+        data = b"" if self._items else self._open_message()
+        values = {
+            "content_index": 0,
+            "delta": text,
+            "item_id": self._items[0],
+            "logprobs": [],
+            "output_index": 0,
+        }
+        return data + self._event("response.output_text.delta", values)
+
+    def _open_message(self) -> bytes:
+        item_id = f"msg_{self.front.new_id()}"
+        self._items.append(item_id)
+        item = _message_item(item_id, [], "in_progress")
+        part = {"content_index": 0, "item_id": item_id, "output_index": 0, "part": _text_part("", [])}
+        return self._event("response.output_item.added", {"item": item, "output_index": 0}) + self._event(
+            "response.content_part.added", part
+        )
+
+    def _open_call(self, index: int) -> bytes:
+        assert self.calls is not None
+        item_id = f"fc_{self.front.new_id()}"
+        self._items.append(item_id)
+        item = _call_item(item_id, self.calls.calls[index], "", "in_progress")
+        return self._event("response.output_item.added", {"item": item, "output_index": index})
+
+    def _close_call(self, index: int, status: str = "completed") -> bytes:
+        if index < 0 or self.calls is None or index < len(self._done):
+            return b""
+        call, said = self.calls.spoken(self._text)[index]
+        item = _call_item(self._items[index], call, said, status)
+        self._done.append(item)
+        values = {"arguments": said, "item_id": item["id"], "name": call.name, "output_index": index}
+        return self._event("response.function_call_arguments.done", values) + self._event(
+            "response.output_item.done", {"item": item, "output_index": index}
+        )
+
+    def _close_message(self, status: str) -> bytes:
+        data = b"" if self._items else self._open_message()
+        where = {"content_index": 0, "item_id": self._items[0], "output_index": 0}
+        place = {key: where[key] for key in ("content_index", "item_id")}
+        text_done = {**place, "logprobs": [], "output_index": 0}
+        item = _message_item(self._items[0], [_text_part(self._text)], status)
+        self._done.append(item)
+        data += self._text_done(text_done)
+        data += self._event("response.content_part.done", {**where, "part": _text_part(self._text)})
+        return data + self._event("response.output_item.done", {"item": item, "output_index": 0})
+
+    def _text_done(self, values: dict[str, Any]) -> bytes:
+        """The one event whose text stands between its number and its type."""
+        kind = "response.output_text.done"
+        data = {**values, "sequence_number": self._number, "text": self._text, "type": kind}
+        self._number += 1
+        return f"event: {kind}\ndata: ".encode() + self.front.encode(data) + b"\n\n"
+
+    def _end(self, sequence: Sequence) -> bytes:
+        status = _status(sequence)
+        if self.calls is None:
+            data = self._close_message(status)
+        else:
+            data = self._close_call(len(self._items) - 1, status)
+        return data + self._event(f"response.{status}", {"response": _response(self, status, self._done)})
+
+
+def arguments_object(arguments: str) -> Any:
+    """Arguments as a value; {} where they were cut off before they were whole JSON."""
+    try:
+        return json.loads(arguments)
+    except json.JSONDecodeError:
+        return {}

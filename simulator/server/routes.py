@@ -1,0 +1,282 @@
+"""The two hot routes, /v1/completions and /v1/chat/completions, as plain ASGI endpoints.
+
+One request: body, refusals, a `Generation`, then waiting for the end of the answer or for the client to
+leave. The answer itself is written by the generation from inside the engine's steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from simulator.engine.request import FinishReason, SamplingParams
+from simulator.server.admission import (
+    check_faults,
+    check_open,
+    check_queued_tokens,
+    orca_header,
+    pick_rank,
+    resolve_model,
+)
+from simulator.server.errors import ApiError
+from simulator.server.exchange import ClientGone, Exchange, Receive, Scope
+from simulator.server.generation import Generation, Job, StreamGeneration
+from simulator.server.prompts import (
+    Prompt,
+    PromptRules,
+    chat_prompt,
+    completion_prompts,
+    is_prompt,
+    messages_are_plain,
+)
+from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.protocol_schema import ChatCompletionRequest as ChatSchema
+from simulator.server.protocol_schema import CompletionRequest as CompletionSchema
+from simulator.server.render_chat import ChatStream, ChatUnary
+from simulator.server.render_completion import CompletionStream, CompletionUnary
+from simulator.server.sampling import before_chat, before_completion, check_engine_limits, sampling_params
+from simulator.server.structured import constrained_text
+from simulator.server.tools import SpokenCalls, check_tools, decide_calls
+from simulator.server.validation import convert, go_fields, parse_object
+from simulator.server.writer import Send
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+Prepare = Callable[[Exchange, bytes], Generation]
+_MAX_SEED: Final = 2**63
+
+
+async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
+    scope: Scope, receive: Receive, send: Send, replica: Replica, handler: str, prepare: Prepare
+) -> None:
+    """Serve one request of a generating route; `prepare` turns the body into a Generation or raises."""
+    exchange = Exchange(scope, receive, send, replica)
+    state = replica.state
+    state.server_load += 1
+    generation: Generation | None = None
+    try:
+        body = await exchange.read_body()
+        generation = prepare(exchange, body)
+        start(generation)
+        await exchange.wait_for_end()
+    except ApiError as error:
+        await _refuse(exchange, generation, error)
+    except ClientGone:
+        pass
+    finally:
+        if generation is not None and not generation.done:
+            generation.abort()
+        state.server_load -= 1
+        exchange.record(handler)
+
+
+async def _refuse(exchange: Exchange, generation: Generation | None, error: ApiError) -> None:
+    if generation is not None and not generation.done:
+        generation.fail(error)
+    elif not exchange.writer.started:
+        if error.streams and exchange.streaming:
+            _stream_error(exchange, error)
+        else:
+            exchange.respond_error(error)
+    if exchange.writer.blocked:
+        await exchange.wait_for_end()
+
+
+def start(generation: Generation) -> None:
+    """Let it run; with a stream, the headers go out now."""
+    exchange = generation.exchange
+    if exchange.front.faults.hang_requests:
+        return
+    exchange.extra += orca_header(exchange)
+    if isinstance(generation, StreamGeneration):
+        exchange.start_stream()
+        opening = generation.begin()
+        if opening:
+            exchange.writer.write(opening)
+    if exchange.replica.state.shutting_down:
+        # vLLM's drain: who comes now gets an answer without tokens.
+        generation.answer_without_tokens(FinishReason.ABORT)
+        return
+    threshold = exchange.headers.get(b"x-cache-threshold-finish-reason")
+    if threshold is not None and threshold.lower() in (b"true", b"1", b"t"):
+        generation.answer_without_tokens(FinishReason.STOP, "cache_threshold")
+        return
+    generation.submit()
+
+
+def _stream_error(exchange: Exchange, error: ApiError) -> None:
+    """An error that vLLM finds in the engine, told inside a stream that has begun."""
+    exchange.start_stream()
+    exchange.writer.write(error.event() + StreamGeneration.DONE, more=False)
+
+
+def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
+    """A completion's Generation; raises ApiError."""
+    compat = exchange.front.compat
+    raw = parse_object(body, compat)
+    check_faults(exchange, raw.get("model"))
+    if compat.validation_errors == "go":
+        raw = go_fields(raw, _GO_COMPLETION)
+    before_completion(raw, compat)
+    request = convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
+    exchange.streaming = bool(request.stream)
+    replica = exchange.replica = pick_rank(exchange)
+    model, lora = resolve_model(replica, request.model)
+    if request.suffix:
+        raise ApiError(compat.suffix_message, param="suffix" if compat.error_param else None)
+    check_open(replica)
+    rules = PromptRules(replica.config, compat, replica.tokenizer)
+    prompts = completion_prompts(request, rules)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    sampling = sampling_params(request, longest, replica.config, compat)
+    check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
+    job = _job(exchange, request, "cmpl-", prompts, sampling)
+    job.model, job.lora = model, lora
+    _check_engine(exchange, request, prompts, sampling)
+    job.fixed_outputs = _constrained(exchange, request, len(prompts) * sampling.n)
+    return CompletionStream(job, request) if request.stream else CompletionUnary(job, request)
+
+
+def prepare_chat(exchange: Exchange, body: bytes) -> Generation:
+    """A chat's Generation; raises ApiError."""
+    compat = exchange.front.compat
+    raw = parse_object(body, compat)
+    check_faults(exchange, raw.get("model"))
+    if compat.validation_errors == "go":
+        raw = go_fields(raw, _GO_CHAT)
+        raw.setdefault("messages", [])
+    before_chat(raw, compat)
+    request = convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
+    return chat_generation(exchange, request)
+
+
+def chat_generation(exchange: Exchange, request: ChatRequest) -> Generation:
+    """The Generation of a checked chat request; raises ApiError."""
+    exchange.streaming = bool(request.stream)
+    replica = exchange.replica = pick_rank(exchange)
+    job, calls = chat_job(exchange, request, replica)
+    return ChatStream(job, request, calls) if request.stream else ChatUnary(job, request, calls)
+
+
+def chat_job(
+    exchange: Exchange, request: ChatRequest, replica: Replica, prefix: str = "chatcmpl-"
+) -> tuple[Job, SpokenCalls | None]:
+    """What a conversation comes to in the engine; shared by chat, responses and messages."""
+    compat, config = exchange.front.compat, replica.config
+    model, lora = resolve_model(replica, request.model)
+    check_tools(request, config, compat)
+    check_open(replica)
+    prompt = chat_prompt(request, PromptRules(config, compat, replica.tokenizer))
+    sampling = sampling_params(request, len(prompt.token_ids), config, compat)
+    check_queued_tokens(replica, len(prompt.token_ids))
+    job = _job(exchange, request, prefix, [prompt], sampling)
+    job.model, job.lora = model, lora
+    _check_engine(exchange, request, [prompt], sampling)
+    rng = exchange.front.random_for(request.seed)
+    calls = decide_calls(request, config.tools, compat, rng)
+    if calls is not None:
+        job.fixed_outputs = (calls.text,)
+    else:
+        job.fixed_outputs = _constrained(exchange, request, sampling.n)
+    return job, calls
+
+
+def _job(
+    exchange: Exchange,
+    request: GenerationRequest,
+    prefix: str,
+    prompts: list[Prompt],
+    sampling: SamplingParams,
+) -> Job:
+    given = request.request_id
+    if given is None:
+        header = exchange.headers.get(b"x-request-id")
+        given = header.decode("latin-1") if header else exchange.front.new_id()
+    return Job(
+        exchange=exchange,
+        answer_id=prefix + given,
+        model="",
+        prompts=prompts,
+        sampling=sampling,
+        priority=request.priority,
+        cache_salt=request.cache_salt,
+        kv_transfer_params=request.kv_transfer_params,
+        stream=bool(request.stream),
+        created=int(time.time()),
+    )
+
+
+def _check_engine(
+    exchange: Exchange, request: GenerationRequest, prompts: list[Prompt], sampling: SamplingParams
+) -> None:
+    size = exchange.replica.tokenizer.vocab_size
+    for prompt in prompts:
+        if prompt.text is None and prompt.token_ids and max(prompt.token_ids) >= size:
+            worst = max(prompt.token_ids)
+            raise ApiError(f"Token id {worst} is out of vocabulary", streams=True)
+    check_engine_limits(request, sampling, size, exchange.replica.config, exchange.front.compat)
+
+
+def _constrained(exchange: Exchange, request: GenerationRequest, count: int) -> tuple[str | None, ...]:
+    """What each choice must say; empty without a constraint."""
+    if not (request.response_format or request.structured_outputs or _guided(request)):
+        return ()
+    rng = exchange.front.random_for(request.seed)
+    settings = exchange.replica.config.tools
+    texts = tuple(constrained_text(request, settings, rng) for _ in range(count))
+    return texts if texts[0] is not None else ()
+
+
+def _guided(request: GenerationRequest) -> bool:
+    return not (
+        request.guided_json is None and request.guided_regex is None and request.guided_choice is None
+    )
+
+
+def _is_plain(request: GenerationRequest) -> bool:
+    """Whether nothing here needs pydantic's eye."""
+    return (
+        request.response_format is None
+        and request.structured_outputs is None
+        and not _guided(request)
+        and (request.seed is None or -_MAX_SEED <= request.seed < _MAX_SEED)
+        and (request.truncate_prompt_tokens is None or request.truncate_prompt_tokens >= -1)
+        and request.truncation_side in (None, "left", "right")
+        and request.cache_salt != ""
+    )
+
+
+def _completion_is_plain(request: CompletionRequest) -> bool:
+    return (
+        is_prompt(request.prompt)
+        and request.prompt_embeds is None
+        and request.n is not None
+        and _is_plain(request)
+    )
+
+
+def _chat_is_plain(request: ChatRequest) -> bool:
+    return (
+        messages_are_plain(request.messages)
+        and request.tools is None
+        and request.tool_choice in (None, "none")
+        and request.reasoning_effort is None
+        and _is_plain(request)
+    )
+
+
+# Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
+_GO_COMMON: Final = (
+    *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
+    *("kv_transfer_params", "seed", "request_id", "n"),
+)
+_GO_COMPLETION: Final = frozenset((*_GO_COMMON, "prompt"))
+_GO_CHAT: Final = frozenset(
+    (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
+)
+GENERATING: Final[dict[str, Prepare]] = {
+    "/v1/completions": prepare_completion,
+    "/v1/chat/completions": prepare_chat,
+}
