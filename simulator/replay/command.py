@@ -89,13 +89,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--engines must be at least 1")
     if args.rate_scale <= 0:
         raise ConfigError("--rate-scale must be above 0")
-    tokenizer = RegexTokenizer()
-    requests = scale_rate(read_trace(args.trace, tokenizer.encode, args.limit), args.rate_scale)
+    requests = scale_rate(read_trace(args.trace, RegexTokenizer().encode, args.limit), args.rate_scale)
     coefficients, host = model
     lab = Lab(
         config,
         lambda i: StepModel(coefficients, host, jitter=args.step_jitter, seed=args.seed + i),
-        tokenizer,
         num_engines=args.engines,
         policy=args.policy,
         seed=args.seed,

@@ -14,11 +14,11 @@ from simulator.engine.latency import LatencyModel
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import Request, SamplingParams
 from simulator.engine.text import ConstantText
-from simulator.engine.tokenizer import Tokenizer
 from simulator.errors import ConfigError
 from simulator.replay.trace import TraceRequest
 
 POLICIES = ("round-robin", "random", "least-requests", "prefix")
+_LOOKS_AT_ENGINES = frozenset({"least-requests"})  # others may place the whole trace before it runs
 _PREFIX_TOKENS = 256
 _ANSWER_TOKEN = 1000  # what every answer consists of; nobody reads it
 
@@ -69,7 +69,6 @@ class Lab:
         self,
         config: EngineConfig,
         make_latency: Callable[[int], LatencyModel],
-        tokenizer: Tokenizer,
         *,
         num_engines: int = 1,
         policy: str = "round-robin",
@@ -78,7 +77,7 @@ class Lab:
     ) -> None:
         text = ConstantText(_ANSWER_TOKEN)
         self._config = config
-        self._engines = [Engine(config, make_latency(i), text, tokenizer) for i in range(num_engines)]
+        self._engines = [Engine(config, make_latency(i), text, None) for i in range(num_engines)]
         self._inflight = [0] * num_engines
         self._policy = policy
         self._rng = Random(seed)
@@ -93,8 +92,9 @@ class Lab:
             self._validate(request)
         started = time.perf_counter()
         for number, traced in enumerate(requests):
-            for index in range(len(self._engines)):
-                self._advance(index, traced.arrival)
+            if self._policy in _LOOKS_AT_ENGINES:
+                for index in range(len(self._engines)):
+                    self._advance(index, traced.arrival)
             self._submit(traced, f"{number}-{traced.name}")
             if progress is not None:
                 progress(len(self._run.outcomes), len(requests), traced.arrival)
