@@ -58,9 +58,14 @@ def _run(command: str, argv: Sequence[str]) -> int:
 
         return fleet_command(argv)
     if command == "replay":
-        from simulator.replay_cli import replay_command  # noqa: PLC0415
+        from simulator.replay.command import add_arguments  # noqa: PLC0415
+        from simulator.replay.command import run as replay
 
-        return replay_command(argv)
+        parser = argparse.ArgumentParser(
+            "simfleet replay", description="A workload through engines in virtual time."
+        )
+        add_arguments(parser)
+        return replay(parser.parse_args(argv))
     if command == "profiles":
         from simulator.profiles_cli import add_profiles_arguments, run_profiles  # noqa: PLC0415
 

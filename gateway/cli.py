@@ -1,0 +1,72 @@
+"""`simfleet`: names of commands and where they live. Nothing is imported before it is called.
+
+Exit codes: what the command says; 2 for a command that does not exist.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+# name -> one line of help
+SIMULATOR: Final = {
+    "serve": "one replica: an imitation of `vllm serve`, with its flags",
+    "fleet": "many replicas in one process, each on its own address",
+    "replay": "a workload through engines in virtual time",
+    "profiles": "the named step models",
+}
+STACK: Final = {
+    "up": "run the manifests of an inference gateway on this machine",
+    "ps": "what is running",
+    "logs": "output of one part of the stack",
+    "down": "stop the stack",
+    "scale": "change the number of replicas of a Deployment",
+    "kill": "end a replica at once, connections and all",
+    "restart": "a fresh replica on the same address",
+    "drain": "readiness off, requests in flight finish, then the replica ends",
+    "lint": "mistakes in the manifests, before traffic finds them",
+    "doctor": "why the gateway answers as it does",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version", "version"):
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(version("vllm-simfleet"))
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name in SIMULATOR:
+        from simulator.cli import run as run_simulator  # noqa: PLC0415
+
+        return run_simulator(name, rest)
+    if name in STACK:
+        from gateway.commands import run as run_stack  # noqa: PLC0415
+
+        return run_stack(name, rest)
+    print(f"simfleet: {unknown(name)}", file=sys.stderr)
+    return 2
+
+
+def unknown(name: str) -> str:
+    """The words for a command that does not exist."""
+    close = difflib.get_close_matches(name, [*SIMULATOR, *STACK], n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown command {name!r}{hint} (`simfleet --help` lists all)"
+
+
+def usage() -> str:
+    """All commands, one line each."""
+    lines = ["usage: simfleet COMMAND [arguments]", "", "the simulator:"]
+    lines += [f"  {name:<10} {about}" for name, about in SIMULATOR.items()]
+    lines += ["", "the gateway:"]
+    lines += [f"  {name:<10} {about}" for name, about in STACK.items()]
+    lines += ["", "`simfleet COMMAND --help` lists what a command takes; `loadgen` sends the load.", ""]
+    return "\n".join(lines)
