@@ -11,6 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, Literal
 
 from simulator.engine.config import EngineConfig
@@ -59,10 +60,11 @@ class Engine:
         self._loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
         self._transfers = Transfers(config, self._kv, latency)
         self._scheduler = Scheduler(config, self._kv, self._loras, self._transfers, self.stats)
-        self._pace = (Lockstep if latency.lockstep else Timelines)(self._scheduler, latency)
         self._frontend = Frontend(
             self.stats, tokenizer, self._loras, count_whole_prompt=config.iteration_tokens == "prompt"
         )
+        pacing = Lockstep if latency.lockstep else Timelines
+        self._pace = pacing(self._scheduler, latency, self._frontend)
         self._requests: dict[str, Request] = {}
         self._arrivals: deque[tuple[float, Request]] = deque()
         self._aborts: deque[tuple[float, str, bool]] = deque()  # (when, request id, counted)
@@ -110,14 +112,8 @@ class Engine:
         due = self._pace.next_time()
         if due is not None:
             return due
-        times = [queue[0][0] for queue in (self._arrivals, self._aborts) if queue]
-        if self._woken is not None:
-            times.append(self._woken)
-        if self._frontend.stopped:
-            times.append(self._last_boundary)
-        if self._transfers.used:
-            times += self._transfers.times(self._scheduler.holding, self._last_boundary)
-        return max(min(times), self._last_boundary) if times else None
+        due = self._next_input()
+        return max(due, self._last_boundary) if due < inf else None
 
     def step(self, now: float) -> StepOutput:
         """Complete the step that is due at peek() <= now and schedule the next.
@@ -137,10 +133,22 @@ class Engine:
         """
         steps: list[StepOutput] = []
         while max_steps > 0 and (due := self.peek()) is not None and due <= until:
-            step = self._boundary(due)
+            step = self._pace.fast(until, self._next_input(), max_steps) or self._boundary(due)
+            self._last_boundary = step.end
             max_steps -= max(step.num_steps, 1)
             steps.append(step)
         return steps
+
+    def _next_input(self) -> float:
+        """Before this time nothing comes in from outside and nothing ends but steps."""
+        if self._frontend.stopped:
+            return -inf
+        times = [queue[0][0] for queue in (self._arrivals, self._aborts) if queue]
+        if self._woken is not None:
+            times.append(self._woken)
+        if self._transfers.used:
+            times += self._transfers.times(self._scheduler.holding, self._last_boundary)
+        return min(times, default=inf)
 
     @property
     def num_unfinished(self) -> int:

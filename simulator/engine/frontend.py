@@ -60,6 +60,16 @@ class Frontend:
         stats.iteration_tokens_total.observe(prompt_tokens + len(emitted))
         return outputs
 
+    def stream(self, request: Request, start: int, times: list[float]) -> list[RequestOutput]:
+        """Outputs of a streaming sequence without stop strings: output token `start + i` came at `times[i]`."""
+        detokenizer = self._detokenizer(request)
+        outputs: list[RequestOutput] = []
+        for token, time in zip(request.output_token_ids[start:], times, strict=True):
+            text = "" if detokenizer is None else detokenizer.append((token,))
+            outputs.append(RequestOutput(request, [token], text, time))
+        request.delivered = request.detokenized = start + len(times)
+        return outputs
+
     def end(self, request: Request, now: float) -> RequestOutput:
         """The last output of a sequence that the server ends: no token, but counted."""
         output = self._text_output(request, now)

@@ -18,9 +18,9 @@ class KVCacheManager:
     """Sizes are in blocks unless a name says tokens."""
 
     __slots__ = (
-        "_events",
         "block_size",
         "caching",
+        "events",
         "hasher",
         "max_model_len",
         "pool",
@@ -35,8 +35,8 @@ class KVCacheManager:
         self.whole_prompt = config.admission == "whole-prompt"
         self.watermark_blocks = int(config.watermark * config.num_gpu_blocks)
         self.hasher = BlockHasher(config)
-        self._events: list[KVEvent] | None = [] if config.kv_events else None
-        self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self._events)
+        self.events: list[KVEvent] | None = [] if config.kv_events else None
+        self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self.events)
 
     def find_cached(self, request: Request) -> list[int]:
         """The longest cached prefix in full blocks that leaves at least one token to compute."""
@@ -69,16 +69,24 @@ class KVCacheManager:
         A hit block that nobody holds counts as needed: it leaves the free queue too. The watermark applies
         when something else is running already. `reserved` blocks stay free for others.
         """
-        refs = self.pool.refs
-        kept = len(hit) + len(request.block_ids)
-        idle_hits = sum(1 for block in hit if refs[block] == 0)
         headroom = self.watermark_blocks if others_running else 0
-        if self.whole_prompt:
-            whole = self.blocks_for(min(request.num_tokens, self.max_model_len))
-            if max(whole - kept, 0) + idle_hits + headroom > self.pool.num_free:
-                return False
+        if (
+            self.whole_prompt
+            and self._missing(request, hit, request.num_tokens) + headroom > self.pool.num_free
+        ):
+            return False
+        return self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
+
+    def lacks_room(self, request: Request, hit: list[int]) -> bool:
+        """Whether the whole of a waiting request does not fit beside what is running."""
+        return self._missing(request, hit, request.num_tokens) + self.watermark_blocks > self.pool.num_free
+
+    def _missing(self, request: Request, hit: list[int], num_tokens: int) -> int:
+        """Blocks that would leave the free queue."""
+        refs = self.pool.refs
+        idle_hits = sum(1 for block in hit if refs[block] == 0)
         needed = self.blocks_for(min(num_tokens, self.max_model_len))
-        return max(needed - kept, 0) + idle_hits + headroom <= self.pool.num_free - reserved
+        return max(needed - len(hit) - len(request.block_ids), 0) + idle_hits
 
     def admit(self, request: Request, hit: list[int], num_tokens: int) -> None:
         """Hold the hit and give blocks up to `num_tokens`; `fits` has said yes."""
@@ -103,8 +111,8 @@ class KVCacheManager:
         ):
             insert(block_hash, block)
         request.num_cached_blocks = full
-        if self._events is not None:
-            self._events.append(self._stored(request, start, full))
+        if self.events is not None:
+            self.events.append(self._stored(request, start, full))
 
     def free(self, request: Request) -> None:
         """Give all blocks back, the tail first, so that it is evicted first."""
@@ -123,10 +131,10 @@ class KVCacheManager:
 
     def take_events(self) -> list[KVEvent]:
         """What happened since the last call."""
-        if not self._events:
+        if not self.events:
             return []
-        taken = self._events[:]
-        self._events.clear()
+        taken = self.events[:]
+        self.events.clear()
         return taken
 
     def check_invariants(self, requests: Iterable[Request], detached: Iterable[list[int]]) -> None:

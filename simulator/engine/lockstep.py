@@ -6,17 +6,21 @@ ends (vLLM's batch queue of depth 2). Everything happens at the ends of steps.
 
 from __future__ import annotations
 
+from simulator.engine.frontend import Frontend
 from simulator.engine.latency import LatencyModel
+from simulator.engine.outputs import StepOutput
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
+from simulator.engine.stretch import Stretches
 
 
 class Lockstep:
     """`not_before`: no step begins earlier (a stall)."""
 
-    def __init__(self, scheduler: Scheduler, latency: LatencyModel) -> None:
+    def __init__(self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend) -> None:
         self.scheduler = scheduler
         self.latency = latency
+        self._stretches = Stretches(scheduler, self, frontend)
         self.depth = 2 if scheduler.config.async_scheduling else 1
         self.not_before = 0.0
         self._index = 0
@@ -52,6 +56,14 @@ class Lockstep:
         step.index = self._index
         self._index += 1
         queue.append(step)
+
+    def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
+        """A stretch of steps that end at or before `until` and earlier than `before`; None: there is none."""
+        return self._stretches.take(until, before, max_steps)
+
+    def skip(self, steps: int) -> None:
+        """`steps` indices were used elsewhere."""
+        self._index += steps
 
     def check_idle(self) -> bool:
         """Nothing is under way."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import heapq
 
+from simulator.engine.frontend import Frontend
 from simulator.engine.latency import LatencyModel
+from simulator.engine.outputs import StepOutput
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
@@ -22,9 +24,10 @@ Work = tuple[float, int, Request, int, bool]
 class Timelines:
     """`not_before`: no work is done earlier (a stall)."""
 
-    def __init__(self, scheduler: Scheduler, latency: LatencyModel) -> None:
+    def __init__(self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend) -> None:
         self.scheduler = scheduler
         self.latency = latency
+        self._frontend = frontend
         self.not_before = 0.0
         self._work: list[Work] = []
         self._idle: list[Request] = []  # running, with nothing under way
@@ -82,6 +85,10 @@ class Timelines:
         )
         request.due = due = begin + seconds
         heapq.heappush(self._work, (due, request.order, request, n, gives_token))
+
+    def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
+        """Nothing to gain: sequences do not share their boundaries."""
+        return None
 
     def check_idle(self) -> bool:
         """Nothing is under way."""

@@ -1,0 +1,280 @@
+"""Stretches of steady decode in closed form, with results identical to stepping through them.
+
+A stretch is possible while the steps under way decode every running sequence by one token and nothing can change
+that: no sequence ends, nothing arrives, nothing waiting can be admitted, and there are free blocks for all. Then
+each boundary only appends one token to each sequence, and what it does to blocks repeats with the block size as
+its period. Everything that is not steady is left to the ordinary step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from simulator.engine.frontend import Frontend
+from simulator.engine.latency import BatchShape
+from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.request import Request
+from simulator.engine.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from simulator.engine.lockstep import Lockstep
+
+_SHORTEST = 2  # steps; below that stepping is cheaper
+
+
+class Stretches:
+    """Takes stretches on behalf of a lockstep engine."""
+
+    def __init__(self, scheduler: Scheduler, pace: Lockstep, frontend: Frontend) -> None:
+        self._scheduler = scheduler
+        self._pace = pace
+        self._frontend = frontend
+        self._kv = scheduler.kv
+        self._stats = scheduler.stats
+        self._block_size = scheduler.kv.block_size
+
+    def take(self, until: float, before: float, max_steps: int) -> StepOutput | None:
+        """Complete as many steady steps as end at or before `until` and earlier than `before`.
+
+        None: there is none worth it, and nothing was done. After a stretch the gauges are those of its last step.
+        """
+        if not self._is_steady():
+            return None
+        running = self._scheduler.running
+        steps = self._steps_to_next_end(running, max_steps)
+        if steps < _SHORTEST or not self._nobody_joins(running, steps):
+            return None
+        phases = self._phases(running)
+        times, gaps = self._times(running, phases, steps, until, before)
+        steps = len(gaps)
+        if not steps:
+            return None
+        self._observe(running, times, gaps)
+        outputs = self._append_tokens(running, times[:steps])
+        usage = self._move_blocks(phases, steps)
+        return self._finish(times, steps, usage, outputs)
+
+    # -- may we ---------------------------------------------------------------------------------------------
+
+    def _is_steady(self) -> bool:
+        scheduler, pace = self._scheduler, self._pace
+        queue, size = scheduler.in_flight, len(scheduler.running)
+        if (
+            len(queue) != pace.depth
+            or scheduler.paused != "no"
+            or size > scheduler.config.max_num_batched_tokens
+        ):
+            return False
+        for step in queue:
+            if step.shape.num_prefills or not size == len(step.sampling) == len(step.scheduled):
+                return False
+            if step.new or step.resumed or step.preempted:
+                return False
+        return pace.not_before <= queue[0].end and not self._kv.events
+
+    def _steps_to_next_end(self, running: list[Request], max_steps: int) -> int:
+        """Steps until the first sequence may end; 0 where some sequence needs a look at every token."""
+        depth = self._pace.depth
+        least = max_steps + depth
+        for request in running:
+            left = request.finish_length - len(request.output_token_ids)
+            least = min(least, left)
+            sampling = request.sampling
+            if sampling.stop or request.last_token_time is None or request.num_stale_output_tokens:
+                return 0
+            if sampling.stop_token_ids:
+                least = min(least, self._steps_to_stop_id(request, least) + depth)
+        return least - depth
+
+    def _steps_to_stop_id(self, request: Request, most: int) -> int:
+        assert request.plan is not None
+        stop_ids, start = request.sampling.stop_token_ids, len(request.output_token_ids)
+        for i in range(most):
+            if request.plan.token(start + i) in stop_ids:
+                return i
+        return most
+
+    def _nobody_joins(self, running: list[Request], steps: int) -> bool:
+        """Whether no waiting request can be admitted, nor be deferred anew, during `steps` steps."""
+        scheduler, config = self._scheduler, self._scheduler.config
+        if not scheduler.num_waiting or len(running) >= config.max_num_seqs:
+            return True
+        if len(running) >= config.max_num_batched_tokens:
+            return True
+        if (
+            len(scheduler.holding)
+            or config.admission != "whole-prompt"
+            or config.prefix_queries != "admission"
+        ):
+            return False
+        head = scheduler.waiting.peek()
+        if head.num_stale_output_tokens or (head.lora is not None and scheduler.loras is not None):
+            return False
+        hit = self._kv.find_cached(head)
+        return self._kv.lacks_room(head, hit) and not self._may_grow_hit(head, len(hit), running, steps)
+
+    def _may_grow_hit(self, head: Request, hit: int, running: list[Request], steps: int) -> bool:
+        """Whether a running sequence may fill the very block that the head of the queue misses first."""
+        if not self._kv.caching or hit >= len(head.block_hashes):
+            return False
+        size = self._block_size
+        for request in running:
+            filling = request.num_tokens // size
+            if filling <= hit <= (request.num_tokens + steps) // size and _may_agree(request, head, filling):
+                return True
+        return False
+
+    # -- do it ----------------------------------------------------------------------------------------------
+
+    def _phases(self, running: list[Request]) -> dict[int, list[tuple[int, int, Request]]]:
+        """What each boundary does to blocks, by boundary index modulo the block size.
+
+        Entries are (position in the batch, 0 take a block | 1 cache the block that is full, request), in order.
+        """
+        size, caching = self._block_size, self._kv.caching
+        delay = (
+            self._pace.depth - 1
+        )  # with a step in flight, a block's last token is known one boundary later
+        phases: dict[int, list[tuple[int, int, Request]]] = {}
+        for position, request in enumerate(running):
+            at = -request.num_computed_tokens % size
+            phases.setdefault(at, []).append((position, 0, request))
+            if caching:
+                phases.setdefault((at - 1 + delay) % size, []).append((position, 1, request))
+        for entries in phases.values():
+            entries.sort(key=itemgetter(0, 1))
+        return phases
+
+    def _times(
+        self,
+        running: list[Request],
+        phases: dict[int, list[tuple[int, int, Request]]],
+        steps: int,
+        until: float,
+        before: float,
+    ) -> tuple[list[float], list[float]]:
+        """Ends of the steps completed and of those then under way, and the gap before each completed one.
+
+        Fewer than `steps` where time or free blocks run out first.
+        """
+        queue = self._scheduler.in_flight
+        times = [step.end for step in queue]
+        gaps: list[float] = []
+        durations = self._durations(running)
+        size, free = self._block_size, self._kv.pool.num_free
+        takes = {at: sum(1 for entry in entries if entry[1] == 0) for at, entries in phases.items()}
+        has_events = self._kv.events is not None
+        previous = 0.0  # the first gap is each sequence's own
+        for k in range(steps):
+            at = times[k]
+            if at > until or at >= before:
+                break
+            phase = k % size
+            if phase in phases:
+                free -= takes[phase]
+                if free < 0:
+                    break
+            times.append(times[-1] + next(durations))
+            gaps.append(at - previous)
+            previous = at
+            if has_events and phase in phases:
+                break  # events go out with the step after this boundary
+        return times, gaps
+
+    def _durations(self, running: list[Request]) -> Iterator[float]:
+        """Seconds of each step that is decided at a boundary, one after the other."""
+        latency, size = self._pace.latency, len(running)
+        kv_tokens = sum(request.num_computed_tokens for request in running)
+        line = latency.decode_line(size)
+        if line is None:
+            shape = BatchShape(num_decodes=size, decode_kv_tokens=kv_tokens)
+            while True:
+                shape.decode_kv_tokens += size
+                yield latency.step_seconds(shape)
+        fixed, per_token = line
+        while True:
+            kv_tokens += size
+            yield fixed + per_token * kv_tokens
+
+    def _observe(self, running: list[Request], times: list[float], gaps: list[float]) -> None:
+        stats, size, steps = self._stats, len(running), len(gaps)
+        observe = stats.inter_token_latency_seconds.observe
+        first: dict[float, int] = {}
+        for request in running:
+            last = request.last_token_time
+            assert last is not None
+            first[last] = first.get(last, 0) + 1
+        for last, count in first.items():
+            observe(times[0] - last, count)
+        for gap in gaps[1:]:
+            observe(gap, size)
+        stats.generation_tokens += size * steps
+        stats.iteration_tokens_total.observe(size, steps)
+        stats.num_steps += steps
+
+    def _append_tokens(self, running: list[Request], times: list[float]) -> list[RequestOutput]:
+        steps, last = len(times), times[-1]
+        outputs: list[RequestOutput] = []
+        for request in running:
+            output = request.output_token_ids
+            start = len(output)
+            assert request.plan is not None
+            token = request.plan.token
+            output += [token(i) for i in range(start, start + steps)]
+            request.num_tokens += steps
+            request.num_computed_tokens += steps
+            request.last_token_time = last
+            if request.stream:
+                outputs += self._frontend.stream(request, start, times)
+        return outputs
+
+    def _move_blocks(self, phases: dict[int, list[tuple[int, int, Request]]], steps: int) -> float:
+        """Take and cache blocks in the order in which the steps would have; returns the usage that the last
+        step's statistics saw."""
+        pool, kv, size = self._kv.pool, self._kv, self._block_size
+        usage = pool.usage
+        for k in range(steps):
+            usage = pool.usage if k == steps - 1 else usage
+            for _position, is_cache, request in phases.get(k % size, ()):
+                if is_cache:
+                    kv.cache(request, (request.num_cached_blocks + 1) * size)
+                else:
+                    request.block_ids += pool.take(1)
+        return usage
+
+    def _finish(
+        self, times: list[float], steps: int, usage: float, outputs: list[RequestOutput]
+    ) -> StepOutput:
+        queue, pace = self._scheduler.in_flight, self._pace
+        size = len(self._scheduler.running)
+        first = queue[0]
+        result = StepOutput(
+            step=first.index,
+            start=first.start,
+            end=times[steps - 1],
+            scheduled=first.scheduled,
+            outputs=outputs,
+            num_steps=steps,
+            times=times[:steps],
+        )
+        for offset, step in enumerate(queue):
+            step.index += steps
+            step.start = times[steps + offset - 1]
+            step.end = times[steps + offset]
+            step.shape.decode_kv_tokens += size * steps
+        pace.skip(steps)
+        self._stats.kv_cache_usage = usage
+        if self._scheduler.loras is not None:
+            self._scheduler.loras.report(self._stats, result.end)
+        return result
+
+
+def _may_agree(request: Request, head: Request, filling: int) -> bool:
+    """Whether the first `filling` blocks of both may be equal, and what there is of the next one too."""
+    if filling:
+        hashes = request.block_hashes
+        return len(hashes) < filling or hashes[filling - 1] == head.block_hashes[filling - 1]
+    known = request.prompt_token_ids + request.output_token_ids
+    return head.prompt_token_ids[: len(known)] == known

@@ -1,0 +1,62 @@
+"""Random scenarios for the scheduler: small engines under pressure, so that every branch is reached often."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+
+def scenario(seed: int) -> dict[str, Any]:
+    """One scenario in the oracle's form. Every prompt fits the engine, so that every run ends."""
+    rng = Random(seed)
+    block_size = rng.choice([4, 8, 16, 16, 16])
+    num_blocks = rng.randint(6, 40)
+    capacity = (num_blocks - 1) * block_size
+    watermark = rng.choice([0.0, 0.0, 0.0, 0.05, 0.2])
+    max_model_len = rng.choice([64, 256, 512])
+    cfg = {
+        "max_num_seqs": rng.randint(1, 8),
+        "max_num_batched_tokens": rng.choice([8, 16, 32, 64, 128, 256]),
+        "max_model_len": max_model_len,
+        "block_size": block_size,
+        "num_blocks": num_blocks,
+        "policy": rng.choice(["fcfs", "fcfs", "priority"]),
+        "async": rng.random() < 0.5,
+        "max_loras": rng.choice([0, 0, 1, 2]),
+        "long_prefill_token_threshold": rng.choice([0, 0, 4, 16, 40]),
+        "enable_prefix_caching": rng.random() < 0.8,
+        "watermark": watermark,
+    }
+    longest = max(1, min(max_model_len - 1, int(capacity * (1 - watermark)) - 2 * block_size))
+    return {"cfg": cfg, "reqs": _requests(rng, cfg, longest, capacity)}
+
+
+def _requests(rng: Random, cfg: dict[str, Any], longest: int, capacity: int) -> list[dict[str, Any]]:
+    prefixes = [[rng.randint(10, 40) for _ in range(rng.randint(1, longest))] for _ in range(3)]
+    span = rng.choice([1, 10, 60])
+    reqs: list[dict[str, Any]] = []
+    for i in range(rng.randint(2, 14)):
+        length = rng.randint(1, max(1, rng.choice([longest, longest // 2, longest // 4])))
+        prefix = rng.choice(prefixes)[: rng.randint(0, length)] if rng.random() < 0.7 else []
+        prompt = prefix + [rng.randint(10, 40) for _ in range(length - len(prefix))]
+        if rng.random() < 0.15 and reqs:
+            prompt = list(rng.choice(reqs)["prompt"])
+        if rng.random() < 0.1:
+            prompt = prompt[:1] + [7] * (len(prompt) - 1)  # what the oracle's model says
+        room = max(1, min(capacity, cfg["max_model_len"]) - len(prompt) - cfg["block_size"])
+        r: dict[str, Any] = {
+            "id": f"r{i}",
+            "at_step": rng.randint(0, span),
+            "prompt": prompt,
+            "max_tokens": rng.randint(1, rng.choice([3, room, room])) if room > 3 else rng.randint(1, room),
+        }
+        if rng.random() < 0.5:
+            r["priority"] = rng.randint(0, 3)
+        if cfg["max_loras"] and rng.random() < 0.6:
+            r["lora"] = rng.choice(["L1", "L2", "L3"])
+        if rng.random() < 0.2:
+            r["salt"] = rng.choice(["s", "t"])
+        if rng.random() < 0.2:
+            r["abort_at"] = r["at_step"] + rng.randint(0, 40)
+        reqs.append(r)
+    return reqs
