@@ -59,7 +59,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
         return fleet_command(argv)
     if command == "replay":
         from simulator.replay.command import add_arguments  # noqa: PLC0415
-        from simulator.replay.command import run as replay
+        from simulator.replay.command import run as replay  # noqa: PLC0415
 
         parser = argparse.ArgumentParser(
             "simfleet replay", description="A workload through engines in virtual time."

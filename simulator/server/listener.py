@@ -42,7 +42,7 @@ class HTTPServer:
             lifespan="off",
             log_config=None,
             access_log=False,
-            root_path=root_path,
+            proxy_headers=False,
             timeout_keep_alive=keep_alive_seconds,
         )
         self.config.load()
