@@ -1,0 +1,304 @@
+"""The commands of `simfleet` that deal with stacks, and the way to lint and doctor.
+
+`run(name, argv)` parses, acts and returns the exit code: 0, 1 when it failed, 2 for what cannot be asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gateway.console import complain, say
+from gateway.control import ask
+from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.statedir import StackDirectory, find_stack, running_stacks, stack_directory
+
+DEFAULT_NAME = "default"
+DOWN_TIMEOUT_S = 60.0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises; the caller decides how to exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().strip()}")
+
+
+def run(name: str, argv: Sequence[str]) -> int:
+    """Run `simfleet NAME ARGV`; the exit code."""
+    if name in {"lint", "doctor"}:
+        return _delegate(name, argv)
+    try:
+        return _COMMANDS[name](list(argv))
+    except GatewayError as error:
+        complain(f"simfleet {name}: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        return 1  # the reader of our output left
+
+
+def _delegate(name: str, argv: Sequence[str]) -> int:
+    if name == "lint":
+        from gateway import lint  # noqa: PLC0415
+
+        return lint.run(list(argv))
+    from gateway import doctor  # noqa: PLC0415
+
+    return doctor.run(list(argv))
+
+
+def _parser(name: str, description: str, *, stack: bool = True) -> _Parser:
+    parser = _Parser(prog=f"simfleet {name}", description=description)
+    if stack:
+        parser.add_argument(
+            "--name", dest="stack", help="the stack to act on; not needed while only one runs"
+        )
+    return parser
+
+
+# up
+
+
+def _up_parser() -> _Parser:
+    parser = _parser("up", "Run the manifests of an inference gateway on this machine.", stack=False)
+    add = parser.add_argument
+    add(
+        "-f",
+        "--filename",
+        action="append",
+        default=[],
+        metavar="FILE|DIR|-",
+        dest="sources",
+        help="manifests: a file, a directory (plain or kustomize) or - for standard input; repeatable. "
+        "Without it, the packaged preset `lab`",
+    )
+    add("-n", "--namespace", default="default", help="namespace of objects that name none")
+    add("--name", default=DEFAULT_NAME, help="name of this stack")
+    add("--replicas", type=_count, help="replicas of every model server, instead of the manifests'")
+    add(
+        "--port",
+        action="append",
+        default=[],
+        metavar="[LISTENER=]PORT",
+        help="local port of the first listener, or of the listener with that port; repeatable",
+    )
+    add("--host", default="127.0.0.1", help="address on which the gateways listen")
+    add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
+    add("--envoy-concurrency", type=_count, default=2, metavar="N", help="worker threads of each Envoy")
+    add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
+    add(
+        "--epp",
+        default="auto",
+        metavar="auto|reference|PATH",
+        help="endpoint picker: auto takes $EPP_BIN or `epp` on the PATH, else the reference picker",
+    )
+    add("--epp-config", type=Path, metavar="FILE", help="EndpointPickerConfig instead of the manifests'")
+    add(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python plugin of the reference picker; repeatable",
+    )
+    add(
+        "--decision-log", type=Path, metavar="FILE", help="one JSON line per decision of the reference picker"
+    )
+    add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
+    add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
+    add("--no-live", action="store_true", help="plain lines instead of the live table")
+    return parser  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+def _up(argv: list[str]) -> int:
+    arguments = _up_parser().parse_args(argv)
+    directory = stack_directory(arguments.name)
+    if arguments.detach:
+        return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
+    from gateway.envoyprocess import GatewayOptions  # noqa: PLC0415 - --help must be fast
+    from gateway.pickerprocess import PickerOptions  # noqa: PLC0415
+    from gateway.up import UpOptions, up  # noqa: PLC0415
+
+    ports, first = _parse_ports(arguments.port)
+    picker = PickerOptions(
+        arguments.epp,
+        _absolute(arguments.epp_config),
+        _absolute(arguments.decision_log),
+        tuple(path.resolve() for path in arguments.plugin),
+    )
+    gateway = GatewayOptions(
+        arguments.envoy,
+        arguments.host,
+        ports,
+        first,
+        arguments.envoy_concurrency,
+        arguments.istio_bugs,
+    )
+    live = sys.stdout.isatty() and not arguments.no_live and arguments.ready_fd is None
+    options = UpOptions(
+        directory=directory,
+        sources=arguments.sources,
+        namespace=arguments.namespace,
+        replicas=arguments.replicas,
+        picker=picker,
+        gateway=gateway,
+        live=live,
+        ready_fd=arguments.ready_fd,
+    )
+    return up(options)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.resolve() if path else None
+
+
+def _parse_ports(texts: Sequence[str]) -> tuple[dict[int, int], int | None]:
+    ports, first = {}, None
+    for text in texts:
+        listener, equals, local = text.rpartition("=")
+        if not local.isdigit() or (equals and not listener.isdigit()) or not 1 <= int(local) <= 65535:
+            raise UsageError(f"--port {text}: must be PORT or LISTENER=PORT")
+        if equals:
+            ports[int(listener)] = int(local)
+        else:
+            first = int(local)
+    return ports, first
+
+
+def _detach(directory: StackDirectory, argv: list[str]) -> int:
+    """Start `up` in a session of its own, which prints here until it is ready."""
+    if directory.is_held():
+        raise UsageError(
+            f"a stack named {directory.name!r} is running: `simfleet down --name {directory.name}`, "
+            "or choose another --name"
+        )
+    read_end, write_end = os.pipe()
+    code = "import sys; from gateway.commands import run; sys.exit(run('up', sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]
+    child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end,))
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as notice:
+        if not notice.read(1):  # it ended before it was ready, and said why
+            return child.wait()
+    say(f"runs in the background; simfleet ps, logs, down --name {directory.name}")
+    return 0
+
+
+# what a running stack is asked
+
+
+def _ps(argv: list[str]) -> int:
+    parser = _parser("ps", "Show what runs.")
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    arguments = parser.parse_args(argv)
+    stacks = [find_stack(arguments.stack)] if arguments.stack else list(running_stacks())
+    reports = [ask(s.socket, "status", timeout_s=10.0) for s in stacks if s.socket.exists()]
+    if arguments.format == "json":
+        say(json.dumps({"stacks": reports}, indent=2))
+    elif not reports:
+        say("no stack is running; start one with `simfleet up`")
+    for report in reports if arguments.format == "table" else ():
+        _print_stack(report)
+    return 0
+
+
+def _print_stack(report: dict[str, Any]) -> None:
+    say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
+    for gateway in report["gateways"]:
+        urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
+        say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
+    for picker in report["pickers"]:
+        say(f"  picker   {picker['name']}  {picker['kind']}, {picker['state']}, {picker['metrics_url']}")
+    for pod in report["pods"]:
+        load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
+        ports = ",".join(map(str, pod["ports"]))
+        say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
+
+
+def _scale(argv: list[str]) -> int:
+    parser = _parser("scale", "Change the number of pods of a pool or Deployment.")
+    parser.add_argument("pool")
+    parser.add_argument("replicas", type=_count)
+    arguments = parser.parse_args(argv)
+    return _change(arguments.stack, "scale", target=arguments.pool, replicas=arguments.replicas)
+
+
+def _kill(argv: list[str]) -> int:
+    parser = _parser("kill", "End a pod or a picker at once, as a crash would.")
+    parser.add_argument("pod", help="name of a pod or picker; the end of a pod's name is enough")
+    parser.add_argument("--after-tokens", type=_count, metavar="N", help="only when it has generated N more")
+    arguments = parser.parse_args(argv)
+    return _change(arguments.stack, "kill", name=arguments.pod, after_tokens=arguments.after_tokens)
+
+
+def _restart(argv: list[str]) -> int:
+    parser = _parser("restart", "Start a pod with an empty cache, or a picker anew.")
+    parser.add_argument("pod", help="name of a pod or picker")
+    arguments = parser.parse_args(argv)
+    return _change(arguments.stack, "restart", name=arguments.pod)
+
+
+def _drain(argv: list[str]) -> int:
+    parser = _parser("drain", "Take a pod out of the endpoints, let it finish what it has, close it.")
+    parser.add_argument("pod")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    arguments = parser.parse_args(argv)
+    return _change(arguments.stack, "drain", name=arguments.pod, timeout_s=arguments.timeout)
+
+
+def _change(stack: str | None, do: str, **arguments: Any) -> int:
+    directory = find_stack(stack)
+    say(ask(directory.socket, do, **arguments))
+    return 0
+
+
+def _down(argv: list[str]) -> int:
+    parser = _parser("down", "End a stack in order and remove what it left.")
+    parser.add_argument("--all", action="store_true", help="every stack that runs")
+    arguments = parser.parse_args(argv)
+    stacks = list(running_stacks()) if arguments.all else [find_stack(arguments.stack)]
+    for directory in stacks:
+        ask(directory.socket, "down", timeout_s=10.0)
+        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        while directory.is_held():
+            if time.monotonic() > deadline:
+                raise ControlError(f"{directory.name} still runs after {DOWN_TIMEOUT_S:g} s")
+            time.sleep(0.02)
+        say(f"{directory.name} is down")
+    return 0
+
+
+def _logs(argv: list[str]) -> int:
+    from gateway.logs import logs  # noqa: PLC0415
+
+    parser = _parser("logs", "Show the logs of a stack.")
+    parser.add_argument("what", nargs="?", help="up, access, a picker's pod or a gateway; default: all")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    parser.add_argument("-n", "--lines", type=_count, default=20, help="last lines of each (default 20)")
+    arguments = parser.parse_args(argv)
+    return logs(find_stack(arguments.stack), arguments.what, arguments.lines, follow=arguments.follow)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "up": _up,
+    "ps": _ps,
+    "logs": _logs,
+    "down": _down,
+    "scale": _scale,
+    "kill": _kill,
+    "restart": _restart,
+    "drain": _drain,
+}

@@ -1,0 +1,95 @@
+"""How a running stack is asked: one JSON object per line over a Unix socket, one line in answer.
+
+A request is `{"do": NAME, ...arguments}`, an answer `{"ok": RESULT}` or `{"error": MESSAGE}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.errors import ControlError, GatewayError
+
+Json = dict[str, Any]
+Command = Callable[..., Awaitable[Any]]
+_LIMIT = 16 * 1024 * 1024  # bytes of one line: the status of thousands of pods
+
+
+class ControlServer:
+    """Serves the commands of one stack until it is closed."""
+
+    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+        self._path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=_LIMIT)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            for task in list(self._connections):
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+            await self._server.wait_closed()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.add(task)
+        try:
+            while line := await reader.readline():
+                answer = await self._answer(line)
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the asker left, or the stack ends: the connection closes below either way
+        finally:
+            writer.close()
+            if task is not None:
+                self._connections.discard(task)
+
+    async def _answer(self, line: bytes) -> Json:
+        try:
+            request = json.loads(line)
+            command = self._commands[request.pop("do")]
+        except (ValueError, KeyError, AttributeError, TypeError):
+            return {"error": f"not a request: {line[:200].decode(errors='replace').strip()}"}
+        try:
+            inspect.signature(command).bind(**request)
+        except TypeError as error:
+            return {"error": f"wrong arguments: {error}"}
+        try:
+            return {"ok": await command(**request)}
+        except GatewayError as error:
+            return {"error": str(error)}
+
+
+def ask(path: Path, do: str, *, timeout_s: float = 120.0, **arguments: Any) -> Any:
+    """Ask the stack whose socket is `path`. Raises ControlError when it refuses or does not answer."""
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                line = stream.readline()
+        except TimeoutError as error:
+            raise ControlError(f"the stack did not answer {do!r} within {timeout_s:g} s") from error
+        except OSError as error:
+            raise ControlError(f"the stack cannot be asked: {path}: {error.strerror or error}") from error
+    if not line:
+        raise ControlError(f"the stack ended while it was asked to {do}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ControlError(answer["error"])
+    return answer["ok"]

@@ -1,0 +1,142 @@
+"""The pickers of a stack: made from their Deployments, told the endpoints, found by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import goflags
+from gateway.containers import PodIdentity, command_line, environment, mount_files
+from gateway.envoy.eds import Address
+from gateway.inference import InferencePool
+from gateway.pickerprocess import (
+    GRPC_PORT,
+    HEALTH_PORT,
+    METRICS_PORT,
+    PickerOptions,
+    PickerProcess,
+    PickerSpec,
+    make_picker,
+)
+from gateway.plan import PickerPlan, Plan, container_port, pod_name
+from gateway.pods import PodTable
+from gateway.ports import free_port
+from gateway.resources import selects
+from gateway.workloads import Service, ServicePort
+
+
+@dataclass
+class PickerHandle:
+    """A picker of the stack: its plan, its process, and the pool that its flags name (None: no such pool)."""
+
+    plan: PickerPlan
+    process: PickerProcess
+    pool: InferencePool | None
+    closed_port: int  # where a Service port leads that the picker does not listen on
+
+    @property
+    def name(self) -> str:
+        return self.process.spec.name
+
+    @property
+    def failure_mode(self) -> str:
+        return self.plan.pool.picker.failure_mode if self.plan.pool.picker else "FailClose"
+
+    def describe(self) -> str:
+        tls = "TLS" if self.process.spec.secure else "plaintext"
+        return f"picker   {self.name}  {self.process.kind}, gRPC 127.0.0.1:{self.process.grpc_port} ({tls})"
+
+    def local_port(self, inner: int | None) -> int:
+        """The port on this machine for one inside the pod; one that refuses where the pod has no listener."""
+        spec = self.process.spec
+        known = {
+            spec.inner_port("metrics-port", METRICS_PORT): self.process.metrics_port,
+            spec.inner_port("grpc-health-port", HEALTH_PORT): self.process.health_port,
+            spec.inner_port("grpc-port", GRPC_PORT): self.process.grpc_port,
+        }
+        return known.get(inner or 0, self.closed_port)
+
+
+class PickerSet:
+    """All pickers of one stack."""
+
+    def __init__(
+        self, plan: Plan, directory: Path, options: PickerOptions, report: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._options = options
+        self._report = report
+        self._handles: list[PickerHandle] = []
+
+    def __iter__(self) -> Iterator[PickerHandle]:
+        return iter(self._handles)
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    def make(self) -> None:
+        """Write the files of every picker and make its process, not yet started."""
+        several = len(self._plan.pickers) > 1
+        for picker in self._plan.pickers:
+            spec = self._spec(picker, several=several)
+            pool = self._pool_of(spec, picker)
+            self._handles.append(PickerHandle(picker, make_picker(spec), pool, free_port()))
+
+    def _spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
+        manifests, workload = self._plan.manifests, picker.workload
+        name = pod_name(workload, 0)
+        directory = self._directory / "pickers" / name
+        labels, annotations = workload.pod_labels, workload.pod_annotations
+        identity = PodIdentity(
+            name, workload.namespace, "127.0.0.1", labels, annotations, workload.service_account
+        )
+        env = environment(manifests, workload, picker.container, identity)
+        places = mount_files(manifests, workload, picker.container, directory / "volumes")
+        words = command_line(picker.container, env, places)
+        options = self._options
+        if several and options.decision_log is not None:
+            log = options.decision_log
+            path = log.with_name(f"{log.stem}-{picker.pool.name}{log.suffix}")
+            options = PickerOptions(options.epp, options.config_file, path, options.plugins)
+        flags = tuple(goflags.split(words))
+        log_file = self._directory / "pickers" / f"{name}.log"
+        return PickerSpec(name, picker.pool, flags, env, directory, log_file, manifests, options)
+
+    def _pool_of(self, spec: PickerSpec, picker: PickerPlan) -> InferencePool | None:
+        """The pool that the flags name; a picker told of a pool that does not exist knows no endpoints."""
+        name = goflags.value_of(spec.flags, "pool-name") or picker.pool.name
+        namespace = goflags.value_of(spec.flags, "pool-namespace") or spec.env.get("NAMESPACE")
+        if goflags.value_of(spec.flags, "pool-name") is None:
+            namespace = picker.pool.namespace
+        pool = self._plan.manifests.pools.get((namespace or "default", name))
+        if pool is None:
+            self._report(
+                f"note: {picker.workload} is told of pool {namespace or 'default'}/{name}, which does not "
+                "exist: it will know no endpoints"
+            )
+        return pool
+
+    def update(self, pods: PodTable) -> None:
+        """Tell every picker the endpoints of its pool."""
+        for handle in self._handles:
+            handle.process.update_endpoints(pods.endpoints(handle.pool) if handle.pool else [])
+
+    def behind(self, service: Service, port: ServicePort) -> list[Address]:
+        """Where a Service port leads to among the pickers that run."""
+        return [
+            ("127.0.0.1", handle.local_port(container_port(handle.plan.container, port)))
+            for handle in self._handles
+            if handle.process.process.is_running
+            and handle.plan.workload.namespace == service.namespace
+            and selects(service.selector, handle.plan.workload.pod_labels)
+        ]
+
+    def find(self, name: str) -> PickerHandle | None:
+        """The picker whose pod or Deployment is called so."""
+        return next((h for h in self._handles if name in {h.name, h.plan.workload.name}), None)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(handle.process.stop() for handle in self._handles))

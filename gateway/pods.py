@@ -1,0 +1,123 @@
+"""The model-server pods of a stack and which of them are endpoints. No I/O: the stack acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.errors import ControlError
+from gateway.inference import InferencePool
+from gateway.pickerprocess import Endpoint
+from gateway.plan import ServerPlan, container_port, pod_name
+from gateway.resources import selects
+from gateway.workloads import Service, ServicePort
+
+
+class PodState(StrEnum):
+    STARTING = "starting"  # listens, its readiness probe fails
+    READY = "ready"
+    DRAINING = "draining"  # finishes what it has, gets nothing new
+    DRAINED = "drained"
+    KILLED = "killed"
+
+
+@dataclass
+class Pod:
+    """One model server. Only a ready pod is an endpoint."""
+
+    name: str
+    server: ServerPlan
+    ordinal: int
+    address: str
+    ports: tuple[int, ...] = ()
+    state: PodState = PodState.STARTING
+    has_probe: bool = False
+    models: tuple[str, ...] = field(default=())  # served names, adapters first
+
+    @property
+    def namespace(self) -> str:
+        return self.server.workload.namespace
+
+    @property
+    def pool(self) -> InferencePool:
+        return self.server.pool
+
+    @property
+    def is_running(self) -> bool:
+        return self.state not in {PodState.KILLED, PodState.DRAINED}
+
+
+class PodTable:
+    """All pods by name, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, Pod] = {}
+        self._ordinals: dict[tuple[str, str], int] = {}  # next of each Deployment
+
+    def __iter__(self) -> Iterator[Pod]:
+        return iter(list(self._pods.values()))
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    def add(self, pod: Pod) -> None:
+        self._pods[pod.name] = pod
+
+    def remove(self, pod: Pod) -> None:
+        del self._pods[pod.name]
+
+    def get(self, name: str) -> Pod:
+        """The pod of that name, or of the only name that ends or starts with it. Raises ControlError."""
+        if name in self._pods:
+            return self._pods[name]
+        found = [p for n, p in self._pods.items() if n.endswith(f"-{name}") or n.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(p.name for p in found or self._pods.values())
+        problem = "is ambiguous" if found else "does not exist"
+        raise ControlError(f"pod {name!r} {problem}; pods: {names or 'none'}")
+
+    def of_workload(self, server: ServerPlan) -> list[Pod]:
+        return [p for p in self if p.server.workload is server.workload]
+
+    def next_identity(self, server: ServerPlan) -> tuple[str, int]:
+        """Name and ordinal of a pod to be made; the pods of a Deployment never get a name twice."""
+        taken = {p.ordinal for p in self.of_workload(server)}
+        if server.workload.resource.kind == "StatefulSet":
+            ordinal = next(i for i in range(len(taken) + 1) if i not in taken)
+        else:
+            ordinal = self._ordinals.get(server.workload.key, 0)
+            self._ordinals[server.workload.key] = ordinal + 1
+        return pod_name(server.workload, ordinal), ordinal
+
+    def endpoints(self, pool: InferencePool) -> list[Endpoint]:
+        """Ready pods of the pool times its target ports, named as the EPP names them."""
+        return [endpoint for pod in self if _is_endpoint(pod, pool) for endpoint in _endpoints_of(pod, pool)]
+
+    def behind(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
+        """Addresses of the ready pods that a Service port leads to."""
+        return [
+            (pod.address, number)
+            for pod in self
+            if pod.state is PodState.READY
+            and pod.namespace == service.namespace
+            and selects(service.selector, pod.server.workload.pod_labels)
+            and (number := container_port(pod.server.container, port)) is not None
+        ]
+
+
+def _is_endpoint(pod: Pod, pool: InferencePool) -> bool:
+    """By the pool's selector, not by the plan: pods may be in two pools."""
+    return (
+        pod.state is PodState.READY
+        and pod.namespace == pool.namespace
+        and selects(pool.selector, pod.server.workload.pod_labels)
+    )
+
+
+def _endpoints_of(pod: Pod, pool: InferencePool) -> Iterable[Endpoint]:
+    labels = pod.server.workload.pod_labels
+    for rank, port in enumerate(pool.target_ports):
+        name = f"{pod.name}-rank-{rank}"
+        yield Endpoint(name, pod.name, pod.namespace, pod.address, port, labels)

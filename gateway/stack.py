@@ -1,0 +1,342 @@
+"""A stack: model servers in this process, pickers and Envoys as children, kept in step with each other.
+
+`async with Stack(plan, options)` starts all of it and ends all of it. Between the two, `scale`, `kill`,
+`restart` and `drain` change the pods, and every change is published to Envoy and to the pickers at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gateway.containers import PodIdentity, command_line, environment, mount_files, server_flags
+from gateway.envoy.clusters import ClusterSpec
+from gateway.envoy.eds import Address
+from gateway.envoyprocess import GatewayOptions, GatewayProcess
+from gateway.errors import ControlError, StackError
+from gateway.pickerprocess import PickerOptions, PickerProcess
+from gateway.pickerset import PickerHandle, PickerSet
+from gateway.plan import Plan, ServerPlan
+from gateway.pods import Pod, PodState, PodTable
+from gateway.ports import AddressPool, is_free
+from simulator.config import ServeConfig, parse_args
+from simulator.errors import ConfigError, FleetError
+from simulator.fleet import Fleet, ReplicaSpec
+from simulator.server.replica import Replica
+
+WATCH_INTERVAL_S = 0.1
+"""How often pods are asked for their readiness; a kubelet does it every second at most."""
+DRAIN_TIMEOUT_S = 30.0
+"""Kubernetes' terminationGracePeriodSeconds."""
+_ADDRESS_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """Where and how a stack runs; what it runs is the plan's."""
+
+    directory: Path
+    picker: PickerOptions = field(default_factory=PickerOptions)
+    gateway: GatewayOptions = field(default_factory=GatewayOptions)
+
+
+class Stack:
+    """Everything that a plan asks for, running. `failure` is done when a part died that nobody ended."""
+
+    def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
+        self.plan = plan
+        self.options = options
+        self.report = report
+        self.pods = PodTable()
+        self.pickers = PickerSet(plan, options.directory, options.picker, report)
+        self.gateways: list[GatewayProcess] = []
+        self.failure: asyncio.Future[StackError] = asyncio.get_running_loop().create_future()
+        self._fleet = Fleet()
+        self._addresses = AddressPool()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changing = asyncio.Lock()  # one scale, drain or restart at a time
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _start(self) -> None:
+        await self._fleet.__aenter__()
+        await self._add_pods()
+        self.pickers.make()
+        for gateway in self.plan.gateways:
+            directory = self.options.directory / "gateways" / f"{gateway.namespace}.{gateway.name}"
+            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway)
+            self.gateways.append(process)
+        self.pickers.update(self.pods)
+        pickers = [self._start_picker(handle) for handle in self.pickers]
+        await _all(*pickers, *(self._start_gateway(g) for g in self.gateways))
+        self.publish()
+        await self._until_applied()
+        self._tasks = [
+            asyncio.create_task(self._watch_pods()),
+            *(asyncio.create_task(self._watch_gateway(g)) for g in self.gateways),
+        ]
+
+    async def _start_picker(self, handle: PickerHandle) -> None:
+        await handle.process.start()
+        self._watch(handle)
+        self.report(handle.describe())
+
+    async def _start_gateway(self, gateway: GatewayProcess) -> None:
+        await gateway.start(self._endpoints_of)
+        urls = ", ".join(f"{port} at {url}" for port, url in gateway.urls.items())
+        self.report(f"gateway  {gateway.name}  Envoy, listens for port {urls}")
+
+    async def _stop(self) -> None:
+        """In the order of a request: no new ones, no more picks, no more answers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(g.stop() for g in self.gateways))
+        await self.pickers.stop()
+        await self._fleet.__aexit__(None, None, None)
+
+    async def _add_pods(self) -> None:
+        """All replicas. What they are built of stays, so it leaves the garbage collector's sight."""
+        gc.disable()
+        try:
+            for server in self.plan.servers:
+                for _ in range(server.replicas):
+                    await self._add_pod(server)
+        finally:
+            gc.enable()
+        gc.collect()
+        gc.freeze()
+
+    # what runs, and who is told
+
+    def publish(self) -> None:
+        """Tell every picker and every Envoy the endpoints as they are now."""
+        self.pickers.update(self.pods)
+        for gateway in self.gateways:
+            gateway.publish(self._endpoints_of)
+
+    def _endpoints_of(self, spec: ClusterSpec) -> list[Address]:
+        if spec.pool is not None:
+            return [(e.address, e.port) for e in self.pods.endpoints(spec.pool)]
+        if spec.service is None or spec.port is None:
+            return []
+        return self.pods.behind(spec.service, spec.port) + self.pickers.behind(spec.service, spec.port)
+
+    async def _until_applied(self, timeout_s: float = 5.0) -> None:
+        """Return when every Envoy has the endpoints that were published; a matter of milliseconds."""
+        deadline = time.monotonic() + timeout_s
+        while not all([await g.has_applied() for g in self.gateways]):
+            if time.monotonic() > deadline:
+                raise StackError(f"Envoy did not take over the endpoints within {timeout_s:g} s")
+            await asyncio.sleep(0.01)
+
+    def _set_state(self, pod: Pod, state: PodState) -> None:
+        pod.state = state
+        self.publish()
+
+    # model servers
+
+    async def _add_pod(self, server: ServerPlan) -> Pod:
+        name, ordinal = self.pods.next_identity(server)
+        ports = _ports(server, self._config(server, name, "127.0.0.2"))
+        for attempt in range(_ADDRESS_ATTEMPTS):
+            address = self._addresses.take(ports)
+            config = self._config(server, name, address)
+            try:
+                replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
+                break
+            except FleetError as error:
+                # Another stack may have taken the address since we looked; any other failure is final.
+                if all(is_free(address, p) for p in ports) or attempt == _ADDRESS_ATTEMPTS - 1:
+                    raise StackError(f"pod {name}: {error}") from error
+        pod = Pod(name, server, ordinal, address, ports)
+        pod.has_probe = server.container.root.has("readinessProbe")
+        pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
+        self.pods.add(pod)
+        pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
+        self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
+        return pod
+
+    def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
+        workload, manifests = server.workload, self.plan.manifests
+        labels, annotations = workload.pod_labels, workload.pod_annotations
+        identity = PodIdentity(
+            name, workload.namespace, address, labels, annotations, workload.service_account
+        )
+        env = environment(manifests, workload, server.container, identity)
+        directory = self.options.directory / "volumes" / workload.name
+        places = mount_files(manifests, workload, server.container, directory)
+        flags = server_flags(server.container, command_line(server.container, env, places))
+        try:
+            return parse_args(flags, env)
+        except ConfigError as error:
+            raise server.container.root.error(f"the model server would not start: {error}", "args") from error
+
+    def replica(self, pod: Pod) -> Replica | None:
+        return self._fleet.replicas.get(pod.name)
+
+    async def _watch_pods(self) -> None:
+        """Follow readiness probes, and deaths that come after a number of tokens."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            for pod in self.pods:
+                replica = self.replica(pod)
+                if replica is None or pod.state not in {PodState.STARTING, PodState.READY}:
+                    continue
+                state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
+                if not self._fleet.is_listening(pod.name):
+                    state = PodState.KILLED
+                    self.report(f"pod {pod.name} died")
+                if state is not pod.state:
+                    self._set_state(pod, state)
+
+    # deaths
+
+    async def _watch_gateway(self, gateway: GatewayProcess) -> None:
+        await gateway.process.wait()
+        if not gateway.process.stopping and not self.failure.done():
+            log = gateway.process.tail()
+            self.failure.set_result(StackError(f"Envoy of {gateway.name} {gateway.process.ending()}\n{log}"))
+
+    def _watch(self, handle: PickerHandle) -> None:
+        self._tasks.append(asyncio.create_task(self._watch_picker(handle, handle.process)))
+
+    async def _watch_picker(self, handle: PickerHandle, picker: PickerProcess) -> None:
+        """A picker that dies is an endpoint less, as in a cluster; the pool's failure mode rules."""
+        await picker.process.wait()
+        self.publish()
+        if not picker.process.stopping:
+            self.report(
+                f"picker {handle.name} {picker.process.ending()}: {handle.failure_mode} rules; "
+                f"`simfleet restart {handle.name}` brings it back. Its last lines:\n{picker.process.tail()}"
+            )
+
+    # commands
+
+    async def scale(self, target: str, replicas: int) -> str:
+        """Change the number of pods of a pool or workload; those that go are drained first."""
+        if replicas < 0:
+            raise ControlError(f"replicas must be 0 or more, not {replicas}")
+        async with self._changing:
+            server = self._server(target)
+            pods = self.pods.of_workload(server)
+            for _ in range(replicas - len(pods)):
+                self._publish_ready(await self._add_pod(server))
+            leaving = pods[replicas:] if replicas < len(pods) else []
+            await asyncio.gather(*(self._remove(pod) for pod in leaving))
+            await self._until_applied()
+        return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
+
+    def _publish_ready(self, pod: Pod) -> None:
+        if pod.state is PodState.READY:
+            self.publish()
+
+    async def _remove(self, pod: Pod) -> None:
+        if pod.is_running:
+            await self._drain(pod, DRAIN_TIMEOUT_S)
+        await self._fleet.remove(pod.name)
+        self.pods.remove(pod)
+        self._addresses.release(pod.address)
+
+    async def kill(self, name: str, after_tokens: int | None = None) -> str:
+        """End a pod or a picker as `kill -9` would; with `after_tokens`, a pod that many tokens later."""
+        if (handle := self.pickers.find(name)) is not None:
+            await handle.process.process.kill()
+            self.publish()
+            return f"picker {handle.name} killed"
+        pod = self.pods.get(name)
+        self._fleet.kill(pod.name, after_tokens)
+        if after_tokens:
+            return f"pod {pod.name} dies after {after_tokens} more tokens"
+        self._set_state(pod, PodState.KILLED)
+        return f"pod {pod.name} killed"
+
+    async def drain(self, name: str, timeout_s: float = DRAIN_TIMEOUT_S) -> str:
+        """Take a pod out of the endpoints, let it finish what it has, close it."""
+        pod = self.pods.get(name)
+        if not pod.is_running:
+            raise ControlError(f"pod {pod.name} is {pod.state} already")
+        async with self._changing:
+            finished = await self._drain(pod, timeout_s)
+        return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {timeout_s:g} s")
+
+    async def _drain(self, pod: Pod, timeout_s: float) -> bool:
+        self._set_state(pod, PodState.DRAINING)
+        await self._until_applied()
+        finished = await self._fleet.drain(pod.name, timeout_s)
+        self._set_state(pod, PodState.DRAINED)
+        return finished
+
+    async def restart(self, name: str) -> str:
+        """Start a pod with an empty cache on its old address, or a picker anew."""
+        async with self._changing:
+            if (handle := self.pickers.find(name)) is not None:
+                await handle.process.stop()
+                await self._start_picker(handle)
+                self.publish()
+                return f"picker {handle.name} restarted"
+            pod = self.pods.get(name)
+            try:
+                replica = await self._fleet.restart(pod.name)
+            except FleetError as error:
+                raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
+            self._set_state(pod, PodState.READY if _is_ready(pod, replica) else PodState.STARTING)
+            await self._until_applied()
+        return f"pod {pod.name} restarted"
+
+    def _server(self, target: str) -> ServerPlan:
+        """The workload called `target`, or the only one of the pool called so."""
+        servers = self.plan.servers
+        found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
+        found = found or [s for s in servers if target in {s.pool.name, str(s.pool)}]
+        if len(found) != 1:
+            names = ", ".join(sorted({s.pool.name for s in servers} | {s.workload.name for s in servers}))
+            problem = "is ambiguous, name the workload" if found else "does not exist"
+            raise ControlError(f"pool {target!r} {problem}; there are: {names}")
+        return found[0]
+
+
+def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
+    """The ports that a pod listens on, one per data-parallel rank.
+
+    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
+    whose --port is none of them listens where it says, and the pool does not reach it.
+    """
+    if config.data_parallel_size == 1 and config.port in server.pool.target_ports:
+        return server.pool.target_ports
+    return tuple(config.port + rank for rank in range(config.data_parallel_size))
+
+
+def _is_ready(pod: Pod, replica: Replica) -> bool:
+    """Without a readiness probe a container is ready as soon as it runs."""
+    return not pod.has_probe or replica.state.is_ready()
+
+
+async def _all(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run them together; the first error cancels the rest and is the one that is raised."""
+    tasks = [asyncio.create_task(c) for c in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)

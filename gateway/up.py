@@ -1,0 +1,203 @@
+"""`simfleet up`: bring a stack up, stay with it, take it down in order.
+
+This process is the stack's: the model servers run in it. The live table is a process of its own, so that
+drawing it costs the simulators no time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from gateway.console import complain, say
+from gateway.control import ControlServer
+from gateway.envoyprocess import GatewayOptions
+from gateway.errors import GatewayError, StackError
+from gateway.manifests import Manifests, load
+from gateway.pickerprocess import PickerOptions
+from gateway.plan import make_plan
+from gateway.stack import Stack, StackOptions
+from gateway.statedir import StackDirectory
+from gateway.statusreport import example_request, status
+
+EVENTS_KEPT = 200
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """The command line of `up`."""
+
+    directory: StackDirectory
+    sources: Sequence[str] = ()
+    namespace: str = "default"
+    replicas: int | None = None
+    picker: PickerOptions = field(default_factory=PickerOptions)
+    gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    live: bool = False  # draw the table
+    ready_fd: int | None = None  # of a detached stack: told when it is ready
+
+
+def preset(name: str = "lab") -> list[str]:
+    """The files of a packaged preset."""
+    return sorted(
+        str(f) for f in files("gateway").joinpath("presets", name).iterdir() if f.name.endswith(".yaml")
+    )
+
+
+def read_manifests(sources: Sequence[str], namespace: str) -> Manifests:
+    """The given manifests, or the lab preset."""
+    return load(sources or preset(), namespace)
+
+
+class Runner:
+    """One `up` from start to end."""
+
+    def __init__(self, options: UpOptions) -> None:
+        self.options = options
+        self.events: collections.deque[str] = collections.deque(maxlen=EVENTS_KEPT)
+        self._ended = asyncio.Event()
+        self._view: asyncio.subprocess.Process | None = None
+        self._started = time.time()
+        self._stack: Stack | None = None
+        self._begun = time.monotonic()
+
+    def report(self, line: str) -> None:
+        """Show a line; while the table is on the screen, it shows the last ones itself."""
+        self.events.append(line)
+        with self.options.directory.log.open("a") as log:
+            log.write(line + "\n")
+        if self._view is None or self._view.returncode is not None:
+            say(line)
+
+    async def run(self) -> None:
+        """Until Ctrl-C, `down` or a death; raises what ended it unasked."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._ended.set)
+        up = asyncio.create_task(self._up())
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({up, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            if not up.done():
+                up.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await up
+
+    async def _up(self) -> None:
+        options = self.options
+        manifests = read_manifests(options.sources, options.namespace)
+        plan = make_plan(manifests, options.replicas)
+        if not plan.servers and not plan.gateways:
+            raise StackError(
+                "nothing to run: these manifests have neither an InferencePool with pods nor a Gateway"
+            )
+        for note in plan.notes:
+            self.report(f"note: {note}")
+        settings = StackOptions(options.directory.path, options.picker, options.gateway)
+        async with Stack(plan, settings, self.report) as stack:
+            self._stack = stack
+            control = ControlServer(options.directory.socket, self._commands(stack))
+            await control.start()
+            try:
+                self._announce(stack)
+                await self._start_view()
+                _let_go(self.options)
+                raise await stack.failure
+            finally:
+                await self._stop_view()
+                self.report("stopping")
+                await control.close()
+
+    def _announce(self, stack: Stack) -> None:
+        seconds = time.monotonic() - self._begun
+        self.report(f"ready in {seconds:.1f} s: {len(stack.pods)} pods, {len(stack.pickers)} pickers, "
+                    f"{len(stack.gateways)} gateways")  # fmt: skip
+        for gateway in stack.gateways:
+            if (shown := example_request(stack, gateway)) is not None:
+                self.report(f"\n  {shown.command()}\n")
+
+    def _commands(self, stack: Stack) -> dict[str, Any]:
+        async def answer_status() -> dict[str, Any]:
+            report = status(stack, self.options.directory.name, self._started)
+            return {**report, "events": list(self.events)}
+
+        async def down() -> str:
+            self._ended.set()
+            return "going down"
+
+        changes = {"scale": stack.scale, "kill": stack.kill, "restart": stack.restart, "drain": stack.drain}
+        return {"status": answer_status, "down": down, **{n: self._logged(c) for n, c in changes.items()}}
+
+    def _logged(self, command: Any) -> Any:
+        @functools.wraps(command)
+        async def run(**arguments: Any) -> str:
+            result: str = await command(**arguments)
+            self.report(result)
+            return result
+
+        return run
+
+    async def _start_view(self) -> None:
+        if self.options.live:
+            argv = [sys.executable, "-m", "gateway.view", str(self.options.directory.socket)]
+            self._view = await asyncio.create_subprocess_exec(*argv)
+
+    async def _stop_view(self) -> None:
+        if self._view is not None and self._view.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._view.terminate()
+            await self._view.wait()
+
+
+def up(options: UpOptions) -> int:
+    """Run a stack to its end; the exit code."""
+    options.directory.hold()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(options))
+    except GatewayError as error:
+        complain(f"simfleet up: {error}")
+        return error.exit_code
+    finally:
+        options.directory.remove()
+    return 0
+
+
+async def _run(options: UpOptions) -> None:
+    await Runner(options).run()
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _let_go(options: UpOptions) -> None:
+    """Tell the starter of a detached stack that it is ready, and hold none of its pipes any longer.
+
+    A terminal is kept for standard error: the last word of a stack that dies should be seen.
+    """
+    if options.ready_fd is None:
+        return
+    with open(os.devnull, "w") as null, options.directory.log.open("a") as log:
+        os.dup2(null.fileno(), 1)
+        if not os.isatty(2):
+            os.dup2(log.fileno(), 2)
+    os.write(options.ready_fd, b"1")
+    os.close(options.ready_fd)

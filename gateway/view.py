@@ -1,0 +1,143 @@
+"""The live table of a running stack: `python -m gateway.view SOCKET`.
+
+A process of its own that asks the stack once a second and reads the gateways' access logs itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.control import ask
+from gateway.errors import ControlError
+
+INTERVAL_S = 1.0
+EVENT_LINES = 8
+_STYLES = {"ready": "green", "killed": "red", "drained": "yellow", "draining": "yellow", "starting": "cyan"}
+
+Json = dict[str, Any]
+
+
+class LogCounter:
+    """Counts the lines of an access log as they are written: by upstream host, by pick, by status class."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self.served: collections.Counter[str] = collections.Counter()
+        self.picked: collections.Counter[str] = collections.Counter()
+        self.statuses: collections.Counter[str] = collections.Counter()
+
+    def read(self) -> None:
+        """Count what came since the last call; a line that is not finished waits."""
+        try:
+            with self._path.open("rb") as log:
+                log.seek(self._position)
+                data = log.read()
+        except FileNotFoundError:
+            return
+        end = data.rfind(b"\n") + 1
+        self._position += end
+        for line in data[:end].splitlines():
+            entry = json.loads(line)
+            self.statuses[f"{str(entry.get('status'))[:1]}xx"] += 1
+            if host := entry.get("upstream_host"):
+                self.served[host] += 1
+            if pick := entry.get("picked"):
+                self.picked[pick.split(",")[0]] += 1
+
+
+class Rates:
+    """Differences of counters per second, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._at = time.monotonic()
+
+    def per_second(self, counts: collections.Counter[str]) -> dict[str, float]:
+        now = time.monotonic()
+        span = max(now - self._at, 1e-6)
+        rates = {key: (n - self._last.get(key, 0)) / span for key, n in counts.items()}
+        self._last, self._at = dict(counts), now
+        return rates
+
+
+def pods_table(report: Json, served: dict[str, float], picked: dict[str, float]) -> Table:
+    """One row per endpoint."""
+    table = Table(title=f"{report['name']}  {report['url'] or ''}", title_justify="left", expand=False)
+    table.add_column("endpoint", no_wrap=True)
+    table.add_column("address")
+    table.add_column("state")
+    for name in ("running", "waiting", "KV %", "hit %", "req/s", "picks/s"):
+        table.add_column(name, justify="right")
+    table.add_column("adapters")
+    for pod in report["pods"]:
+        places = [f"{pod['address']}:{port}" for port in pod["ports"]]
+        hit = pod.get("prefix_cache_hit_rate")
+        table.add_row(
+            pod["name"],
+            places[0] + (f" +{len(places) - 1}" if len(places) > 1 else ""),
+            Text(pod["state"], style=_STYLES.get(pod["state"], "")),
+            str(pod.get("running", "")),
+            str(pod.get("waiting", "")),
+            f"{100 * pod['kv_cache_usage']:.1f}" if "kv_cache_usage" in pod else "",
+            f"{100 * hit:.0f}" if hit is not None else "",
+            f"{sum(served.get(p, 0.0) for p in places):.1f}",
+            f"{sum(picked.get(p, 0.0) for p in places):.1f}",
+            " ".join(pod.get("adapters", ())),
+        )
+    return table
+
+
+def render(
+    report: Json, served: dict[str, float], picked: dict[str, float], statuses: dict[str, int]
+) -> Group:
+    """The whole screen."""
+    answers = "  ".join(f"{name} {count}" for name, count in sorted(statuses.items())) or "none yet"
+    pickers = "  ".join(f"{p['name']} ({p['kind']}, {p['state']})" for p in report["pickers"])
+    lines = [Text(f"answers  {answers}"), Text(f"pickers  {pickers}")]
+    lines += [Text(line, style="dim") for line in report["events"][-EVENT_LINES:]]
+    return Group(pods_table(report, served, picked), *lines)
+
+
+def watch(socket: Path) -> None:
+    """Draw until the stack is gone."""
+    logs: dict[str, LogCounter] = {}
+    served_rates, picked_rates = Rates(), Rates()
+    with Live(console=Console(), refresh_per_second=1, auto_refresh=False) as live:
+        while True:
+            try:
+                report = ask(socket, "status", timeout_s=10.0)
+            except ControlError:
+                return
+            for gateway in report["gateways"]:
+                path = gateway["access_log"]
+                logs.setdefault(path, LogCounter(Path(path))).read()
+            served = sum((log.served for log in logs.values()), collections.Counter())
+            picked = sum((log.picked for log in logs.values()), collections.Counter())
+            statuses = sum((log.statuses for log in logs.values()), collections.Counter())
+            screen = render(
+                report, served_rates.per_second(served), picked_rates.per_second(picked), dict(statuses)
+            )
+            live.update(screen, refresh=True)
+            time.sleep(INTERVAL_S)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the stack's; it ends this process, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    watch(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
