@@ -21,6 +21,9 @@ class OutputPlan(Protocol):
     def token(self, i: int) -> int:
         """Id at output position i: deterministic, random access, any i >= 0 (EOS at and after `length`)."""
 
+    def tokens(self, start: int, stop: int) -> list[int]:
+        """`[token(i) for i in range(start, stop)]`, at the speed of slices."""
+
 
 class TextSource(Protocol):
     """Decides answers; called once per sequence, when it is added."""
@@ -50,6 +53,17 @@ class TokenPlan:
             return self._head[i]
         return self._ring[(self._start + i) % len(self._ring)]
 
+    def tokens(self, start: int, stop: int) -> list[int]:
+        end = stop if self.length is None else min(stop, self.length)
+        ids = list(self._head[start:end]) if start < self._head_size else []
+        ring, at = self._ring, start + len(ids)
+        while at < end:
+            begin = (self._start + at) % len(ring)
+            piece = ring[begin : begin + end - at]
+            ids += piece
+            at += len(piece)
+        return ids + [self._eos] * (stop - at) if at < stop else ids
+
 
 class MaskedPlan:
     """Another plan that says none of `forbidden` before position `until`: min_tokens with stop_token_ids."""
@@ -71,6 +85,10 @@ class MaskedPlan:
             while token_id in self._forbidden:
                 token_id += 1
         return token_id
+
+    def tokens(self, start: int, stop: int) -> list[int]:
+        masked = min(max(self._until, start), stop)
+        return [self.token(i) for i in range(start, masked)] + self._plan.tokens(masked, stop)
 
 
 class BaseText(ABC):

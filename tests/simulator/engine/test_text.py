@@ -14,7 +14,7 @@ from simulator.engine.random_text import PhraseBook, RandomText
 from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.sentences import SENTENCES
-from simulator.engine.text import ConstantText, EchoText, OutputPlan, TextSource
+from simulator.engine.text import ConstantText, EchoText, MaskedPlan, OutputPlan, TextSource, TokenPlan
 from simulator.engine.vocabulary import EOS_ID
 from simulator.errors import ConfigError
 
@@ -213,3 +213,14 @@ def test_ignore_eos_goes_on_after_a_recorded_answer() -> None:
 def test_an_empty_data_set_is_refused() -> None:
     with pytest.raises(ConfigError, match="no rows"):
         Dataset([], BOOK)
+
+
+@pytest.mark.parametrize("length", [None, 0, 2, 9])
+@pytest.mark.parametrize("masked", [False, True])
+def test_tokens_are_the_single_tokens(length: int | None, masked: bool) -> None:
+    plan: OutputPlan = TokenPlan((1, 2, 3), (4, 5, 6, 7), 2, length, 99)
+    if masked:
+        plan = MaskedPlan(plan, frozenset({2, 5}), 6)
+    for start in range(12):
+        for stop in range(start, 14):
+            assert plan.tokens(start, stop) == [plan.token(i) for i in range(start, stop)]
