@@ -53,16 +53,12 @@ def flags() -> str:
 
 def metrics() -> str:
     """Every vLLM family that a replica exports."""
-    from simulator.server import metric_families
+    from simulator.server.metric_families import describe
 
     rows: list[list[object]] = []
-    for family in metric_families.FAMILIES:
-        labels = ", ".join(
-            filter(None, ["engine" if family.engine_label else "", "model_name", family.label])
-        )
-        rows.append(
-            [f"`{family.exposed_name}`", family.kind, labels, ", ".join(family.in_versions), family.help]
-        )
+    for family in describe():
+        labels, versions = (", ".join(family[key]) for key in ("labels", "versions"))
+        rows.append([f"`{family['name']}`", family["type"], labels, versions, family["help"]])
     return table(["family", "type", "labels", "in", "what it says"], rows)
 
 
@@ -74,8 +70,11 @@ def profiles() -> str:
     rows: list[list[object]] = []
     for name, profile in PROFILES.items():
         found = as_json(profile)
-        rows.append([f"`{name}`", *(found.get(k, "") for k in ("vllm", "fit_error_percent", "source"))])
-    return table(["profile", "vLLM", "fit error % (mean, p95, max)", "source"], rows)
+        fit = " / ".join(f"{e:g}" for e in found["fit_error_percent"] or ())
+        host = found["host_overhead_us"]
+        overhead = f"{host['per_step']:g} + {host['per_sequence']:g} a sequence"
+        rows.append([f"`{name}`", found["gpu"], found["tables_vllm"], fit, overhead, found["source"]])
+    return table(["profile", "GPU", "vLLM", "fit error % (mean/p95/max)", "host overhead us", "source"], rows)
 
 
 def causes() -> str:
