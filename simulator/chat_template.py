@@ -57,11 +57,26 @@ def _compile(source: str) -> jinja2.Template:
 
 def _message(message: Mapping[str, Any], as_parts: bool) -> dict[str, Any]:
     content = message.get("content")
+    calls = message.get("tool_calls")
+    if calls:
+        message = {**message, "tool_calls": [_call(call) for call in calls]}
     if not as_parts:
         return {**message, "content": content_text(content)}
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     return {**message, "content": content or []}
+
+
+def _call(call: Any) -> Any:
+    """A tool call whose arguments are an object, as templates expect them; the API carries them as text."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"] or "{}")
+    except ValueError as error:
+        raise EngineError(f"the arguments of a tool call are not JSON: {error}") from error
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def render(

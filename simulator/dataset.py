@@ -2,12 +2,17 @@
 
 `{"prompt": "...", "response": "..."}`; instead of `prompt` there may be `messages` (the last one counts, as
 it does in a chat request), and `response` may be a list of several answers.
+
+The SQLite files of llm-d-inference-sim (table `llmd`) are read too. They hold only hashes of their prompts,
+made with its own tokenizers, so every one of their answers serves every prompt.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +20,16 @@ from simulator.engine.chatml import content_text
 from simulator.engine.dataset_text import DatasetRow
 from simulator.errors import ConfigError
 
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
-def read_dataset(path: Path) -> list[DatasetRow]:
-    """All rows of the file. Raises ConfigError with file and line."""
+
+def read_dataset(path: Path, table: str = "llmd") -> list[DatasetRow]:
+    """All rows of the file; `table` is that of an SQLite file. Raises ConfigError with file and line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        if data.startswith(_SQLITE_MAGIC):
+            return _sqlite_rows(path, table)
+        text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"data set {path} cannot be read: {error}") from error
     rows: list[DatasetRow] = []
@@ -28,6 +38,26 @@ def read_dataset(path: Path) -> list[DatasetRow]:
             rows += _rows(line, f"{path}:{number}")
     if not rows:
         raise ConfigError(f'data set {path} has no rows; each line is {{"prompt": "...", "response": "..."}}')
+    return rows
+
+
+def _sqlite_rows(path: Path, table: str) -> list[DatasetRow]:
+    name = '"' + table.replace('"', '""') + '"'
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            found = connection.execute(f"SELECT id, gen_tokens FROM {name}").fetchall()
+        answers = [(row_id, json.loads(tokens)) for row_id, tokens in found]
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise ConfigError(f"data set {path}, table {table}: {error}") from error
+    rows = []
+    for row_id, tokens in answers:
+        strings = tokens.get("strings") if isinstance(tokens, dict) else tokens
+        if not isinstance(strings, list) or not all(isinstance(token, str) for token in strings):
+            raise ConfigError(f"data set {path}, row {row_id}: gen_tokens must hold a list of texts")
+        if "".join(strings):
+            rows.append(DatasetRow(f"\0{row_id}", "".join(strings)))
+    if not rows:
+        raise ConfigError(f"data set {path}, table {table}: no answers")
     return rows
 
 

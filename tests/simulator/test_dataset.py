@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,30 @@ def test_bad_rows_are_named(tmp_path: Path, content: str, message: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_dataset(tmp_path / "none.jsonl")
+
+
+def write_sqlite(file: Path, *answers: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE llmd"
+            " (id INTEGER PRIMARY KEY, prompt_hash BLOB, gen_tokens JSON, n_gen_tokens INTEGER)"
+        )
+        for answer in answers:
+            connection.execute("INSERT INTO llmd VALUES (NULL, x'00', ?, 2)", (answer,))
+
+
+def test_the_sqlite_files_of_llm_d(tmp_path: Path) -> None:
+    file = tmp_path / "conversations.sqlite3"
+    write_sqlite(file, '["Hello ", "there"]', '{"strings": ["A", " b"], "numbers": [1, 2]}')
+    assert [row.response for row in read_dataset(file)] == ["Hello there", "A b"]
+    assert len({row.prompt for row in read_dataset(file)}) == 2
+    with pytest.raises(ConfigError, match="no such table"):
+        read_dataset(file, table="other")
+
+
+@pytest.mark.parametrize("answer", ["{", "[1]", '{"numbers": [1]}', "[]"])
+def test_bad_sqlite_files_are_named(tmp_path: Path, answer: str) -> None:
+    file = tmp_path / "conversations.sqlite3"
+    write_sqlite(file, answer)
+    with pytest.raises(ConfigError, match="conversations"):
+        read_dataset(file)

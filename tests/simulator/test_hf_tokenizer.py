@@ -175,6 +175,19 @@ def test_templates_that_walk_over_parts_get_parts() -> None:
     assert render("{{ messages[0].content }}", parts) == "a\nb"
 
 
+def test_arguments_of_tool_calls_are_objects() -> None:
+    def call(arguments: str) -> list[dict[str, Any]]:
+        function = {"name": "f", "arguments": arguments}
+        return [
+            {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}
+        ]
+
+    template = "{{ messages[0].tool_calls[0].function.arguments.city }}"
+    assert render(template, call('{"city": "Oslo"}')) == "Oslo"
+    with pytest.raises(EngineError, match="not JSON"):
+        render(template, call("{"))
+
+
 def test_continuing_the_final_message() -> None:
     template = (
         "{% for m in messages %}[{{ m.content }}]{% endfor %}{% if add_generation_prompt %}>{% endif %}"
