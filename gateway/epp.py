@@ -106,6 +106,8 @@ class _GoPicker:
 
     async def _until_ready(self, process: Process) -> None:
         await process.until_ready(lambda: grpc_is_serving("127.0.0.1", self.health_port), READY_TIMEOUT_S)
+        # The health port opens first; ext_proc follows once the picker has signed itself a certificate.
+        await process.until_ready(lambda: _accepts(self.grpc_port), READY_TIMEOUT_S)
         await self._until_endpoints()
 
     async def _until_endpoints(self) -> None:
@@ -115,6 +117,16 @@ class _GoPicker:
             if len(_KNOWS_ENDPOINT.findall(body.decode(errors="replace"))) >= len(self._endpoints):
                 return
             await asyncio.sleep(0.05)
+
+
+async def _accepts(port: int) -> bool:
+    """Whether a TCP connection to the port can be made."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 class FileDiscoveryPicker(_GoPicker):
