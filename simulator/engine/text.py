@@ -140,7 +140,7 @@ class ConstantText:
     """One token for ever: answers nobody reads, ended by max_tokens alone (replays, sweeps)."""
 
     def __init__(self, token_id: int) -> None:
-        self._plan = TokenPlan((), (token_id,), 0, None, 0)
+        self._plan = TokenPlan((), (token_id,) * 4096, 0, None, 0)  # long, so that slices are
 
     def start(self, request: Request) -> OutputPlan:
         return self._plan
