@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 Lookup = Callable[[Scope], "Replica"]
+_JSON: Final = b"application/json"
 _ATTRIBUTED: Final = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -75,6 +76,10 @@ def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
             f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in place, "
             "set 'load_inplace' to True.",
         )
+    if replica.config.strict and not Path(wanted.lora_path).exists():
+        # Adapters need no files here; --strict misses them as vLLM does.
+        message = f"Loading lora {name} failed: No adapter found for {wanted.lora_path}"
+        raise ApiError(message, 404, "NotFoundError")
 
 
 @router.post("/v1/unload_lora_adapter", response_model=None)

@@ -126,17 +126,17 @@ def validate(raw: Any, model: type[M], compat: Compat) -> M:
 
 
 def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
-    """The same for a union of models."""
+    """The same for a union of models, whose names vLLM's locations leave out."""
     try:
         return adapter.validate_python(raw)
     except ValidationError as error:
-        raise from_pydantic(error, compat) from None
+        raise from_pydantic(error, compat, skip=1) from None
 
 
-def from_pydantic(error: ValidationError, compat: Compat, where: str = "body") -> ApiError:
-    """The 400 for a pydantic error at `where` (body or query)."""
+def from_pydantic(error: ValidationError, compat: Compat, skip: int = 0) -> ApiError:
+    """The 400 for a body that pydantic refuses; the first `skip` parts of locations are not told."""
     errors: list[dict[str, Any]] = [
-        {**found, "loc": (where, *found["loc"])} for found in error.errors(include_url=False)
+        {**found, "loc": ("body", *found["loc"][skip:])} for found in error.errors(include_url=False)
     ]
     return from_errors(errors, compat)
 
