@@ -21,10 +21,17 @@ SWEEP: Final = 0.02
 class Connection(asyncio.Protocol):
     """One connection: idle, or carrying one exchange."""
 
-    __slots__ = ("closed", "exchange", "headers", "idle_since", "parser", "pool", "transport", "used")
+    # fmt: off
+    __slots__ = (
+        "closed", "exchange", "headers", "idle_since", "on_body", "parser", "parts", "pool",
+        "transport", "used",
+    )
+    # fmt: on
 
     def __init__(self, pool: "Pool") -> None:
         self.pool = pool
+        self.parts: list[bytes] = []
+        self.on_body = self.parts.append  # pieces of one read are looked at together, behind the parser
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self.exchange: Exchange | None = None
@@ -64,6 +71,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self.transport.abort()
             self._end(exchange, "reset", f"not HTTP: {error}")
+            return
+        if self.parts:
+            self._take_parts()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         kept = KEPT_HEADERS.get(name.lower())
@@ -77,7 +87,11 @@ class Connection(asyncio.Protocol):
             self.exchange.on_head(status, self.headers)
         self.headers = {}
 
-    def on_body(self, body: bytes) -> None:
+    def _take_parts(self) -> None:
+        """Hand the body's pieces of this read to the exchange; leave if the plan says so."""
+        parts = self.parts
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
         exchange = self.exchange
         if exchange is not None and exchange.on_data(body, self.pool.now):
             self.exchange = None
@@ -86,6 +100,8 @@ class Connection(asyncio.Protocol):
             exchange.fail("client_cancel", f"left after {exchange.cancel_after} tokens", self.pool.now)
 
     def on_message_complete(self) -> None:
+        if self.parts:
+            self._take_parts()
         exchange = self.exchange
         if exchange is None or self.parser is None or exchange.status is None:
             return  # an interim 1xx, or the tail of something already ended

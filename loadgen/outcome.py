@@ -16,6 +16,17 @@ def relative(moment: float | None, t0: float) -> float | None:
     return None if moment is None else round(moment - t0, 7)
 
 
+def relative_times(moments: list[float], t0: float) -> list[float]:
+    """Seconds after t0 to a microsecond; tokens of one read share their moment and its rounding."""
+    result: list[float] = []
+    last, value = -1.0, 0.0
+    for moment in moments:
+        if moment != last:
+            last, value = moment, round(moment - t0, 6)
+        result.append(value)
+    return result
+
+
 def attempt_of(exchange: Exchange, t0: float) -> Attempt:
     """One try, for the record's list of attempts."""
     return Attempt(
@@ -41,7 +52,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         kept["server"] = headers["server"]
     times = None
     if keep_times and reader is not None and reader.times is not None:
-        times = [round(moment - t0, 6) for moment in reader.times]
+        times = relative_times(reader.times, t0)
     return Record(
         id=request.id if job.unit.worker_round == 1 else f"{request.id}~{job.unit.worker_round}",
         cls=request.cls,

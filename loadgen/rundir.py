@@ -111,7 +111,7 @@ class Meta(msgspec.Struct, kw_only=True):
     models: list[str] | None = None
     """What the target's /v1/models listed; None when it has no such list."""
     ceiling: Ceiling | None = None
-    client: ClientTimes = ClientTimes()
+    client: ClientTimes = msgspec.field(default_factory=ClientTimes)
     totals: Progress = msgspec.field(default_factory=Progress)
     first_errors: dict[str, str] = {}
     warnings: list[str] = []

@@ -66,6 +66,7 @@ class Sender:
         self._ahead_bytes = 0
         self._planned_waiting = 0
         self._stopping = False
+        self._armed: float | None = None
         self.t0 = 0.0
         self.in_flight = 0
         self.progress = Progress(worker=worker)
@@ -133,12 +134,16 @@ class Sender:
 
     def _arm(self) -> None:
         if self._heap:
-            self._alarm.set(self._heap[0][0])
+            first = self._heap[0][0]
+            if first != self._armed:
+                self._armed = first
+                self._alarm.set(first)
         elif self.in_flight == 0 and self._cursor.exhausted and not self.finished.done():
             self.finished.set_result(None)
 
     def _tick(self) -> None:
         heap = self._heap
+        self._armed = None
         while heap and heap[0][0] <= monotonic():
             self._send(heapq.heappop(heap)[2])
         try:
@@ -281,7 +286,9 @@ class Sender:
             return
         unit.user, unit.token = user, user.token
         job = Job(unit, 0, due)
-        self._prepare(job)
+        if due <= now and self.in_flight < self._max_in_flight:
+            self._send(job)  # without thinking there is nothing to wait for
+            return
         self._push(job)
         self._arm()
 
@@ -289,6 +296,7 @@ class Sender:
         """Send nothing more; what is due but unsent is missed, what was not due yet is left out."""
         self._stopping = True
         self._alarm.clear()
+        self._armed = None
         waiting, self._heap = self._heap, []
         moment = monotonic()
         for due, _, job in waiting:

@@ -52,7 +52,9 @@ class SseReader:
                     if event[at + len(marker)] != _QUOTE:
                         tokens += 1
                     continue
-            if event:
+            if event == b"data: [DONE]":
+                self.complete = True
+            elif event:
                 tokens += self._inspect(event)
                 marker = self._marker
         if tokens:

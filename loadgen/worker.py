@@ -107,6 +107,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 1000)
+        self._cpu = process_time()
         self._every(FLUSH_EVERY, self._flush)
         self._every(REPORT_EVERY, self._report)
         if not self._endless:

@@ -1,0 +1,118 @@
+"""What is done to the system during a run, in the run's own record: by the timeline, or by hand."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Final
+from urllib.parse import urlsplit
+
+from loadgen.connection import Pool
+from loadgen.fetch import fetch
+from loadgen.records import JsonlWriter
+from loadgen.rundir import EVENTS, EventLine, read_meta
+from loadgen.scenario import Event
+from loadgen.target import parse_target
+
+OUTPUT_LIMIT: Final = 2000
+CALL_TIMEOUT: Final = 30.0
+
+
+class Timeline:
+    """Does the planned events at their run times and records when each began and how long it took."""
+
+    def __init__(
+        self,
+        events: tuple[Event, ...],
+        run_dir: Path,
+        env: Mapping[str, str],
+        after: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._events = sorted(events, key=lambda event: event.at)
+        self._writer = JsonlWriter(run_dir / EVENTS)
+        self._env = {**os.environ, **env, "LOADGEN_RUN_DIR": str(run_dir.resolve())}
+        self._after = after
+        self._processes: set[asyncio.subprocess.Process] = set()
+        self.failures: list[str] = []
+
+    async def run(self, t0: float) -> None:
+        """All events; one that takes long does not delay the next."""
+        async with asyncio.TaskGroup() as group:
+            for event in self._events:
+                await asyncio.sleep(max(0.0, t0 + event.at - monotonic()))
+                group.create_task(self._do(event, t0))
+
+    async def _do(self, event: Event, t0: float) -> None:
+        begin = monotonic()
+        line = EventLine(t=round(begin - t0, 6), name=event.name, did=event.run or event.url)
+        if event.run is not None:
+            await self._command(event.run, line)
+        else:
+            await self._call(event, line)
+        line.took = round(monotonic() - begin, 6)
+        if line.exit:
+            self.failures.append(
+                f"event {event.name!r} (line {event.line}) failed: {line.output or line.exit}"
+            )
+        self.note(line)
+        if self._after is not None:
+            await self._after()
+
+    async def _command(self, command: str, line: EventLine) -> None:
+        process = await asyncio.create_subprocess_shell(
+            command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=self._env
+        )
+        self._processes.add(process)
+        try:
+            out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self._processes.discard(process)
+        line.exit = process.returncode
+        line.output = out.decode(errors="replace").strip()[-OUTPUT_LIMIT:] or None
+
+    async def _call(self, event: Event, line: EventLine) -> None:
+        parts = urlsplit(event.url or "")
+        target = parse_target(f"{parts.scheme}://{parts.netloc}")
+        pool = Pool(asyncio.get_running_loop(), target)
+        body = (event.body or "").encode()
+        headers = {"content-type": "application/json"} if body else {}
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        answer = await fetch(
+            pool, target, path, method=event.method, body=body, headers=headers, timeout=CALL_TIMEOUT
+        )
+        pool.close()
+        good = answer.outcome == "ok" and answer.status < 400
+        line.exit = 0 if good else answer.status or 1
+        words = answer.body.decode(errors="replace").strip()[:OUTPUT_LIMIT]
+        line.output = answer.error or words or None
+
+    def note(self, line: EventLine) -> None:
+        """Put a line into the record at once."""
+        self._writer.write(line)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file; commands still running were ended with their tasks."""
+        with contextlib.suppress(ProcessLookupError):
+            for process in self._processes:
+                process.kill()
+        self._writer.close()
+
+
+def mark(run_dir: Path, name: str) -> EventLine:
+    """Put an event into a run's record by hand, at this moment; on another machine by the wall clock."""
+    meta = read_meta(run_dir)
+    here = meta.host == socket.gethostname() and meta.t0_monotonic > 0
+    moment = monotonic() - meta.t0_monotonic if here else time.time() - meta.t0
+    line = EventLine(t=round(moment, 6), name=name, source="mark")
+    writer = JsonlWriter(run_dir / EVENTS)
+    writer.write(line)
+    writer.close()
+    return line

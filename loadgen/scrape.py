@@ -1,0 +1,221 @@
+"""Reads the /metrics of pods and picker into a time series while the load runs.
+
+Whose: addresses as given, the output of `simfleet ps --format json` (a command or a file, read again
+after each event), or a Prometheus that scrapes them already. Every look is recorded with its cost.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Final, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from loadgen.connection import Pool
+from loadgen.errors import LoadgenError, TargetError
+from loadgen.fetch import fetch
+from loadgen.fleetlist import FleetMember, parse_fleet
+from loadgen.metrics_text import parse_samples, pod_state
+from loadgen.records import JsonlWriter
+from loadgen.rundir import ScrapeLine
+from loadgen.scenario import Scrape
+from loadgen.target import Target, parse_target
+
+TIMEOUT: Final = 2.0
+SETTLE: Final = 3.0
+"""Seconds that the scrape after the run waits at most for pods to have nothing running."""
+FLEET_TIMEOUT: Final = 30.0
+Phase = Literal["before", "during", "after"]
+PROMETHEUS_QUERY: Final = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'
+POD_LABELS: Final = ("pod", "kubernetes_pod_name", "instance")
+
+
+@dataclass(slots=True)
+class Page:
+    """One /metrics page and the connection to it."""
+
+    name: str
+    url: str
+    source: Literal["pod", "epp"]
+    target: Target
+    path: str
+    pool: Pool
+
+
+class Scraper:
+    """All pages of a run. `t0` is set when the run begins; before it, run times are negative."""
+
+    def __init__(self, spec: Scrape, writer: JsonlWriter, t0: float) -> None:
+        self._spec = spec
+        self._writer = writer
+        self.t0 = t0
+        self._pages: dict[str, Page] = {}
+        self.states: dict[str, dict[str, float]] = {}
+        """Plain values of each pod's last scrape, for the live view."""
+        self.scrapes = self.failures = 0
+        self.cost = 0.0
+
+    async def discover(self) -> None:
+        """Find the pages; pods that left keep being asked (their refusals are part of the record)."""
+        for url in self._spec.pods:
+            self._add(_host_port(url), url, "pod")
+        for url in self._spec.epp:
+            self._add(_host_port(url), url, "epp")
+        if self._spec.fleet is not None:
+            for member in parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet):
+                self._add_member(member)
+
+    def _add_member(self, member: FleetMember) -> None:
+        self._add(member.name, member.metrics_url, member.source)
+
+    def _add(self, name: str, url: str, source: Literal["pod", "epp"]) -> None:
+        if "://" not in url:
+            url = f"http://{url}"
+        if not urlsplit(url).path.strip("/"):
+            url = url.rstrip("/") + "/metrics"
+        known = self._pages.get(name)
+        if known is not None and known.url == url:
+            return
+        if known is not None:
+            known.pool.close()
+        path = urlsplit(url).path
+        target = parse_target(url[: url.index(path, url.index("://") + 3)])
+        self._pages[name] = Page(name, url, source, target, path, Pool(asyncio.get_running_loop(), target))
+
+    async def run(self) -> None:
+        """Scrape at each interval until cancelled; a slow page delays only itself."""
+        turn = 0
+        while True:
+            turn += 1
+            await asyncio.sleep(max(0.0, self.t0 + turn * self._spec.interval - monotonic()))
+            if monotonic() - self.t0 > (turn + 1) * self._spec.interval:
+                turn = int((monotonic() - self.t0) / self._spec.interval)  # late: skip what was missed
+            await self.once("during")
+
+    async def once(self, phase: Phase) -> None:
+        """One look at every page."""
+        if self._spec.prometheus is not None:
+            await self._prometheus(self._spec.prometheus, phase)
+        await asyncio.gather(*(self._look(page, phase) for page in list(self._pages.values())))
+        self._writer.flush()
+
+    async def settled(self) -> None:
+        """The look after the run: again until no pod has anything running or waiting."""
+        begin = monotonic()
+        while True:
+            self.states.clear()
+            await self.once("after")
+            busy = any(state.get("running") or state.get("waiting") for state in self.states.values())
+            if not busy or monotonic() - begin > SETTLE:
+                return
+            await asyncio.sleep(0.1)
+
+    async def _look(self, page: Page, phase: Phase) -> None:
+        asked = monotonic()
+        answer = await fetch(page.pool, page.target, page.path, timeout=TIMEOUT)
+        good = answer.outcome == "ok" and answer.status == 200
+        line = ScrapeLine(
+            t=round(asked - self.t0, 6),
+            took=round(answer.took, 6),
+            source=page.source,
+            name=page.name,
+            url=page.url,
+            phase=phase,
+            bytes=len(answer.body),
+        )
+        if good:
+            line.samples = parse_samples(answer.body.decode(errors="replace"))
+        else:
+            line.error = answer.error or f"HTTP {answer.status}"
+        self._keep(line)
+
+    def _keep(self, line: ScrapeLine) -> None:
+        self.scrapes += 1
+        self.cost += line.took
+        self.failures += line.error is not None
+        if line.error is None and line.source == "pod":
+            self.states[line.name] = pod_state(line.samples).values
+        self._writer.write(line)
+
+    async def _prometheus(self, url: str, phase: Phase) -> None:
+        """One instant query, split into a line for each pod."""
+        target = parse_target(url)
+        pool = Pool(asyncio.get_running_loop(), target)
+        asked = monotonic()
+        answer = await fetch(pool, target, f"/api/v1/query?query={quote(PROMETHEUS_QUERY)}", timeout=TIMEOUT)
+        pool.close()
+        base = ScrapeLine(
+            t=round(asked - self.t0, 6), took=round(answer.took, 6), name="prometheus", url=url, phase=phase
+        )
+        try:
+            result = msgspec.json.decode(answer.body, type=_PrometheusAnswer).data.result
+        except msgspec.MsgspecError:
+            base.error = answer.error or f"HTTP {answer.status}: no answer to a query"
+            self._keep(base)
+            return
+        for name, samples in _by_pod(result).items():
+            line = ScrapeLine(t=base.t, took=base.took, name=name, url=url, phase=phase, samples=samples)
+            line.source = "pod" if any(key.startswith("vllm:") for key in samples) else "epp"
+            self._keep(line)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for page in self._pages.values():
+            page.pool.close()
+
+
+class _Series(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Result(msgspec.Struct):
+    result: list[_Series]
+
+
+class _PrometheusAnswer(msgspec.Struct):
+    data: _Result
+
+
+def _by_pod(result: list[_Series]) -> dict[str, dict[str, float]]:
+    pods: dict[str, dict[str, float]] = {}
+    for series in result:
+        labels = dict(series.metric)
+        name = labels.pop("__name__", "")
+        pod = next((labels[key] for key in POD_LABELS if key in labels), "unknown")
+        inside = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+        with contextlib.suppress(ValueError):
+            pods.setdefault(pod, {})[f"{name}{{{inside}}}"] = float(series.value[1])
+    return pods
+
+
+def _host_port(url: str) -> str:
+    return urlsplit(url if "://" in url else f"http://{url}").netloc
+
+
+async def read_fleet(source: str) -> bytes:
+    """The bytes of a fleet listing: of a file, or what a shell command prints."""
+    content = _file_content(source)
+    if content is not None:
+        return content
+    process = await asyncio.create_subprocess_shell(
+        source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), FLEET_TIMEOUT)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise LoadgenError(f"scrape.fleet: `{source}` took more than {FLEET_TIMEOUT:g} s") from None
+    if process.returncode != 0:
+        words = err.decode(errors="replace").strip()[:300]
+        raise TargetError(f"scrape.fleet: `{source}` ended with exit code {process.returncode}: {words}")
+    return out
+
+
+def _file_content(source: str) -> bytes | None:
+    path = Path(source)
+    return path.read_bytes() if path.is_file() else None
