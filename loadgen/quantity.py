@@ -108,9 +108,9 @@ def show_time(seconds: float) -> str:
     size = abs(seconds)
     if size >= 100 or size == 0:
         return f"{seconds:.0f} s"
-    if size >= 1:
+    if size >= 0.9995:
         return f"{seconds:.2f} s"
-    if size >= 1e-3:
+    if size >= 0.9995e-3:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds * 1e6:.3g} us"
 

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import math
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,6 @@ from loadgen.series import PodSeries
 from loadgen.timeline import curve, timeline
 
 REPORT_VERSION: Final = 1
-REPORT_JSON: Final = "report.json"
 
 
 def build(run: RunData) -> dict[str, Any]:
@@ -154,8 +153,6 @@ def clean(value: Any) -> Any:
     return value
 
 
-def write_json(run_dir: Path, report: dict[str, Any]) -> Path:
-    """report.json of a run directory."""
-    path = run_dir / REPORT_JSON
-    path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+def as_json(report: Mapping[str, Any]) -> str:
+    """The text of report.json."""
+    return json.dumps(report, indent=1, allow_nan=False) + "\n"

@@ -14,14 +14,10 @@ from loadgen.series import evenness, scrape_cost
 from loadgen.timeline import bin_edges
 
 DECISION_LOG: Final = "decisions.jsonl"
-PARTS: Final = (
-    "spread", "herding", "prefix", "lora", "sessions", "picks", "queue", "running", "kv", "staleness", "recovery",
-    "scraping",
-)  # fmt: skip
 
 
 def scorecard(run: RunData) -> dict[str, Any]:
-    """Every part of PARTS; None where the run gives nothing to judge it by."""
+    """Every part; None where the run gives nothing to judge it by."""
     ordered = picks(run.frame)
     series = list(run.pods.values())
     edges = [float(edge) for edge in bin_edges(run.frame)] if len(run.frame) else []

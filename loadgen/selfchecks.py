@@ -82,7 +82,7 @@ def ceiling(run: RunData) -> Check:
     found = run.meta.ceiling
     if found is None or found.share is None:
         return Check("client ceiling", "skip", "not measured, or a closed loop that asks for no rate")
-    words = f"asked for {found.share:.0%} of the {found.total:.0f} requests/s that this client can send"
+    words = f"asked for {100 * found.share:.1f} % of the {found.total:.0f} requests/s this client can send"
     status: Status = "ok" if found.share <= CEILING_WARN else "warn" if found.share <= 1 else "fail"
     return Check("client ceiling", status, words, found.share)
 
@@ -118,7 +118,7 @@ def reuse(frame: Frame) -> Check:
         return Check("connection reuse", "skip", "fewer than 100 requests")
     share = sum(record.reused for record in used) / len(used)
     return Check(
-        "connection reuse", "ok" if share >= REUSE_WARN else "warn", f"{share:.1%} of requests", share
+        "connection reuse", "ok" if share >= REUSE_WARN else "warn", f"{100 * share:.1f} % of requests", share
     )
 
 
@@ -149,37 +149,32 @@ def pod_counters(run: RunData) -> Check:
     A pod may have counted more than we saw complete (answers we cancelled or lost), never fewer.
     """
     name = "ids at the pods"
-    grown = {pod: series.grew("succeeded") for pod, series in run.pods.items()}
-    known = {pod: round(count) for pod, count in grown.items() if count is not None}
+    known = _growth(run, "succeeded")
     if not known:
-        return Check(name, "skip", "the pods' request counters were not scraped")
-    if not _covered(run):
-        return Check(name, "skip", "no scrape before the first start and after the last end")
+        return Check(
+            name, "skip", "no request counters scraped before the first start and after the last end"
+        )
     ok = Counter(record.pod for record in run.records if record.outcome == "ok")
     lost = sum(1 for r in run.records if r.outcome != "ok" and r.start is not None)
     short = {pod: ok[pod] - count for pod, count in known.items() if count < ok[pod]}
     surplus = sum(max(0, count - ok[pod]) for pod, count in known.items())
     if short:
         pod, by = max(short.items(), key=lambda item: item[1])
-        gone = pod in {event.name for event in run.events} or bool(run.marks)
-        words = f"{pod} counted {by} fewer than it answered" + (
-            ", pods were changed during the run" if gone else ""
-        )
-        return Check(name, "warn" if gone else "fail", words, by)
+        changed = ", but things were done to the fleet during the run" if run.marks else ""
+        words = f"{pod} counted {by:g} fewer than it answered{changed}"
+        return Check(name, "warn" if changed else "fail", words, by)
     if surplus > lost:
-        return Check(name, "warn", f"pods counted {surplus - lost} requests that are not ours", surplus)
-    return Check(
-        name, "ok", f"{sum(known.values())} finished at {len(known)} pods, {sum(ok.values())} ok here", 0
-    )
+        return Check(name, "warn", f"pods counted {surplus - lost:g} requests that are not ours", surplus)
+    here = sum(ok[pod] for pod in known)
+    return Check(name, "ok", f"{sum(known.values()):g} finished at {len(known)} pods, {here} ok here", 0)
 
 
 def hit_counters(run: RunData) -> Check:
     """Cached tokens in the answers against the pods' prefix-cache hit counters."""
     name = "cache hits at the pods"
-    grown = {pod: series.grew("hits") for pod, series in run.pods.items()}
-    known = {pod: count for pod, count in grown.items() if count is not None}
+    known = _growth(run, "hits")
     ours = [record for record in run.records if record.cached_tokens is not None]
-    if not known or not ours or not _covered(run):
+    if not known or not ours:
         return Check(name, "skip", "no cached-token counts on one side")
     theirs, mine = sum(known.values()), sum(r.cached_tokens or 0 for r in ours if r.pod in known)
     unsure = any(r.outcome not in ("ok", "missed", "skipped", "shed_429") for r in run.records) or bool(
@@ -190,6 +185,9 @@ def hit_counters(run: RunData) -> Check:
     return Check(name, status, f"{theirs:.0f} tokens at the pods, {mine} in the answers", gap)
 
 
-def _covered(run: RunData) -> bool:
-    phases = {(line.name, line.phase) for line in run.scrapes if line.error is None}
-    return all((pod, "before") in phases and (pod, "after") in phases for pod in run.pods)
+def _growth(run: RunData, column: str) -> dict[str, float]:
+    """Growth of a counter by pod, of the pods that were scraped before the first start and after the last end."""
+    seen = {(line.name, line.phase) for line in run.scrapes if line.error is None}
+    whole = [pod for pod in run.pods.values() if {(pod.name, "before"), (pod.name, "after")} <= seen]
+    grown = {pod.name: pod.grew(column) for pod in whole}
+    return {name: count for name, count in grown.items() if count is not None}

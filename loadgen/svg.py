@@ -48,7 +48,9 @@ def linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, with 2 and 5 between them where there is room."""
+    """Powers of ten, with 2 and 5 between them where there is room; within one power plain round values."""
+    if high < 8 * low:
+        return [tick for tick in linear_ticks(low, high, most) if tick > 0]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [m * 10.0**d for d in decades for m in steps if low * 0.999 <= m * 10.0**d <= high * 1.001]

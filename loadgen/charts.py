@@ -1,0 +1,235 @@
+"""The pictures of a run: which numbers of the report go into which kind of plot."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from loadgen import plots
+from loadgen.plots import Line, colour
+from loadgen.svg import number, percent
+
+Report = Mapping[str, Any]
+FEW: Final = 8
+"""Up to so many pods get a line of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A titled drawing that can be made at any width; keys are (css class, name) of its legend."""
+
+    title: str
+    draw: Callable[[int], str]
+    note: str = ""
+    keys: tuple[tuple[str, str], ...] = ()
+    full: bool = False
+
+
+def events(report: Report) -> list[tuple[float, str]]:
+    return [(event["at"], event["name"]) for event in report["events"] if event["source"] != "run"]
+
+
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]
+
+
+def _middles(edges: Sequence[float]) -> list[float]:
+    return [(a + b) / 2 for a, b in pairwise(edges)]
+
+
+def latency(report: Report) -> list[Picture]:
+    """CDFs of TTFT and E2E, and both over time."""
+    out = []
+    for name, title in (("ttft", "Time to first token"), ("e2e", "End-to-end latency")):
+        curves = [
+            (f"{name}", "from intended start", "s0"),
+            (f"{name}_sent", "from actual start", "s1 thin dashed"),
+        ]
+        found = [
+            (label, report["curves"][key], cls) for key, label, cls in curves if report["curves"].get(key)
+        ]
+        if found:
+            keys = tuple((cls.split(" ", maxsplit=1)[0], label) for label, _, cls in found)
+            out.append(
+                Picture(
+                    title,
+                    _bind(plots.cdf, title, found),
+                    "share of requests that were at least as fast",
+                    keys,
+                )
+            )
+    timeline = report.get("timeline")
+    if not timeline:
+        return out
+    xs = _middles(timeline["edges"])
+    for name, title, cls in (("ttft", "TTFT over time", "s0"), ("e2e", "E2E over time", "s4")):
+        quantiles = {p: _gaps(column) for p, column in timeline[name].items()}
+        if any(math.isfinite(v) for v in quantiles["p50"]):
+            keys = ((cls, "p50"), (f"{cls} mid", "up to p90"), (f"{cls} lo", "up to p99"))
+            draw = _bands(title, xs, quantiles, events(report), cls)
+            out.append(Picture(title, draw, "by intended start", keys))
+    return out
+
+
+def _bind(plot: Callable[..., str], *args: Any, **options: Any) -> Callable[[int], str]:
+    return lambda width: plot(width, *args, **options)
+
+
+def _bands(
+    title: str, xs: list[float], quantiles: dict[str, list[float]], marks: list[tuple[float, str]], cls: str
+) -> Callable[[int], str]:
+    return lambda width: plots.bands(width, title, xs, quantiles, events=marks, cls=cls)
+
+
+def load(report: Report) -> list[Picture]:
+    """Outcomes and requests in flight over time."""
+    timeline = report.get("timeline")
+    if not timeline:
+        return []
+    edges, marks = timeline["edges"], events(report)
+    kinds = (("ok", "s0"), ("shed", "shed"), ("error", "bad"))
+    layers = [
+        Line(name, [], timeline["outcomes"][name], cls)
+        for name, cls in kinds
+        if any(timeline["outcomes"][name])
+    ]
+    width = edges[1] - edges[0]
+    flying = [Line("in flight", _middles(edges), timeline["in_flight"], "s4")]
+    note = f"requests per {width:g} s by intended start"
+    return [
+        Picture(
+            "Outcomes",
+            _bind(plots.stack, "Outcomes", edges, layers, marks),
+            note,
+            tuple((x.cls, x.name) for x in layers),
+        ),
+        Picture(
+            "Requests in flight",
+            _bind(plots.lines, "In flight", flying, events=marks),
+            "mean of each interval",
+        ),
+    ]
+
+
+def routing(report: Report) -> list[Picture]:
+    """Shares per pod, picks over time, queue and KV over time."""
+    spread, timeline = report.get("spread"), report.get("timeline")
+    if not spread or not timeline or spread["pods"] < 2:
+        return []
+    rows = [(name, part, "s0") for name, part in spread["shares"].items()]
+    even = 1 / spread["pods"]
+    out = [
+        Picture(
+            "Share of answers",
+            _bind(plots.bars, "Share of answers by pod", rows, mark=even),
+            "dashed: an even share",
+        )
+    ]
+    hits = (report.get("prefix") or {}).get("pods")
+    if hits:
+        cached = [(name, hits[name]["hit_share"], "s2") for name in spread["shares"] if name in hits]
+        best = (
+            (report["prefix"]["best_capacity"] or report["prefix"]["best_infinite"])
+            if report.get("prefix")
+            else None
+        )
+        draw = _bind(plots.bars, "Cache hits by pod", cached, mark=best)
+        out.append(Picture("Prompt tokens found cached", draw, "dashed: the best possible over all pods"))
+    names = list(timeline["pods"])
+    heat = _bind(
+        plots.heat, "Requests by pod and time", names, timeline["edges"], list(timeline["pods"].values()),
+        events=events(report),
+    )  # fmt: skip
+    width = timeline["edges"][1] - timeline["edges"][0]
+    out.append(Picture("Picks", heat, f"answers per pod and {width:g} s; darker is more", full=True))
+    for column, title, show, top in (
+        ("waiting", "Queue", number, None),
+        ("running", "Running requests", number, None),
+        ("kv", "KV cache in use", percent, 1.0),
+    ):
+        picture = _gauge(report, column, title, show, top)
+        if picture:
+            out.append(picture)
+    return out
+
+
+def _gauge(
+    report: Report, column: str, title: str, show: Callable[[float], str], top: float | None
+) -> Picture | None:
+    """One line per pod of a small fleet; of a large one a heat map."""
+    timeline = report["timeline"]
+    table = {name: _gaps(values) for name, values in timeline[column].items()}
+    if not table:
+        return None
+    edges = timeline["edges"]
+    if len(table) > FEW:
+        draw = _bind(
+            plots.heat,
+            title,
+            list(table),
+            edges,
+            list(table.values()),
+            show=show,
+            events=events(report),
+            top=top,
+        )
+        return Picture(title, draw, "as scraped; darker is more, grey: no answer", full=True)
+    series = [
+        Line(name, _middles(edges), values, colour(i)) for i, (name, values) in enumerate(table.items())
+    ]
+    highest = max((v for line in series for v in line.ys if math.isfinite(v)), default=0)
+    limit = None if top is None or highest < 0.5 * top else top
+    draw = _bind(
+        plots.lines, title, series, show, events=events(report), span=(edges[0], edges[-1]), top=limit
+    )
+    return Picture(title, draw, "as scraped from each pod", tuple((line.cls, line.name) for line in series))
+
+
+def prefix(report: Report) -> list[Picture]:
+    """What was reused beside what could have been, and which group went where."""
+    card = report.get("prefix")
+    if not card:
+        return []
+    rows = [("reused", card["hit_share"], "s2")]
+    if card["best_capacity"] is not None:
+        rows.append(("best, real caches", card["best_capacity"], "s7"))
+    rows.append(("best, endless caches", card["best_infinite"], "s7"))
+    out = [
+        Picture(
+            "Prompt tokens from cache",
+            _bind(plots.bars, "Prompt tokens from cache", rows, top=1.0),
+            "share of all prompt tokens",
+        )
+    ]
+    groups = sorted(card["group_pods"], key=lambda name: -card["groups"][name]["requests"])[:24]
+    pods = sorted(
+        {pod for group in groups for pod in card["group_pods"][group]},
+        key=list(report["spread"]["counts"]).index,
+    )
+    if len(groups) > 1 and len(pods) > 1:
+        values = [[card["group_pods"][group].get(pod, 0) for pod in pods] for group in groups]
+        draw = _bind(plots.matrix, "Prefix groups by pod", groups, pods, values)
+        out.append(
+            Picture(
+                "Where prefix groups went", draw, "requests; shade: share of the group", full=len(pods) > 8
+            )
+        )
+    return out
+
+
+def lora(report: Report) -> list[Picture]:
+    """The adapter by pod matrix."""
+    card = report.get("lora")
+    if not card:
+        return []
+    draw = _bind(plots.matrix, "Adapters by pod", card["adapters"], card["pods"], card["matrix"])
+    loads = [(pod, float(card["loads_by_pod"][pod]), "s3") for pod in card["pods"]]
+    return [
+        Picture("Adapter by pod", draw, "requests; shade: share of the adapter", full=len(card["pods"]) > 8),
+        Picture(
+            "Adapter loads",
+            _bind(plots.bars, "Adapter loads by pod", loads, show=number),
+            "an adapter that was not there",
+        ),
+    ]

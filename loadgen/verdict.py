@@ -1,0 +1,95 @@
+"""The end of a run: its report in all forms, its expectations judged, and an exit code.
+
+0: every expectation holds. 1: one does not. 2: the run itself is not to be trusted, or an expectation cannot
+be read; that outranks a failed expectation, because figures of a broken run say nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen.errors import RunError
+from loadgen.expect import ExpectError, Judgement, Lookup, judge
+from loadgen.forms import write_all
+from loadgen.namespace import of_report
+from loadgen.reportdata import build
+from loadgen.rundata import load_run
+from loadgen.scenario import Expectation, Scenario
+from loadgen.terminal import print_report
+
+OK: Final = 0
+FAILED: Final = 1
+UNTRUSTED: Final = 2
+
+
+def finish(run_dir: Path, scenario: Scenario | None = None) -> int:
+    """Write every form of the report into the run directory, print it, and return the exit code."""
+    report = judged_report(run_dir, scenario)
+    written = write_all(run_dir, report)
+    print_report(report, written)
+    return int(report["exit_code"])
+
+
+def judged_report(run_dir: Path, scenario: Scenario | None = None) -> dict[str, Any]:
+    """The report with its expectations and the exit code in it."""
+    run = load_run(run_dir, scenario)
+    report = build(run)
+    expectations = run.scenario.expect if run.scenario and not run.scenario.arms else ()
+    report["expectations"] = judge_all(expectations, of_report(report), run.scenario)
+    report["exit_code"] = exit_code(report["expectations"], bool(report["trusted"]))
+    return report
+
+
+def judge_all(
+    expectations: Sequence[Expectation], lookup: Lookup, scenario: Scenario | None = None
+) -> list[dict[str, Any]]:
+    """Each expectation with what became of it: passed | failed | error."""
+    return [_judged(expectation, lookup, scenario) for expectation in expectations]
+
+
+def _judged(expectation: Expectation, lookup: Lookup, scenario: Scenario | None) -> dict[str, Any]:
+    where = scenario.source if scenario else None
+    try:
+        found = judge(expectation.text, lookup)
+    except ExpectError as error:
+        return {
+            "text": expectation.text,
+            "line": expectation.line,
+            "where": where,
+            "status": "error",
+            "seen": {},
+            "reason": str(error),
+        }
+    return {
+        "text": expectation.text,
+        "line": expectation.line,
+        "where": where,
+        "status": "passed" if found.passed else "failed",
+        "seen": dict(found.seen),
+        "reason": found.reason or _found(found),
+    }
+
+
+def _found(judgement: Judgement) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in judgement.seen.items())
+
+
+def exit_code(expectations: Sequence[dict[str, Any]], run_trusted: bool) -> int:
+    """0, 1 or 2, as the head of this file says."""
+    states = {expectation["status"] for expectation in expectations}
+    if not run_trusted or "error" in states:
+        return UNTRUSTED
+    return FAILED if "failed" in states else OK
+
+
+def read_report(run_dir: Path) -> dict[str, Any]:
+    """report.json of a run directory, or made from the records when it is not there."""
+    path = run_dir / "report.json"
+    if not path.is_file():
+        return judged_report(run_dir)
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+    return found
