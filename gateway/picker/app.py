@@ -21,6 +21,7 @@ from gateway.picker.endpoints import Endpoint
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.exposition import PickerMetrics
 from gateway.picker.filters import parse_selector
+from gateway.picker.grpc_port import GrpcPort
 from gateway.picker.inflight import InflightLoad
 from gateway.picker.loader import Loaded, Loader
 from gateway.picker.metric_specs import ExtractorParameters, build_engines
@@ -28,7 +29,7 @@ from gateway.picker.options import Options
 from gateway.picker.plugins import load_plugin_file
 from gateway.picker.prefix_plugins import Tracking
 from gateway.picker.scrape import Scraper, ScrapeSettings
-from gateway.picker.server import ExtProc, GrpcPort, MetricsPort, health_handler
+from gateway.picker.server import MetricsPort, ext_proc_methods, health_methods
 from gateway.picker.telemetry import Gauge
 from gateway.picker.tls import load_pair, self_signed_pair
 
@@ -149,10 +150,10 @@ class Picker:
 
     async def _open_ports(self, director: Director) -> str:
         options, host = self.options, self.options.bind_address
-        health = health_handler(lambda: self.datastore.synced)
-        handlers = [ExtProc(director, options.emit_endpoint_scores).handler()]
-        ext_proc = GrpcPort([*handlers, health] if options.health_checking else handlers)
-        health_port = GrpcPort([health])
+        health = health_methods(lambda: self.datastore.synced)
+        methods = ext_proc_methods(director, options.emit_endpoint_scores)
+        ext_proc = GrpcPort({**methods, **health} if options.health_checking else methods)
+        health_port = GrpcPort(health)
         http = MetricsPort(
             {
                 "/metrics": (

@@ -8,7 +8,7 @@ unanswered, end the body and are answered.
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from gateway.picker import gojson, wire
 from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
@@ -36,21 +36,21 @@ class Conversation:
         self._first_body = False
         self._complete = False
 
-    async def receive(self, message: wire.Message) -> Iterable[wire.Message]:
-        """What is to be sent now that `message` has come."""
+    def receive(self, message: wire.Message) -> Iterable[wire.Message] | Awaitable[Iterable[wire.Message]]:
+        """What is to be sent now that `message` has come; later, if flow control makes the request wait."""
         kind = wire.kind(message)
         try:
             if kind == "request_headers":
                 return self._request_headers(message)
             if kind == "request_body":
                 self._body += message.request_body.body
-                return await self._route(message) if message.request_body.end_of_stream else ()
+                return (
+                    self._begin_routing(message, trailers=False) if message.request_body.end_of_stream else ()
+                )
             if kind == "request_trailers":
-                routed = await self._route(message) if self._routed is None else ()
-                return [*routed, wire.request_trailers_response()]
+                return self._begin_routing(message, trailers=True)
         except RequestError as error:
-            self.finished = True
-            return [self._refusal(error)]
+            return self._refused(error)
         if kind == "response_headers":
             return self._response_headers(message)
         if kind == "response_body":
@@ -83,11 +83,27 @@ class Conversation:
         given = {} if REQUEST_ID in headers else {REQUEST_ID: request_id}
         return [wire.request_headers_response(endpoint.host_port, given, 0)]
 
-    async def _route(self, message: wire.Message) -> Iterable[wire.Message]:
+    def _begin_routing(
+        self, message: wire.Message, trailers: bool
+    ) -> Iterable[wire.Message] | Awaitable[Iterable[wire.Message]]:
+        after = [wire.request_trailers_response()] if trailers else []
+        if self._routed is not None:
+            return after
         raw = bytes(self._body)
         self._body.clear()
         incoming = Incoming(self._headers, raw, wire.metadata_of(message), self._received)
-        routed = self._routed = await self._director.handle(incoming)
+        if self._director.flow_controller is not None:
+            return self._route_later(incoming, after)
+        return [*self._routed_responses(self._director.handle(incoming)), *after]
+
+    async def _route_later(self, incoming: Incoming, after: list[wire.Message]) -> Iterable[wire.Message]:
+        try:
+            return [*self._routed_responses(await self._director.handle_queued(incoming)), *after]
+        except RequestError as error:
+            return self._refused(error)
+
+    def _routed_responses(self, routed: Routed) -> Iterable[wire.Message]:
+        self._routed = routed
         request = routed.request
         self._streaming = request.body.stream and not self._compat.remarshal_response
         self._running = True
@@ -103,13 +119,14 @@ class Conversation:
         )
         return [headers, *wire.request_body_responses(routed.body)]
 
-    def _refusal(self, error: RequestError) -> wire.Message:
+    def _refused(self, error: RequestError) -> Iterable[wire.Message]:
+        self.finished = True
         compat = self._compat
         code = compat.exhausted_code if error.code == "ResourceExhausted" else error.code
         self._metrics.request_error_total.inc("", "", code)
         headers = {"x-llm-d-request-dropped-reason": error.dropped} if error.dropped else {}
         body = compat.error_format.format(code=code, message=error.message)
-        return wire.immediate_response(error.status, body, headers if compat.dropped_reason else {})
+        return [wire.immediate_response(error.status, body, headers if compat.dropped_reason else {})]
 
     def _response_headers(self, message: wire.Message) -> Iterable[wire.Message]:
         headers = wire.headers_of(message.response_headers)

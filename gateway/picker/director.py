@@ -3,9 +3,10 @@
 The order of steps, and the words of each refusal, are the EPP's (requestcontrol/director.go).
 """
 
+import contextlib
 import random
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,13 +87,28 @@ class Director:
                 loaded.flow_control, self._pool_saturation, lambda: bool(datastore.endpoints), self._queued
             )
 
-    async def handle(self, incoming: Incoming) -> Routed:
+    def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
-        body = self._decode(incoming)
-        request = self._request(incoming, body)
-        try:
-            await self._admit(request, incoming)
+        request = self._request(incoming, self._decode(incoming))
+        with self._logged(request):
+            self._shed(request, incoming)
             return self._schedule(request, incoming)
+
+    async def handle_queued(self, incoming: Incoming) -> Routed:
+        """The same with flow control, where a request may have to wait."""
+        request = self._request(incoming, self._decode(incoming))
+        with self._logged(request):
+            if self.compat.sheds_before_queue:
+                self._shed(request, incoming)
+            if self.flow_controller is not None:
+                await self.flow_controller.admit(request)
+            return self._schedule(request, incoming)
+
+    @contextlib.contextmanager
+    def _logged(self, request: InferenceRequest) -> Iterator[None]:
+        """Refusals before scheduling go to the decision log; scheduling logs its own."""
+        try:
+            yield
         except RequestError as error:
             if not isinstance(error, UnschedulableError):
                 self._log(request, [], None, error, time.perf_counter())
@@ -157,17 +173,17 @@ class Director:
         prefixes = self.compat.header_prefixes
         return next((value for prefix in prefixes if (value := headers.get(prefix + name))), "")
 
-    async def _admit(self, request: InferenceRequest, incoming: Incoming) -> None:
-        """Refuse or delay the request while the pool is saturated."""
-        if self.flow_controller is None or self.compat.sheds_before_queue:
-            if not self._candidates(incoming.metadata) and self.compat.sheds_before_queue:
-                raise self._no_candidates()
-            if request.priority < 0 and self._saturation(incoming.metadata) >= 1.0:
-                raise RequestError(
-                    "ResourceExhausted", "system saturated, sheddable request dropped", "rejected-saturated"
-                )
-        if self.flow_controller is not None:
-            await self.flow_controller.admit(request)
+    def _shed(self, request: InferenceRequest, incoming: Incoming) -> None:
+        """Refuse a sheddable request (priority below 0) while the pool is saturated."""
+        if request.priority >= 0:
+            return
+        candidates = self._candidates(incoming.metadata)
+        if not candidates and self.compat.sheds_before_queue:
+            raise self._no_candidates()
+        if self._loaded.detector.saturation(candidates, time.monotonic()) >= 1.0:
+            raise RequestError(
+                "ResourceExhausted", "system saturated, sheddable request dropped", "rejected-saturated"
+            )
 
     def _schedule(self, request: InferenceRequest, incoming: Incoming) -> Routed:
         started = time.perf_counter()
@@ -210,11 +226,8 @@ class Director:
             return None
         return {str(item).split(":", 1)[0] for item in items}
 
-    def _saturation(self, metadata: Mapping[str, Any]) -> float:
-        return self._loaded.detector.saturation(self._candidates(metadata), time.monotonic())
-
     def _pool_saturation(self) -> float:
-        return self._saturation({})
+        return self._loaded.detector.saturation(self._candidates({}), time.monotonic())
 
     def _no_candidates(self) -> RequestError:
         return RequestError("ServiceUnavailable", self.compat.no_candidates_message, "rejected-no-endpoints")

@@ -12,6 +12,7 @@ import logging
 import ssl
 import time
 from dataclasses import dataclass
+from typing import cast
 
 from gateway.picker.compat import Compat
 from gateway.picker.endpoints import Endpoint
@@ -125,8 +126,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def request(self, head: bytes) -> None:
         self._page = HttpPage()

@@ -1,104 +1,64 @@
-"""The picker's ports: ext_proc, gRPC health (both over grpc.aio), and plain HTTP for metrics."""
+"""The picker's services: ext_proc and health over gRPC, and plain HTTP for metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-
-import grpc
-import grpc.aio
+from collections.abc import Awaitable, Callable, Iterable
 
 from gateway.picker import wire
 from gateway.picker.conversation import Conversation
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.grpc_port import UNIMPLEMENTED, GrpcError, Method, Unary
 
-HEALTH_SERVICE = "grpc.health.v1.Health"
 # HealthCheckResponse{status}: field 1, a varint enum.
 _SERVING = b"\x08\x01"
 _NOT_SERVING = b"\x08\x02"
-_OPTIONS = [
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_concurrent_streams", 1_000_000),
-]
 _log = logging.getLogger("picker.server")
 
 
-class ExtProc:
-    """The ext_proc service; one Conversation per stream."""
+class ExtProcCall:
+    """ExternalProcessor.Process: one Conversation."""
 
-    def __init__(self, director: Director, emit_scores: bool = False) -> None:
-        self._director = director
-        self._emit_scores = emit_scores
+    def __init__(self, director: Director, emit_scores: bool) -> None:
+        self._conversation = Conversation(director, emit_scores)
 
-    async def process(
-        self, messages: AsyncIterator[wire.Message], context: Any
-    ) -> AsyncIterator[wire.Message]:
-        conversation = Conversation(self._director, self._emit_scores)
-        try:
-            async for message in messages:
-                for response in await conversation.receive(message):
-                    yield response
-                if conversation.finished:
-                    return
-        finally:
-            conversation.close()
+    @property
+    def finished(self) -> bool:
+        return self._conversation.finished
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        method = grpc.stream_stream_rpc_method_handler(
-            self.process,
-            request_deserializer=wire.read_request,
-            response_serializer=wire.write_response,
-        )
-        return grpc.method_handlers_generic_handler(wire.SERVICE, {"Process": method})
+    def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]:
+        replies = self._conversation.receive(wire.read_request(message))
+        if isinstance(replies, Awaitable):
+            return _serialized(replies)
+        return map(wire.write_response, replies)
+
+    def close(self) -> None:
+        self._conversation.close()
 
 
-def health_handler(ready: Callable[[], bool]) -> grpc.GenericRpcHandler[Any, Any]:
+async def _serialized(replies: Awaitable[Iterable[wire.Message]]) -> Iterable[bytes]:
+    return [wire.write_response(reply) for reply in await replies]
+
+
+def ext_proc_methods(director: Director, emit_scores: bool = False) -> dict[str, Method]:
+    return {f"/{wire.SERVICE}/Process": lambda: ExtProcCall(director, emit_scores)}
+
+
+def health_methods(ready: Callable[[], bool]) -> dict[str, Method]:
     """grpc.health.v1.Health: every service is as ready as the picker; as in the EPP there is no Watch."""
 
-    async def check(_: bytes, context: Any) -> bytes:
+    def check(_: bytes) -> bytes:
         return _SERVING if ready() else _NOT_SERVING
 
-    async def watch(_: bytes, context: Any) -> None:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Watch is not implemented")
+    def watch(_: bytes) -> bytes:
+        raise GrpcError(UNIMPLEMENTED, "Watch is not implemented")
 
-    return grpc.method_handlers_generic_handler(
-        HEALTH_SERVICE,
-        {
-            "Check": grpc.unary_unary_rpc_method_handler(check),
-            "Watch": grpc.unary_stream_rpc_method_handler(watch),
-        },
-    )
-
-
-class GrpcPort:
-    """One gRPC server on one port; `port` is the real one after start."""
-
-    def __init__(self, handlers: list[grpc.GenericRpcHandler[Any, Any]]) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers(handlers)
-        self.port = 0
-
-    async def start(self, host: str, port: int, tls: tuple[bytes, bytes] | None = None) -> None:
-        """PickerConfigError when the port cannot be had."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            if tls is None:
-                self.port = self._server.add_insecure_port(address)
-            else:
-                self.port = self._server.add_secure_port(address, grpc.ssl_server_credentials([tls]))
-        except RuntimeError:
-            raise PickerConfigError(
-                f"cannot listen on {address}: the address is in use or not ours"
-            ) from None
-        await self._server.start()
-
-    async def stop(self, grace: float) -> None:
-        await self._server.stop(grace)
+    return {
+        "/grpc.health.v1.Health/Check": lambda: Unary(check),
+        "/grpc.health.v1.Health/Watch": lambda: Unary(watch),
+    }
 
 
 class MetricsPort:
