@@ -173,6 +173,7 @@ class Admission:
         if scheduler.loras is not None and request.lora is not None:
             self._loras.add(request.lora.int_id)
             step.load_seconds += scheduler.loras.start(request.lora)
-        scheduler.kv.cache(request, request.num_computed_tokens + n)
+        if (request.num_computed_tokens + n) // scheduler.kv.block_size > request.num_cached_blocks:
+            scheduler.kv.cache(request, request.num_computed_tokens + n)
         step.place(request, n)
         self._budget -= n

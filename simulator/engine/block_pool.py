@@ -54,6 +54,8 @@ class BlockPool:
 
     def take(self, count: int) -> list[int]:
         """`count` blocks from the head of the free queue; the caller has checked `num_free`."""
+        if count == 1:
+            return [self.take_one()]
         self.num_free -= count
         taken: list[int] = []
         refs, first = self.refs, self._first
@@ -76,6 +78,24 @@ class BlockPool:
                 refs[block] = 1
                 taken.append(block)
         return taken
+
+    def take_one(self) -> int:
+        """The block at the head of the free queue; as `take(1)`."""
+        self.num_free -= 1
+        refs = self.refs
+        if self._first:
+            block = self._first.pop()
+        elif len(refs) < self.num_gpu_blocks:
+            block = len(refs)
+            refs.append(1)
+            self.hashes.append(None)
+            return block
+        else:
+            block, _none = self._last.popitem(last=False)
+            if self.hashes[block] is not None:
+                self._evict(block)
+        refs[block] = 1
+        return block
 
     def touch(self, blocks: Iterable[int]) -> None:
         """Hold cached blocks once more, taking those that nobody held out of the free queue."""

@@ -109,11 +109,13 @@ class Engine:
 
     def peek(self) -> float | None:
         """Absolute time at which `step` has something to do; None: idle."""
-        due = self._pace.next_time()
-        if due is not None:
-            return due
-        due = self._next_input()
-        return max(due, self._last_boundary) if due < inf else None
+        ends = self._pace.next_time()
+        if ends is not None and self.latency.lockstep:
+            return ends
+        due = max(self._next_input(), self._last_boundary)
+        if ends is not None:
+            return min(due, ends)
+        return due if due < inf else None
 
     def step(self, now: float) -> StepOutput:
         """Complete the step that is due at peek() <= now and schedule the next.
@@ -164,17 +166,23 @@ class Engine:
         if self._transfers.held:
             self._transfers.release(at)
         done = self._pace.complete(at)
-        output = StepOutput(0, at, at, num_steps=0) if done is None else self._results(done, at)
+        if done is not None:
+            output = self._results(done, at)
+            self._gauges(at)
+        else:
+            output = StepOutput(0, at, at, num_steps=0)
         if self._ended:
             output.outputs += self._ended
             self._ended = []
-        self._gauges(at)
         arrivals = self._arrivals
         while arrivals and arrivals[0][0] <= at:
             self._scheduler.add(arrivals.popleft()[1])
         if self._woken is not None and self._woken <= at:
             self._woken = None
-        if self._scheduler.num_unfinished and not self._pace.fill(at):
+        if not self._requests:
+            if done is None:
+                self._gauges(at)
+        elif not self._pace.fill(at):
             self._gauges(at)  # vLLM runs an empty step, and its statistics are published
         return output
 
@@ -186,18 +194,16 @@ class Engine:
             if request.is_finished:
                 del self._requests[request.request_id]
         self.stats.num_steps += 1
-        return StepOutput(
-            step=done.index,
-            start=done.start,
-            end=at,
-            scheduled=done.scheduled,
-            new=[r.request_id for r in done.new],
-            resumed=[r.request_id for r in done.resumed],
-            preempted=[r.request_id for r in done.preempted],
-            finished=[r.request_id for r in finished],
-            outputs=outputs,
-            kv_events=self._kv.take_events(),
-        )
+        output = StepOutput(done.index, done.start, at, done.scheduled, outputs)
+        if done.new or done.resumed or done.preempted:
+            output.new = _ids(done.new)
+            output.resumed = _ids(done.resumed)
+            output.preempted = _ids(done.preempted)
+        if finished:
+            output.finished = _ids(finished)
+        if self._kv.events:
+            output.kv_events = self._kv.take_events()
+        return output
 
     def _take_aborts(self, at: float) -> None:
         for request in self._frontend.stopped:  # ended on a stop string; counted already
@@ -253,6 +259,7 @@ class Engine:
         else:
             request.finish_length, request.finish_as = max(cap, 1), FinishReason.LENGTH
         request.max_total_tokens = num_prompt + sampling.max_tokens
+        request.lay_out(min(request.finish_length, 32))
 
     # -- control --------------------------------------------------------------------------------------------
 
@@ -358,6 +365,10 @@ def _describe(request: Request) -> dict[str, Any]:
         "lora": request.lora.name if request.lora else None,
         "deferred": request.deferred,
     }
+
+
+def _ids(requests: list[Request]) -> list[str]:
+    return [request.request_id for request in requests]
 
 
 def _put(queue: deque[Any], entry: tuple[Any, ...]) -> None:

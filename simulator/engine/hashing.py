@@ -51,18 +51,17 @@ class BlockHasher:
             tokens = request.output_token_ids[start - num_prompt : end - num_prompt]
         else:
             tokens = prompt[start:] + request.output_token_ids[: end - num_prompt]
-        if self._algo == "fast":
-            self._extend_fast(request, hashes, tokens)
-        else:
+        if self._algo != "fast":
             self._extend_vllm(request, hashes, tokens)
+        elif hashes and len(tokens) == size:
+            hashes.append(sha256(hashes[-1] + array("I", tokens).tobytes()).digest())
+        else:
+            self._extend_fast(request, hashes, tokens)
 
     def _extend_fast(self, request: Request, hashes: list[bytes], tokens: list[int]) -> None:
         width = 4 * self._block_size
         packed = array("I", tokens).tobytes()
         parent = hashes[-1] if hashes else self._fast_root(request)
-        if len(packed) == width:
-            hashes.append(sha256(parent + packed).digest())
-            return
         blocks = (packed[at : at + width] for at in range(0, len(packed), width))
         chain = accumulate(blocks, lambda parent, block: sha256(parent + block).digest(), initial=parent)
         next(chain)

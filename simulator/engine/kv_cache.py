@@ -40,12 +40,13 @@ class KVCacheManager:
 
     def find_cached(self, request: Request) -> list[int]:
         """The longest cached prefix in full blocks that leaves at least one token to compute."""
-        if not self.caching:
+        most = (request.num_tokens - 1) // self.block_size
+        if not self.caching or not most:
             return []
         self.hasher.extend(request)
         hit: list[int] = []
         find = self.pool.find
-        for block_hash in request.block_hashes[: (request.num_tokens - 1) // self.block_size]:
+        for block_hash in request.block_hashes[:most]:
             block = find(block_hash)
             if block is None:
                 break
@@ -70,12 +71,10 @@ class KVCacheManager:
         when something else is running already. `reserved` blocks stay free for others.
         """
         headroom = self.watermark_blocks if others_running else 0
-        if (
-            self.whole_prompt
-            and self._missing(request, hit, request.num_tokens) + headroom > self.pool.num_free
-        ):
+        decisive = request.num_tokens if self.whole_prompt else num_tokens
+        if self._missing(request, hit, decisive) + headroom > self.pool.num_free:
             return False
-        return self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
+        return not reserved or self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
 
     def lacks_room(self, request: Request, hit: list[int]) -> bool:
         """Whether the whole of a waiting request does not fit beside what is running."""
@@ -84,7 +83,7 @@ class KVCacheManager:
     def _missing(self, request: Request, hit: list[int], num_tokens: int) -> int:
         """Blocks that would leave the free queue."""
         refs = self.pool.refs
-        idle_hits = sum(1 for block in hit if refs[block] == 0)
+        idle_hits = sum([1 for block in hit if refs[block] == 0]) if hit else 0
         needed = self.blocks_for(min(num_tokens, self.max_model_len))
         return max(needed - len(hit) - len(request.block_ids), 0) + idle_hits
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,20 +34,21 @@ class StepOutput:
     """One engine step, or a stretch of `num_steps` equal decode steps that was taken at once.
 
     `step` is the index of the (first) step, `start` when its work began and `end` when the (last) one was
-    done. In a stretch `scheduled` is what every one of its steps scheduled and `times` holds the end of each;
-    in a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
+    done. In a stretch `scheduled` is what every one of its steps scheduled (empty where they differ: sequences
+    with timelines of their own), `times` holds the end of each, and `outputs` are in order of time for each
+    sequence. In a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
     """
 
     step: int
     start: float
     end: float
     scheduled: dict[Request, int] = field(default_factory=dict)
-    new: list[str] = field(default_factory=list)
-    resumed: list[str] = field(default_factory=list)
-    preempted: list[str] = field(default_factory=list)
-    finished: list[str] = field(default_factory=list)
     outputs: list[RequestOutput] = field(default_factory=list)
-    kv_events: list[KVEvent] = field(default_factory=list)
+    new: Sequence[str] = ()
+    resumed: Sequence[str] = ()
+    preempted: Sequence[str] = ()
+    finished: Sequence[str] = ()
+    kv_events: Sequence[KVEvent] = ()
     num_steps: int = 1
     times: list[float] = field(default_factory=list)
 

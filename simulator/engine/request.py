@@ -111,6 +111,7 @@ class Request:
 
     # The scheduler's and the frontend's.
     plan: OutputPlan | None = None
+    script: list[int] = field(default_factory=list)  # the plan's tokens, as far as they are laid out
     max_total_tokens: int = 0  # prompt + max_tokens
     finish_length: int = 0  # output tokens at which the engine ends the sequence, stop ids aside
     finish_as: FinishReason = FinishReason.LENGTH  # and how
@@ -124,6 +125,15 @@ class Request:
     delivered: int = 0  # output tokens that RequestOutputs have carried
     detokenized: int = 0  # output tokens that the detokenizer has seen
     pending_text: str = ""  # their text, as far as no RequestOutput has carried it
+
+    def lay_out(self, count: int) -> list[int]:
+        """Have at least `count` tokens in `script`; returns it."""
+        script, plan = self.script, self.plan
+        assert plan is not None
+        if len(script) < count:
+            ahead = min(2 * len(script) + 16, self.finish_length)
+            script += plan.tokens(len(script), max(count, ahead))
+        return script
 
     @property
     def num_prompt_tokens(self) -> int:

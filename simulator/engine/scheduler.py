@@ -152,7 +152,10 @@ class Scheduler:
             n = known - computed
             if 0 < cap < n:
                 n = cap
-            n = min(n, budget, last_position - computed)
+            if n > budget:
+                n = budget
+            if n > last_position - computed:
+                n = last_position - computed
             if n <= 0:
                 continue
             after = computed + n
@@ -168,7 +171,10 @@ class Scheduler:
                         if self.config.scheduling_policy == "priority":
                             continue
                         break
-                request.block_ids += pool.take(needed)
+                if needed == 1:
+                    request.block_ids.append(pool.take_one())
+                else:
+                    request.block_ids += pool.take(needed)
             if after // block_size > request.num_cached_blocks:
                 kv.cache(request, after)
             if n == 1 and after == known:
@@ -247,7 +253,7 @@ class Scheduler:
         """
         emitted: list[Request] = []
         finished = False
-        is_async = self._async
+        is_async, block_size = self._async, self.kv.block_size
         if len(step.sampling) != len(step.scheduled):
             self._drain_chunks(step)
         for request in step.sampling:
@@ -258,17 +264,19 @@ class Scheduler:
                 request.num_stale_output_tokens -= step.scheduled[request]
                 if request.drop_stale_output:
                     continue
-            output = request.output_token_ids
-            assert request.plan is not None
-            token = request.plan.token(len(output))
-            output.append(token)
+            output, script = request.output_token_ids, request.script
+            count = len(output)
+            if count == len(script):
+                request.lay_out(count + 1)
+            output.append(script[count])
             request.num_tokens += 1
             if is_async and not stale:
                 request.num_output_placeholders -= 1
-                self._cache_processed(request)
+                if request.num_computed_tokens // block_size > request.num_cached_blocks:
+                    self._cache_processed(request)
             emitted.append(request)
-            if len(output) >= request.finish_length or token in request.sampling.stop_token_ids:
-                self._check_stop(request, token)
+            if count + 1 >= request.finish_length or script[count] in request.sampling.stop_token_ids:
+                self._check_stop(request, script[count])
                 if request.finish_reason is not None:
                     finished = True
                     self._finish(request, now)
@@ -283,11 +291,9 @@ class Scheduler:
                 request.num_stale_output_tokens -= n
 
     def _cache_processed(self, request: Request) -> None:
-        """Async scheduling: blocks that are full with what has really been computed, steps in flight aside."""
-        computed = request.num_computed_tokens
-        if computed // self.kv.block_size > request.num_cached_blocks:
-            in_flight = sum(step.scheduled.get(request, 0) for step in self.in_flight)
-            self.kv.cache(request, computed - in_flight)
+        """Async scheduling: cache what has really been computed, steps in flight aside."""
+        in_flight = sum([step.scheduled.get(request, 0) for step in self.in_flight])
+        self.kv.cache(request, request.num_computed_tokens - in_flight)
 
     def _finish(self, request: Request, now: float) -> None:
         was_running = request.status is RUNNING

@@ -89,12 +89,9 @@ class Stretches:
         return least - depth
 
     def _steps_to_stop_id(self, request: Request, most: int) -> int:
-        assert request.plan is not None
         stop_ids, start = request.sampling.stop_token_ids, len(request.output_token_ids)
-        for i in range(most):
-            if request.plan.token(start + i) in stop_ids:
-                return i
-        return most
+        script = request.lay_out(start + most)
+        return next((i for i in range(most) if script[start + i] in stop_ids), most)
 
     def _nobody_joins(self, running: list[Request], steps: int) -> bool:
         """Whether no waiting request can be admitted, nor be deferred anew, during `steps` steps."""
@@ -220,9 +217,7 @@ class Stretches:
         for request in running:
             output = request.output_token_ids
             start = len(output)
-            assert request.plan is not None
-            token = request.plan.token
-            output += [token(i) for i in range(start, start + steps)]
+            output += request.lay_out(start + steps)[start : start + steps]
             request.num_tokens += steps
             request.num_computed_tokens += steps
             request.last_token_time = last
@@ -241,7 +236,7 @@ class Stretches:
                 if is_cache:
                     kv.cache(request, (request.num_cached_blocks + 1) * size)
                 else:
-                    request.block_ids += pool.take(1)
+                    request.block_ids.append(pool.take_one())
         return usage
 
     def _finish(

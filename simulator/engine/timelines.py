@@ -10,12 +10,14 @@ import heapq
 
 from simulator.engine.frontend import Frontend
 from simulator.engine.latency import LatencyModel
-from simulator.engine.outputs import StepOutput
+from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
 
 RUNNING = RequestStatus.RUNNING
+
+_NEVER = 1 << 62  # more blocks than there are
 
 # (due, admission number, request, tokens, whether they give a token)
 Work = tuple[float, int, Request, int, bool]
@@ -87,8 +89,99 @@ class Timelines:
         heapq.heappush(self._work, (due, request.order, request, n, gives_token))
 
     def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
-        """Nothing to gain: sequences do not share their boundaries."""
-        return None
+        """Boundaries at or before `until` and earlier than `before` at which sequences only decode on.
+
+        As if each were taken by `complete` and `fill`; stops where a sequence may end, needs a block that is
+        not free, or could let a waiting one in. None: the next boundary is not of that kind.
+        """
+        if self._idle or self.scheduler.kv.events is not None or not self._nobody_joins():
+            return None
+        result = StepOutput(self._index, self._start, self._start, num_steps=0)
+        gauge = None
+        while result.num_steps < max_steps:
+            at = self.next_time()
+            if at is None or at > until or at >= before:
+                break
+            group = self._group(at)
+            if group is None:
+                break
+            gauge = self.scheduler.kv.pool.usage
+            self._decode(group, at, result.outputs)
+            result.num_steps += 1
+            result.times.append(at)
+        if gauge is None:
+            return None
+        result.end = self._start = result.times[-1]
+        self._index += result.num_steps
+        self.scheduler.stats.num_steps += result.num_steps
+        self.scheduler.stats.kv_cache_usage = gauge
+        if self.scheduler.loras is not None:
+            self.scheduler.loras.report(self.scheduler.stats, result.end)
+        return result
+
+    def _nobody_joins(self) -> bool:
+        scheduler = self.scheduler
+        if scheduler.paused != "no":
+            return False
+        return not scheduler.num_waiting or len(scheduler.running) >= scheduler.config.max_num_seqs
+
+    def _group(self, at: float) -> list[Work] | None:
+        """The work that is done at `at`, out of the queue, in order of admission; None, and nothing is taken
+        out, where any of it is more than a decode that goes on."""
+        work, group = self._work, []
+        size, needed = self.scheduler.kv.block_size, 0
+        while work and work[0][0] == at:
+            item = heapq.heappop(work)
+            if not _is_current(item):
+                continue
+            group.append(item)
+            request = item[2]
+            needed += request.num_computed_tokens == len(request.block_ids) * size
+            if (
+                item[3] != 1
+                or len(request.output_token_ids) + 1 >= request.finish_length
+                or request.last_token_time is None
+                or request.sampling.stop_token_ids
+                or request.sampling.stop
+            ):
+                needed = _NEVER
+                break
+        if needed > self.scheduler.kv.pool.num_free or len(group) > self.scheduler.config.max_num_batched_tokens:
+            for item in group:
+                heapq.heappush(work, item)
+            return None
+        return group
+
+    def _decode(self, group: list[Work], at: float, outputs: list[RequestOutput]) -> None:
+        """Each sequence of the group gets a token and goes on with the next."""
+        scheduler, frontend, latency = self.scheduler, self._frontend, self.latency
+        kv, pool, size = scheduler.kv, scheduler.kv.pool, scheduler.kv.block_size
+        stats, num_running = scheduler.stats, len(scheduler.running)
+        begin = max(at, self.not_before)
+        gaps: dict[float, int] = {}
+        for _due, order, request, _n, _gives_token in group:
+            output = request.output_token_ids
+            count = len(output)
+            output.append(request.lay_out(count + 1)[count])
+            request.num_tokens += 1
+            last = request.last_token_time
+            assert last is not None
+            gaps[last] = gaps.get(last, 0) + 1
+            request.last_token_time = at
+            if request.stream:
+                outputs += frontend.stream(request, count, [at])
+            computed = request.num_computed_tokens
+            request.num_computed_tokens = computed + 1
+            if computed == len(request.block_ids) * size:
+                request.block_ids.append(pool.take_one())
+            if (computed + 1) // size > request.num_cached_blocks:
+                kv.cache(request, computed + 1)
+            request.due = due = begin + latency.sequence_seconds(request, 1, False, False, num_running)
+            heapq.heappush(self._work, (due, order, request, 1, True))
+        for last, times in gaps.items():
+            stats.inter_token_latency_seconds.observe(at - last, times)
+        stats.generation_tokens += len(group)
+        stats.iteration_tokens_total.observe(len(group))
 
     def check_idle(self) -> bool:
         """Nothing is under way."""

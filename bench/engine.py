@@ -1,0 +1,160 @@
+"""What the engine itself costs, without HTTP: run with `python -m bench.engine`.
+
+Prints one line per figure: the recorded replay in virtual time, small requests without latency, a long prompt,
+and paced streams on timelines of their own.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from simulator.engine.config import EngineConfig
+from simulator.engine.core import Engine
+from simulator.engine.latency import (
+    ConstantLatency,
+    ConstantTimes,
+    HostOverhead,
+    StepCoefficients,
+    StepModel,
+    ZeroLatency,
+)
+from simulator.engine.random_text import PhraseBook, RandomText
+from simulator.engine.regex_tokenizer import RegexTokenizer
+from simulator.engine.request import Request, SamplingParams
+from simulator.engine.text import ConstantText
+
+REPLAY = Path(__file__).parents[2] / "shared/data/vllm-replay-rtx4090/requests.jsonl"
+RTX_4090 = StepCoefficients(17040, 34.26, 89.91, 192, 6.506, 0.1414, 0.003838)
+RTX_4090_HOST = HostOverhead(per_step_us=2000, per_sequence_us=10)
+
+
+def replay_requests() -> Iterator[tuple[float, Request]]:
+    for line in REPLAY.read_text().splitlines():
+        row = json.loads(line)
+        sampling = SamplingParams(max_tokens=row["output_tokens"], ignore_eos=True)
+        yield (
+            row["arrival_s"],
+            Request(str(row["id"]), row["prompt_token_ids"], sampling, stream=False),
+        )
+
+
+def replay_engine() -> Engine:
+    config = EngineConfig(
+        block_size=16,
+        num_gpu_blocks=2588,
+        max_num_seqs=256,
+        max_num_batched_tokens=2048,
+        max_model_len=32768,
+    )
+    return Engine(config, StepModel(RTX_4090, RTX_4090_HOST), ConstantText(7), None)
+
+
+def replay() -> str:
+    """The recorded run of an RTX 4090 in virtual time."""
+    if not REPLAY.exists():
+        return f"replay: {REPLAY} is not there"
+    best = 0.0
+    for _ in range(5):
+        engine = replay_engine()
+        for arrival, request in replay_requests():
+            engine.add_request(request, arrival)
+        begin = time.perf_counter()
+        calls = len(engine.fast_forward(float("inf"), max_steps=1 << 60))
+        seconds = time.perf_counter() - begin
+        best = max(best, engine.stats.num_steps / seconds)
+    stats = engine.stats
+    return (
+        f"replay: {stats.num_steps} steps, {stats.num_preemptions} preemptions, {calls} boundaries taken: "
+        f"{best:,.0f} steps/s with fast_forward"
+    )
+
+
+def small_requests(batch: int, async_scheduling: bool) -> str:
+    """10-token prompts with 16 output tokens and no latency, `batch` at a time."""
+    tokenizer = RegexTokenizer()
+    config = EngineConfig(num_gpu_blocks=8192, max_model_len=8192, async_scheduling=async_scheduling)
+    engine = Engine(config, ZeroLatency(), RandomText(PhraseBook(tokenizer), max_model_len=8192), tokenizer)
+    prompts = [[1000 + i, *range(2000, 2009)] for i in range(64)]
+    sampling = SamplingParams(max_tokens=16, ignore_eos=True)
+    total, now, made = 20_000, 0.0, 0
+
+    def run() -> None:
+        nonlocal now, made
+        while made < total:
+            now += 0.001
+            for i in range(batch):
+                engine.add_request(Request(f"r{made + i}", prompts[i % 64], sampling, stream=False), now)
+            made += batch
+            engine.fast_forward(now)
+
+    seconds = _cpu(run)
+    return (
+        f"10 + 16 tokens, no latency, {batch} at a time, async {async_scheduling}: "
+        f"{seconds / made * 1e6:.1f} us each"
+    )
+
+
+def long_prompt() -> str:
+    """100,000 tokens through add_request, hashing, and chunked prefill to the first token."""
+    engine = Engine(
+        EngineConfig(num_gpu_blocks=8192, max_model_len=131072, max_num_batched_tokens=8192),
+        ZeroLatency(),
+        ConstantText(7),
+        None,
+    )
+    prompt = [i * 7919 % 120_000 for i in range(100_000)]
+
+    def run() -> None:
+        engine.add_request(Request("r", prompt, SamplingParams(max_tokens=1)), 0.0)
+        engine.fast_forward(1.0)
+
+    return f"prompt of 100,000 tokens: {_cpu(run) * 1e3:.1f} ms"
+
+
+def paced_streams() -> str:
+    """512 streams of 20 ms per token on their own timelines, one boundary after the other."""
+    tokenizer = RegexTokenizer()
+    config = EngineConfig(max_num_seqs=512, num_gpu_blocks=20_000, max_model_len=8192)
+    latency = ConstantLatency(ConstantTimes(time_to_first_token=0.001, inter_token_latency=0.02))
+    engine = Engine(config, latency, RandomText(PhraseBook(tokenizer), max_model_len=8192), tokenizer)
+    sampling = SamplingParams(max_tokens=500, ignore_eos=True)
+    for i in range(512):
+        engine.add_request(Request(f"r{i}", [i + 1] * 50, sampling), i * 20e-3 / 512)
+    engine.fast_forward(0.1)
+    before = engine.stats.generation_tokens
+
+    def run() -> None:
+        now = 0.1
+        while now < 2.1:
+            now += 0.0002
+            engine.fast_forward(now)
+
+    seconds = _cpu(run)
+    tokens = engine.stats.generation_tokens - before
+    return (
+        f"512 paced streams: {seconds / tokens * 1e6:.1f} us per token, {seconds / 2 * 100:.0f} % of a core"
+    )
+
+
+def _cpu(run: Callable[[], None]) -> float:
+    gc.collect()
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+def main() -> None:
+    print(replay())
+    for batch in (1, 8, 64):
+        for async_scheduling in (False, True):
+            print(small_requests(batch, async_scheduling))
+    print(long_prompt())
+    print(paced_streams())
+
+
+if __name__ == "__main__":
+    main()
