@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import tempfile
@@ -96,7 +97,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, port: GrpcPort) -> None:
         self._port = port
-        self._calls: dict[int, _OpenCall] = {}
+        self.calls: dict[int, _OpenCall] = {}
         self._transport: asyncio.Transport | None = None
         self.h2 = H2Connection(self)
 
@@ -138,10 +139,10 @@ class _Connection(asyncio.Protocol):
         if method is None:
             self.h2.send_trailers(stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path}", _HEADERS))
             return
-        self._calls[stream_id] = _OpenCall(method())
+        self.calls[stream_id] = _OpenCall(method())
 
     def data(self, stream_id: int, data: bytes) -> None:
-        call = self._calls.get(stream_id)
+        call = self.calls.get(stream_id)
         if call is None:
             return
         try:
@@ -154,7 +155,7 @@ class _Connection(asyncio.Protocol):
             self._finish(stream_id, call, error.status, str(error))
 
     def ended(self, stream_id: int) -> None:
-        call = self._calls.get(stream_id)
+        call = self.calls.get(stream_id)
         if call is None:
             return
         call.ended = True
@@ -162,15 +163,16 @@ class _Connection(asyncio.Protocol):
             self._finish(stream_id, call, OK, "")
 
     def reset(self, stream_id: int) -> None:
-        call = self._calls.pop(stream_id, None)
+        call = self.calls.pop(stream_id, None)
         if call is None:
             return
         if call.task is not None:
             call.task.cancel()
         call.call.close()
+        self._port.call_ended()
 
     def _receive(self, stream_id: int, call: _OpenCall, message: bytes) -> None:
-        if stream_id not in self._calls:
+        if stream_id not in self.calls:
             return
         try:
             replies = call.call.receive(message)
@@ -213,10 +215,11 @@ class _Connection(asyncio.Protocol):
         self._finish(stream_id, call, INTERNAL, "the picker failed on this request; see its log")
 
     def _finish(self, stream_id: int, call: _OpenCall, status: int, message: str) -> None:
-        if self._calls.pop(stream_id, None) is None:
+        if self.calls.pop(stream_id, None) is None:
             return
         self.h2.send_trailers(stream_id, _trailers(status, message, b"" if call.started else _HEADERS))
         call.call.close()
+        self._port.call_ended()
 
 
 def _trailers(status: int, message: str, headers: bytes) -> bytes:
@@ -250,6 +253,8 @@ class GrpcPort:
         self.connections: set[_Connection] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
+        self._stopping = False
+        self._drained = asyncio.Event()
 
     async def start(self, host: str, port: int, tls: tuple[bytes, bytes] | None = None) -> None:
         """PickerConfigError when the port cannot be had. `tls` is (key, certificate), PEM."""
@@ -263,18 +268,24 @@ class GrpcPort:
             raise PickerConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def call_ended(self) -> None:
+        """Notice the end of the last open call while stopping."""
+        if self._stopping and not any(connection.calls for connection in self.connections):
+            self._drained.set()
+
     async def stop(self, grace: float) -> None:
         """Take no more streams, let the open ones end within `grace` seconds, then close."""
         if self._server is None:
             return
+        self._stopping = True
         self._server.close()
         for connection in self.connections:
             connection.h2.goaway(0)
             connection.write()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        while any(connection.h2.open_streams for connection in self.connections) and loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        self.call_ended()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._drained.wait()
         for connection in list(self.connections):
             connection.abort()
         await self._server.wait_closed()

@@ -106,10 +106,6 @@ class H2Connection:
         self._out.append(frame(_SETTINGS, 0, 0, b"".join(_SETTING.pack(*setting) for setting in settings)))
         self._refill(0, _LARGEST_WINDOW - _DEFAULT_WINDOW)
 
-    @property
-    def open_streams(self) -> int:
-        return len(self._open)
-
     def take(self) -> bytes:
         """What is to be sent now."""
         out, self._out = self._out, []
