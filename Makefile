@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-charts lint format bench clean
+.PHONY: help install demo test test-vllm test-epp test-slow test-charts docs lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ test-charts: $(STAMP)  ## every chart under Helm 3 and 4 against schemas, CRDs a
 	@$(BIN)/python -m pip install --quiet "kubernetes-validate>=1.35" "common-expression-language>=0.10"
 	@$(BIN)/python tests/charts/install_helm.py
 	@$(PYTEST) -m charts tests/charts
+
+docs: $(STAMP)  ## the documentation site into site/, strictly
+	@$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@$(BIN)/python docs/generate.py --check
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
