@@ -1,0 +1,126 @@
+"""The server's figures, each beside its baseline in the same run: `python -m bench.server [--seconds 3]`.
+
+Server and client have one core each. Rounds of baseline and simulator alternate, medians are printed.
+1. non-streaming, zero latency: the page's prompt, max_tokens 16, 64 keep-alive connections;
+2. streams of 100 tokens, zero latency, 64 connections: events per second.
+Paced streams are `bench.paced`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PROMPT = "What do reviewers think about The Comedy of Errors?"
+UNARY = {"model": "reviews-1", "prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": True}
+STREAM = {**UNARY, "max_tokens": 100, "stream": True}
+PAGE_ARGS = (
+    *("--model", "meta-llama/Llama-3.1-8B-Instruct", "--max-loras", "2"),
+    *("--lora-modules", '{"name": "reviews-1"}', "--disable-log-stats"),
+)
+CONNECTIONS = 64
+_ports = iter(range(21000 + os.getpid() % 3000, 32768))
+
+
+def free_port() -> int:
+    for port in _ports:
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit("no free port")
+
+
+def pinned(core: int) -> list[str]:
+    """taskset, where there are two cores to have one each."""
+    return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
+
+
+@contextmanager
+def running(*command: str) -> Iterator[tuple[int, int]]:
+    """(port, pid) of a server that listens."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*pinned(0), sys.executable, "-m", *(part.format(port=port) for part in command)]
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def baseline() -> Any:
+    return running("bench.baseline", "{port}")
+
+
+def simulator(*flags: str) -> Any:
+    escaped = [flag.replace("{", "{{").replace("}", "}}") for flag in (*PAGE_ARGS, *flags)]
+    return running("simulator", "serve", "--host", "127.0.0.1", "--port", "{port}", *escaped)
+
+
+def load(job: dict[str, Any]) -> Any:
+    done = subprocess.run(
+        [*pinned(1), sys.executable, "-m", "bench.http_load"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def closed(port: int, body: dict[str, Any], end: str, seconds: float) -> tuple[float, float]:
+    job = {"port": port, "path": "/v1/completions", "body": body, "end": end}
+    return tuple(load({**job, "connections": CONNECTIONS, "seconds": seconds}))
+
+
+def compare(name: str, unit: str, body: dict[str, Any], end: str, index: int, args: Any) -> float:
+    """Alternating rounds; prints medians and the ratio."""
+    theirs, ours = [], []
+    with baseline() as (port_b, _), simulator("--latency", "zero", "--max-num-seqs", "256") as (port_s, _):
+        for _ in range(args.rounds):
+            theirs.append(closed(port_b, {**body, "model": "m"}, end, args.seconds)[index])
+            ours.append(closed(port_s, body, end, args.seconds)[index])
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    print(
+        f"{name}: FastAPI + pydantic {statistics.median(theirs):,.0f} {unit}, "
+        f"simulator {statistics.median(ours):,.0f} {unit}, {ratio:.2f}x",
+        flush=True,
+    )
+    return ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("unary", "stream"))
+    args = parser.parse_args()
+    if args.only in (None, "unary"):
+        compare("non-streaming", "requests/s", UNARY, '"metrics":null}', 0, args)
+    if args.only in (None, "stream"):
+        compare("100-token streams", "events/s", STREAM, "[DONE]", 1, args)
+
+
+if __name__ == "__main__":
+    main()
