@@ -123,11 +123,6 @@ class BlockPool:
             first.reverse()
             self._first += first
 
-    def find(self, block_hash: bytes) -> int | None:
-        """A block with this content; the one cached first where there are several."""
-        found = self.cached.get(block_hash)
-        return next(iter(found)) if isinstance(found, dict) else found
-
     def insert(self, block_hash: bytes, block: int) -> None:
         """Cache the content of a full block; equal content in another block stays where it is."""
         self.hashes[block] = block_hash

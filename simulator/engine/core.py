@@ -259,7 +259,9 @@ class Engine:
         else:
             request.finish_length, request.finish_as = max(cap, 1), FinishReason.LENGTH
         request.max_total_tokens = num_prompt + sampling.max_tokens
+        request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
         request.lay_out(min(request.finish_length, 32))
+        self._scheduler.set_quiet(request)
 
     # -- control --------------------------------------------------------------------------------------------
 

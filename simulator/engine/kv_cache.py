@@ -45,12 +45,12 @@ class KVCacheManager:
             return []
         self.hasher.extend(request)
         hit: list[int] = []
-        find = self.pool.find
+        get = self.pool.cached.get
         for block_hash in request.block_hashes[:most]:
-            block = find(block_hash)
-            if block is None:
+            found = get(block_hash)
+            if found is None:
                 break
-            hit.append(block)
+            hit.append(next(iter(found)) if isinstance(found, dict) else found)
         return hit
 
     def blocks_for(self, num_tokens: int) -> int:
@@ -74,7 +74,10 @@ class KVCacheManager:
         decisive = request.num_tokens if self.whole_prompt else num_tokens
         if self._missing(request, hit, decisive) + headroom > self.pool.num_free:
             return False
-        return not reserved or self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
+        return (
+            not reserved
+            or self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
+        )
 
     def lacks_room(self, request: Request, hit: list[int]) -> bool:
         """Whether the whole of a waiting request does not fit beside what is running."""
@@ -96,6 +99,22 @@ class KVCacheManager:
         needed = self.blocks_for(min(num_tokens, self.max_model_len)) - len(request.block_ids)
         if needed > 0:
             request.block_ids += self.pool.take(needed)
+        self.set_limit(request)
+
+    def extend(self, request: Request, num_blocks: int) -> None:
+        """Give more blocks to a running request; the caller has checked that they are free."""
+        if num_blocks == 1:
+            request.block_ids.append(self.pool.take_one())
+        else:
+            request.block_ids += self.pool.take(num_blocks)
+        self.set_limit(request)
+
+    def set_limit(self, request: Request) -> None:
+        """Note how far the request can go on without a call to `extend` or `cache`."""
+        limit = len(request.block_ids) * self.block_size
+        if self.caching:
+            limit = min(limit, (request.num_cached_blocks + 1) * self.block_size - 1)
+        request.token_limit = min(limit, request.last_position)
 
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
@@ -110,6 +129,7 @@ class KVCacheManager:
         ):
             insert(block_hash, block)
         request.num_cached_blocks = full
+        self.set_limit(request)
         if self.events is not None:
             self.events.append(self._stored(request, start, full))
 
@@ -120,12 +140,14 @@ class KVCacheManager:
             self.pool.free(request.block_ids)
             request.block_ids = []
         request.num_cached_blocks = 0
+        request.token_limit = 0
 
     def detach(self, request: Request) -> list[int]:
         """Take the blocks away from the request without freeing them; tail first, as `pool.free` wants them."""
         blocks = request.block_ids[::-1]
         request.block_ids = []
         request.num_cached_blocks = 0
+        request.token_limit = 0
         return blocks
 
     def take_events(self) -> list[KVEvent]:

@@ -109,10 +109,14 @@ class Request:
     block_hashes: list[bytes] = field(default_factory=list)
     num_cached_blocks: int = 0  # leading blocks that stand in the prefix cache
 
+    token_limit: int = 0  # up to here, one more token needs neither a new block nor a look at the cache
+
     # The scheduler's and the frontend's.
+    quiet_until: int = -1  # output tokens below which another one changes nothing but counters
     plan: OutputPlan | None = None
     script: list[int] = field(default_factory=list)  # the plan's tokens, as far as they are laid out
     max_total_tokens: int = 0  # prompt + max_tokens
+    last_position: int = 0  # the position that is computed last, by max_tokens and max_model_len
     finish_length: int = 0  # output tokens at which the engine ends the sequence, stop ids aside
     finish_as: FinishReason = FinishReason.LENGTH  # and how
     deferred: bool = False  # skipped by the last admission scan that saw it

@@ -51,7 +51,7 @@ class Scheduler:
         self.in_flight: deque[ScheduledStep] = deque()
         self.has_finished = False  # since the last schedule: vLLM then runs one more, maybe empty, step
         self.paused: Literal["no", "new", "all"] = "no"
-        self._async = config.async_scheduling
+        self._ahead = 1 if config.async_scheduling else 0
         self._length_first = config.stop_order == "0.11"
         self._order = 0
 
@@ -96,6 +96,7 @@ class Scheduler:
         """The request has ended; it is in no queue any more."""
         request.status = FINISHED
         request.due = None
+        request.quiet_until = -1
         if not self.transfers.finished(request, now):
             self.kv.free(request)
         if self.loras is not None and request.lora is not None:
@@ -109,7 +110,7 @@ class Scheduler:
 
     def schedule(self, now: float, candidates: Sequence[Request] | None = None) -> ScheduledStep:
         """Decide the next step. `candidates`: the running requests that may be scheduled; None: all."""
-        step = ScheduledStep()
+        step = ScheduledStep(self._ahead)
         config = self.config
         self.has_finished = False
         if self.paused == "all":
@@ -124,9 +125,6 @@ class Scheduler:
         budget = self._schedule_running(step, candidates, config.max_num_batched_tokens, cap)
         if not step.preempted and budget > 0 and self._may_admit():
             Admission(self, step, budget, cap, now).run()
-        if self._async:
-            for request in step.sampling:
-                request.num_output_placeholders += 1
         return step
 
     def _may_admit(self) -> bool:
@@ -135,60 +133,59 @@ class Scheduler:
     def _schedule_running(
         self, step: ScheduledStep, candidates: Sequence[Request], budget: int, cap: int
     ) -> int:
-        kv, block_size = self.kv, self.kv.block_size
-        pool, last_position = kv.pool, self.config.max_model_len - 1
+        ahead, shape = step.ahead, step.shape
         scheduled, sampling = step.scheduled, step.sampling
         num_decodes = decode_kv_tokens = 0
         for request in candidates:
             if budget <= 0:
                 break
-            if request.status is not RUNNING:
-                continue  # preempted earlier in this step
             computed = request.num_computed_tokens
             placeholders = request.num_output_placeholders
-            if placeholders and computed + 2 - placeholders >= request.max_total_tokens:
-                continue  # the step in flight reaches max_tokens
-            known = request.num_tokens + placeholders
-            n = known - computed
-            if 0 < cap < n:
-                n = cap
-            if n > budget:
-                n = budget
-            if n > last_position - computed:
-                n = last_position - computed
-            if n <= 0:
-                continue
-            after = computed + n
-            needed = -(-after // block_size) - len(request.block_ids)
-            if needed > 0:
-                if needed > pool.num_free:
-                    step.shape.num_decodes += num_decodes
-                    step.shape.decode_kv_tokens += decode_kv_tokens
-                    num_decodes = decode_kv_tokens = 0
-                    budget += self._make_room(step, request, needed)
-                    scheduled, sampling = step.scheduled, step.sampling
-                    if request.status is not RUNNING:
-                        if self.config.scheduling_policy == "priority":
-                            continue
-                        break
-                if needed == 1:
-                    request.block_ids.append(pool.take_one())
-                else:
-                    request.block_ids += pool.take(needed)
-            if after // block_size > request.num_cached_blocks:
-                kv.cache(request, after)
-            if n == 1 and after == known:
+            if computed < request.token_limit and computed + 1 == request.num_tokens + placeholders:
+                request.num_computed_tokens = computed + 1
+                if ahead:
+                    request.num_output_placeholders = placeholders + 1
                 scheduled[request] = 1
                 sampling.append(request)
-                request.num_computed_tokens = after
                 num_decodes += 1
-                decode_kv_tokens += after
-            else:
-                step.place(request, n)
-            budget -= n
-        step.shape.num_decodes += num_decodes
-        step.shape.decode_kv_tokens += decode_kv_tokens
+                decode_kv_tokens += computed + 1
+                budget -= 1
+                continue
+            shape.num_decodes += num_decodes
+            shape.decode_kv_tokens += decode_kv_tokens
+            num_decodes = decode_kv_tokens = 0
+            left = self._schedule_one(step, request, budget, cap)
+            if left is None:
+                break
+            budget, shape, scheduled, sampling = left, step.shape, step.scheduled, step.sampling
+        shape.num_decodes += num_decodes
+        shape.decode_kv_tokens += decode_kv_tokens
         return budget
+
+    def _schedule_one(self, step: ScheduledStep, request: Request, budget: int, cap: int) -> int | None:
+        """Any running request, with all that may happen to it; returns the budget left, None: stop here."""
+        if request.status is not RUNNING:
+            return budget  # preempted earlier in this step
+        computed, placeholders = request.num_computed_tokens, request.num_output_placeholders
+        if placeholders and computed + 2 - placeholders >= request.max_total_tokens:
+            return budget  # the step in flight reaches max_tokens
+        n = request.num_tokens + placeholders - computed
+        if 0 < cap < n:
+            n = cap
+        n = min(n, budget, self.config.max_model_len - 1 - computed)
+        if n <= 0:
+            return budget
+        kv = self.kv
+        needed = kv.blocks_for(computed + n) - len(request.block_ids)
+        if needed > 0:
+            if needed > kv.pool.num_free:
+                budget += self._make_room(step, request, needed)
+                if request.status is not RUNNING:
+                    return budget if self.config.scheduling_policy == "priority" else None
+            kv.extend(request, needed)
+        kv.cache(request, computed + n)
+        step.place(request, n)
+        return budget - n
 
     def _make_room(self, step: ScheduledStep, request: Request, needed: int) -> int:
         """Preempt until `needed` blocks are free or `request` itself is gone; returns tokens won back."""
@@ -216,6 +213,8 @@ class Scheduler:
         request.num_output_placeholders = 0
         request.num_preemptions += 1
         request.due = None
+        if in_flight:
+            request.quiet_until = -1
         if self.loras is not None and request.lora is not None:
             self.loras.stop(request.lora)
             self.loras.enter_waiting(request.lora)
@@ -253,30 +252,20 @@ class Scheduler:
         """
         emitted: list[Request] = []
         finished = False
-        is_async, block_size = self._async, self.kv.block_size
+        ahead = self._ahead
         if len(step.sampling) != len(step.scheduled):
             self._drain_chunks(step)
         for request in step.sampling:
-            if request.status is FINISHED:
-                continue  # aborted while the step ran
-            stale = request.num_stale_output_tokens > 0
-            if stale:
-                request.num_stale_output_tokens -= step.scheduled[request]
-                if request.drop_stale_output:
-                    continue
-            output, script = request.output_token_ids, request.script
+            output = request.output_token_ids
             count = len(output)
-            if count == len(script):
-                request.lay_out(count + 1)
-            output.append(script[count])
-            request.num_tokens += 1
-            if is_async and not stale:
-                request.num_output_placeholders -= 1
-                if request.num_computed_tokens // block_size > request.num_cached_blocks:
-                    self._cache_processed(request)
-            emitted.append(request)
-            if count + 1 >= request.finish_length or script[count] in request.sampling.stop_token_ids:
-                self._check_stop(request, script[count])
+            if count < request.quiet_until and request.num_computed_tokens <= request.token_limit:
+                output.append(request.script[count])
+                request.num_tokens += 1
+                if ahead:
+                    request.num_output_placeholders -= 1
+                emitted.append(request)
+            elif self._take_token(step, request):
+                emitted.append(request)
                 if request.finish_reason is not None:
                     finished = True
                     self._finish(request, now)
@@ -284,11 +273,44 @@ class Scheduler:
             self.running = [request for request in self.running if request.status is RUNNING]
         return emitted
 
+    def _take_token(self, step: ScheduledStep, request: Request) -> bool:
+        """A sampled token with all that may come of it; False: nobody wants it any more."""
+        if request.status is FINISHED:
+            return False  # aborted while the step ran
+        stale = request.num_stale_output_tokens > 0
+        if stale:
+            request.num_stale_output_tokens -= step.scheduled[request]
+            if request.drop_stale_output:
+                self.set_quiet(request)
+                return False
+        output = request.output_token_ids
+        token = request.lay_out(len(output) + 1)[len(output)]
+        output.append(token)
+        request.num_tokens += 1
+        if self._ahead and not stale:
+            request.num_output_placeholders -= 1
+            self._cache_processed(request)
+        self._check_stop(request, token)
+        self.set_quiet(request)
+        return True
+
+    def set_quiet(self, request: Request) -> None:
+        """Note how long tokens of the request can be taken in without `_take_token`."""
+        if (
+            request.num_stale_output_tokens
+            or request.sampling.stop_token_ids
+            or request.finish_reason is not None
+        ):
+            request.quiet_until = -1
+        else:
+            request.quiet_until = min(request.finish_length - 1, len(request.script))
+
     def _drain_chunks(self, step: ScheduledStep) -> None:
         """Prefill chunks give no token, but what was in flight at a preemption has to be counted down."""
         for request, n in step.scheduled.items():
             if request.num_stale_output_tokens and request not in step.sampling:
                 request.num_stale_output_tokens -= n
+                self.set_quiet(request)
 
     def _cache_processed(self, request: Request) -> None:
         """Async scheduling: cache what has really been computed, steps in flight aside."""

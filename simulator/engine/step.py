@@ -10,6 +10,7 @@ class ScheduledStep:
     """What one `schedule` decided. `sampling` are the sequences that will give a token, in batch order."""
 
     __slots__ = (
+        "ahead",
         "end",
         "index",
         "load_seconds",
@@ -22,7 +23,8 @@ class ScheduledStep:
         "start",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: int = 0) -> None:
+        self.ahead = ahead  # placeholders that a token adds: 1 with async scheduling
         self.scheduled: dict[Request, int] = {}
         self.sampling: list[Request] = []
         self.new: list[Request] = []
@@ -35,18 +37,16 @@ class ScheduledStep:
         self.end = 0.0
 
     def place(self, request: Request, n: int) -> None:
-        """Put `n` tokens of the request into the batch; its counters move before the step runs, as vLLM's do."""
+        """Put `n` tokens of the request into the batch; its counters move before the step has run."""
         shape = self.shape
         self.scheduled[request] = n
         computed = request.num_computed_tokens
         request.num_computed_tokens = after = computed + n
-        if after < request.num_tokens + request.num_output_placeholders:
-            shape.num_prefills += 1
-            shape.prefill_tokens += n
-            shape.prefill_attention += n * (computed + n / 2)
-            return
-        self.sampling.append(request)
-        if n == 1:
+        gives_token = after >= request.num_tokens + request.num_output_placeholders
+        if gives_token:
+            self.sampling.append(request)
+            request.num_output_placeholders += self.ahead
+        if gives_token and n == 1:
             shape.num_decodes += 1
             shape.decode_kv_tokens += after
         else:
@@ -54,13 +54,15 @@ class ScheduledStep:
             shape.prefill_tokens += n
             shape.prefill_attention += n * (computed + n / 2)
 
-    def remove(self, request: Request) -> int:
+    def remove(self, victim: Request) -> int:
         """Take a victim out of the batch again; returns its tokens, 0 if it was not in it."""
-        n = self.scheduled.pop(request, 0)
-        if n:
-            kept = [(r, k) for r, k in self.scheduled.items()]
-            self.scheduled, self.sampling, self.shape = {}, [], BatchShape()
-            for r, k in kept:
-                r.num_computed_tokens -= k
-                self.place(r, k)
-        return n
+        if victim not in self.scheduled:
+            return 0
+        for request in self.sampling:
+            request.num_output_placeholders -= self.ahead
+        placed, self.scheduled, self.sampling, self.shape = self.scheduled, {}, [], BatchShape()
+        for request, n in placed.items():
+            request.num_computed_tokens -= n
+            if request is not victim:
+                self.place(request, n)
+        return placed[victim]

@@ -236,7 +236,7 @@ class Stretches:
                 if is_cache:
                     kv.cache(request, (request.num_cached_blocks + 1) * size)
                 else:
-                    request.block_ids.append(pool.take_one())
+                    kv.extend(request, 1)
         return usage
 
     def _finish(

@@ -146,7 +146,10 @@ class Timelines:
             ):
                 needed = _NEVER
                 break
-        if needed > self.scheduler.kv.pool.num_free or len(group) > self.scheduler.config.max_num_batched_tokens:
+        if (
+            needed > self.scheduler.kv.pool.num_free
+            or len(group) > self.scheduler.config.max_num_batched_tokens
+        ):
             for item in group:
                 heapq.heappush(work, item)
             return None
@@ -155,7 +158,7 @@ class Timelines:
     def _decode(self, group: list[Work], at: float, outputs: list[RequestOutput]) -> None:
         """Each sequence of the group gets a token and goes on with the next."""
         scheduler, frontend, latency = self.scheduler, self._frontend, self.latency
-        kv, pool, size = scheduler.kv, scheduler.kv.pool, scheduler.kv.block_size
+        kv, size = scheduler.kv, scheduler.kv.block_size
         stats, num_running = scheduler.stats, len(scheduler.running)
         begin = max(at, self.not_before)
         gaps: dict[float, int] = {}
@@ -172,9 +175,9 @@ class Timelines:
                 outputs += frontend.stream(request, count, [at])
             computed = request.num_computed_tokens
             request.num_computed_tokens = computed + 1
-            if computed == len(request.block_ids) * size:
-                request.block_ids.append(pool.take_one())
-            if (computed + 1) // size > request.num_cached_blocks:
+            if computed >= request.token_limit:
+                if computed == len(request.block_ids) * size:
+                    kv.extend(request, 1)
                 kv.cache(request, computed + 1)
             request.due = due = begin + latency.sequence_seconds(request, 1, False, False, num_running)
             heapq.heappush(self._work, (due, order, request, 1, True))

@@ -122,6 +122,7 @@ class OracleRun:
         request.num_tokens = len(prompt)
         request.finish_length = min(sampling.max_tokens, self.config.max_model_len - len(prompt))
         request.max_total_tokens = len(prompt) + sampling.max_tokens
+        request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
         self.requests[r["id"]] = request
         self.scheduler.add(request)
 
