@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import uvloop  # noqa: E402
+import uvloop
 
-from simulator.config import parse_args  # noqa: E402
-from simulator.fleet import Fleet, ReplicaSpec  # noqa: E402
+from simulator.config import parse_args
+from simulator.fleet import Fleet, ReplicaSpec
 
 TARGET_KB = 60.0
 TARGET_SECONDS = 3.0

@@ -1,7 +1,7 @@
 """GET /metrics: the time to render it, and the cost of 100 replicas scraped 20 times a second each.
 
-python bench/metrics.py. Targets: under 0.15 ms to render; under a third of a core for the scrapes. The baseline is
-prometheus_client's generate_latest over a registry of the same families, in the same run.
+python bench/metrics.py. Targets: under 0.15 ms to render; under a third of a core for the scrapes. The
+baseline is prometheus_client's generate_latest over a registry of the same families, in the same run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import uvloop  # noqa: E402
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest  # noqa: E402
+import uvloop
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from bench.client import Server, connect, request  # noqa: E402
-from simulator.config import parse_args  # noqa: E402
-from simulator.engine.stats import EngineStats  # noqa: E402
-from simulator.server.exposition import Exposition, Templates  # noqa: E402
-from simulator.server.metric_families import families  # noqa: E402
+from bench.client import Server, connect, request
+from simulator.config import parse_args
+from simulator.engine.stats import EngineStats
+from simulator.server.exposition import Exposition, Templates
+from simulator.server.metric_families import families
 
 REPLICAS, RATE, SECONDS, PORT = 100, 20, 5.0, 18081
 _VALUES = (0.004, 0.03, 0.4, 2.0, 12.0, 300.0)

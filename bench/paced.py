@@ -1,8 +1,9 @@
-"""512 streams of a token every 20 ms: how late tokens leave, seen by a client on another core, and the server's CPU.
+"""512 streams of a token every 20 ms: how late tokens leave, seen by a client on another core, and the
+server's CPU.
 
-python bench/paced.py. 32 replicas of 16 streams in one process, their steps spread over the 20 ms. The lag of a token
-is its arrival minus its place on its stream's 20 ms grid; the grid's origin is the stream's earliest token. Targets:
-99th percentile under 1 ms, under half a core.
+python bench/paced.py. 32 replicas of 16 streams in one process, their steps spread over the 20 ms. The lag
+of a token is its arrival minus its place on its stream's 20 ms grid; the grid's origin is the stream's
+earliest token. Targets: 99th percentile under 1 ms, under half a core.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import uvloop  # noqa: E402
+import uvloop
 
-from bench.client import Server, connect, percentile, request  # noqa: E402
+from bench.client import Server, connect, percentile, request
 
 REPLICAS, STREAMS, STEP, PORT = 32, 16, 0.020, 18082
 WARM_SECONDS, SECONDS = 2.0, 6.0
