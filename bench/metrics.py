@@ -99,9 +99,11 @@ def main() -> None:
     print(f"prometheus_client   {milliseconds(baseline(), 100):7.3f} ms a scrape")
     print(f"template            {milliseconds(ours(), 2000):7.3f} ms a scrape   target 0.15")
     fleet = ["fleet", "--replicas", str(REPLICAS), "--address", "127.0.5.1", "--port", str(PORT)]
-    with Server([*fleet, "--model", "bench"], f"127.0.5.{REPLICAS}", PORT) as server:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            share, answers = runner.run(scrape(server))
+    with (
+        Server([*fleet, "--model", "bench"], f"127.0.5.{REPLICAS}", PORT) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        share, answers = runner.run(scrape(server))
     print(f"{REPLICAS} replicas x {RATE}/s   {share:7.3f} of a core   target 0.333 ({answers} scrapes)")
 
 

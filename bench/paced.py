@@ -70,9 +70,11 @@ def main() -> None:
     os.sched_setaffinity(0, {1})
     fleet = ["fleet", "--replicas", str(REPLICAS), "--address", "127.0.6.1", "--port", str(PORT)]
     flags = ["--model", "bench", "--step-model", json.dumps(FLAT)]
-    with Server([*fleet, *flags], f"127.0.6.{REPLICAS}", PORT, pin=0) as server:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            lags, share, tokens = runner.run(measure(server))
+    with (
+        Server([*fleet, *flags], f"127.0.6.{REPLICAS}", PORT, pin=0) as server,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        lags, share, tokens = runner.run(measure(server))
     rate = REPLICAS * STREAMS / STEP
     print(f"tokens           {tokens / SECONDS:9.0f} /s of {rate:.0f} intended")
     print(f"lag p50          {percentile(lags, 50) * 1e3:9.3f} ms")

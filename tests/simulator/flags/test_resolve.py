@@ -88,6 +88,7 @@ def test_a_file_of_llmd_and_one_of_vllm(tmp_path: Path) -> None:
         "model: m\nport: 8001\nserved-model-name: [a, b]\nmax-loras: 2\n"
         'lora-modules:\n- \'{"name":"l1","path":"/p"}\'\n- \'{"name":"l2"}\'\n'
         "time-to-first-token: 2000\ninter-token-latency: 1s\nfailure-types: [rate_limit]\n"
+    env = {"SIM_MODEL": "of-env", "POD_NAME": "of-env"}
         'fake-metrics:\n  running-requests: 16\n  loras:\n  - \'{"running":"l1","waiting":"","timestamp":1}\'\n'
         "enable-kvcache: false\n"
     )
@@ -183,7 +184,7 @@ def test_versions_change_the_engine() -> None:
 
 def test_kv_cache_sizes() -> None:
     assert config("--max-model-len", "131072").engine.num_gpu_blocks == 2 * 8192 + 1
-    assert config("--num-gpu-blocks-override", "3000").engine.max_model_len == 2999 * 16
+    assert config("--num-gpu-blocks-override", "1000").engine.max_model_len == 999 * 16
     assert config("--kv-cache-memory-bytes", "1G", "--max-model-len", "1k").engine.num_gpu_blocks == 512
     words = refused("--num-gpu-blocks-override", "100", "--max-model-len", "4096")
     assert "4096 tokens do not fit into a KV cache of 1584 (99 usable blocks of 16)" in words
