@@ -88,8 +88,8 @@ def test_a_file_of_llmd_and_one_of_vllm(tmp_path: Path) -> None:
         "model: m\nport: 8001\nserved-model-name: [a, b]\nmax-loras: 2\n"
         'lora-modules:\n- \'{"name":"l1","path":"/p"}\'\n- \'{"name":"l2"}\'\n'
         "time-to-first-token: 2000\ninter-token-latency: 1s\nfailure-types: [rate_limit]\n"
-    env = {"SIM_MODEL": "of-env", "POD_NAME": "of-env"}
-        'fake-metrics:\n  running-requests: 16\n  loras:\n  - \'{"running":"l1","waiting":"","timestamp":1}\'\n'
+        "fake-metrics:\n  running-requests: 16\n"
+        '  loras:\n  - \'{"running":"l1","waiting":"","timestamp":1}\'\n'
         "enable-kvcache: false\n"
     )
     made = parse_args(["--config", str(llmd)], {})
