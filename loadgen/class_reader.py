@@ -22,6 +22,8 @@ from loadgen.scenario import (
 )
 from loadgen.yamlnodes import Node
 
+BLOCK_SIZES = {"mooncake": 512, "timed_trace": 16}
+"""Mooncake's own, and vLLM's default of --timed-trace-chunk-hash-size."""
 TRACE_FORMATS = ("mooncake", "azure", "sharegpt", "timed_trace")
 OBJECTIVE = "x-gateway-inference-objective"
 FAIRNESS = "x-gateway-inference-fairness-id"
@@ -36,6 +38,8 @@ class Context:
     load: Arrival | None
     weight_sum: float
     directory: Path
+    replay: bool = False
+    """The load comes from a plan: a trace's file need not be there."""
 
 
 class Layers:
@@ -215,7 +219,7 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
         prefix=_read_prefix(prefix) if prefix else None,
         sessions=_read_sessions(sessions) if sessions else None,
         preset=preset.choice(PRESETS) if preset else None,
-        trace=_read_trace(trace, context.directory) if trace else None,
+        trace=_read_trace(trace, context) if trace else None,
     )
     if workload.form == "tokens" and (workload.prompt is not None or workload.sessions is not None):
         raise (form or layers.own).error("`form: tokens` goes with synthetic and trace prompts only")
@@ -251,16 +255,16 @@ def _read_sessions(node: Node) -> Sessions:
     return sessions
 
 
-def _read_trace(node: Node, directory: Path) -> Trace:
+def _read_trace(node: Node, context: Context) -> Trace:
     file, block, limit = node.need("file"), node.get("block_size"), node.get("limit")
     kind = node.need("format").choice(TRACE_FORMATS)
-    path = directory / file.text()
-    if not path.is_file():
+    path = context.directory / file.text()
+    if not context.replay and not path.is_file():
         raise file.error(f"no such file: {path}")
     node.done()
     return Trace(
         path=path,
         format=kind,  # type: ignore[arg-type]  # choice() made sure of it
-        block_size=block.integer(1) if block else 512,
+        block_size=block.integer(1) if block else BLOCK_SIZES.get(kind, 512),
         limit=limit.integer(1) if limit else None,
     )

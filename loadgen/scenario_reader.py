@@ -1,14 +1,16 @@
 """Reads a scenario from YAML: a file, a packaged one by name, or text."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+
+import yaml
 
 from loadgen.arrival_reader import read_load
 from loadgen.class_reader import Context, read_class
 from loadgen.errors import ScenarioError
 from loadgen.scenario import Arm, ClassSpec, Event, Expectation, Scenario, Scrape, Tls
-from loadgen.yamlnodes import Node, parse_yaml
+from loadgen.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
 
@@ -39,22 +41,19 @@ def load_scenario(source: str, overrides: "Overrides | None" = None) -> Scenario
     raise ScenarioError(f"no such file, and no packaged scenario of that name ({names})", where=source)
 
 
+@dataclass(slots=True, kw_only=True)
 class Overrides:
     """What the command line says over the file: only values that were given."""
 
-    def __init__(
-        self,
-        model: str | None = None,
-        target: str | None = None,
-        seed: int | None = None,
-        duration: float | None = None,
-        processes: int | None = None,
-    ) -> None:
-        self.model = model
-        self.target = target
-        self.seed = seed
-        self.duration = duration
-        self.processes = processes
+    model: str | None = None
+    target: str | None = None
+    seed: int | None = None
+    duration: float | None = None
+    processes: int | None = None
+    extra: dict[str, object] = field(default_factory=dict)
+    """Top-level keys laid over the file's: grace, tls, scrape, slo, expect ..."""
+    replay: bool = False
+    """The load comes from a plan: trace files need not be there."""
 
 
 def read_scenario(
@@ -63,6 +62,8 @@ def read_scenario(
     """A scenario from YAML text; paths in it are relative to `directory`."""
     root = parse_yaml(text, where)
     over = overrides or Overrides()
+    if over.extra and where != COMMAND_LINE:
+        root.overlay(yaml.safe_dump(over.extra), COMMAND_LINE)
     name, description = root.get("name"), root.get("description")
     model, target, seed, duration = (root.get(key) for key in ("model", "target", "seed", "duration"))
     seconds = over.duration or (duration.duration(1e-3) if duration else None)
@@ -73,6 +74,7 @@ def read_scenario(
         load=read_load(load) if load else None,
         weight_sum=1.0,
         directory=directory or Path(),
+        replay=over.replay,
     )
     scenario = Scenario(
         name=name.text() if name else Path(where).stem,

@@ -8,15 +8,11 @@ import datetime
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
 from loadgen.errors import TraceError
 from loadgen.scenario import Trace
-
-TIMED_TRACE_BLOCK: Final = 16
-"""vLLM's default of --timed-trace-chunk-hash-size."""
 
 
 @dataclass(slots=True)

@@ -31,6 +31,14 @@ def parse_duration(text: str) -> float:
     return total
 
 
+COMMAND_LINE = "command line"
+"""`where` of text made from flags: it has no lines that anybody wrote."""
+
+
+def _line(raw: yaml.Node, where: str) -> int:
+    return 0 if where == COMMAND_LINE else int(raw.start_mark.line) + 1
+
+
 class Node:
     """One YAML value, its place in the file and typed reads of it."""
 
@@ -38,7 +46,7 @@ class Node:
         self.raw = raw
         self.where = where
         self.path = path
-        self.line: int = raw.start_mark.line + 1
+        self.line = _line(raw, where)
         self.seen: set[str] = set()
         self._items: dict[str, Node] | None = None
 
@@ -68,11 +76,21 @@ class Node:
             for key, value in self.raw.value:
                 name = str(key.value)
                 child = Node(value, self.where, f"{self.path}.{name}" if self.path else name)
-                child.line = key.start_mark.line + 1
+                child.line = _line(key, self.where)
                 if name in self._items:
                     raise child.error("stands twice; keep one")
                 self._items[name] = child
         return self._items
+
+    def overlay(self, text: str, where: str) -> None:
+        """Lay the keys of another mapping over this one's: lists grow, everything else is replaced."""
+        mine = self.items()
+        for key, node in parse_yaml(text, where).items().items():
+            below = mine.get(key)
+            if below is not None and below.is_list and node.is_list:
+                below.raw.value.extend(node.raw.value)
+            else:
+                mine[key] = node
 
     def get(self, key: str) -> "Node | None":
         """The value under `key`, None when absent or null; marks the key as known."""

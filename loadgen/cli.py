@@ -1,0 +1,191 @@
+"""The command line of loadgen; exit codes 0 good, 1 an expectation failed, 2 not run or not to be trusted."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loadgen.errors import LoadgenError, ScenarioError
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(arguments)
+    args.command_line = ["loadgen", *arguments]
+    handler: Handler = args.handler
+    try:
+        return handler(args)
+    except LoadgenError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except OSError as error:
+        return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+
+
+def _complain(message: str, code: int = 2) -> int:
+    print(f"loadgen: error: {message}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands; importing nothing that they need."""
+    parser = argparse.ArgumentParser(
+        prog="loadgen",
+        description="Honest load for LLM inference gateways, and a verdict on the routing.",
+        epilog="Exit codes: 0 good; 1 an expectation failed; 2 the run could not be made or trusted.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_plan(commands)
+    _add_others(commands)
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
+
+    run = commands.add_parser(
+        "run",
+        help="make load and judge it",
+        description="Run a scenario (a YAML file or a packaged name), a plan, or simple load from flags.",
+    )
+    run.add_argument("scenario", nargs="?", help="YAML file, or a name out of `loadgen scenarios`")
+    run.add_argument("--plan", type=Path, help="replay the plan in this file, byte for byte")
+    add_load_flags(run)
+    add_conduct_flags(run)
+    run.set_defaults(handler=_run)
+
+
+def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from loadgen.flags import add_load_flags  # noqa: PLC0415
+
+    plan = commands.add_parser("plan", help="write the plan of a scenario to a file, sending nothing")
+    plan.add_argument("scenario", nargs="?", help="YAML file, or a name out of `loadgen scenarios`")
+    plan.add_argument("-o", "--out", type=Path, required=True, help="file to write (JSONL)")
+    add_load_flags(plan)
+    plan.set_defaults(handler=_plan)
+
+
+def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    mark = commands.add_parser("mark", help="put an event into the record of a running run")
+    mark.add_argument("dir", type=Path, help="directory of the run")
+    mark.add_argument("name", help="what happened")
+    mark.set_defaults(handler=_mark)
+
+    merge = commands.add_parser("merge", help="join the runs of several machines into one")
+    merge.add_argument("dirs", type=Path, nargs="+", metavar="DIR")
+    merge.add_argument("-o", "--out", type=Path, required=True, help="directory to write")
+    merge.set_defaults(handler=_merge)
+
+    scenarios = commands.add_parser("scenarios", help="list the packaged scenarios, or print one")
+    scenarios.add_argument("name", nargs="?", help="print this one")
+    scenarios.set_defaults(handler=_scenarios)
+
+    report = commands.add_parser("report", help="render the report of a finished run again")
+    report.add_argument("dir", type=Path)
+    report.set_defaults(handler=_report)
+
+    diff = commands.add_parser("diff", help="compare two finished runs")
+    diff.add_argument("a", type=Path)
+    diff.add_argument("b", type=Path)
+    diff.add_argument("--out", type=Path, default=None, help="directory for the comparison's files")
+    diff.set_defaults(handler=_diff)
+
+    _add_compare(commands)
+
+
+def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
+
+    compare = commands.add_parser(
+        "compare",
+        help="replay one plan under several policies, interleaved and repeated, and compare",
+    )
+    compare.add_argument("scenario", nargs="?", help="YAML file (with `arms:`), or a packaged name")
+    compare.add_argument("--arms", default=None, help="comma-separated YAML files, one arm each")
+    compare.add_argument("--repeats", type=int, default=None, help="how often each arm runs (5)")
+    add_load_flags(compare)
+    add_conduct_flags(compare)
+    compare.set_defaults(handler=_compare)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from loadgen.flags import run_options, scenario_of  # noqa: PLC0415
+
+    scenario = scenario_of(args)
+    if scenario.arms:
+        return _compare(args)
+    from loadgen.runner import execute  # noqa: PLC0415
+    from loadgen.verdict import finish  # noqa: PLC0415
+
+    run_dir = execute(scenario, run_options(args))
+    return finish(run_dir, scenario)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from loadgen.flags import scenario_of  # noqa: PLC0415
+    from loadgen.planning import prepare_plan  # noqa: PLC0415
+
+    info = prepare_plan(scenario_of(args), None, args.out)
+    rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
+    print(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
+    return 0
+
+
+def _mark(args: argparse.Namespace) -> int:
+    from loadgen.events import mark  # noqa: PLC0415
+
+    line = mark(args.dir, args.name)
+    print(f"{line.name} at {line.t:.3f} s")
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from loadgen.merge import merge_runs  # noqa: PLC0415
+    from loadgen.verdict import finish  # noqa: PLC0415
+
+    merge_runs(args.dirs, args.out)
+    return finish(args.out, None)
+
+
+def _scenarios(args: argparse.Namespace) -> int:
+    from loadgen.scenario_reader import packaged_names, packaged_text, read_scenario  # noqa: PLC0415
+
+    if args.name is not None:
+        if args.name not in packaged_names():
+            raise ScenarioError(
+                f"no packaged scenario {args.name!r}; there are {', '.join(packaged_names())}"
+            )
+        print(packaged_text(args.name), end="")
+        return 0
+    width = max(map(len, packaged_names()), default=0)
+    for name in packaged_names():
+        description = read_scenario(packaged_text(name), f"{name}.yaml").description
+        print(f"{name:{width}}  {' '.join(description.split())}")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from loadgen.report import run_report  # noqa: PLC0415
+
+    return run_report(args)
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from loadgen.compare import run_diff  # noqa: PLC0415
+
+    return run_diff(args)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from loadgen.compare import run_compare  # noqa: PLC0415
+
+    return run_compare(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Joins the runs of several machines (parts of one plan, or different plans) into one run directory.
+
+Times are moved to the earliest machine's t0 by the wall clocks; every record is kept as it is, so the
+merged figures are exactly those of all requests together. Workers are numbered anew.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from loadgen.errors import RecordError, RunError
+from loadgen.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
+from loadgen.records import Record, RecordsHeader, read_header, read_lines, record_files, write_records
+from loadgen.rundir import (
+    EVENTS,
+    META,
+    PLAN,
+    SCENARIO,
+    SCRAPES,
+    Meta,
+    read_events,
+    read_meta,
+    read_scrapes,
+    write_meta,
+)
+
+MOMENTS: Final = (
+    "intended",
+    "start",
+    "connected",
+    "sent",
+    "first_byte",
+    "first_token",
+    "last_token",
+    "end",
+)
+
+
+def merge_runs(dirs: Sequence[Path], out: Path) -> Meta:
+    """Write the merged run to `out`; RecordError when ids collide, RunError when `out` is taken."""
+    if (out / META).exists():
+        raise RunError(f"{out} holds a run already; give another --out")
+    metas = [read_meta(directory) for directory in dirs]
+    zero = min(meta.t0 for meta in metas)
+    records: list[Record] = []
+    owners: dict[str, Path] = {}
+    worker = 0
+    for directory, meta in zip(dirs, metas, strict=True):
+        shift = meta.t0 - zero
+        for path in record_files(directory):
+            read_header(path)
+            for record in read_lines(path, Record, first=2):
+                other = owners.setdefault(record.id, directory)
+                if other != directory:
+                    raise RecordError(
+                        f"request {record.id} is in {other} and in {directory}: these are not parts of one "
+                        "plan (run them with --slice I/N), nor plans of different classes"
+                    )
+                records.append(_moved(record, shift, worker))
+            worker += 1
+    records.sort(key=lambda record: (record.intended, record.id))
+    out.mkdir(parents=True, exist_ok=True)
+    write_records(out / "records.jsonl", RecordsHeader(t0=zero, workers=worker), records)
+    _merge_series(dirs, metas, zero, out)
+    _merge_plans(dirs, out)
+    merged = _merged_meta(metas, zero, worker)
+    write_meta(out, merged)
+    return merged
+
+
+def _moved(record: Record, shift: float, worker: int) -> Record:
+    record.worker = worker
+    if shift:
+        for name in MOMENTS:
+            value = getattr(record, name)
+            if value is not None:
+                setattr(record, name, round(value + shift, 7))
+        if record.chunk_times is not None:
+            record.chunk_times = [round(value + shift, 6) for value in record.chunk_times]
+        for attempt in record.attempts:
+            for name in ("start", "connected", "first_byte", "end"):
+                value = getattr(attempt, name)
+                if value is not None:
+                    setattr(attempt, name, round(value + shift, 7))
+    return record
+
+
+def _merge_series(dirs: Sequence[Path], metas: Sequence[Meta], zero: float, out: Path) -> None:
+    """Scrapes and events of all machines; the same page scraped by several stays in it several times."""
+    encoder = msgspec.json.Encoder()
+    for name, read in ((SCRAPES, read_scrapes), (EVENTS, read_events)):
+        lines = []
+        for directory, meta in zip(dirs, metas, strict=True):
+            for line in read(directory):
+                line.t = round(line.t + meta.t0 - zero, 6)
+                lines.append(line)
+        lines.sort(key=lambda line: line.t)
+        if lines:
+            (out / name).write_bytes(b"".join(encoder.encode(line) + b"\n" for line in lines))
+
+
+def _merge_plans(dirs: Sequence[Path], out: Path) -> None:
+    """One plan when all machines had the same; else their plans one behind the other, texts renumbered."""
+    (out / SCENARIO).write_text(
+        next((path.read_text() for d in dirs if (path := d / SCENARIO).is_file()), ""), encoding="utf-8"
+    )
+    plans = [directory / PLAN for directory in dirs if (directory / PLAN).is_file()]
+    contents = {path.read_bytes() for path in plans}
+    if len(contents) == 1:
+        (out / PLAN).write_bytes(contents.pop())
+    elif plans:
+        write_plan(out / PLAN, _joined(plans))
+
+
+def _joined(plans: Sequence[Path]) -> list[PlanLine]:
+    headers = [read_plan_header(path) for path in plans]
+    first = headers[0]
+    for header in headers[1:]:
+        first.classes = {**header.classes, **first.classes}
+        first.units += header.units
+        first.span = max(first.span, header.span)
+    lines: list[PlanLine] = [first]
+    text_base = slot_base = 0
+    for path in plans:
+        highest = max(load_plan(path).texts, default=-1) + 1
+        slots = 0
+        for line in read_plan(path):
+            slots = max(slots, (line.slot or 0) + 1)
+            if isinstance(line, SharedText):
+                line.text += text_base
+                line.slot = None if line.slot is None else line.slot + slot_base
+            else:
+                line.slot += slot_base
+                line.body = [piece + text_base if isinstance(piece, int) else piece for piece in line.body]
+            lines.append(line)
+        text_base, slot_base = text_base + highest, slot_base + slots
+    return lines
+
+
+def _merged_meta(metas: Sequence[Meta], zero: float, workers: int) -> Meta:
+    merged = msgspec.structs.replace(metas[0], t0=zero, t0_monotonic=0.0, slice=(0, 1), processes=workers)
+    merged.host = ", ".join(dict.fromkeys(meta.host for meta in metas))
+    states = [meta.status for meta in metas]
+    merged.status = next(
+        (state for state in ("failed", "running", "interrupted") if state in states), "finished"
+    )
+    merged.planned = sum(meta.planned for meta in metas)
+    merged.span = max(meta.t0 - zero + meta.span for meta in metas)
+    merged.duration = max((meta.t0 - zero + (meta.duration or 0.0) for meta in metas), default=None)
+    merged.warnings = [f"{meta.host}: {warning}" for meta in metas for warning in meta.warnings]
+    merged.warnings.append(
+        f"merged from {len(metas)} runs; times of different machines rest on their wall clocks"
+    )
+    for meta in metas[1:]:
+        merged.totals.merge(meta.totals)
+        merged.first_errors = {**meta.first_errors, **merged.first_errors}
+    late, done = merged.totals.late, merged.totals.done
+    merged.client.late_p50, merged.client.late_p99 = late.quantile(0.5), late.quantile(0.99)
+    merged.client.late_max = late.most if late.counts else None
+    merged.client.cpu = merged.totals.cpu
+    merged.client.cpu_per_request = merged.totals.cpu / done if done else None
+    return merged

@@ -1,0 +1,327 @@
+"""One run, from plan to finished directory: checks, workers, scrapes, timeline, totals.
+
+`execute` is what the command line and the comparison of arms call. The parent process that runs this
+sends no load itself: workers do, so a view that is redrawn or a page that is parsed delays no request.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from loadgen.ceiling import WARNING_SHARE, client_ceiling
+from loadgen.crew import Crew
+from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
+from loadgen.events import Timeline
+from loadgen.live import Snapshot, View, make_view
+from loadgen.planning import PlanInfo, prepare_plan
+from loadgen.probe import Readiness, wait_ready
+from loadgen.progress import Progress, Report
+from loadgen.records import JsonlWriter
+from loadgen.rundir import PLAN, SCENARIO, SCRAPES, ClientTimes, Meta, write_meta
+from loadgen.scenario import Scenario
+from loadgen.scrape import Scraper
+from loadgen.target import Target, parse_target
+from loadgen.timer import new_event_loop
+from loadgen.worker import WorkerOrder
+
+LEAD: Final = 0.15
+"""Seconds between the order to begin and t0, for the order to reach all workers."""
+HOPELESS: Final = 20
+"""So many first answers that are all 4xx end a run: the plan does not fit the target."""
+VIEW_EVERY: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run, as opposed to what."""
+
+    out: Path | None = None
+    plan: Path | None = None
+    quiet: bool = False
+    selftest: bool = True
+    slice: tuple[int, int] = (0, 1)
+    start_at: float | None = None
+    """Wall-clock t0, so that several machines begin together."""
+    arm: str | None = None
+    repeat: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+
+
+def execute(scenario: Scenario, options: RunOptions) -> Path:
+    """Run a scenario; the run's directory. Raises LoadgenError when it could not be run or kept."""
+    loop = new_event_loop()
+    try:
+        return loop.run_until_complete(_Run(scenario, options).run())
+    finally:
+        loop.close()
+
+
+def new_run_dir(name: str, out: Path | None) -> Path:
+    """A directory for a run; RunError when the one asked for holds a run already."""
+    run_dir = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    suffix = 1
+    while out is None and run_dir.exists():
+        suffix += 1
+        run_dir = run_dir.with_name(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{suffix}")
+    if run_dir.is_dir() and any(run_dir.glob("records*.jsonl")):
+        raise RunError(f"{run_dir} holds a run already; give another --out")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {run_dir}: {error.strerror}") from error
+    return run_dir
+
+
+class _Run:
+    """The state of one run while it happens."""
+
+    def __init__(self, scenario: Scenario, options: RunOptions) -> None:
+        self.scenario = scenario
+        self.options = options
+        self.meta = Meta(
+            scenario=scenario.name,
+            source=scenario.source or "",
+            seed=scenario.seed,
+            arm=options.arm,
+            repeat=options.repeat,
+            command=list(options.command),
+            host=socket.gethostname(),
+            slice=options.slice,
+        )
+        self.total = Progress()
+        self.in_flight: dict[int, int] = {}
+        self.crew: Crew | None = None
+        self.hopeless: str | None = None
+        self.snapshot: Snapshot | None = None
+        self._marks: list[tuple[float, int, int]] = []
+
+    async def run(self) -> Path:
+        """Everything in order; meta.json says how it ended even when it ended badly."""
+        scenario, options, meta = self.scenario, self.options, self.meta
+        if scenario.target is None:
+            raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
+        target = parse_target(scenario.target, scenario.tls)
+        meta.target = scenario.target
+        run_dir = new_run_dir(scenario.name, options.out)
+        info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
+        (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
+        self._describe(info)
+        ready = await wait_ready(target, info.models, scenario.ready_timeout, info.authorization)
+        self._note_readiness(ready)
+        await self._note_ceiling(info)
+        write_meta(run_dir, meta)
+        try:
+            await self._load(run_dir, target, info)
+        except LoadgenError as error:
+            meta.status, meta.error = "failed", str(error)
+            raise
+        except OSError as error:
+            meta.status, meta.error = "failed", str(error)
+            raise RunError(f"the run failed: {error}") from error
+        finally:
+            self._conclude()
+            write_meta(run_dir, meta)
+        return run_dir
+
+    # --- before ---------------------------------------------------------------------------------
+
+    def _describe(self, info: PlanInfo) -> None:
+        import msgspec  # noqa: PLC0415
+
+        meta = self.meta
+        meta.versions = {
+            "python": sys.version.split()[0],
+            "numpy": info.header.numpy,
+            "msgspec": msgspec.__version__,
+        }
+        meta.seed = info.header.seed
+        meta.span = info.header.span
+        meta.processes = info.processes
+        if info.processes < self.scenario.processes:
+            self._warn(f"{info.processes} worker processes, not {self.scenario.processes}: each needs a user")
+        meta.planned = info.planned
+
+    def _warn(self, text: str) -> None:
+        self.meta.warnings.append(text)
+        if not self.options.quiet:
+            print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201  # for the user
+
+    def _note_readiness(self, ready: Readiness) -> None:
+        self.meta.models = ready.models
+        if ready.note is not None:
+            self._warn(ready.note)
+
+    async def _note_ceiling(self, info: PlanInfo) -> None:
+        if not self.options.selftest:
+            return
+        stream = any(plan.stream for plan in info.header.classes.values())
+        ceiling = await client_ceiling(
+            info.tokens, stream=stream, processes=self.meta.processes, asked=info.rate
+        )
+        self.meta.ceiling = ceiling
+        if ceiling.share is not None and ceiling.share > WARNING_SHARE:
+            self._warn(
+                f"{info.rate:.0f} requests/s asked are {ceiling.share:.0%} of what this client can do here "
+                f"({ceiling.total:.0f}/s, processes: {ceiling.processes}): use --processes or more machines"
+            )
+
+    # --- during ---------------------------------------------------------------------------------
+
+    async def _load(self, run_dir: Path, target: Target, info: PlanInfo) -> None:
+        scenario, meta = self.scenario, self.meta
+        part, parts = self.options.slice
+        delay = LEAD
+        if self.options.start_at is not None:
+            delay = max(LEAD, self.options.start_at - time.time())
+        crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
+        scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
+        scraper = Scraper(scenario.scrape, scrape, monotonic()) if scenario.scrape and scrape else None
+        timeline = Timeline(
+            scenario.timeline, run_dir, self.options.env, scraper.discover if scraper else None
+        )
+        view = make_view(quiet=self.options.quiet)
+        try:
+            await crew.start()
+            if scraper is not None:
+                await scraper.discover()
+                await scraper.once("before")
+            meta.t0_monotonic = t0 = monotonic() + delay
+            meta.t0 = time.time() + delay
+            write_meta(run_dir, meta)
+            crew.begin(t0)
+            if scraper is not None:
+                scraper.t0 = t0
+            await self._watch(crew, scraper, timeline, view, info)
+            if scraper is not None:
+                await scraper.settled()
+        finally:
+            view.close()
+            await crew.close()
+            timeline.close()
+            for item in (scraper, scrape):
+                if item is not None:
+                    item.close()
+        if self.hopeless is not None:
+            raise TargetError(self.hopeless)
+        for failure in timeline.failures:
+            self._warn(failure)
+        meta.status = "interrupted" if crew.stopped else "finished"
+
+    def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
+        scenario, processes = self.scenario, self.meta.processes
+        burst = max(
+            (spec.arrival.size for spec in scenario.classes if spec.arrival.process == "burst"), default=0
+        )
+        users = sum(spec.arrival.users for spec in scenario.classes if spec.arrival.process == "closed")
+        wanted = scenario.connections or min(256, max(4, burst, users))
+        return [
+            WorkerOrder(
+                plan=str(run_dir / PLAN),
+                records=str(run_dir / ("records.jsonl" if processes == 1 else f"records-{index}.jsonl")),
+                worker=part * processes + index,
+                workers=parts * processes,
+                target=target,
+                chunk_times=scenario.chunk_times,
+                max_in_flight=-(-scenario.max_in_flight // processes),
+                connections=-(-wanted // (parts * processes)),
+                idle_timeout=scenario.idle_timeout,
+                grace=scenario.grace,
+                http2=scenario.http2,
+                t0_wall=time.time() + LEAD,
+            )
+            for index in range(processes)
+        ]
+
+    async def _watch(
+        self, crew: Crew, scraper: Scraper | None, timeline: Timeline, view: View, info: PlanInfo
+    ) -> None:
+        loop, meta = asyncio.get_running_loop(), self.meta
+        closed = any(plan.users is not None for plan in info.header.classes.values())
+        planned = None if any(plan.wrap for plan in info.header.classes.values()) else info.planned
+        self.snapshot = Snapshot(self.scenario.name, planned, info.header.span, closed)
+        self.snapshot.asked = info.rate
+        side = [loop.create_task(timeline.run(meta.t0_monotonic))]
+        if scraper is not None:
+            side.append(loop.create_task(scraper.run()))
+        side.append(loop.create_task(self._show(view, scraper)))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, crew.stop)
+        try:
+            await crew.wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            for task in side:
+                if task.done() and not task.cancelled() and task.exception() is not None:
+                    self._warn(f"watching failed: {task.exception()}")
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _show(self, view: View, scraper: Scraper | None) -> None:
+        snapshot = self.snapshot
+        assert snapshot is not None
+        while True:
+            await asyncio.sleep(VIEW_EVERY)
+            snapshot.total = self.total
+            snapshot.time = max(0.0, monotonic() - self.meta.t0_monotonic)
+            snapshot.in_flight = sum(self.in_flight.values())
+            self._note_recent(snapshot)
+            if scraper is not None and scraper.scrapes:
+                snapshot.states = scraper.states
+                snapshot.scrape_note = (
+                    f"scrapes {scraper.scrapes}, failed {scraper.failures}, "
+                    f"{scraper.cost / scraper.scrapes * 1000:.1f} ms each"
+                )
+            view.update(snapshot)
+
+    def _note_recent(self, snapshot: Snapshot) -> None:
+        now = monotonic()
+        self._marks.append((now, self.total.attempts, self.total.done))
+        self._marks = [mark for mark in self._marks if now - mark[0] <= 3.0]
+        first = self._marks[0]
+        snapshot.recent_seconds = max(VIEW_EVERY, now - first[0])
+        snapshot.recent = Progress(attempts=self.total.attempts - first[1], done=self.total.done - first[2])
+
+    def _on_report(self, report: Report) -> None:
+        progress = report.progress
+        self.total.merge(progress)
+        self.in_flight[progress.worker] = progress.in_flight
+        for outcome, words in report.first_errors.items():
+            self.meta.first_errors.setdefault(outcome, words)
+        refused = self.total.outcomes.get("rejected_4xx", 0)
+        if (
+            self.hopeless is None
+            and refused >= HOPELESS
+            and refused == self.total.done
+            and self.crew is not None
+        ):
+            words = self.meta.first_errors.get("rejected_4xx", "")
+            self.hopeless = f"the first {refused} answers are all refusals: {words}"
+            self.crew.stop()
+
+    # --- after ----------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        meta, total = self.meta, self.total
+        meta.totals = total
+        meta.duration = total.time or None
+        meta.client = ClientTimes(
+            late_p50=total.late.quantile(0.5),
+            late_p99=total.late.quantile(0.99),
+            late_max=total.late.most if total.late.counts else None,
+            cpu=total.cpu,
+            cpu_per_request=total.cpu / total.done if total.done else None,
+        )
+        busy = total.cpu / (total.time * meta.processes) if total.time else 0.0
+        if busy > WARNING_SHARE and meta.status == "finished" and total.time > 1:
+            self._warn(f"the workers used {busy:.0%} of a core each: the client may be what was measured")
