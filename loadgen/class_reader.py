@@ -95,7 +95,7 @@ def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
             raise node.error("`process: clients` needs the class's `preset:`")
         return arrival
     if context.load is None:
-        raise layers.own.error("needs `arrival:` (or the scenario a `load:`)")
+        raise layers.own.missing("arrival", " (or the scenario a `load:`)")
     share = (weight_node.number(0) if weight_node else 1.0) / context.weight_sum
     stages = tuple(
         replace(

@@ -206,7 +206,9 @@ class Pool:
         except (OSError, ssl.SSLError) as error:
             if exchange is not None and not exchange.finished:
                 self.ended(exchange)
-                exchange.fail("connect_error", describe_connect_error(error), monotonic())
+                exchange.fail(
+                    "connect_error", describe_connect_error(error, self.tls is not None), monotonic()
+                )
             return
         self.opened += 1
         self._all.add(connection)
@@ -276,10 +278,13 @@ class Pool:
             connection.transport.abort()
 
 
-def describe_connect_error(error: Exception) -> str:
-    """An OSError of connecting in words that name TLS when it was TLS."""
+def describe_connect_error(error: Exception, tls: bool = False) -> str:
+    """An error of connecting in words that name TLS when it was TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: certificate not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    words = error.strerror if isinstance(error, OSError) else None
+    if tls and not words:
+        return f"TLS: the handshake broke off ({str(error) or type(error).__name__}): a plain http server?"
+    return words or str(error) or type(error).__name__

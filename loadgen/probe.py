@@ -48,7 +48,7 @@ async def wait_ready(
             if answer.outcome == "ok" and answer.status < 500:
                 return _judge(target, models, answer, waited)
             if (answer.error or "").startswith("TLS"):
-                raise TargetError(f"{target.url}: {answer.error}{_tls_hint(target)}")
+                raise TargetError(f"{target.url}: {answer.error}{_tls_hint(answer.error or '')}")
             if waited >= timeout:
                 raise TargetError(_unready(target, answer, timeout))
             await asyncio.sleep(RETRY_EVERY)
@@ -56,8 +56,9 @@ async def wait_ready(
         pool.close()
 
 
-def _tls_hint(target: Target) -> str:
-    return "" if target.insecure else " (give the CA with --ca, or --insecure to take any certificate)"
+def _tls_hint(error: str) -> str:
+    certificate = "certificate" in error
+    return " (give the CA with --ca, or --insecure to take any certificate)" if certificate else ""
 
 
 def _unready(target: Target, answer: Fetched, timeout: float) -> str:

@@ -125,6 +125,7 @@ def write_meta(run_dir: Path, meta: Meta) -> None:
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
         os.replace(temporary, path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror}") from error
 
 

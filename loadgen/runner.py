@@ -121,15 +121,16 @@ class _Run:
         write_meta(run_dir, meta)
         try:
             await self._load(run_dir, target, info)
-        except LoadgenError as error:
+        except (LoadgenError, OSError) as error:
             meta.status, meta.error = "failed", str(error)
-            raise
-        except OSError as error:
-            meta.status, meta.error = "failed", str(error)
-            raise RunError(f"the run failed: {error}") from error
-        finally:
             self._conclude()
-            write_meta(run_dir, meta)
+            with contextlib.suppress(RunError):  # the disk may be full: the first error is the one to tell
+                write_meta(run_dir, meta)
+            if isinstance(error, OSError):
+                raise RunError(f"the run failed: {error}") from error
+            raise
+        self._conclude()
+        write_meta(run_dir, meta)
         return run_dir
 
     # --- before ---------------------------------------------------------------------------------

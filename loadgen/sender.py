@@ -286,7 +286,7 @@ class Sender:
             return
         unit.user, unit.token = user, user.token
         job = Job(unit, 0, due)
-        if due <= now and self.in_flight < self._max_in_flight:
+        if due <= monotonic() and self.in_flight < self._max_in_flight:
             self._send(job)  # without thinking there is nothing to wait for
             return
         self._push(job)

@@ -6,6 +6,7 @@ a second `stop` (or the parent's end of stdin) ends what is in flight too; the l
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, process_time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,6 +27,9 @@ from loadgen.records import JsonlWriter, RecordsHeader
 from loadgen.sender import Sender
 from loadgen.target import Target
 from loadgen.timer import new_event_loop
+
+if TYPE_CHECKING:
+    from loadgen.http2 import Http2Pool
 
 REPORT_EVERY: Final = 0.5
 FLUSH_EVERY: Final = 0.25
@@ -179,8 +183,12 @@ Emit = Callable[[Report], None]
 Callback = Callable[[], None]
 
 
-def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> Pool:
+def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> "Pool | Http2Pool":
     """The pool that speaks the order's HTTP version."""
+    if order.http2:
+        from loadgen.http2 import Http2Pool  # noqa: PLC0415  # the h2 extra
+
+        return Http2Pool(loop, order.target, idle_timeout=order.idle_timeout)
     return Pool(loop, order.target, idle_timeout=order.idle_timeout)
 
 
@@ -220,8 +228,9 @@ async def _main(order: WorkerOrder, emit: Emit) -> int:
 
 def _emit(report: Report) -> None:
     line = msgspec.json.encode(report) + b"\n"
-    while line:
-        line = line[os.write(1, line) :]
+    with contextlib.suppress(BrokenPipeError):  # a parent that was killed: its stdin's end stops the load
+        while line:
+            line = line[os.write(1, line) :]
 
 
 def main() -> int:

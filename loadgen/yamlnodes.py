@@ -102,8 +102,14 @@ class Node:
         """The value under `key`; an error when it is not there."""
         node = self.get(key)
         if node is None:
-            raise self.error(f"needs `{key}:`")
+            raise self.missing(key)
         return node
+
+    def missing(self, key: str, besides: str = "") -> ScenarioError:
+        """The error for a key that is not there; at the key that looks like a misspelling of it, if any."""
+        for name in difflib.get_close_matches(key, sorted(self.items()), 1, 0.7):
+            return self.items()[name].error(f"unknown key; did you mean `{key}`?")
+        return self.error(f"needs `{key}:`{besides}")
 
     def done(self) -> None:
         """Error for the first key that nobody asked for, with the nearest known name."""

@@ -1,0 +1,300 @@
+"""HTTP/2 over cleartext with prior knowledge (h2c), or over TLS by ALPN: many exchanges on each connection.
+
+The pool has the face of connection.Pool. Needs the extra `h2`.
+"""
+
+import asyncio
+import ssl
+from time import monotonic
+from typing import Final, cast
+
+from loadgen.connection import SWEEP, describe_connect_error
+from loadgen.errors import ScenarioError
+from loadgen.exchange import KEPT_HEADERS, Exchange
+from loadgen.target import Target, ssl_context
+
+try:
+    import h2.config
+    import h2.connection
+    import h2.events
+    import h2.exceptions
+    import h2.settings
+except ImportError as error:
+    raise ScenarioError("HTTP/2 needs the extra h2: pip install 'vllm-simfleet[h2]'") from error
+
+STREAMS: Final = 100
+"""Exchanges on one connection before another is opened, unless the server allows fewer."""
+WINDOW: Final = (1 << 31) - 1
+
+
+class Http2Payload(bytes):
+    """The body of a request, with the headers that go ahead of it."""
+
+    headers: list[tuple[str, str]]
+
+
+class Http2Connection(asyncio.Protocol):
+    """One connection and the exchanges on it by stream."""
+
+    def __init__(self, pool: "Http2Pool") -> None:
+        self.pool = pool
+        config = h2.config.H2Configuration(client_side=True, header_encoding="latin-1")
+        self.h2 = h2.connection.H2Connection(config)
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.exchanges: dict[int, Exchange] = {}
+        self.unsent: dict[int, memoryview] = {}
+        self.closed = False
+        self.used = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=0)
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(WINDOW - 65535)
+        self.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: WINDOW})
+        self._flush()
+
+    @property
+    def room(self) -> bool:
+        """Whether another exchange fits on this connection."""
+        most = min(STREAMS, self.h2.remote_settings.max_concurrent_streams)
+        return not self.closed and len(self.exchanges) < most
+
+    def send(self, exchange: Exchange, now: float) -> None:
+        """Start an exchange on a stream of its own."""
+        payload = exchange.payload
+        assert isinstance(payload, Http2Payload)
+        stream = self.h2.get_next_available_stream_id()
+        self.exchanges[stream] = exchange
+        exchange.connection = self
+        exchange.connected = now
+        exchange.reused = self.used
+        self.used = True
+        self.h2.send_headers(stream, payload.headers, end_stream=not payload)
+        if payload:
+            self.unsent[stream] = memoryview(payload)
+            self._send_bodies()
+        self._flush()
+
+    def _send_bodies(self) -> None:
+        """As much of each body as the server's windows let through."""
+        for stream, body in list(self.unsent.items()):
+            left = body
+            while left:
+                room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+                if room <= 0:
+                    break
+                part, left = left[:room], left[room:]
+                self.h2.send_data(stream, bytes(part), end_stream=not left)
+            if left:
+                self.unsent[stream] = left
+            else:
+                del self.unsent[stream]
+                self.exchanges[stream].sent = monotonic()
+
+    def _flush(self) -> None:
+        data = self.h2.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        now = monotonic()
+        try:
+            events = self.h2.receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            self.transport.abort()
+            self._end_all("reset", f"not HTTP/2: {error}", now)
+            return
+        for event in events:
+            self._handle(event, now)
+        if self.unsent:
+            self._send_bodies()
+        self._flush()
+
+    def _handle(self, event: h2.events.Event, now: float) -> None:
+        stream = getattr(event, "stream_id", None) or 0
+        exchange = self.exchanges.get(stream)
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self.closed = True  # no further exchange; those below last_stream_id go on
+            return
+        if exchange is None:
+            if isinstance(event, h2.events.DataReceived):
+                self.h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
+            return
+        if exchange.first_byte is None:
+            exchange.first_byte = now
+        if isinstance(event, h2.events.ResponseReceived):
+            self._on_headers(exchange, event)
+        elif isinstance(event, h2.events.DataReceived):
+            self._on_data(exchange, event, stream, now)
+        elif isinstance(event, h2.events.StreamEnded):
+            del self.exchanges[stream]
+            self.pool.ended(exchange)
+            exchange.complete(now)
+        elif isinstance(event, h2.events.StreamReset):
+            self._end(stream, "reset", f"stream reset by the server: {event.error_code}", now)
+
+    def _on_headers(self, exchange: Exchange, event: h2.events.ResponseReceived) -> None:
+        status = 0
+        kept: dict[str, str] = {}
+        for name, value in cast("list[tuple[str, str]]", event.headers or []):
+            if name == ":status":
+                status = int(value)
+            elif (known := KEPT_HEADERS.get(name.encode())) is not None:
+                kept[known] = value
+        exchange.on_head(status, kept)
+
+    def _on_data(self, exchange: Exchange, event: h2.events.DataReceived, stream: int, now: float) -> None:
+        data = event.data or b""
+        exchange.bytes_in += len(data)
+        self.h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
+        if exchange.on_data(data, now):
+            self.cancel(exchange, "client_cancel", f"left after {exchange.cancel_after} tokens")
+
+    def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
+        """End one exchange by resetting its stream."""
+        for stream, running in self.exchanges.items():
+            if running is exchange:
+                self.h2.reset_stream(stream, error_code=8)
+                self._end(stream, outcome, error, monotonic())
+                self._flush()
+                return
+
+    def _end(self, stream: int, outcome: str, error: str, now: float) -> None:
+        exchange = self.exchanges.pop(stream, None)
+        self.unsent.pop(stream, None)
+        if exchange is None:
+            return
+        if outcome == "reset" and exchange.status is not None and exchange.status < 300:
+            outcome = "stream_truncated"
+        self.pool.ended(exchange)
+        exchange.fail(outcome, error, now)
+
+    def _end_all(self, outcome: str, error: str, now: float) -> None:
+        for stream in list(self.exchanges):
+            self._end(stream, outcome, error, now)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._end_all("reset", str(exc) if exc else "the server closed the connection", monotonic())
+        self.pool.forget(self)
+
+
+class Http2Pool:
+    """Connections to one address; a new one when all are full."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, *, idle_timeout: float = 4.0) -> None:
+        self.loop = loop
+        self.target = target
+        self.tls = ssl_context(target, ("h2",))
+        self.server_name = (target.server_name or target.host) if target.tls else None
+        self.opened = 0
+        self._connections: list[Http2Connection] = []
+        self._active: dict[float, dict[Exchange, None]] = {}
+        self._waiting: list[Exchange] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self._sweeper = loop.call_later(SWEEP, self._sweep)
+
+    def render(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
+        """One POST as headers and body."""
+        payload = Http2Payload(body)
+        payload.headers = [
+            (":method", "POST"),
+            (":scheme", "https" if self.target.tls else "http"),
+            (":authority", self.target.authority),
+            (":path", f"{self.target.base_path}{path}"),
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            *headers.items(),
+        ]
+        return payload
+
+    def submit(self, exchange: Exchange) -> None:
+        """Begin an exchange now; while a connection is being opened it waits for that one."""
+        now = monotonic()
+        exchange.start = now
+        self._active.setdefault(exchange.timeout, {})[exchange] = None
+        for connection in self._connections:
+            if connection.room:
+                connection.send(exchange, now)
+                return
+        self._waiting.append(exchange)
+        if len(self._waiting) > len(self._opening) * STREAMS:
+            self._spawn()
+
+    def _spawn(self) -> None:
+        task = self.loop.create_task(self._open())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self) -> None:
+        try:
+            _, connection = await self.loop.create_connection(
+                lambda: Http2Connection(self),
+                self.target.address,
+                self.target.port,
+                ssl=self.tls,
+                server_hostname=self.server_name,
+            )
+        except (OSError, ssl.SSLError) as error:
+            waiting, self._waiting = self._waiting, []
+            words = describe_connect_error(error, self.tls is not None)
+            for exchange in waiting:
+                self.ended(exchange)
+                exchange.fail("connect_error", words, monotonic())
+            return
+        self.opened += 1
+        self._connections.append(connection)
+        while self._waiting and connection.room:
+            exchange = self._waiting.pop(0)
+            if not exchange.finished:
+                connection.send(exchange, monotonic())
+        if self._waiting:
+            self._spawn()
+
+    async def warm(self, count: int) -> None:
+        """Open the first connection; one carries a hundred exchanges."""
+        if count:
+            await self._open()
+
+    def ended(self, exchange: Exchange) -> None:
+        """An exchange no longer needs its timeout watched."""
+        self._active[exchange.timeout].pop(exchange, None)
+
+    def forget(self, connection: Http2Connection) -> None:
+        """A connection is gone."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    def _sweep(self) -> None:
+        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
+        now = monotonic()
+        for timeout, active in self._active.items():
+            late = [exchange for exchange in active if now - exchange.start > timeout]
+            for exchange in late:
+                self.cancel(exchange, "timeout", f"no complete answer within {timeout:g} s")
+
+    def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
+        """End an exchange from this side."""
+        connection = exchange.connection
+        if isinstance(connection, Http2Connection):
+            connection.cancel(exchange, outcome, error)
+        elif not exchange.finished:
+            if exchange in self._waiting:
+                self._waiting.remove(exchange)
+            self.ended(exchange)
+            exchange.fail(outcome, error, monotonic())
+
+    def cancel_all(self, outcome: str, error: str) -> None:
+        """End everything that runs."""
+        for active in list(self._active.values()):
+            for exchange in list(active):
+                self.cancel(exchange, outcome, error)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._sweeper.cancel()
+        for task in self._opening:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.transport.abort()
