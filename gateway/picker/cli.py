@@ -1,6 +1,7 @@
 """`python -m gateway.picker`: one picker as its own process, until SIGTERM or SIGINT."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -44,7 +45,10 @@ async def _serve(options: Options) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        print(await picker.start(), flush=True)
+        line = await picker.start()
+        # What was imported lives for ever: a collection in the path of a request need not look at it.
+        gc.freeze()
+        print(line, flush=True)
         await stopping.wait()
     finally:
         await picker.stop()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from gateway.picker.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
@@ -31,10 +32,8 @@ def parse_endpoints(
 
     Raises PickerConfigError when the file as a whole cannot be read.
     """
-    try:
-        document = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise PickerConfigError(f"{where}: not YAML: {error}") from None
+    documents = _documents(text, where)
+    document = documents[0] if documents else None
     entries = document.get("endpoints") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise PickerConfigError(f'{where}: a list "endpoints" of {{name, address, port, labels}} is expected')
@@ -45,6 +44,18 @@ def parse_endpoints(
         except ValueError as error:
             errors.append(f"{where}: {error}")
     return endpoints, errors
+
+
+def _documents(text: str, where: str) -> list[Any]:
+    """The documents of a file; JSON is tried first, because PyYAML takes 50 ms for a hundred endpoints."""
+    try:
+        return [msgspec.json.decode(text)]
+    except msgspec.DecodeError:
+        pass
+    try:
+        return [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise PickerConfigError(f"{where}: not YAML: {error}") from None
 
 
 def _endpoint(entry: Any, namespace: str, metrics_port: int) -> Endpoint:
@@ -73,10 +84,7 @@ def _endpoint(entry: Any, namespace: str, metrics_port: int) -> Endpoint:
 
 def parse_objects(text: str, pool: str, namespace: str, where: str = "objectives file") -> PoolObjects:
     """Objectives and rewrites of the pool in a file of Kubernetes objects (documents, Lists, JSON)."""
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise PickerConfigError(f"{where}: not YAML: {error}") from None
+    documents = _documents(text, where)
     priorities: dict[str, int] = {}
     rewrites: list[tuple[str, str, RewriteRule]] = []
     for item in _flattened(documents):
