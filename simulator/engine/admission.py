@@ -115,7 +115,10 @@ class Admission:
         external = 0
         computed = request.num_computed_tokens
         is_fresh = computed == 0
+        others = bool(scheduler.running)
         if is_fresh:
+            if config.prefix_queries == "admission" and kv.stays_out(request, others):
+                return False
             hit = kv.find_cached(request)
             computed = len(hit) * kv.block_size
             external = scheduler.transfers.external_tokens(request, computed)
@@ -131,7 +134,9 @@ class Admission:
             n = min(n, self._budget)
         total = computed + external + n
         reserved = scheduler.reserved_blocks() if external else 0
-        if not kv.fits(request, hit, total, others_running=bool(scheduler.running), reserved=reserved):
+        if not kv.fits(request, hit, total, others_running=others, reserved=reserved):
+            if is_fresh and not external:
+                kv.refuse(request, hit)
             return False
         kv.admit(request, hit, total)
         if is_fresh:

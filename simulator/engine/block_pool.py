@@ -30,6 +30,7 @@ class BlockPool:
         "num_free",
         "num_gpu_blocks",
         "refs",
+        "watched",
     )
 
     def __init__(
@@ -42,6 +43,8 @@ class BlockPool:
         self.cached: dict[
             bytes, int | dict[int, None]
         ] = {}  # content -> block, or blocks in order of insertion
+        # Content that somebody waits for; None once it was cached, or a duplicate has changed what is found.
+        self.watched: bytes | None = None
         self.events = events
         self._lifo = free_list == "0.33"
         self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
@@ -54,29 +57,25 @@ class BlockPool:
 
     def take(self, count: int) -> list[int]:
         """`count` blocks from the head of the free queue; the caller has checked `num_free`."""
-        if count == 1:
-            return [self.take_one()]
         self.num_free -= count
-        taken: list[int] = []
         refs, first = self.refs, self._first
-        while count and first:
-            block = first.pop()
+        taken: list[int] = []
+        if first:
+            taken = first[: -count - 1 : -1]
+            del first[-len(taken) :]
+            for block in taken:
+                refs[block] = 1
+            count -= len(taken)
+        fresh = min(count, self.num_gpu_blocks - len(refs))
+        if fresh:
+            taken.extend(range(len(refs), len(refs) + fresh))
+            refs.extend([1] * fresh)
+            self.hashes.extend([None] * fresh)
+            count -= fresh
+        for _ in range(count):
+            block = self._pop_last()
             refs[block] = 1
             taken.append(block)
-            count -= 1
-        if count:
-            fresh = min(count, self.num_gpu_blocks - len(refs))
-            if fresh:
-                taken.extend(range(len(refs), len(refs) + fresh))
-                refs.extend([1] * fresh)
-                self.hashes.extend([None] * fresh)
-                count -= fresh
-            for _ in range(count):
-                block, _none = self._last.popitem(last=False)
-                if self.hashes[block] is not None:
-                    self._evict(block)
-                refs[block] = 1
-                taken.append(block)
         return taken
 
     def take_one(self) -> int:
@@ -91,10 +90,24 @@ class BlockPool:
             self.hashes.append(None)
             return block
         else:
-            block, _none = self._last.popitem(last=False)
-            if self.hashes[block] is not None:
-                self._evict(block)
+            block = self._pop_last()
         refs[block] = 1
+        return block
+
+    def _pop_last(self) -> int:
+        """The least recently freed block; what it kept is evicted."""
+        block, _none = self._last.popitem(last=False)
+        block_hash = self.hashes[block]
+        if block_hash is not None:
+            self.hashes[block] = None
+            found = self.cached.pop(block_hash)
+            if isinstance(found, dict):
+                self.watched = None
+                del found[block]
+                if found:
+                    self.cached[block_hash] = found
+            if self.events is not None:
+                self.events.append(BlockRemoved((event_hash(block_hash),)))
         return block
 
     def touch(self, blocks: Iterable[int]) -> None:
@@ -123,20 +136,26 @@ class BlockPool:
             first.reverse()
             self._first += first
 
-    def insert(self, block_hash: bytes, block: int) -> None:
-        """Cache the content of a full block; equal content in another block stays where it is."""
-        self.hashes[block] = block_hash
-        found = self.cached.setdefault(block_hash, block)
-        if isinstance(found, dict):
-            found[block] = None
-        elif found != block:
-            self.cached[block_hash] = {found: None, block: None}
+    def insert(self, block_hashes: Sequence[bytes], blocks: Sequence[int]) -> None:
+        """Cache the content of full blocks; equal content in other blocks stays where it is."""
+        hashes, cached = self.hashes, self.cached
+        if self.watched is not None and self.watched in block_hashes:
+            self.watched = None
+        for block_hash, block in zip(block_hashes, blocks, strict=True):
+            hashes[block] = block_hash
+            found = cached.setdefault(block_hash, block)
+            if found is not block:
+                if isinstance(found, dict):
+                    found[block] = None
+                elif found != block:
+                    cached[block_hash] = {found: None, block: None}
 
     def reset(self) -> bool:
         """Forget all content; False while any block is held."""
         if self.num_free != self.num_gpu_blocks - 1:
             return False
         self.cached.clear()
+        self.watched = None
         self.hashes = [None] * len(self.hashes)
         if self.events is not None:
             self.events.append(AllBlocksCleared())
@@ -171,17 +190,3 @@ class BlockPool:
         }
         if indexed != {block: content for block, content in enumerate(self.hashes) if content is not None}:
             raise InvariantError("the prefix cache's index and the blocks' hashes disagree")
-
-    def _evict(self, block: int) -> None:
-        block_hash = self.hashes[block]
-        assert block_hash is not None
-        self.hashes[block] = None
-        found = self.cached[block_hash]
-        if isinstance(found, dict):
-            del found[block]
-            if not found:
-                del self.cached[block_hash]
-        else:
-            del self.cached[block_hash]
-        if self.events is not None:
-            self.events.append(BlockRemoved((event_hash(block_hash),)))

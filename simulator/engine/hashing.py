@@ -11,7 +11,6 @@ import pickle
 from array import array
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from itertools import accumulate
 from typing import Literal
 
 from simulator.engine.config import EngineConfig
@@ -62,10 +61,9 @@ class BlockHasher:
         width = 4 * self._block_size
         packed = array("I", tokens).tobytes()
         parent = hashes[-1] if hashes else self._fast_root(request)
-        blocks = (packed[at : at + width] for at in range(0, len(packed), width))
-        chain = accumulate(blocks, lambda parent, block: sha256(parent + block).digest(), initial=parent)
-        next(chain)
-        hashes.extend(chain)
+        for at in range(0, len(packed), width):
+            parent = sha256(parent + packed[at : at + width]).digest()
+            hashes.append(parent)
 
     def _fast_root(self, request: Request) -> bytes:
         if request.lora is None and not request.cache_salt:

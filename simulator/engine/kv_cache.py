@@ -14,16 +14,21 @@ from simulator.engine.hashing import BlockHasher, event_hash, event_keys
 from simulator.engine.request import Request
 
 
+_NOTHING = b""  # no block has this content
+
+
 class KVCacheManager:
     """Sizes are in blocks unless a name says tokens."""
 
     __slots__ = (
+        "_refused",
         "block_size",
         "caching",
         "events",
         "hasher",
         "max_model_len",
         "pool",
+        "refused_at",
         "watermark_blocks",
         "whole_prompt",
     )
@@ -35,6 +40,8 @@ class KVCacheManager:
         self.whole_prompt = config.admission == "whole-prompt"
         self.watermark_blocks = int(config.watermark * config.num_gpu_blocks)
         self.hasher = BlockHasher(config)
+        self._refused: tuple[Request, bytes, int] | None = None  # who, the content it misses first, blocks
+        self.refused_at = 0  # index of that block
         self.events: list[KVEvent] | None = [] if config.kv_events else None
         self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self.events)
 
@@ -79,9 +86,27 @@ class KVCacheManager:
             or self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
         )
 
-    def lacks_room(self, request: Request, hit: list[int]) -> bool:
-        """Whether the whole of a waiting request does not fit beside what is running."""
-        return self._missing(request, hit, request.num_tokens) + self.watermark_blocks > self.pool.num_free
+    def stays_out(self, request: Request, others_running: bool) -> bool:
+        """Whether a request that did not fit before still does not, as far as that is known without a look-up.
+
+        What it misses can only shrink when the block that its look-up ended at enters the cache: nothing else
+        is admitted while it is first in the queue.
+        """
+        refused = self._refused
+        if refused is None or refused[0] is not request or self.pool.watched != refused[1]:
+            return False
+        headroom = self.watermark_blocks if others_running else 0
+        return refused[2] + headroom > self.pool.num_free
+
+    def refuse(self, request: Request, hit: list[int]) -> None:
+        """Remember what a request lacks for the whole of it that does not fit."""
+        if not self.whole_prompt:
+            return
+        hashes = request.block_hashes
+        wanted = hashes[len(hit)] if len(hit) < len(hashes) else _NOTHING
+        self.pool.watched = wanted
+        self.refused_at = len(hit)
+        self._refused = (request, wanted, self._missing(request, hit, request.num_tokens))
 
     def _missing(self, request: Request, hit: list[int], num_tokens: int) -> int:
         """Blocks that would leave the free queue."""
@@ -122,12 +147,9 @@ class KVCacheManager:
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return
-        self.hasher.extend(request)
-        insert = self.pool.insert
-        for block_hash, block in zip(
-            request.block_hashes[start:full], request.block_ids[start:full], strict=True
-        ):
-            insert(block_hash, block)
+        if len(request.block_hashes) < full:
+            self.hasher.extend(request)
+        self.pool.insert(request.block_hashes[start:full], request.block_ids[start:full])
         request.num_cached_blocks = full
         self.set_limit(request)
         if self.events is not None:

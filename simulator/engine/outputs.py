@@ -36,7 +36,7 @@ class StepOutput:
     `step` is the index of the (first) step, `start` when its work began and `end` when the (last) one was
     done. In a stretch `scheduled` is what every one of its steps scheduled (empty where they differ: sequences
     with timelines of their own), `times` holds the end of each, and `outputs` are in order of time for each
-    sequence. In a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
+    sequence, and the lists of ids also hold what the schedules of steps under way did. In a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
     """
 
     step: int

@@ -40,7 +40,8 @@ class Stretches:
 
         None: there is none worth it, and nothing was done. After a stretch the gauges are those of its last step.
         """
-        if not self._is_steady():
+        queue = self._scheduler.in_flight
+        if not queue or queue[0].end > until or queue[0].end >= before or not self._is_steady():
             return None
         running = self._scheduler.running
         steps = self._steps_to_next_end(running, max_steps)
@@ -69,8 +70,6 @@ class Stretches:
             return False
         for step in queue:
             if step.shape.num_prefills or not size == len(step.sampling) == len(step.scheduled):
-                return False
-            if step.new or step.resumed or step.preempted:
                 return False
         return pace.not_before <= queue[0].end and not self._kv.events
 
@@ -109,14 +108,13 @@ class Stretches:
         head = scheduler.waiting.peek()
         if head.num_stale_output_tokens or (head.lora is not None and scheduler.loras is not None):
             return False
-        hit = self._kv.find_cached(head)
-        return self._kv.lacks_room(head, hit) and not self._may_grow_hit(head, len(hit), running, steps)
+        return self._kv.stays_out(head, others_running=True) and not self._may_grow_hit(head, running, steps)
 
-    def _may_grow_hit(self, head: Request, hit: int, running: list[Request], steps: int) -> bool:
+    def _may_grow_hit(self, head: Request, running: list[Request], steps: int) -> bool:
         """Whether a running sequence may fill the very block that the head of the queue misses first."""
+        hit, size = self._kv.refused_at, self._block_size
         if not self._kv.caching or hit >= len(head.block_hashes):
             return False
-        size = self._block_size
         for request in running:
             filling = request.num_tokens // size
             if filling <= hit <= (request.num_tokens + steps) // size and _may_agree(request, head, filling):
@@ -254,7 +252,10 @@ class Stretches:
             num_steps=steps,
             times=times[:steps],
         )
+        result.resumed = [r.request_id for step in queue for r in step.resumed]
+        result.preempted = [r.request_id for step in queue for r in step.preempted]
         for offset, step in enumerate(queue):
+            step.resumed, step.preempted = [], []
             step.index += steps
             step.start = times[steps + offset - 1]
             step.end = times[steps + offset]
