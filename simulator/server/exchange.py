@@ -55,7 +55,7 @@ class Exchange:
         self.replica = replica
         self.front = replica.front
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.writer = Writer(send)
+        self.writer = Writer(send, replica.front.rounds)
         # uvicorn's request cycle holds its connection; another server's send does not, and cannot be reset.
         self.transport = getattr(getattr(send, "__self__", None), "transport", None)
         self.status = 0
@@ -113,7 +113,7 @@ class Exchange:
         self.status = status
         length = (b"content-length", str(len(body)).encode())
         self.writer.start(status, (length, *usual, *self.extra, *headers))
-        self.writer.write(body, more=False)
+        self.writer.finish(body)
 
     def start_stream(self) -> None:
         """Headers of a stream of events."""

@@ -18,6 +18,8 @@ from simulator.config import ServeConfig
 from simulator.server.auth import KeyGuard
 from simulator.server.cors import Cors
 from simulator.server.faults import Faults
+from simulator.server.templates import BodyTemplate
+from simulator.server.writer import Rounds
 
 if TYPE_CHECKING:
     from simulator.server.generation import Generation
@@ -46,6 +48,8 @@ class Front:
         self.fingerprint = _fingerprint(config, self.compat)
         self.active: set[Generation] = set()
         self.inference_headers = _inference_headers(config, port)
+        self.rounds = Rounds()
+        self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes
         self._random = random.Random()
         self._content = random.Random(config.seed)
         self._sequence = 0

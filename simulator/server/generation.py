@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
@@ -17,9 +19,13 @@ from simulator.errors import EngineError
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.exchange import Exchange
 from simulator.server.prompts import Prompt
+from simulator.server.templates import BodyTemplate
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
@@ -48,6 +54,7 @@ class Sequence:
 
     __slots__ = (
         "finish_reason",
+        "frame",
         "generation",
         "index",
         "num_tokens",
@@ -58,10 +65,13 @@ class Sequence:
         "text",
         "text_offset",
         "token_ids",
+        "writer",
     )
 
     def __init__(self, generation: Generation, index: int, prompt: Prompt, request: Request) -> None:
-        self.generation = generation
+        self.generation: Generation = generation
+        self.writer = generation.exchange.writer
+        self.frame: tuple[bytes, bytes] | None = None  # of a chunk that carries nothing but text
         self.index = index
         self.prompt = prompt
         self.request = request
@@ -76,7 +86,12 @@ class Sequence:
     def on_output(self, output: RequestOutput) -> None:
         """Called by the driver inside the step."""
         self.num_tokens += len(output.new_token_ids)
-        if output.finish_reason is not None:
+        frame = self.frame
+        if output.finish_reason is None:
+            if frame is not None:
+                self.writer.write(frame[0] + _encode(output.text) + frame[1])
+                return
+        else:
             self.finish_reason = output.finish_reason
             self.stop_reason = output.stop_reason
         self.generation.on_output(self, output)
@@ -185,6 +200,11 @@ class Generation:
         self.abort()
         self.write_error(error or internal_error())
 
+    def release(self) -> None:
+        """Cut the circle between sequences and generation, so that nothing waits for a collection."""
+        for sequence in self.sequences:
+            del sequence.generation
+
     @property
     def prompt_tokens(self) -> int:
         return sum(len(prompt.token_ids) for prompt in self.job.prompts)
@@ -244,6 +264,12 @@ def _details(cached: int, alone: bool) -> dict[str, Any]:
     return {"cached_tokens": cached, "created_cache_tokens": None, "multimodal_tokens": None}
 
 
+HOLES: Final = (
+    *("id", "created", "text", "finish_reason", "stop_reason"),
+    *("prompt_tokens", "total_tokens", "completion_tokens"),
+)
+
+
 class UnaryGeneration(Generation):
     """Gathers everything and answers once."""
 
@@ -256,7 +282,38 @@ class UnaryGeneration(Generation):
             if sequence.finish_reason is FinishReason.ERROR:
                 self.exchange.respond_error(internal_error())
             else:
-                self.exchange.respond(self.front.encode(self.body()))
+                self.exchange.respond(self.render())
+
+    def render(self) -> bytes:
+        """The answer's bytes."""
+        return self.front.encode(self.body())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the answer holds one choice and nothing that only some requests ask for."""
+        config = self.replica.config
+        return (
+            len(self.sequences) == 1
+            and self.kv_transfer_params is None
+            and not config.enable_prompt_tokens_details
+            and not config.enable_per_request_metrics
+            and not self.front.compat.go_json
+        )
+
+    def fill(self, template: BodyTemplate, finish_reason: str | None) -> bytes:
+        """A plain answer from its template, whose holes are `HOLES`."""
+        job, sequence = self.job, self.sequences[0]
+        prompt, completion = len(sequence.prompt.token_ids), sequence.num_tokens
+        return template.fill(
+            _encode(job.answer_id),
+            b"%d" % job.created,
+            _encode(sequence.text),
+            _encode(finish_reason),
+            _encode(sequence.stop_reason),
+            b"%d" % prompt,
+            b"%d" % (prompt + completion),
+            b"%d" % completion,
+        )
 
     def body(self) -> dict[str, Any]:
         """The whole answer."""

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.front import ordered
-from simulator.server.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.generation import HOLES, Generation, Job, Sequence, StreamGeneration, UnaryGeneration
 from simulator.server.logprobs import TokenLogprobs
 from simulator.server.protocol import ChatRequest
-from simulator.server.streaming import StreamShape, split_template
+from simulator.server.streaming import StreamShape
+from simulator.server.templates import BodyTemplate, split_event
 from simulator.server.tools import SpokenCalls, call_delta, call_object
 
-_encode = msgspec.json.Encoder().encode
 _DETAILS: Final = frozenset({"prompt_tokens_details"})
 
 
@@ -57,17 +55,46 @@ class ChatUnary(UnaryGeneration):
         self.request = request
         self.calls = calls
 
+    def render(self) -> bytes:
+        request = self.request
+        if (
+            not self.is_plain
+            or self.calls is not None
+            or request.echo
+            or request.return_token_ids
+            or request.logprobs
+            or request.prompt_logprobs is not None
+        ):
+            return super().render()
+        key = ("chat", self.job.model)
+        template = self.front.templates.get(key)
+        if template is None:
+            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
+        return self.fill(template, _finish_reason(self.sequences[0], self, None))
+
+    def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
+        bodies = self.front.compat.bodies
+        values = {"index": 0, "message": self._message(marks["text"], None), **marks}
+        choice = ordered(bodies.chat_choice, values, bodies.optional)
+        return self._body(marks["id"], marks["created"], [choice], marks)
+
     def body(self) -> dict[str, Any]:
-        job, request, bodies = self.job, self.request, self.front.compat.bodies
-        prompt_ids = job.prompts[0].token_ids
+        choices = [self._choice(sequence) for sequence in self.sequences]
+        return self._body(self.job.answer_id, self.job.created, choices, self.usage())
+
+    def _body(
+        self, answer_id: str, created: Any, choices: list[Any], usage: dict[str, Any]
+    ) -> dict[str, Any]:
+        request, bodies = self.request, self.front.compat.bodies
+        prompt_ids = self.job.prompts[0].token_ids
         values = {
-            "id": job.answer_id,
+            "id": answer_id,
             "object": "chat.completion",
-            "created": job.created,
-            "model": job.model,
-            "choices": [self._choice(sequence) for sequence in self.sequences],
+            "created": created,
+            "model": self.job.model,
+            "choices": choices,
             "system_fingerprint": self.front.fingerprint,
-            "usage": ordered(bodies.usage, self.usage(), bodies.optional),
+            "usage": ordered(bodies.usage, usage, bodies.optional),
             "kv_transfer_params": self.kv_transfer_params,
             "metrics": self.metrics(),
         }
@@ -84,7 +111,7 @@ class ChatUnary(UnaryGeneration):
         request, bodies = self.request, self.front.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
-            "message": self._message(sequence),
+            "message": self._message(sequence.text, self.calls),
             "finish_reason": _finish_reason(sequence, self, self.calls),
             "stop_reason": sequence.stop_reason,
         }
@@ -95,13 +122,13 @@ class ChatUnary(UnaryGeneration):
             values["logprobs"] = _names(self, request).chat(sequence.token_ids, count, 0)
         return ordered(bodies.chat_choice, values, bodies.optional)
 
-    def _message(self, sequence: Sequence) -> dict[str, Any]:
+    def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:
         compat = self.front.compat
         role = self.replica.config.response_role
-        values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + sequence.text}
-        if self.calls is not None:
-            spoken = self.calls.spoken(sequence.text)
-            values["content"] = None if self.calls.automatic and compat.tool_flags else ""
+        values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
+        if calls is not None:
+            spoken = calls.spoken(text)
+            values["content"] = None if calls.automatic and compat.tool_flags else ""
             values["tool_calls"] = [
                 call_object(call, said, i, compat) for i, (call, said) in enumerate(spoken)
             ]
@@ -120,7 +147,6 @@ class ChatStream(StreamGeneration):
         self.shape = StreamShape.of(request.stream_options, self)
         self._bodies = self.front.compat.bodies
         self._names = _names(self, request)
-        self._frames: list[tuple[bytes, bytes] | None] = [None] * len(self.sequences)
         self._roles_sent = False
         self._head = {
             "id": job.answer_id,
@@ -141,13 +167,6 @@ class ChatStream(StreamGeneration):
         return self._role_chunks() if self.front.compat.role_chunk == "at-once" else b""
 
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        frame = self._frames[sequence.index]
-        if frame is not None and output.finish_reason is None:
-            self.exchange.writer.write(frame[0] + _encode(output.text) + frame[1])
-            return
-        self._on_special(sequence, output)
-
-    def _on_special(self, sequence: Sequence, output: RequestOutput) -> None:
         if output.finish_reason is FinishReason.ERROR:
             self.fail()
             return
@@ -158,7 +177,7 @@ class ChatStream(StreamGeneration):
         sequence.text_offset += len(output.text)
         if output.finish_reason is None:
             if self._simple:
-                self._frames[sequence.index] = split_template(
+                sequence.frame = split_event(
                     lambda text: self._chunk(self._choice(sequence, {"content": text}, [], None))
                 )
             if data:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.front import ordered
-from simulator.server.generation import Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.generation import HOLES, Job, Sequence, StreamGeneration, UnaryGeneration
 from simulator.server.logprobs import TokenLogprobs
 from simulator.server.protocol import CompletionRequest
-from simulator.server.streaming import StreamShape, split_template
+from simulator.server.streaming import StreamShape
+from simulator.server.templates import BodyTemplate, split_event
 
-_encode = msgspec.json.Encoder().encode
 _ECHO_ONLY: Final = 0
 
 
@@ -36,17 +34,43 @@ class CompletionUnary(UnaryGeneration):
         super().__init__(job)
         self.request = request
 
+    def render(self) -> bytes:
+        request = self.request
+        if (
+            not self.is_plain
+            or request.echo
+            or request.return_token_ids
+            or request.logprobs is not None
+            or request.prompt_logprobs is not None
+        ):
+            return super().render()
+        key = ("completion", self.job.model)
+        template = self.front.templates.get(key)
+        if template is None:
+            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
+        return self.fill(template, finish_reason(self.sequences[0], self))
+
+    def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
+        bodies = self.front.compat.bodies
+        choice = ordered(bodies.completion_choice, {"index": 0, **marks}, bodies.optional)
+        return self._body(marks["id"], marks["created"], [choice], marks)
+
     def body(self) -> dict[str, Any]:
-        job, bodies = self.job, self.front.compat.bodies
-        usage = ordered(bodies.usage, self.usage(), bodies.optional)
+        choices = [self._choice(sequence) for sequence in self.sequences]
+        return self._body(self.job.answer_id, self.job.created, choices, self.usage())
+
+    def _body(
+        self, answer_id: str, created: Any, choices: list[Any], usage: dict[str, Any]
+    ) -> dict[str, Any]:
+        bodies = self.front.compat.bodies
         values = {
-            "id": job.answer_id,
+            "id": answer_id,
             "object": "text_completion",
-            "created": job.created,
-            "model": job.model,
-            "choices": [self._choice(sequence) for sequence in self.sequences],
+            "created": created,
+            "model": self.job.model,
+            "choices": choices,
             "system_fingerprint": self.front.fingerprint,
-            "usage": usage,
+            "usage": ordered(bodies.usage, usage, bodies.optional),
             "kv_transfer_params": self.kv_transfer_params,
             "metrics": self.metrics(),
         }
@@ -109,7 +133,6 @@ class CompletionStream(StreamGeneration):
         super().__init__(job)
         self.request = request
         self.shape = StreamShape.of(request.stream_options, self)
-        self._frames: list[tuple[bytes, bytes] | None] = [None] * len(self.sequences)
         as_ids = request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
         self._names = TokenLogprobs(self.replica.tokenizer, bool(as_ids))
         bodies = self.front.compat.bodies
@@ -128,13 +151,6 @@ class CompletionStream(StreamGeneration):
         self._bodies = bodies
 
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        frame = self._frames[sequence.index]
-        if frame is not None and output.finish_reason is None:
-            self.exchange.writer.write(frame[0] + _encode(output.text) + frame[1])
-            return
-        self._on_special(sequence, output)
-
-    def _on_special(self, sequence: Sequence, output: RequestOutput) -> None:
         first = sequence.num_tokens == len(output.new_token_ids)
         if output.finish_reason is FinishReason.ERROR:
             self.fail()
@@ -144,7 +160,7 @@ class CompletionStream(StreamGeneration):
         data = self._chunks(sequence, output, first)
         if output.finish_reason is None:
             if self._simple:
-                self._frames[sequence.index] = self._frame(sequence)
+                sequence.frame = self._frame(sequence)
             self.exchange.writer.write(data)
         elif self.sequence_ended():
             self.exchange.writer.write(data + self._end(), more=False)
@@ -153,7 +169,7 @@ class CompletionStream(StreamGeneration):
 
     def _frame(self, sequence: Sequence) -> tuple[bytes, bytes]:
         """What stands before and after the text in a chunk that carries nothing else."""
-        return split_template(lambda text: self._chunk(self._choice(sequence, text, [], False, None)))
+        return split_event(lambda text: self._chunk(self._choice(sequence, text, [], False, None)))
 
     def _chunks(self, sequence: Sequence, output: RequestOutput, first: bool) -> bytes:
         text, ids = output.text, output.new_token_ids

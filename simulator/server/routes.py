@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.server.admission import (
     check_faults,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 Prepare = Callable[[Exchange, bytes], Generation]
 _MAX_SEED: Final = 2**63
+_decode_completion = msgspec.json.Decoder(CompletionRequest).decode
+_decode_chat = msgspec.json.Decoder(ChatRequest).decode
 
 
 async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
@@ -66,8 +70,9 @@ async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
     except ClientGone:
         pass
     finally:
-        if generation is not None and not generation.done:
+        if generation is not None:
             generation.abort()
+            generation.release()
         state.server_load -= 1
         exchange.record(handler)
 
@@ -115,12 +120,7 @@ def _stream_error(exchange: Exchange, error: ApiError) -> None:
 def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     """A completion's Generation; raises ApiError."""
     compat = exchange.front.compat
-    raw = parse_object(body, compat)
-    check_faults(exchange, raw.get("model"))
-    if compat.validation_errors == "go":
-        raw = go_fields(raw, _GO_COMPLETION)
-    before_completion(raw, compat)
-    request = convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
+    request = _read_completion(body, exchange)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
     model, lora = resolve_model(replica, request.model)
@@ -139,21 +139,60 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     return CompletionStream(job, request) if request.stream else CompletionUnary(job, request)
 
 
-def prepare_chat(exchange: Exchange, body: bytes) -> Generation:
-    """A chat's Generation; raises ApiError."""
+def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
+    """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
     compat = exchange.front.compat
+    if compat.validation_errors != "go":
+        try:
+            request = _decode_completion(body)
+        except msgspec.MsgspecError:
+            pass
+        else:
+            if request.prompt and _asks_nothing_odd(request) and _completion_is_plain(request):
+                check_faults(exchange, request.model)
+                return request
+    raw = parse_object(body, compat)
+    check_faults(exchange, raw.get("model"))
+    if compat.validation_errors == "go":
+        raw = go_fields(raw, _GO_COMPLETION)
+    before_completion(raw, compat)
+    return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
+
+
+def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
+    """The same for a chat."""
+    compat = exchange.front.compat
+    if compat.validation_errors != "go":
+        try:
+            request = _decode_chat(body)
+        except msgspec.MsgspecError:
+            pass
+        else:
+            odd = request.top_logprobs or request.continue_final_message
+            if not odd and _asks_nothing_odd(request) and _chat_is_plain(request):
+                check_faults(exchange, request.model)
+                return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     if compat.validation_errors == "go":
         raw = go_fields(raw, _GO_CHAT)
         raw.setdefault("messages", [])
     before_chat(raw, compat)
-    request = convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
-    return chat_generation(exchange, request)
+    return convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
 
 
-def chat_generation(exchange: Exchange, request: ChatRequest) -> Generation:
-    """The Generation of a checked chat request; raises ApiError."""
+def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
+    """Whether the checks on raw fields (`before_*`) have nothing to look at."""
+    return (
+        (request.stream_options is None or bool(request.stream))
+        and (request.logprobs is None or request.logprobs >= 0)
+        and request.prompt_logprobs is None
+    )
+
+
+def prepare_chat(exchange: Exchange, body: bytes) -> Generation:
+    """A chat's Generation; raises ApiError."""
+    request = _read_chat(body, exchange)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
     job, calls = chat_job(exchange, request, replica)

@@ -17,17 +17,59 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+class Rounds:
+    """Rounds of the event loop, as far as writers care.
+
+    The first piece of a stream in a round leaves at once. Where an engine is ahead of its clients (many steps
+    in one round) the others are held and leave together when the round ends: a system call for each would be
+    most of the work.
+    """
+
+    __slots__ = ("_begun", "holding", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.holding: list[Writer] = []
+        self._begun = False
+
+    def begin(self) -> None:
+        """See to it that this round ends."""
+        if not self._begun:
+            self._begun = True
+            get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._begun = False
+        self.number += 1
+        holding, self.holding = self.holding, []
+        for writer in holding:
+            writer.release()
+
+
 class Writer:
-    """The answer to one request: `start` once, `write` until `more` is False."""
+    """The answer to one request: `start` once, then `finish`, or `write` until `more` is False."""
 
-    __slots__ = ("_backlog", "_pending", "_send", "bytes_out", "finished", "started")
+    __slots__ = (
+        "_backlog",
+        "_held",
+        "_pending",
+        "_round",
+        "_rounds",
+        "_send",
+        "bytes_out",
+        "finished",
+        "started",
+    )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, rounds: Rounds) -> None:
         self._send = cast(Callable[[Message], Coroutine[Future[Any] | None, None, None]], send)
+        self._rounds = rounds
+        self._round = -1  # the one in which something was last written
+        self._held: list[bytes] = []
         self._pending: Coroutine[Future[Any] | None, None, None] | None = None
         self._backlog: list[Message] = []
         self.started = False
-        self.finished = False  # the end of the answer has been given to `write`
+        self.finished = False  # the end of the answer has been given to `finish` or `write`
         self.bytes_out = 0
 
     def start(self, status: int, headers: Headers) -> None:
@@ -35,17 +77,35 @@ class Writer:
         self.started = True
         self._put({"type": "http.response.start", "status": status, "headers": headers})
 
+    def finish(self, body: bytes) -> None:
+        """The whole body."""
+        self.bytes_out = len(body)
+        self.finished = True
+        self._put({"type": "http.response.body", "body": body, "more_body": False})
+
     def write(self, data: bytes, more: bool = True) -> None:
         """A piece of the body; nothing may follow one with `more` False."""
-        self.bytes_out += len(data)
         if not more:
             self.finished = True
+        rounds = self._rounds
+        if self._round == rounds.number:
+            if not self._held:
+                rounds.holding.append(self)
+            self._held.append(data)
+            return
+        self._round = rounds.number
+        rounds.begin()
         self._put({"type": "http.response.body", "body": data, "more_body": more})
+
+    def release(self) -> None:
+        """Write what the round has held back."""
+        held, self._held = self._held, []
+        self._put({"type": "http.response.body", "body": b"".join(held), "more_body": not self.finished})
 
     @property
     def blocked(self) -> bool:
         """Whether the transport has not yet taken everything."""
-        return self._pending is not None
+        return self._pending is not None or bool(self._held)
 
     def _put(self, message: Message) -> None:
         if self._pending is not None:
