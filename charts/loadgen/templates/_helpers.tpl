@@ -56,10 +56,10 @@ labels:
 - {{ required "target: the base URL to load is required, such as http://gateway-istio.istio-ingress:80" .Values.target | quote }}
 - --processes
 - {{ .Values.processes | quote }}
-- --output
+- --out
 - {{ ternary "/results/$(RUN_NAME)/shard-$(JOB_COMPLETION_INDEX)" "/results/$(RUN_NAME)" (gt (int .Values.shards) 1) | quote }}
 {{- if gt (int .Values.shards) 1 }}
-- --shard
+- --slice
 - {{ printf "$(JOB_COMPLETION_INDEX)/%v" .Values.shards | quote }}
 {{- end }}
 {{- range .Values.args }}

@@ -23,7 +23,7 @@ spec:
     - name: loadgen
       image: {{ include "loadgen.image" . }}
       command: [loadgen]
-      args: [run, page, --target, {{ .Values.target | quote }}, --duration, 5s, --output, /tmp/run]
+      args: [run, page, --target, {{ .Values.target | quote }}, --duration, 5s, --out, /tmp/run]
       env:
         - {name: HOME, value: /tmp}
       resources:
