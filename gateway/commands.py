@@ -202,12 +202,17 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
 
 def _ps(argv: list[str]) -> int:
     parser = _parser("ps", "Show what runs.")
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    help_ = "a table, everything as JSON, or only the address of the first gateway"
+    parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
     arguments = parser.parse_args(argv)
     stacks = [find_stack(arguments.stack)] if arguments.stack else list(running_stacks())
     reports = [ask(s.socket, "status", timeout_s=10.0) for s in stacks if s.socket.exists()]
     if arguments.format == "json":
         say(json.dumps({"stacks": reports}, indent=2))
+    elif arguments.format == "url":
+        if not (url := next((r["url"] for r in reports if r["url"]), None)):
+            raise ControlError("no stack with a gateway is running; start one with `simfleet up`")
+        say(url)
     elif not reports:
         say("no stack is running; start one with `simfleet up`")
     for report in reports if arguments.format == "table" else ():
