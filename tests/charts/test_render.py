@@ -148,3 +148,9 @@ def test_no_namespace_but_the_releases(helm: Helm) -> None:
             continue
         for resource in helm.template(chart, *values, namespace="elsewhere"):
             assert resource["metadata"].get("namespace", "elsewhere") == "elsewhere", resource["metadata"]
+
+
+def test_the_packaged_lab_is_the_charts(helm: Helm) -> None:
+    preset = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"
+    want = [d for d in yaml.safe_load_all(preset.read_text()) if d]
+    assert helm.template("lab", "--skip-tests", namespace="lab") == want
