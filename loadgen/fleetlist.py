@@ -1,8 +1,8 @@
 """Reads a listing of running pods: the JSON of `simfleet ps --format json`, or anything of that shape.
 
-Accepted: a list of objects, or an object that holds such a list under `pods`, `replicas`, `items`,
-`processes` or `endpoints`. An object is a pod when it has a name and says where it listens: `metrics`
-(URL), `url`, `address` (host or host:port), or `host`/`ip` with `port` or `ports`.
+A listing is an object with `pods` (and `pickers`), a list of pods, or `stacks` of such objects. A pod has a
+`name` and says where its metrics are: `metrics_urls`, `metrics_url`, `urls`, `url`, or an `address` (host or
+host:port) with `port` or `ports`.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,7 @@ import msgspec
 
 from loadgen.errors import TargetError
 
-LISTS: Final = ("pods", "replicas", "items", "processes", "endpoints")
-EPP_KINDS: Final = ("epp", "picker", "endpoint-picker")
-OTHER_KINDS: Final = ("gateway", "envoy", "kubeapi", "prometheus", "service")
+URL_KEYS: Final = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,51 +24,64 @@ class FleetMember:
     source: Literal["pod", "epp"] = "pod"
 
 
-def parse_fleet(data: bytes, where: str) -> list[FleetMember]:
-    """The members of a listing; TargetError when it holds none that can be asked."""
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What a listing says: members, the gateway's URL, the first picker's decision log."""
+
+    members: list[FleetMember]
+    url: str | None = None
+    decision_log: str | None = None
+
+
+def parse_fleet(data: bytes, where: str) -> Fleet:
+    """Read a listing; TargetError when it holds no pod that can be asked."""
     try:
         document = msgspec.json.decode(data)
     except msgspec.MsgspecError as error:
         raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
-    items: list[Any] = []
-    if isinstance(document, list):
-        items = document
-    elif isinstance(document, dict):
-        for key in LISTS:
-            value = document.get(key)
-            if isinstance(value, list):
-                items += value
-        for key in ("epp", "picker"):
-            if isinstance(document.get(key), dict):
-                items.append({"kind": "epp", "name": key, **document[key]})
-    members = [member for item in items if isinstance(item, dict) for member in _members(item)]
-    if not members:
+    stacks = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
+    members: list[FleetMember] = []
+    url = log = None
+    for stack in stacks if isinstance(stacks, list) else []:
+        if not isinstance(stack, dict):
+            continue
+        for key, source in (("pods", "pod"), ("replicas", "pod"), ("pickers", "epp")):
+            items = stack.get(key)
+            for item in items if isinstance(items, list) else []:
+                members += _members(item, "epp" if source == "epp" else "pod")
+                if isinstance(item, dict) and source == "epp":
+                    log = log or item.get("decision_log")
+        url = url or stack.get("url")
+    if not any(member.source == "pod" for member in members):
         raise TargetError(
-            f"scrape.fleet: {where} lists no pod with a name and an address (keys looked at: metrics, url, "
-            "address, host or ip with port or ports)"
+            f"scrape.fleet: {where} lists no pod with a name and an address (is the fleet up?); "
+            f"keys looked at: {', '.join(URL_KEYS)}, address with port or ports"
         )
-    return members
+    return Fleet(members, str(url) if url else None, str(log) if log else None)
 
 
-def _members(item: dict[str, Any]) -> list[FleetMember]:
-    kind = str(item.get("kind") or item.get("role") or item.get("type") or "").lower()
-    if kind in OTHER_KINDS:
+def _members(item: Any, source: Literal["pod", "epp"]) -> list[FleetMember]:
+    name = item.get("name") if isinstance(item, dict) else None
+    if not isinstance(name, str) or not name:
         return []
-    source: Literal["pod", "epp"] = "epp" if kind in EPP_KINDS else "pod"
-    name = str(item.get("name") or item.get("pod") or "")
-    if not name:
-        return []
-    for key in ("metrics", "metrics_url", "url"):
-        if isinstance(item.get(key), str) and item[key]:
-            return [FleetMember(name, str(item[key]), source)]
+    pages = _pages(item)
+    if len(pages) == 1:
+        return [FleetMember(name, pages[0], source)]
+    return [FleetMember(f"{name}#{rank}", page, source) for rank, page in enumerate(pages)]
+
+
+def _pages(item: dict[str, Any]) -> list[str]:
+    """The pages of one pod, one for each of its ranks."""
+    for key in URL_KEYS:
+        value = item.get(key)
+        if isinstance(value, str) and value:
+            return [value]
+        if isinstance(value, list) and value:
+            return [str(page) for page in value]
     address = str(item.get("address") or item.get("host") or item.get("ip") or "")
     if not address:
         return []
     if ":" in address and not address.endswith("]"):
-        return [FleetMember(name, address, source)]
-    found = item.get("ports") if item.get("ports") is not None else item.get("port")
-    ports = found if isinstance(found, list) else [found]
-    numbers = [int(text) for text in map(str, ports) if text.isdigit()]
-    if len(numbers) == 1:
-        return [FleetMember(name, f"{address}:{numbers[0]}", source)]
-    return [FleetMember(f"{name}:{number}", f"{address}:{number}", source) for number in numbers]
+        return [address]
+    ports = item.get("ports", item.get("port"))
+    return [f"{address}:{port}" for port in (ports if isinstance(ports, list) else [ports]) if port]

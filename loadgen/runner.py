@@ -20,6 +20,7 @@ from loadgen.ceiling import WARNING_SHARE, client_ceiling
 from loadgen.crew import Crew
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.events import Timeline
+from loadgen.fleetlist import parse_fleet
 from loadgen.live import Snapshot, View, make_view
 from loadgen.planning import PlanInfo, prepare_plan
 from loadgen.probe import Readiness, wait_ready
@@ -27,7 +28,7 @@ from loadgen.progress import Progress, Report
 from loadgen.records import JsonlWriter
 from loadgen.rundir import PLAN, SCENARIO, SCRAPES, ClientTimes, Meta, write_meta
 from loadgen.scenario import Scenario
-from loadgen.scrape import Scraper
+from loadgen.scrape import Scraper, read_fleet
 from loadgen.target import Target, parse_target
 from loadgen.timer import new_event_loop
 from loadgen.worker import WorkerOrder
@@ -107,10 +108,8 @@ class _Run:
     async def run(self) -> Path:
         """Everything in order; meta.json says how it ended even when it ended badly."""
         scenario, options, meta = self.scenario, self.options, self.meta
-        if scenario.target is None:
-            raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
-        target = parse_target(scenario.target, scenario.tls)
-        meta.target = scenario.target
+        meta.target = await self._target_url()
+        target = parse_target(meta.target, scenario.tls)
         run_dir = new_run_dir(scenario.name, options.out)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
@@ -132,6 +131,17 @@ class _Run:
         self._conclude()
         write_meta(run_dir, meta)
         return run_dir
+
+    async def _target_url(self) -> str:
+        """The scenario's target, or the gateway of the fleet that it scrapes."""
+        scenario = self.scenario
+        if scenario.target is not None:
+            return scenario.target
+        if scenario.scrape is not None and scenario.scrape.fleet is not None:
+            url = parse_fleet(await read_fleet(scenario.scrape.fleet), scenario.scrape.fleet).url
+            if url is not None:
+                return url
+        raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
 
     # --- before ---------------------------------------------------------------------------------
 

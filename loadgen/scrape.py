@@ -17,7 +17,7 @@ import msgspec
 from loadgen.connection import Pool
 from loadgen.errors import LoadgenError, TargetError
 from loadgen.fetch import fetch
-from loadgen.fleetlist import FleetMember, parse_fleet
+from loadgen.fleetlist import parse_fleet
 from loadgen.metrics_text import parse_samples, pod_state
 from loadgen.records import JsonlWriter
 from loadgen.rundir import ScrapeLine
@@ -65,11 +65,9 @@ class Scraper:
         for url in self._spec.epp:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
-            for member in parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet):
-                self._add_member(member)
-
-    def _add_member(self, member: FleetMember) -> None:
-        self._add(member.name, member.metrics_url, member.source)
+            fleet = parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet)
+            for member in fleet.members:
+                self._add(member.name, member.metrics_url, member.source)
 
     def _add(self, name: str, url: str, source: Literal["pod", "epp"]) -> None:
         if "://" not in url:
