@@ -231,7 +231,7 @@ def _check_fields(document: dict[str, Any], compat: Compat) -> None:
 def _as_epp(message: str, where: str = "") -> str:
     """msgspec's error in the words and with the paths of Kubernetes' strict decoder."""
     message, _, place = message.partition(" - at `$")
-    path = place.rstrip("`").removeprefix(".").replace("[...]", "[]")
+    path = place.rstrip("`").removeprefix(".")
     path = f"{where}.{path}".strip(".") if where else path
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown:

@@ -1,0 +1,70 @@
+"""JSON as Go writes it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.picker import gojson
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (5.0, "5"),
+        (0.1, "0.1"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (1.5e300, "1.5e+300"),
+        (1e-6, "0.000001"),
+        (1.25e-6, "0.00000125"),
+        (1e-7, "1e-7"),
+        (-1.5e-5, "-0.000015"),
+        (123456789.125, "123456789.125"),
+    ],
+)
+def test_floats(value: float, text: str) -> None:
+    assert gojson.format_float(value) == text
+
+
+def test_encode_sorts_normalises_and_escapes() -> None:
+    raw = b'{"b": 1.0, "a": "<x>&\\u2028", "c": [1, 2.50, null, true, {"z": 1e3, "y": 9007199254740993}]}'
+    assert gojson.encode(gojson.decode(raw)) == (
+        b'{"a":"\\u003cx\\u003e\\u0026\\u2028","b":1,"c":[1,2.5,null,true,{"y":9007199254740992,"z":1000}]}'
+    )
+
+
+def test_long_lists_of_token_ids_stay_as_they_are() -> None:
+    ids = list(range(1000))
+    assert gojson.encode({"prompt": ids}) == json.dumps({"prompt": ids}, separators=(",", ":")).encode()
+
+
+def test_broken_text_becomes_replacement_characters() -> None:
+    decoded = gojson.decode(b'{"a":"\xff","b":"\\ud800","c":"\\ud83d\\ude00"}')
+    assert decoded == {"a": "\ufffd", "b": "\ufffd", "c": "\U0001f600"}
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b'{"a":}', b"[NaN]", b'{"a":1e400}', b"{} x"])
+def test_what_is_no_json(raw: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are the parser's
+        gojson.decode(raw)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=12,
+    )
+)
+def test_encoding_keeps_the_value(value: object) -> None:
+    assert json.loads(gojson.encode(value)) == value
