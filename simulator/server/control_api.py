@@ -1,0 +1,283 @@
+"""The control API: faults and operations at run time, for people and test programs. `--control-port`.
+
+An ASGI app of its own on a socket of its own, so that no client of the simulated server can reach it. Without
+a token it answers on loopback only; that is the listener's business, the token is checked here. `{name}` is a
+replica's name, or `all`.
+
+    GET  /replicas                        what there is, and how it does
+    GET  /replicas/{name}                 one of them, with its engine's state
+    GET  /replicas/{name}/faults          faults in force
+    POST /replicas/{name}/faults          change some of them (see `_FAULTS`)
+    DELETE /replicas/{name}/faults        none any more
+    POST /replicas/{name}/stall           {"seconds": 2.5}: the next engine step comes that much later
+    POST /replicas/{name}/kill            {"after_tokens": 100}: reset connections, close the socket
+    POST /replicas/{name}/restart         a fresh engine on the same address
+    POST /replicas/{name}/drain           {"timeout": 30}
+    POST /replicas/{name}/reset_prefix_cache
+    POST /replicas/{name}/abort_requests
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from simulator.compat import COMPATS
+from simulator.errors import ConfigError, FleetError
+from simulator.server.control import abort_from_outside
+from simulator.server.errors import ApiError
+from simulator.server.validation import parse_object
+from simulator.server.writer import Send
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
+
+_COMPAT: Final = COMPATS["vllm-0.33"]  # whose words for malformed bodies
+_ALL: Final = "all"
+
+
+class Operator(Protocol):
+    """What the API asks of a fleet."""
+
+    @property
+    def replicas(self) -> Mapping[str, Replica]: ...
+
+    def is_listening(self, name: str) -> bool: ...
+
+    def kill(self, name: str, after_tokens: int | None = None) -> None: ...
+
+    async def restart(self, name: str) -> Replica: ...
+
+    async def drain(self, name: str, timeout_s: float) -> bool: ...
+
+
+class ControlAPI:
+    """ASGI app; `token` None: whoever reaches the socket may do everything."""
+
+    def __init__(self, operator: Operator, token: str | None = None) -> None:
+        self._operator = operator
+        self._token = token.encode() if token else None
+        post: dict[str, Callable[[str, Replica, dict[str, Any]], Awaitable[Any]]] = {
+            "faults": self._set_faults,
+            "stall": self._stall,
+            "kill": self._kill,
+            "restart": self._restart,
+            "drain": self._drain,
+            "reset_prefix_cache": self._reset_prefix_cache,
+            "abort_requests": self._abort_requests,
+        }
+        self._post = post
+        routes = [
+            Route("/replicas", self._list),
+            Route("/replicas/{name}", self._show),
+            Route("/replicas/{name}/faults", self._faults, methods=["GET"]),
+            Route("/replicas/{name}/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/replicas/{name}/{action}", self._act, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {ApiError: _on_api_error, ConfigError: _on_error, FleetError: _on_error}
+        self._app = Starlette(routes=routes, exception_handlers=handlers)
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        if scope["type"] == "http" and self._token is not None and not self._knows(scope, self._token):
+            await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    @staticmethod
+    def _knows(scope: dict[str, Any], token: bytes) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(given, b"Bearer " + token)
+
+    def _named(self, request: Request) -> dict[str, Replica]:
+        """The replicas that the path means; raises ApiError for a name that there is not."""
+        name = request.path_params["name"]
+        replicas = self._operator.replicas
+        if name == _ALL:
+            return dict(replicas)
+        if name not in replicas:
+            known = ", ".join(replicas) or "none"
+            raise ApiError(f"there is no replica {name!r}; there are {known}", 404, "NotFoundError")
+        return {name: replicas[name]}
+
+    async def _list(self, request: Request) -> Response:
+        return JSONResponse([self._summary(name, r) for name, r in self._operator.replicas.items()])
+
+    async def _show(self, request: Request) -> Response:
+        shown = [
+            {**self._summary(name, replica), "ranks": [peer.engine.snapshot() for peer in replica.peers]}
+            for name, replica in self._named(request).items()
+        ]
+        return JSONResponse(shown[0] if request.path_params["name"] != _ALL else shown)
+
+    def _summary(self, name: str, replica: Replica) -> dict[str, Any]:
+        return {
+            "name": name,
+            "host": replica.host,
+            "ports": [peer.port for peer in replica.peers],
+            "model": replica.config.served_model_name,
+            "listening": self._operator.is_listening(name),
+            "ready": replica.state.is_ready(),
+            "draining": replica.state.draining,
+            "paused": replica.state.paused,
+            "running": sum(peer.engine.stats.num_requests_running for peer in replica.peers),
+            "waiting": sum(peer.engine.stats.num_requests_waiting for peer in replica.peers),
+            "kv_cache_usage": max(peer.engine.stats.kv_cache_usage for peer in replica.peers),
+            "faults": faults_in_force(replica),
+        }
+
+    async def _faults(self, request: Request) -> Response:
+        found = {name: faults_in_force(replica) for name, replica in self._named(request).items()}
+        return JSONResponse(found)
+
+    async def _clear_faults(self, request: Request) -> Response:
+        for replica in self._named(request).values():
+            for peer in replica.peers:
+                clear_faults(peer)
+        return JSONResponse({"cleared": sorted(self._named(request))})
+
+    async def _act(self, request: Request) -> Response:
+        action = self._post.get(request.path_params["action"])
+        if action is None:
+            known = ", ".join(self._post)
+            raise ApiError(f"there is no action {request.path_params['action']!r}; there are {known}", 404)
+        raw = await request.body()
+        body = parse_object(raw, _COMPAT) if raw.strip() else {}
+        done = {name: await action(name, replica, body) for name, replica in self._named(request).items()}
+        return JSONResponse(done)
+
+    async def _set_faults(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        for peer in replica.peers:
+            set_faults(peer, body)
+        return faults_in_force(replica)
+
+    async def _stall(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        seconds = _number(body, "seconds", 0.0, 3600.0)
+        for peer in replica.peers:
+            peer.engine.stall(seconds, time.monotonic())
+            peer.driver.schedule()
+        return {"stalled": seconds}
+
+    async def _kill(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        after = body.get("after_tokens")
+        if after is not None and (not isinstance(after, int) or after < 0):
+            raise ApiError("after_tokens must be a whole number that is not negative", param="after_tokens")
+        self._operator.kill(name, after)
+        return {"killed": not after}
+
+    async def _restart(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        await self._operator.restart(name)
+        return {"restarted": True}
+
+    async def _drain(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        timeout = _number({"timeout": 30.0, **body}, "timeout", 0.0, 86400.0)
+        return {"drained": await self._operator.drain(name, timeout)}
+
+    async def _reset_prefix_cache(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        running = bool(body.get("reset_running_requests", False))
+        done = []
+        for peer in replica.peers:
+            done.append(peer.engine.reset_prefix_cache(time.monotonic(), running))
+            peer.driver.schedule()
+        return {"success": all(done)}
+
+    async def _abort_requests(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
+        count = 0
+        for peer in replica.peers:
+            active = list(peer.front.active)
+            abort_from_outside(peer, active)
+            count += len(active)
+        return {"aborted": count}
+
+
+def _number(body: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    value = body.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ApiError(f"{key} must be a number from {low:g} to {high:g}, not {value!r}", param=key)
+    return float(value)
+
+
+def faults_in_force(replica: Replica) -> dict[str, Any]:
+    """The faults of a replica, with the keys that `set_faults` takes."""
+    faults = replica.front.faults
+    return {
+        "failure_injection_rate": faults.rate,
+        "failure_types": list(faults.types),
+        "latency_factor": replica.engine.latency.factor,
+        "cut_stream_after": faults.cut_stream_after,
+        "hang_requests": faults.hang_requests,
+        "metrics_hang": faults.metrics_hang,
+        "metrics_status": faults.metrics_status,
+        "metrics_override": dict(faults.metrics_override),
+        "unready": faults.unready,
+        "unhealthy": faults.unhealthy,
+    }
+
+
+def clear_faults(replica: Replica) -> None:
+    """As if none had been set; failure injection goes back to the flags."""
+    config = replica.config.faults
+    none: dict[str, Any] = {
+        "latency_factor": 1.0,
+        "cut_stream_after": None,
+        "metrics_status": None,
+        "metrics_override": {},
+        **dict.fromkeys(_SWITCHES, False),
+    }
+    set_faults(replica, {**none, "failure_injection_rate": config.rate, "failure_types": list(config.types)})
+
+
+_SWITCHES: Final = ("hang_requests", "metrics_hang", "unready", "unhealthy")
+
+
+def set_faults(replica: Replica, body: Mapping[str, Any]) -> None:
+    """Change the faults that `body` names; raises ApiError, and changes nothing, where one cannot be."""
+    known = faults_in_force(replica)
+    unknown = [key for key in body if key not in known]
+    if unknown:
+        raise ApiError(f"there is no fault {unknown[0]!r}; there are {', '.join(known)}", param=unknown[0])
+    wanted = {**known, **body}
+    for key in _SWITCHES:
+        if not isinstance(wanted[key], bool):
+            raise ApiError(f"{key} must be true or false, not {wanted[key]!r}", param=key)
+    cut = wanted["cut_stream_after"]
+    if cut is not None and (isinstance(cut, bool) or not isinstance(cut, int) or cut < 1):
+        raise ApiError(
+            "cut_stream_after must be null or a number of tokens, at least 1", param="cut_stream_after"
+        )
+    status = wanted["metrics_status"]
+    if status is not None and not (isinstance(status, int) and 200 <= status <= 599):
+        raise ApiError("metrics_status must be null or a status from 200 to 599", param="metrics_status")
+    overrides = wanted["metrics_override"]
+    if not isinstance(overrides, dict) or not all(isinstance(v, int | float) for v in overrides.values()):
+        raise ApiError(
+            "metrics_override must be an object of family names and numbers", param="metrics_override"
+        )
+    types = wanted["failure_types"]
+    if not isinstance(types, list) or not all(isinstance(t, str) for t in types):
+        raise ApiError("failure_types must be a list of names", param="failure_types")
+    rate = _number(wanted, "failure_injection_rate", 0, 100)
+    factor = _number(wanted, "latency_factor", 0.0, 1e6)
+    faults = replica.front.faults
+    faults.set_injection(int(rate), tuple(types))
+    replica.engine.latency.factor = factor
+    faults.cut_stream_after = cut
+    faults.metrics_status = status
+    faults.metrics_override = {name: float(value) for name, value in overrides.items()}
+    for key in _SWITCHES:
+        setattr(faults, key, wanted[key])
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return Response(error.body(), error.status, media_type="application/json")
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return await _on_api_error(request, ApiError(str(error)))
