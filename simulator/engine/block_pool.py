@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from simulator.engine.events import AllBlocksCleared, BlockRemoved, KVEvent
-from simulator.engine.hashing import event_hash
+from simulator.engine.hashing import BlockHash, event_hash
 from simulator.errors import InvariantError
 
 
@@ -39,12 +39,12 @@ class BlockPool:
         self.num_gpu_blocks = num_gpu_blocks
         self.num_free = num_gpu_blocks - 1
         self.refs = [1]  # by block id, as far as blocks have been used; the null block is always held
-        self.hashes: list[bytes | None] = [None]
+        self.hashes: list[BlockHash | None] = [None]
         self.cached: dict[
-            bytes, int | dict[int, None]
+            BlockHash, int | dict[int, None]
         ] = {}  # content -> block, or blocks in order of insertion
         # Content that somebody waits for; None once it was cached, or a duplicate has changed what is found.
-        self.watched: bytes | None = None
+        self.watched: BlockHash | None = None
         self.events = events
         self._lifo = free_list == "0.33"
         self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
@@ -72,8 +72,11 @@ class BlockPool:
             refs.extend([1] * fresh)
             self.hashes.extend([None] * fresh)
             count -= fresh
+        popitem, hashes = self._last.popitem, self.hashes
         for _ in range(count):
-            block = self._pop_last()
+            block = popitem(last=False)[0]
+            if hashes[block] is not None:
+                self._evict(block)
             refs[block] = 1
             taken.append(block)
         return taken
@@ -90,25 +93,25 @@ class BlockPool:
             self.hashes.append(None)
             return block
         else:
-            block = self._pop_last()
+            block = self._last.popitem(last=False)[0]
+            if self.hashes[block] is not None:
+                self._evict(block)
         refs[block] = 1
         return block
 
-    def _pop_last(self) -> int:
-        """The least recently freed block; what it kept is evicted."""
-        block, _none = self._last.popitem(last=False)
+    def _evict(self, block: int) -> None:
+        """Forget what a block keeps."""
         block_hash = self.hashes[block]
-        if block_hash is not None:
-            self.hashes[block] = None
-            found = self.cached.pop(block_hash)
-            if isinstance(found, dict):
-                self.watched = None
-                del found[block]
-                if found:
-                    self.cached[block_hash] = found
-            if self.events is not None:
-                self.events.append(BlockRemoved((event_hash(block_hash),)))
-        return block
+        assert block_hash is not None
+        self.hashes[block] = None
+        found = self.cached.pop(block_hash)
+        if type(found) is dict:
+            self.watched = None
+            del found[block]
+            if found:
+                self.cached[block_hash] = found
+        if self.events is not None:
+            self.events.append(BlockRemoved((event_hash(block_hash),)))
 
     def touch(self, blocks: Iterable[int]) -> None:
         """Hold cached blocks once more, taking those that nobody held out of the free queue."""
@@ -136,7 +139,7 @@ class BlockPool:
             first.reverse()
             self._first += first
 
-    def insert(self, block_hashes: Sequence[bytes], blocks: Sequence[int]) -> None:
+    def insert(self, block_hashes: Sequence[BlockHash], blocks: Sequence[int]) -> None:
         """Cache the content of full blocks; equal content in other blocks stays where it is."""
         hashes, cached = self.hashes, self.cached
         if self.watched is not None and self.watched in block_hashes:

@@ -255,12 +255,13 @@ class Engine:
         eos = None if plan.length is None else plan.length + 1
         length_first = self.config.stop_order == "0.11"
         if eos is not None and (eos < cap if length_first else eos <= cap):
-            request.finish_length, request.finish_as = eos, FinishReason.STOP
+            length, request.finish_as = eos, FinishReason.STOP
         else:
-            request.finish_length, request.finish_as = max(cap, 1), FinishReason.LENGTH
+            length, request.finish_as = max(cap, 1), FinishReason.LENGTH
+        request.finish_at = num_prompt + length
         request.max_total_tokens = num_prompt + sampling.max_tokens
         request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
-        request.lay_out(min(request.finish_length, 32))
+        request.lay_out(min(length, 32))
         self._scheduler.set_quiet(request)
 
     # -- control --------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def _describe(request: Request) -> dict[str, Any]:
         "request_id": request.request_id,
         "status": request.status.name,
         "prompt_tokens": request.num_prompt_tokens,
-        "output_tokens": len(request.output_token_ids),
+        "output_tokens": request.num_output_tokens,
         "computed_tokens": request.num_computed_tokens,
         "cached_tokens": max(request.num_cached_tokens, 0),
         "kv_blocks": len(request.block_ids),

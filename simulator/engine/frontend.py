@@ -39,32 +39,45 @@ class Frontend:
             return outputs
         stats = self.stats
         gaps: dict[float, int] = {}
+        common, same = 0.0, 0  # most sequences got their last token in the same step
         prompt_tokens = 0
         for request in emitted:
             last = request.last_token_time
-            if last is None:
+            if last == common:
+                same += 1
+            elif last is None:
                 prompt_tokens += self._first_token(request, now)
             else:
-                gaps[last] = gaps.get(last, 0) + 1
+                gaps[common] = gaps.get(common, 0) + same
+                common, same = last, 1
             request.last_token_time = now
-            if request.reported_preemptions != request.num_preemptions:
-                stats.num_preemptions += request.num_preemptions - request.reported_preemptions
-                request.reported_preemptions = request.num_preemptions
-            if request.stream or request.finish_reason is not None or request.sampling.stop:
-                output = self._output(request, now)
+            if not request.silent:
+                output = self._look(request, now)
                 if output is not None:
                     outputs.append(output)
+        gaps[common] = gaps.get(common, 0) + same
         for last, times in gaps.items():
-            stats.inter_token_latency_seconds.observe(now - last, times)
+            if times:
+                stats.inter_token_latency_seconds.observe(now - last, times)
         stats.generation_tokens += len(emitted)
         stats.iteration_tokens_total.observe(prompt_tokens + len(emitted))
         return outputs
+
+    def _look(self, request: Request, now: float) -> RequestOutput | None:
+        """A sequence that is not `silent`; it is from here on, if all it does is to be computed."""
+        if request.reported_preemptions != request.num_preemptions:
+            self.stats.num_preemptions += request.num_preemptions - request.reported_preemptions
+            request.reported_preemptions = request.num_preemptions
+        if request.stream or request.finish_reason is not None or request.sampling.stop:
+            return self._output(request, now)
+        request.silent = True
+        return None
 
     def stream(self, request: Request, start: int, times: list[float]) -> list[RequestOutput]:
         """Outputs of a streaming sequence without stop strings: output token `start + i` came at `times[i]`."""
         detokenizer = self._detokenizer(request)
         outputs: list[RequestOutput] = []
-        for token, time in zip(request.output_token_ids[start:], times, strict=True):
+        for token, time in zip(request.script[start : start + len(times)], times, strict=True):
             text = "" if detokenizer is None else detokenizer.append((token,))
             outputs.append(RequestOutput(request, [token], text, time))
         request.delivered = request.detokenized = start + len(times)
@@ -113,16 +126,18 @@ class Frontend:
         """Look for a stop string; the text waits in the request until it ends."""
         detokenizer = self._detokenizer(request)
         if detokenizer is not None:
-            ids = request.output_token_ids[request.detokenized :]
+            count = request.num_output_tokens
+            ids = request.script[request.detokenized : count]
             request.pending_text += detokenizer.append(ids, request.finish_reason)
-            request.detokenized = len(request.output_token_ids)
+            request.detokenized = count
             self._note_stop(request, detokenizer)
 
     def _text_output(self, request: Request, now: float) -> RequestOutput:
         self._scan(request)
         text, request.pending_text = request.pending_text, ""
-        ids = request.output_token_ids[request.delivered :]
-        request.delivered = len(request.output_token_ids)
+        count = request.num_output_tokens
+        ids = request.script[request.delivered : count]
+        request.delivered = count
         return RequestOutput(
             request, ids, text, now, request.finish_reason, request.stop_reason, request.kv_transfer_output
         )
@@ -143,7 +158,7 @@ class Frontend:
 
     def _finished(self, request: Request, now: float) -> None:
         stats, sampling = self.stats, request.sampling
-        num_output = len(request.output_token_ids)
+        num_output = request.num_output_tokens
         scheduled = now if request.scheduled_time is None else request.scheduled_time
         first = now if request.first_token_time is None else request.first_token_time
         last = now if request.last_token_time is None else request.last_token_time
@@ -180,7 +195,7 @@ class Frontend:
         parent[0] -= 1
         if request.finish_reason is not None and request.finish_reason is not FinishReason.ABORT:
             parent[1] += 1
-            parent[2] = max(parent[2], len(request.output_token_ids))
+            parent[2] = max(parent[2], request.num_output_tokens)
         if parent[0] == 0:
             del self._parents[key]
             if parent[1] == n:

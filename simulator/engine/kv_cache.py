@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from simulator.engine.block_pool import BlockPool
 from simulator.engine.config import EngineConfig
 from simulator.engine.events import BlockStored, KVEvent
-from simulator.engine.hashing import BlockHasher, event_hash, event_keys
+from simulator.engine.hashing import BlockHash, BlockHasher, event_hash, event_keys
 from simulator.engine.request import Request
 
 
@@ -40,7 +40,9 @@ class KVCacheManager:
         self.whole_prompt = config.admission == "whole-prompt"
         self.watermark_blocks = int(config.watermark * config.num_gpu_blocks)
         self.hasher = BlockHasher(config)
-        self._refused: tuple[Request, bytes, int] | None = None  # who, the content it misses first, blocks
+        self._refused: tuple[Request, BlockHash, int] | None = (
+            None  # who, the content it misses first, blocks
+        )
         self.refused_at = 0  # index of that block
         self.events: list[KVEvent] | None = [] if config.kv_events else None
         self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self.events)
@@ -103,7 +105,7 @@ class KVCacheManager:
         if not self.whole_prompt:
             return
         hashes = request.block_hashes
-        wanted = hashes[len(hit)] if len(hit) < len(hashes) else _NOTHING
+        wanted: BlockHash = hashes[len(hit)] if len(hit) < len(hashes) else _NOTHING
         self.pool.watched = wanted
         self.refused_at = len(hit)
         self._refused = (request, wanted, self._missing(request, hit, request.num_tokens))
@@ -137,13 +139,14 @@ class KVCacheManager:
     def set_limit(self, request: Request) -> None:
         """Note how far the request can go on without a call to `extend` or `cache`."""
         limit = len(request.block_ids) * self.block_size
-        if self.caching:
-            limit = min(limit, (request.num_cached_blocks + 1) * self.block_size - 1)
-        request.token_limit = min(limit, request.last_position)
+        if self.caching and limit > request.num_cached_blocks * self.block_size:
+            limit = (request.num_cached_blocks + 1) * self.block_size - 1
+        request.token_limit = limit if limit < request.last_position else request.last_position
 
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
-        full = min(num_tokens, request.num_tokens) // self.block_size
+        known = request.num_tokens
+        full = (num_tokens if num_tokens < known else known) // self.block_size
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return
@@ -188,7 +191,7 @@ class KVCacheManager:
         first, last = start * size, full * size
         tokens = request.prompt_token_ids[first:last]
         if last > num_prompt:
-            tokens = tokens + request.output_token_ids[max(first - num_prompt, 0) : last - num_prompt]
+            tokens = tokens + request.script[max(first - num_prompt, 0) : last - num_prompt]
         hashes = request.block_hashes
         return BlockStored(
             block_hashes=tuple(event_hash(h) for h in hashes[start:full]),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulator.engine.detokenizer import IncrementalDetokenizer
+    from simulator.engine.hashing import BlockHash
     from simulator.engine.text import OutputPlan
 
 
@@ -96,7 +97,6 @@ class Request:
     num_cached_tokens: int = -1  # local prefix-cache hit at first admission; -1 until then
     num_external_cached_tokens: int = 0
     num_preemptions: int = 0
-    output_token_ids: list[int] = field(default_factory=list)
     queued_time: float = 0.0
     scheduled_time: float | None = None  # first time; kept over preemption
     first_token_time: float | None = None
@@ -106,18 +106,18 @@ class Request:
 
     # The KV cache manager's.
     block_ids: list[int] = field(default_factory=list)
-    block_hashes: list[bytes] = field(default_factory=list)
+    block_hashes: list[BlockHash] = field(default_factory=list)
     num_cached_blocks: int = 0  # leading blocks that stand in the prefix cache
 
     token_limit: int = 0  # up to here, one more token needs neither a new block nor a look at the cache
 
     # The scheduler's and the frontend's.
-    quiet_until: int = -1  # output tokens below which another one changes nothing but counters
+    quiet_until: int = -1  # num_tokens below which another token changes nothing but counters
     plan: OutputPlan | None = None
     script: list[int] = field(default_factory=list)  # the plan's tokens, as far as they are laid out
     max_total_tokens: int = 0  # prompt + max_tokens
     last_position: int = 0  # the position that is computed last, by max_tokens and max_model_len
-    finish_length: int = 0  # output tokens at which the engine ends the sequence, stop ids aside
+    finish_at: int = 0  # num_tokens at which the engine ends the sequence, stop ids aside
     finish_as: FinishReason = FinishReason.LENGTH  # and how
     deferred: bool = False  # skipped by the last admission scan that saw it
     remote_ready_time: float | None = None  # when the remote KV transfer is done
@@ -125,6 +125,7 @@ class Request:
     order: int = 0  # number of the admission; the order of the running list
     due: float | None = None  # own timelines: when the scheduled work is done; None: nothing is scheduled
     detokenizer: IncrementalDetokenizer | None = None
+    silent: bool = False  # the next output token needs no look of the frontend
     reported_preemptions: int = 0  # as far as outputs have carried them to the frontend
     delivered: int = 0  # output tokens that RequestOutputs have carried
     detokenized: int = 0  # output tokens that the detokenizer has seen
@@ -135,13 +136,22 @@ class Request:
         script, plan = self.script, self.plan
         assert plan is not None
         if len(script) < count:
-            ahead = min(2 * len(script) + 16, self.finish_length)
+            ahead = min(2 * len(script) + 16, self.finish_at - len(self.prompt_token_ids))
             script += plan.tokens(len(script), max(count, ahead))
         return script
 
     @property
     def num_prompt_tokens(self) -> int:
         return len(self.prompt_token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return max(self.num_tokens - len(self.prompt_token_ids), 0)
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        """The ids generated so far; a copy."""
+        return self.script[: self.num_output_tokens]
 
     @property
     def is_finished(self) -> bool:

@@ -96,6 +96,7 @@ class Scheduler:
         """The request has ended; it is in no queue any more."""
         request.status = FINISHED
         request.due = None
+        request.silent = False
         request.quiet_until = -1
         if not self.transfers.finished(request, now):
             self.kv.free(request)
@@ -212,6 +213,7 @@ class Scheduler:
         request.num_stale_output_tokens = in_flight
         request.num_output_placeholders = 0
         request.num_preemptions += 1
+        request.silent = False
         request.due = None
         if in_flight:
             request.quiet_until = -1
@@ -256,11 +258,9 @@ class Scheduler:
         if len(step.sampling) != len(step.scheduled):
             self._drain_chunks(step)
         for request in step.sampling:
-            output = request.output_token_ids
-            count = len(output)
-            if count < request.quiet_until and request.num_computed_tokens <= request.token_limit:
-                output.append(request.script[count])
-                request.num_tokens += 1
+            num_tokens = request.num_tokens
+            if num_tokens < request.quiet_until and request.num_computed_tokens <= request.token_limit:
+                request.num_tokens = num_tokens + 1
                 if ahead:
                     request.num_output_placeholders -= 1
                 emitted.append(request)
@@ -283,9 +283,8 @@ class Scheduler:
             if request.drop_stale_output:
                 self.set_quiet(request)
                 return False
-        output = request.output_token_ids
-        token = request.lay_out(len(output) + 1)[len(output)]
-        output.append(token)
+        count = request.num_output_tokens
+        token = request.lay_out(count + 1)[count]
         request.num_tokens += 1
         if self._ahead and not stale:
             request.num_output_placeholders -= 1
@@ -303,7 +302,8 @@ class Scheduler:
         ):
             request.quiet_until = -1
         else:
-            request.quiet_until = min(request.finish_length - 1, len(request.script))
+            laid_out = request.num_prompt_tokens + len(request.script)
+            request.quiet_until = min(request.finish_at - 1, laid_out)
 
     def _drain_chunks(self, step: ScheduledStep) -> None:
         """Prefill chunks give no token, but what was in flight at a preemption has to be counted down."""
@@ -324,9 +324,9 @@ class Scheduler:
         self._leave(request, now, was_running)
 
     def _check_stop(self, request: Request, token: int) -> None:
-        count = len(request.output_token_ids)
-        at_end = count >= request.finish_length
-        is_stop_id = token in request.sampling.stop_token_ids and count > request.sampling.min_tokens
+        at_end = request.num_tokens >= request.finish_at
+        sampling = request.sampling
+        is_stop_id = token in sampling.stop_token_ids and request.num_output_tokens > sampling.min_tokens
         if is_stop_id and not (at_end and (self._length_first or request.finish_as is FinishReason.STOP)):
             request.finish_reason = FinishReason.STOP
             request.stop_reason = token

@@ -47,6 +47,8 @@ class Stretches:
         steps = self._steps_to_next_end(running, max_steps)
         if steps < _SHORTEST or not self._nobody_joins(running, steps):
             return None
+        if self._kv.pool.num_free < self._blocks_at_once(running):
+            return None
         phases = self._phases(running)
         times, gaps = self._times(running, phases, steps, until, before)
         steps = len(gaps)
@@ -78,7 +80,7 @@ class Stretches:
         depth = self._pace.depth
         least = max_steps + depth
         for request in running:
-            left = request.finish_length - len(request.output_token_ids)
+            left = request.finish_at - request.num_tokens
             least = min(least, left)
             sampling = request.sampling
             if sampling.stop or request.last_token_time is None or request.num_stale_output_tokens:
@@ -88,7 +90,7 @@ class Stretches:
         return least - depth
 
     def _steps_to_stop_id(self, request: Request, most: int) -> int:
-        stop_ids, start = request.sampling.stop_token_ids, len(request.output_token_ids)
+        stop_ids, start = request.sampling.stop_token_ids, request.num_output_tokens
         script = request.lay_out(start + most)
         return next((i for i in range(most) if script[start + i] in stop_ids), most)
 
@@ -120,6 +122,13 @@ class Stretches:
             if filling <= hit <= (request.num_tokens + steps) // size and _may_agree(request, head, filling):
                 return True
         return False
+
+    def _blocks_at_once(self, running: list[Request]) -> int:
+        """Blocks that the first boundary takes, as far as that may be more than there are."""
+        if self._kv.pool.num_free >= len(running):
+            return 0
+        size = self._block_size
+        return sum([1 for request in running if request.num_computed_tokens % size == 0])
 
     # -- do it ----------------------------------------------------------------------------------------------
 
@@ -213,9 +222,8 @@ class Stretches:
         steps, last = len(times), times[-1]
         outputs: list[RequestOutput] = []
         for request in running:
-            output = request.output_token_ids
-            start = len(output)
-            output += request.lay_out(start + steps)[start : start + steps]
+            start = request.num_output_tokens
+            request.lay_out(start + steps)
             request.num_tokens += steps
             request.num_computed_tokens += steps
             request.last_token_time = last

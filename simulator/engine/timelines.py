@@ -81,7 +81,7 @@ class Timelines:
     def start(self, request: Request, n: int, gives_token: bool, begin: float) -> None:
         """Begin work on `n` tokens of a sequence."""
         num_running = len(self.scheduler.running)
-        is_prefill = not request.output_token_ids or n > 1
+        is_prefill = n > 1 or not request.num_output_tokens
         seconds = self.latency.sequence_seconds(
             request, n, gives_token and is_prefill, is_prefill, num_running
         )
@@ -139,7 +139,7 @@ class Timelines:
             needed += request.num_computed_tokens == len(request.block_ids) * size
             if (
                 item[3] != 1
-                or len(request.output_token_ids) + 1 >= request.finish_length
+                or request.num_tokens + 1 >= request.finish_at
                 or request.last_token_time is None
                 or request.sampling.stop_token_ids
                 or request.sampling.stop
@@ -163,9 +163,8 @@ class Timelines:
         begin = max(at, self.not_before)
         gaps: dict[float, int] = {}
         for _due, order, request, _n, _gives_token in group:
-            output = request.output_token_ids
-            count = len(output)
-            output.append(request.lay_out(count + 1)[count])
+            count = request.num_output_tokens
+            request.lay_out(count + 1)
             request.num_tokens += 1
             last = request.last_token_time
             assert last is not None

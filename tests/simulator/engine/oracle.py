@@ -120,7 +120,7 @@ class OracleRun:
         )
         request.plan = ConstantText(7).start(request)
         request.num_tokens = len(prompt)
-        request.finish_length = min(sampling.max_tokens, self.config.max_model_len - len(prompt))
+        request.finish_at = min(len(prompt) + sampling.max_tokens, self.config.max_model_len)
         request.max_total_tokens = len(prompt) + sampling.max_tokens
         request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
         self.requests[r["id"]] = request
