@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-from simulator.config import ServeConfig
+from simulator.config import ControlConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
 from simulator.server.app import create_app
+from simulator.server.control_api import ControlAPI
 from simulator.server.listener import HTTPServer, Listener
 from simulator.server.process_metrics import ProcessMetrics
 from simulator.server.replica import Replica, Shared
@@ -82,6 +83,7 @@ class Fleet:
         self._contexts = _Contexts()
         self._shared: Shared | None = None
         self._server: HTTPServer | None = None
+        self._control: tuple[HTTPServer, Listener] | None = None
 
     @property
     def replicas(self) -> Mapping[str, Replica]:
@@ -102,6 +104,12 @@ class Fleet:
     ) -> None:
         for name in list(self._members):
             self.kill(name)
+        if self._control is not None:
+            server, listener = self._control
+            listener.stop_listening()
+            listener.reset_connections()
+            await listener.wait_answered(1.0)
+            server.close()
         await asyncio.gather(*(self._forget(member) for member in self._members.values()))
         self._members.clear()
         self._view.clear()
@@ -109,6 +117,15 @@ class Fleet:
             self._shared.timer.close()
         if self._server is not None:
             self._server.close()
+
+    async def serve_control(self, control: ControlConfig) -> None:
+        """Open the control API where the configuration says; nowhere without a port."""
+        if control.port is None:
+            return
+        server = HTTPServer(ControlAPI(self, control.token))
+        listener = Listener(server, control.host, control.port)
+        self._control = server, listener
+        await listener.start()
 
     async def add(self, spec: ReplicaSpec) -> Replica:
         """Build and listen; the replica answers when this returns."""
@@ -234,7 +251,17 @@ class Fleet:
         )
         for replica in member.replicas:
             replica.peers = member.replicas
-        member.listeners = tuple(Listener(self._server, replica, context) for replica in member.replicas)
+        member.listeners = tuple(
+            Listener(
+                self._server,
+                replica.host,
+                replica.port,
+                uds=spec.config.uds,
+                context=context,
+                app_state={"replica": replica},
+            )
+            for replica in member.replicas
+        )
         try:
             for listener in member.listeners:
                 await listener.start()

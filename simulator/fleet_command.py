@@ -73,6 +73,8 @@ def fleet_command(argv: Sequence[str]) -> int:
         print(_HELP + flags_help(), end="")  # noqa: T201 - the answer to --help
         return 0
     if own.processes > 1:
+        if "control-port" in arguments.given:
+            raise ConfigError("--control-port belongs to one process; take away --processes")
         from simulator.fleet_processes import run_processes  # noqa: PLC0415
 
         return run_processes(own)
@@ -238,6 +240,7 @@ async def _run(own: FleetArguments, base: ServeConfig, specs: Sequence[ReplicaSp
     signals = Signals()
     async with Fleet() as fleet:
         await fleet.add_all(specs)
+        await fleet.serve_control(base.control)
         sys.stdout.write(table(specs))
         sys.stdout.flush()
         announce(fleet, base)

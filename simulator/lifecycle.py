@@ -23,6 +23,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:
     """Run a coroutine on uvloop where there is one; returns its exit code."""
+    _raise_file_limit()
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
 
@@ -35,6 +36,19 @@ def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:
 
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(awaited())
+
+
+def _raise_file_limit() -> None:
+    """As many descriptors as the system allows: every replica and every connection takes one."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # macOS says "unlimited" and refuses it
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Signals:

@@ -39,6 +39,7 @@ async def _serve(config: ServeConfig) -> int:
     signals = Signals()  # before the sockets open: a signal in between must not kill without a word
     async with Fleet(single=True) as fleet:
         await fleet.add(spec_of(config))
+        await fleet.serve_control(config.control)
         announce(fleet, config)
         with statistics(fleet, config, named=False):
             await signals.first()

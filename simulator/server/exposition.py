@@ -34,7 +34,7 @@ from simulator.server.timer import LAG_BUCKETS, LagHistogram
 _PYTHON_CONTENT: Final = b"text/plain; version=1.0.0; charset=utf-8"
 _PLAIN_CONTENT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _LAG: Final = (
-    "simfleet:step_lag_seconds",
+    "simfleet_step_lag_seconds",
     "How late the simulator delivered engine steps; not a family of vLLM.",
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 import ssl
 import struct
@@ -22,7 +23,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from simulator.errors import FleetError
-from simulator.server.replica import Replica
 
 _BACKLOG: Final = 2048
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
@@ -86,16 +86,29 @@ class _Protocol(HttpToolsProtocol):
 
 
 class Listener:
-    """One replica's socket and connections. `start` it in the loop; closed once, it is done for."""
+    """One address and its connections. `start` it in the loop; closed once, it is done for.
 
-    def __init__(self, server: HTTPServer, replica: Replica, context: ssl.SSLContext | None = None) -> None:
+    `app_state` is what the app finds in a request's `scope["state"]`: the replica.
+    """
+
+    def __init__(
+        self,
+        server: HTTPServer,
+        host: str,
+        port: int,
+        *,
+        uds: str | None = None,
+        context: ssl.SSLContext | None = None,
+        app_state: dict[str, Any] | None = None,
+    ) -> None:
         self.server = server
         self.loop = asyncio.get_running_loop()
         self.state = ServerState()
         self.state.default_headers = server.headers
-        self.app_state: dict[str, Any] = {"replica": replica}
+        self.app_state = app_state or {}
         self.last_answers = False
-        self._replica = replica
+        self._address = host, port
+        self._uds = uds
         self._context = context
         self._socket: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
@@ -115,12 +128,11 @@ class Listener:
 
     async def start(self) -> int:
         """Bind and listen; returns the port. Raises FleetError when the address is taken or not ours."""
-        host, port, uds = self._replica.host, self._replica.port, self._replica.config.uds
-        self._socket = _bound_unix(uds) if uds else bound(host, port)
+        self._socket = _bound_unix(self._uds) if self._uds else bound(*self._address)
         self._server = await self.loop.create_server(
             lambda: _Protocol(self), sock=self._socket, ssl=self._context, backlog=_BACKLOG
         )
-        return port if uds else int(self._socket.getsockname()[1])
+        return self._address[1] if self._uds else int(self._socket.getsockname()[1])
 
     def stop_listening(self) -> None:
         """New connections are refused from now on."""
@@ -130,6 +142,9 @@ class Listener:
             with contextlib.suppress(OSError):
                 # The loop closes the descriptor a little later; this ends listening at once.
                 self._socket.shutdown(socket.SHUT_RDWR)
+        elif self._uds:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._uds)
         self._server.close()
         self._socket = None
 
