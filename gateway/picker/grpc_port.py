@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -176,6 +177,9 @@ class _Connection(asyncio.Protocol):
             return
         try:
             replies = call.call.receive(message)
+        except GrpcError as error:
+            self._finish(stream_id, call, error.status, str(error))
+            return
         except Exception:  # noqa: BLE001 - whatever a plugin raises ends its own request only
             self._failed(stream_id, call)
             return
@@ -265,7 +269,9 @@ class GrpcPort:
                 lambda: _Connection(self), host, port, ssl=context, backlog=1024, reuse_port=False
             )
         except OSError as error:
-            raise PickerConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise PickerConfigError(
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+            ) from None
         self.port = self._server.sockets[0].getsockname()[1]
 
     def call_ended(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable
 
 from gateway.picker import wire
@@ -74,7 +75,9 @@ class MetricsPort:
         try:
             self._server = await asyncio.start_server(self._serve, host, port)
         except OSError as error:
-            raise PickerConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise PickerConfigError(
+                f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
+            ) from None
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
