@@ -124,12 +124,14 @@ class Driver:
         engine = self.engine
         now = time.monotonic()
         deadline = now + _BURST
-        while now < deadline and (due := engine.peek()) is not None and due <= now:
-            self.lag.observe(now - due)
-            for step in engine.fast_forward(now, _STRETCH):
-                self._deliver(step)
-            now = time.monotonic()
-        self.schedule()
+        try:
+            while now < deadline and (due := engine.peek()) is not None and due <= now:
+                self.lag.observe(now - due)
+                for step in engine.fast_forward(now, _STRETCH):
+                    self._deliver(step)
+                now = time.monotonic()
+        finally:
+            self.schedule()  # a sink that fails must not stop the engine under all others
 
     def _deliver(self, step: StepOutput) -> None:
         sinks = self._sinks

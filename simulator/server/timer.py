@@ -1,8 +1,8 @@
 """One timer for all replicas of a process, and how late it is.
 
-Everything that waits for a moment waits here: one heap, and one timerfd on Linux (`loop.call_at` elsewhere, which
-is up to a millisecond off on both event loops). No other module asks the loop to wake it at a time that a client
-can see. Times are seconds of `time.monotonic`.
+Everything that waits for a moment waits here: one heap, and one timerfd on Linux (`loop.call_at` elsewhere,
+which is up to a millisecond off on both event loops). No other module asks the loop to wake it at a time
+that a client can see. Times are seconds of `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _SLACK: Final = 2e-6
 
 
 class LagHistogram:
-    """How late things happened: counts per bucket of LAG_BUCKETS and one beyond, sum and maximum in seconds."""
+    """How late things happened.
+
+    Counts per bucket of LAG_BUCKETS and one beyond, sum and maximum in seconds.
+    """
 
     __slots__ = ("counts", "maximum", "total")
 
@@ -36,8 +39,7 @@ class LagHistogram:
     def observe(self, lag: float) -> None:
         self.counts[bisect_left(LAG_BUCKETS, lag)] += 1
         self.total += lag
-        if lag > self.maximum:
-            self.maximum = lag
+        self.maximum = max(self.maximum, lag)
 
     @property
     def count(self) -> int:
@@ -55,7 +57,10 @@ class LagHistogram:
 
 
 class TimerHandle:
-    """One wake-up. `cancel()` may be called at any time, also twice; the heap drops the entry when it is due."""
+    """One wake-up.
+
+    `cancel()` may be called at any time, also twice; the heap drops the entry when it is due.
+    """
 
     __slots__ = ("callback", "when")
 
@@ -83,7 +88,10 @@ class Timer:
             self._loop.add_reader(self._fd, self._on_readable)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
-        """Call back at `when`, or in this loop iteration's end if that is past; never from inside this call."""
+        """Call back at `when`, or in this loop iteration's end if that is past.
+
+        Never from inside this call.
+        """
         handle = TimerHandle(when, callback)
         heapq.heappush(self._heap, (when, next(self._order), handle))
         if when < self._armed and not self._firing:
@@ -119,17 +127,23 @@ class Timer:
         self._armed = float("inf")
         self._firing = True
         heap = self._heap
-        # Only what was due on entry: a callback that asks for "now" again must not starve the sockets.
         horizon = time.monotonic() + _SLACK
+        # Only what is due on entry: a callback that asks for "now" again must not starve the sockets.
+        due: list[TimerHandle] = []
+        while heap and heap[0][0] <= horizon:
+            due.append(heapq.heappop(heap)[2])
+        position = 0
         try:
-            while heap and heap[0][0] <= horizon:
-                when, _, handle = heapq.heappop(heap)
+            while position < len(due):
+                handle = due[position]
+                position += 1
                 callback = handle.callback
-                if callback is None:
-                    continue
-                self.lag.observe(max(0.0, time.monotonic() - when))
-                callback()
+                if callback is not None:
+                    self.lag.observe(max(0.0, time.monotonic() - handle.when))
+                    callback()
         finally:
+            for handle in due[position:]:  # one callback failed; the others belong to other replicas
+                heapq.heappush(heap, (handle.when, next(self._order), handle))
             self._firing = False
             while heap and heap[0][2].callback is None:
                 heapq.heappop(heap)

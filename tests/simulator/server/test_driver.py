@@ -1,0 +1,141 @@
+"""The driver: what sinks get, when, and what happens to those who leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from simulator.engine.outputs import StepOutput
+from simulator.engine.request import FinishReason
+from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
+
+
+def test_every_token_is_delivered_once_and_in_order() -> None:
+    async def main() -> None:
+        pod = replica()
+        sinks = {f"r{i}": Kept() for i in range(50)}
+        for i, (name, sink) in enumerate(sinks.items()):
+            pod.driver.submit(request(name, max_tokens=1 + i), sink)
+        await pod.driver.wait_idle()
+        for i, sink in enumerate(sinks.values()):
+            assert sink.num_tokens == 1 + i
+            assert len(sink.outputs) == 1 + i, "a streamed request gets an output for each token"
+            assert sink.finish_reason is FinishReason.LENGTH
+            assert [o.finish_reason for o in sink.outputs[:-1]] == [None] * i
+        assert pod.driver.num_unfinished == 0
+        pod.engine.check_invariants()
+
+    run(main())
+
+
+def test_a_request_that_does_not_stream_gets_one_output() -> None:
+    async def main() -> None:
+        pod = replica()
+        sink = Kept()
+        pod.driver.submit(request("r", max_tokens=100, stream=False), sink)
+        await sink.done.wait()
+        assert len(sink.outputs) == 1
+        assert sink.num_tokens == 100
+
+    run(main())
+
+
+def test_steps_keep_an_absolute_schedule() -> None:
+    """Late deliveries do not add up: after 25 steps of 20 ms the engine's clock shows 500 ms."""
+
+    async def main() -> None:
+        pod = replica("--step-model", FLAT_20_MS)
+        sink = Kept()
+        pod.driver.submit(request("r", max_tokens=26), sink)
+        await sink.done.wait()
+        times = [output.time for output in sink.outputs]
+        assert abs(times[-1] - times[0] - 25 * 0.020) < 1e-6
+        assert pod.driver.lag.count >= 26
+
+    run(main())
+
+
+def test_a_late_driver_says_so_and_keeps_the_pace() -> None:
+    async def main() -> None:
+        pod = replica("--step-model", FLAT_20_MS)
+        sink = Kept()
+        pod.driver.submit(request("r", max_tokens=10), sink)
+        await asyncio.sleep(0.05)
+        time.sleep(0.1)  # noqa: ASYNC251 - the fault under test: something blocks the loop
+        await sink.done.wait()
+        times = [output.time for output in sink.outputs]
+        assert abs(times[-1] - times[0] - 9 * 0.020) < 1e-6
+        assert pod.driver.lag.maximum > 0.05
+
+    run(main())
+
+
+def test_who_leaves_gets_nothing_more_and_frees_the_engine() -> None:
+    async def main() -> None:
+        pod = replica("--step-model", FLAT_20_MS)
+        gone, stays = Kept(), Kept()
+        pod.driver.submit(request("gone", max_tokens=1000), gone)
+        pod.driver.submit(request("stays", max_tokens=6), stays)
+        await asyncio.sleep(0.05)
+        pod.driver.abort("gone")
+        pod.driver.abort("gone")
+        seen = len(gone.outputs)
+        await stays.done.wait()
+        await pod.driver.wait_idle()
+        assert len(gone.outputs) == seen
+        assert gone.finish_reason is None
+        while pod.engine.num_unfinished:
+            await asyncio.sleep(0.005)
+        pod.engine.check_invariants()
+        assert pod.engine.stats.kv_cache_usage == 0.0
+
+    run(main())
+
+
+def test_stall_holds_everything_back_until_resume() -> None:
+    async def main() -> None:
+        pod = replica()
+        pod.driver.stall()
+        sink = Kept()
+        pod.driver.submit(request("r"), sink)
+        await asyncio.sleep(0.02)
+        assert not sink.outputs
+        pod.driver.resume()
+        await sink.done.wait()
+
+    run(main())
+
+
+def test_on_step_sees_every_step_after_its_outputs() -> None:
+    async def main() -> None:
+        pod = replica()
+        sink = Kept()
+        steps: list[tuple[StepOutput, int]] = []
+        pod.driver.on_step = lambda step: steps.append((step, sink.num_tokens))
+        pod.driver.submit(request("r", max_tokens=5), sink)
+        await pod.driver.wait_idle()
+        delivered = [
+            sum(len(o.new_token_ids) for s, _ in steps[: i + 1] for o in s.outputs) for i in range(len(steps))
+        ]
+        assert [tokens for _, tokens in steps] == delivered
+
+    run(main())
+
+
+def test_wait_idle_without_work_returns_at_once() -> None:
+    async def main() -> None:
+        await replica().driver.wait_idle()
+
+    run(main())
+
+
+def test_a_closed_driver_does_nothing() -> None:
+    async def main() -> None:
+        pod = replica()
+        pod.close()
+        sink = Kept()
+        pod.driver.submit(request("r"), sink)
+        await asyncio.sleep(0.01)
+        assert not sink.outputs
+
+    run(main())
