@@ -6,6 +6,7 @@ leave. The answer itself is written by the generation from inside the engine's s
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -21,7 +22,7 @@ from simulator.server.admission import (
     pick_rank,
     resolve_model,
 )
-from simulator.server.errors import ApiError
+from simulator.server.errors import ApiError, internal_error
 from simulator.server.exchange import ClientGone, Exchange, Receive, Scope
 from simulator.server.generation import Generation, Job, StreamGeneration
 from simulator.server.prompts import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 Prepare = Callable[[Exchange, bytes], Generation]
 _MAX_SEED: Final = 2**63
+_log = logging.getLogger(__name__)
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 
@@ -69,6 +71,9 @@ async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
         await _refuse(exchange, generation, error)
     except ClientGone:
         pass
+    except Exception:  # noqa: BLE001 - the last resort of one request: answered in vLLM's words, and logged
+        _log.exception("a request of %s failed", handler)
+        await _refuse(exchange, generation, internal_error())
     finally:
         if generation is not None:
             generation.abort()
@@ -145,7 +150,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     if compat.validation_errors != "go":
         try:
             request = _decode_completion(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             pass
         else:
             if request.prompt and _asks_nothing_odd(request) and _completion_is_plain(request):
@@ -165,7 +170,7 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     if compat.validation_errors != "go":
         try:
             request = _decode_chat(body)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             pass
         else:
             odd = request.top_logprobs or request.continue_final_message

@@ -41,7 +41,7 @@ def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
     """The JSON object that a body is; raises ApiError for anything else."""
     try:
         value = _decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = _parse_leniently(body, compat)
     if isinstance(value, dict):
         return value
@@ -56,13 +56,15 @@ def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
 
 
 def _parse_leniently(body: bytes, compat: Compat) -> Any:
-    """As Python's json module reads it (NaN, lone surrogates), or its complaint."""
+    """As Python's json module reads it (it takes NaN, for one), or its complaint."""
     if not body:
         if compat.validation_errors == "go":
             raise go_parse_error("unexpected end of JSON input")
         return None
     try:
-        return json.loads(body)
+        value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return value
     except json.JSONDecodeError as error:
         if compat.validation_errors == "go":
             raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}") from None
@@ -74,7 +76,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
             "ctx": {"error": error.msg},
         }
         raise from_errors([found], compat) from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (UnicodeError, RecursionError) as error:
         raise ApiError(f"There was an error parsing the body: {error}", 400, "Bad Request") from None
 
 

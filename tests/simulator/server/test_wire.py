@@ -27,7 +27,7 @@ def server() -> Iterator[Server]:
 
 
 def raw_exchange(server: Server, data: bytes, until: bytes | None = None) -> bytes:
-    """Send bytes as they are; everything that comes back until the server closes, or until `until` is there."""
+    """Send bytes as they are; what comes back until the server closes, or until `until` is there."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
         sock.sendall(data)
         received = b""
@@ -141,8 +141,8 @@ def test_usage_and_end_leave_in_one_write(server: Server) -> None:
     """Pickers read usage only from the piece that holds [DONE]."""
     body = {**PAGE, "max_tokens": 4, "stream": True, "stream_options": {"include_usage": True}}
     data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(data)}\r\n\r\n"
-    answer = raw_exchange(server, head.encode() + data)
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    answer = raw_exchange(server, head + b"content-length: %d\r\n\r\n" % len(data) + data)
     chunks = http_chunks(answer.split(b"\r\n\r\n", 1)[1])
     last = chunks[-1]
     assert b'"usage":{"prompt_tokens":' in last
