@@ -5,6 +5,7 @@ exchange's own callback ends it. Moments are taken when bytes are read, not when
 """
 
 import asyncio
+import os
 import ssl
 from time import monotonic
 from typing import Final, cast
@@ -284,7 +285,7 @@ def describe_connect_error(error: Exception, tls: bool = False) -> str:
         return f"TLS: certificate not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    words = error.strerror if isinstance(error, OSError) else None
+    words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None
     if tls and not words:
         return f"TLS: the handshake broke off ({str(error) or type(error).__name__}): a plain http server?"
     return words or str(error) or type(error).__name__

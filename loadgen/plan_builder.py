@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadgen.arrivals import Schedule, schedule, stream
+from loadgen.errors import ScenarioError
 from loadgen.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
 from loadgen.presets import PRESETS
 from loadgen.production import ProductionMaker
@@ -56,9 +57,7 @@ def _source(spec: ClassSpec, index: int, seed: int) -> ClassSource:
     return ClassSource(spec, index, seed, rows, times, len(times.offsets))
 
 
-def _no_times(spec: ClassSpec) -> Exception:
-    from loadgen.errors import ScenarioError  # noqa: PLC0415
-
+def _no_times(spec: ClassSpec) -> ScenarioError:
     trace = spec.workload.trace
     assert trace is not None
     return ScenarioError(
