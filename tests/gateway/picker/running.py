@@ -44,6 +44,7 @@ class ModelServer:
         self.hold: asyncio.Event | None = None
         self.answer = self._answer
         self.head = b""
+        self._writers: set[asyncio.StreamWriter] = set()
 
     def _answer(self) -> bytes:
         head = f"HTTP/1.1 {self.status}\r\nContent-Length: {len(self.page)}\r\n\r\n"
@@ -51,6 +52,7 @@ class ModelServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 self.head = await reader.readuntil(b"\r\n\r\n")
@@ -60,6 +62,9 @@ class ModelServer:
                 writer.write(self.answer())
                 await writer.drain()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
 
     @contextlib.asynccontextmanager
     async def running(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
@@ -69,6 +74,11 @@ class ModelServer:
             yield port
         finally:
             server.close()
+            if self.hold is not None:
+                self.hold.set()
+            for writer in list(self._writers):
+                writer.close()
+            await until(lambda: not self._writers, "the connections to end")
 
 
 def endpoints_text(*places: tuple[str, str, int]) -> str:
