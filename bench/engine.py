@@ -1,7 +1,7 @@
 """What the engine itself costs, without HTTP: run with `python -m bench.engine`.
 
-Prints one line per figure: the recorded replay in virtual time, small requests without latency, a long prompt,
-and paced streams on timelines of their own.
+Prints one line per figure: the recorded replay in virtual time, small requests without latency, a long
+prompt, and paced streams on timelines of their own.
 """
 
 from __future__ import annotations

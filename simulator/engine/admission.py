@@ -1,7 +1,8 @@
 """The second half of a schedule: which waiting requests join the running ones.
 
-Source: the WAITING loop of vLLM's `Scheduler.schedule`. Requests that cannot be looked at (remote KV under way,
-max_loras reached, output in flight from before a preemption) are deferred: set aside, so that others overtake.
+Source: the WAITING loop of vLLM's `Scheduler.schedule`. Requests that cannot be looked at (remote KV under
+way, max_loras reached, output in flight from before a preemption) are deferred: set aside, so that others
+overtake.
 """
 
 from __future__ import annotations

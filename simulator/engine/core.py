@@ -1,8 +1,8 @@
 """Engine: one vLLM engine as a state machine without I/O, clock or threads.
 
-Everything happens at boundaries: where a step ends, or where something arrives at an idle engine. At a boundary
-the engine takes in aborts, then the results of the step that ended, then arrivals, and schedules what comes
-next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_batch_queue`).
+Everything happens at boundaries: where a step ends, or where something arrives at an idle engine. At a
+boundary the engine takes in aborts, then the results of the step that ended, then arrivals, and schedules
+what comes next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_batch_queue`).
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ class Engine:
         return self._kv.pool.reset()
 
     def add_lora(self, lora: LoRARequest, now: float) -> float:
-        """Load an adapter ahead of its requests; the engine stands still meanwhile. Returns when it is loaded."""
+        """Load an adapter ahead of its requests; the engine stands still until the time that is returned."""
         if self._loras is None:
             raise EngineError("this engine has no LoRA support: enable_lora is off")
         self.stall(self._loras.load(lora), now)

@@ -74,7 +74,7 @@ class Frontend:
         return None
 
     def stream(self, request: Request, start: int, times: list[float]) -> list[RequestOutput]:
-        """Outputs of a streaming sequence without stop strings: output token `start + i` came at `times[i]`."""
+        """Outputs of a streaming sequence without stop strings: token `start + i` came at `times[i]`."""
         detokenizer = self._detokenizer(request)
         outputs: list[RequestOutput] = []
         for token, time in zip(request.script[start : start + len(times)], times, strict=True):
@@ -188,7 +188,7 @@ class Frontend:
             self._loras.last_output(request)
 
     def _parent_done(self, request: Request) -> None:
-        """One of n samples of a prompt is done; what concerns the prompt is observed with the last of them."""
+        """One of n samples of a prompt is done; with the last, what concerns the prompt is observed."""
         n = request.sampling.n
         key = (request.parent_id or request.request_id, request.index // n)
         parent = self._parents.setdefault(key, [n, 0, 0])

@@ -1,7 +1,7 @@
 """Chained hashes of full KV blocks.
 
-`fast` chains Python's own hash of (parent, token ids), 64 bits without a per-process seed, and is what an engine
-uses whose hashes nobody compares with vLLM's: ten times cheaper than SHA-256.
+`fast` chains Python's own hash of (parent, token ids), 64 bits without a per-process seed, and is what an
+engine uses whose hashes nobody compares with vLLM's: ten times cheaper than SHA-256.
 `sha256` and `sha256_cbor` reproduce vLLM's values bit for bit (vLLM `v1/core/kv_cache_utils.py`,
 `utils/hashing.py`): the hash of (parent, token ids, extra keys), pickled or as canonical CBOR.
 """
@@ -74,7 +74,7 @@ class BlockHasher:
             hashes.append(sha256(self._serialize(parent, tokens[at : at + size], keys)).digest())
 
     def _hash_keys(self, request: Request, is_first: bool) -> ExtraKeys:
-        """Extra keys as they enter vLLM's hash: tagged since 0.33, before that the adapter's id and the salt."""
+        """Extra keys as they enter vLLM's hash: tagged in 0.33, in 0.11 the adapter's id and the salt."""
         keys: list[object] = []
         if request.lora is not None:
             lora = request.lora

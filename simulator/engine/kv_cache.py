@@ -13,7 +13,6 @@ from simulator.engine.events import BlockStored, KVEvent
 from simulator.engine.hashing import BlockHash, BlockHasher, event_hash, event_keys
 from simulator.engine.request import Request
 
-
 _NOTHING = b""  # no block has this content
 
 
@@ -89,7 +88,7 @@ class KVCacheManager:
         )
 
     def stays_out(self, request: Request, others_running: bool) -> bool:
-        """Whether a request that did not fit before still does not, as far as that is known without a look-up.
+        """Whether a request that did not fit before still does not, as far as is known without a look-up.
 
         What it misses can only shrink when the block that its look-up ended at enters the cache: nothing else
         is admitted while it is first in the queue.
@@ -141,12 +140,12 @@ class KVCacheManager:
         limit = len(request.block_ids) * self.block_size
         if self.caching and limit > request.num_cached_blocks * self.block_size:
             limit = (request.num_cached_blocks + 1) * self.block_size - 1
-        request.token_limit = limit if limit < request.last_position else request.last_position
+        request.token_limit = min(limit, request.last_position)
 
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
         known = request.num_tokens
-        full = (num_tokens if num_tokens < known else known) // self.block_size
+        full = min(num_tokens, known) // self.block_size
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return
@@ -168,7 +167,7 @@ class KVCacheManager:
         request.token_limit = 0
 
     def detach(self, request: Request) -> list[int]:
-        """Take the blocks away from the request without freeing them; tail first, as `pool.free` wants them."""
+        """Take the blocks away from the request without freeing them; tail first, as `pool.free` wants."""
         blocks = request.block_ids[::-1]
         request.block_ids = []
         request.num_cached_blocks = 0

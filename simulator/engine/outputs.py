@@ -31,12 +31,13 @@ class RequestOutput:
 
 @dataclass(slots=True)
 class StepOutput:
-    """One engine step, or a stretch of `num_steps` equal decode steps that was taken at once.
+    """One engine step, or a stretch of `num_steps` decode steps that was taken at once.
 
     `step` is the index of the (first) step, `start` when its work began and `end` when the (last) one was
-    done. In a stretch `scheduled` is what every one of its steps scheduled (empty where they differ: sequences
-    with timelines of their own), `times` holds the end of each, and `outputs` are in order of time for each
-    sequence, and the lists of ids also hold what the schedules of steps under way did. In a single step `times` is empty. `num_steps` 0: a boundary at which no step ended.
+    done. `num_steps` 0: a boundary at which no step ended. In a single step `times` is empty. In a stretch it
+    holds the end of each step, `scheduled` is what every one of them scheduled (empty where they differ:
+    sequences with timelines of their own), `outputs` are in order of time for each sequence, and the lists
+    of ids also hold what the schedules of steps under way did.
     """
 
     step: int

@@ -1,8 +1,8 @@
 """One engine step as data: which sequences compute how many tokens, and what came of it.
 
-`schedule` and `update` are vLLM's `Scheduler.schedule` and `update_from_output` (v1/core/sched/scheduler.py) for
-a decoder without speculative decoding. Time enters as numbers and only where a remote KV transfer or an
-adapter needs it. This file does not know text, metrics of the frontend, or how long a step takes.
+`schedule` and `update` are vLLM's `Scheduler.schedule` and `update_from_output` (v1/core/sched/scheduler.py)
+for a decoder without speculative decoding. Time enters as numbers and only where a remote KV transfer needs
+it. This file does not know text, metrics of the frontend, or how long a step takes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FINISHED = RequestStatus.FINISHED
 
 
 class Scheduler:
-    """The queues of one engine. `in_flight` are the scheduled steps that have not been updated, oldest first."""
+    """The queues of one engine. `in_flight`: the scheduled steps that have not been updated, oldest first."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
 """Stretches of steady decode in closed form, with results identical to stepping through them.
 
-A stretch is possible while the steps under way decode every running sequence by one token and nothing can change
-that: no sequence ends, nothing arrives, nothing waiting can be admitted, and there are free blocks for all. Then
-each boundary only appends one token to each sequence, and what it does to blocks repeats with the block size as
-its period. Everything that is not steady is left to the ordinary step.
+A stretch is possible while the steps under way decode every running sequence by one token and nothing can
+change that: no sequence ends, nothing arrives, nothing waiting can be admitted, and there are free blocks for
+all. Then each boundary only appends one token to each sequence, and what it does to blocks repeats with the
+block size as its period. Everything that is not steady is left to the ordinary step.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Stretches:
     def take(self, until: float, before: float, max_steps: int) -> StepOutput | None:
         """Complete as many steady steps as end at or before `until` and earlier than `before`.
 
-        None: there is none worth it, and nothing was done. After a stretch the gauges are those of its last step.
+        None: there is none worth it, and nothing was done. The gauges become those of the last step.
         """
         queue = self._scheduler.in_flight
         if not queue or queue[0].end > until or queue[0].end >= before or not self._is_steady():
@@ -135,7 +135,7 @@ class Stretches:
     def _phases(self, running: list[Request]) -> dict[int, list[tuple[int, int, Request]]]:
         """What each boundary does to blocks, by boundary index modulo the block size.
 
-        Entries are (position in the batch, 0 take a block | 1 cache the block that is full, request), in order.
+        Entries are (position in the batch, 0 take a block | 1 cache the full block, request), in order.
         """
         size, caching = self._block_size, self._kv.caching
         delay = (

@@ -1,4 +1,4 @@
-"""P/D disaggregation inside one engine: KV that comes from a prefill server, and KV that is handed to a decode one.
+"""P/D disaggregation inside one engine: KV pulled from a prefill server, KV handed to a decode server.
 
 The protocol is vLLM's NIXL connector in pull mode: a request with `do_remote_decode` ends with
 kv_transfer_params that say where its blocks lie; a request with `do_remote_prefill` carries these and its

@@ -7,7 +7,14 @@ from typing import Any
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
-from simulator.engine.latency import HostOverhead, LatencyModel, StepCoefficients, StepModel, TransferTimes, ZeroLatency
+from simulator.engine.latency import (
+    HostOverhead,
+    LatencyModel,
+    StepCoefficients,
+    StepModel,
+    TransferTimes,
+    ZeroLatency,
+)
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.text import TokenPlan
 from tests.simulator.engine.scenarios import scenario
@@ -29,14 +36,21 @@ class SeededText:
 def step_model(rng: Random, jitter: float = 0.0) -> StepModel:
     """A model whose steps last about a millisecond, never the same time twice."""
     coefficients = StepCoefficients(
-        c0=rng.uniform(100, 1000), c1=rng.uniform(1, 9), c2=rng.uniform(9, 20), k=rng.randint(16, 64),
-        c3=rng.uniform(0, 5), c4=rng.uniform(0.01, 0.5), c5=rng.uniform(0.001, 0.01),
+        c0=rng.uniform(100, 1000),
+        c1=rng.uniform(1, 9),
+        c2=rng.uniform(9, 20),
+        k=rng.randint(16, 64),
+        c3=rng.uniform(0, 5),
+        c4=rng.uniform(0.01, 0.5),
+        c5=rng.uniform(0.001, 0.01),
     )
     transfer = TransferTimes(kv_per_token=0.0001, lora_load=rng.choice([0.0, 0.004]))
     return StepModel(coefficients, HostOverhead(50, 1), transfer, jitter=jitter, seed=1)
 
 
-def workload(seed: int) -> tuple[EngineConfig, LatencyModel, list[tuple[float, Request]], list[tuple[float, str]]]:
+def workload(
+    seed: int,
+) -> tuple[EngineConfig, LatencyModel, list[tuple[float, Request]], list[tuple[float, str]]]:
     """Configuration, latency model, arrivals and aborts, all from one seed."""
     made = scenario(seed)
     rng = Random(f"workload/{seed}")
@@ -75,9 +89,14 @@ def _request(rng: Random, r: dict[str, Any]) -> Request:
         stop_token_ids=(rng.randint(10, 40),) if rng.random() < 0.1 else (),
     )
     return Request(
-        request_id=r["id"], prompt_token_ids=r["prompt"], sampling=sampling, priority=r.get("priority", 0), lora=lora,
-        cache_salt=r.get("salt"), stream=rng.random() < 0.5,
-    )  # fmt: skip
+        request_id=r["id"],
+        prompt_token_ids=r["prompt"],
+        sampling=sampling,
+        priority=r.get("priority", 0),
+        lora=lora,
+        cache_salt=r.get("salt"),
+        stream=rng.random() < 0.5,
+    )
 
 
 def play(seed: int, fast: bool) -> tuple[Engine, list[StepOutput]]:
@@ -135,7 +154,9 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
         "histograms": {name: (h.counts, h.total) for name, h in engine.stats.histograms.items()},
         "free": pool.free_order(),
         "hashes": pool.hashes,
-        "cached": {key: list(found) if isinstance(found, dict) else [found] for key, found in pool.cached.items()},
+        "cached": {
+            key: list(found) if isinstance(found, dict) else [found] for key, found in pool.cached.items()
+        },
     }
 
 

@@ -1,0 +1,93 @@
+"""Random scenarios against vLLM 0.33's own scheduler, step for step.
+
+Needs `python tests/simulator/engine/install_oracle.py` and ../shared/tools/vllm_sched_oracle.py. SCENARIOS
+and FIRST_SEED in the environment say how many are compared (500) and from where on (0).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulator.engine.install_oracle import folder
+from tests.simulator.engine.oracle import LAST_STEP, run
+from tests.simulator.engine.scenarios import scenario
+
+SHARED = Path(__file__).parents[4] / "shared"
+TOOL = SHARED / "tools/vllm_sched_oracle.py"
+MODEL = SHARED / "data/vllm-0.33-golden/model-tiny"
+
+# Reads one scenario per line and answers with one line each: the import of vLLM takes longer than a scenario.
+FEEDER = """
+import importlib.util, io, json, sys
+spec = importlib.util.spec_from_file_location("oracle", sys.argv[1])
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+for line in sys.stdin:
+    out = io.StringIO()
+    tool.main(json.loads(line), out)
+    print("LINES " + json.dumps([json.loads(l) for l in out.getvalue().splitlines()]), flush=True)
+"""
+
+
+def ask_vllm(scenarios: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    where = folder()
+    python = where / "venv/bin/python"
+    if not TOOL.exists():
+        pytest.skip(f"{TOOL} is not there")
+    if not python.exists():
+        pytest.skip(f"{where} is not there: run tests/simulator/engine/install_oracle.py")
+    env = os.environ | {
+        "PYTHONPATH": str(where / "site"),
+        "TINY_MODEL": str(MODEL),
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    lines = "".join(json.dumps(one) + "\n" for one in scenarios)
+    done = subprocess.run(
+        [str(python), "-c", FEEDER, str(TOOL)],
+        input=lines,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("LINES ")]
+
+
+def comparable(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """vLLM's second model runner reports resumed requests among the new ones: compare them together."""
+    for line in lines:
+        if "new" in line:
+            line["admitted"] = sorted(line.pop("new") + line.pop("resumed"))
+    return lines
+
+
+@pytest.mark.vllm
+def test_every_step_is_vllms() -> None:
+    first, count = int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("SCENARIOS", "500"))
+    scenarios = [scenario(seed) for seed in range(first, first + count)]
+    answers = ask_vllm(scenarios)
+    assert len(answers) == count
+    steps = preempted = hits = deferred = 0
+    for seed, (one, answer) in enumerate(zip(scenarios, answers, strict=True), first):
+        ours, theirs = comparable(run(one)), comparable(answer)
+        for our_line, their_line in zip(ours, theirs, strict=False):
+            assert our_line == their_line, f"seed {seed}, {one['cfg']}"
+        assert len(ours) == len(theirs) <= LAST_STEP, f"seed {seed}"
+        steps += len(theirs)
+        preempted += sum(len(line.get("preempted", ())) for line in theirs)
+        hits += sum(line.get("stats", {}).get("h", 0) for line in theirs)
+        deferred += sum(line.get("stats", {}).get("deferred", 0) > 0 for line in theirs)
+    print(
+        f"{count} scenarios, {steps} steps, {preempted} preemptions, {hits} hit tokens, {deferred} deferrals"
+    )
+    assert min(preempted, hits, deferred) > count // 10  # else the scenarios have no power
