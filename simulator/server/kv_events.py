@@ -109,6 +109,7 @@ class KVEventPublisher:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._context = self._zmq.Context()
         self._replay: Any = None
+        self._publish: Any = None
         self._publish = self._socket(self._zmq.PUB, config.endpoint, rank, config.hwm)
         if config.replay_endpoint:
             self._replay = self._socket(self._zmq.ROUTER, config.replay_endpoint, rank, config.hwm)
@@ -178,7 +179,10 @@ class KVEventPublisher:
             self._flush_timer = None
         if self._replay is not None:
             asyncio.get_running_loop().remove_reader(self._replay.fileno())
+            self._replay.close(linger=0)
             self._replay = None
+        if self._publish is not None:
+            self._publish.close(linger=0)
         self._context.destroy(linger=0)
 
 
