@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 REPORT_EVERY: Final = 0.5
 FLUSH_EVERY: Final = 0.25
+PRIORITY: Final = -10
+"""Nice value that a worker asks for."""
 
 
 class WorkerOrder(msgspec.Struct, kw_only=True):
@@ -236,6 +238,10 @@ def _emit(report: Report) -> None:
 def main() -> int:
     """Entry of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # where it may: a start should not wait for a time slice
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrder)
     loop = new_event_loop()
     try:
