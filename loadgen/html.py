@@ -32,15 +32,15 @@ def html(report: Report) -> str:
     parts = [
         header(run["name"], _subtitle(report), [(sentences.verdict(report), _tone(report))]),
         tiles(_tiles(report)),
-        section("Expectations", table(tables.expectations(report))),
+        section("Expectations", table(tables.expectations(report), bare=True)),
         section("Latency", pictures(charts.latency(report)), table(tables.latency(report))),
         section("Load and outcomes", pictures(charts.load(report)), *map(table, _load_tables(report))),
         section("Routing", _scorecard(report), pictures(charts.routing(report)), table(tables.pods(report))),
         section("Prefix cache", pictures(charts.prefix(report)), table(tables.prefix_groups(report))),
         section("LoRA adapters", pictures(charts.lora(report))),
-        section("Events", table(tables.recovery(report))),
-        section("Is the run to be trusted?", table(tables.selfchecks(report))),
-        _details("All percentiles", table(tables.percentiles(report))),
+        section("Events", table(tables.recovery(report), bare=True)),
+        section("Is the run to be trusted?", table(tables.selfchecks(report), bare=True)),
+        _details("All percentiles", table(tables.percentiles(report), bare=True)),
         _details("How this run was made", _how(report)),
         _footer(run),
     ]
@@ -113,18 +113,18 @@ def _figure(picture: Picture, width: int) -> str:
     )
 
 
-def table(content: Table | None) -> str:
-    """A table that scrolls sideways on its own when the screen is narrow."""
+def table(content: Table | None, *, bare: bool = False) -> str:
+    """A table that scrolls sideways on its own on a narrow screen; `bare`: the section names it already."""
     if content is None:
         return ""
     prose = content.title in ("Self-checks", "Expectations", "Throughput")
     heads = "".join(f"<th>{escape(head)}</th>" for head in content.columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in content.rows
+        f"<tr><td>{escape(first)}</td>{''.join(map(_cell, rest))}</tr>" for first, *rest in content.rows
     )
     note = f'<p class="note">{escape(content.note)}</p>' if content.note else ""
     head = f"<thead><tr>{heads}</tr></thead>" if any(content.columns) else ""
-    title = f"<h3>{escape(content.title)}</h3>"
+    title = "" if bare else f"<h3>{escape(content.title)}</h3>"
     kind = ' class="prose"' if prose else ""
     grid = f'<div class="scroll"><table{kind}>{head}<tbody>{rows}</tbody></table></div>'
     return f'<div class="card wide">{title}{grid}{note}</div>'
@@ -132,11 +132,11 @@ def table(content: Table | None) -> str:
 
 def _cell(text: str) -> str:
     if text in _TONES:
-        return f'<span class="badge {_TONES[text]}">{text}</span>'
+        return f'<td><span class="badge {_TONES[text]}">{text}</span></td>'
     value, bracket, rest = text.partition(" [")
     if bracket and rest.endswith("]") and rest.count(",") == 1:
-        return f'{escape(value)} <span class="ci">[{escape(rest)}</span>'
-    return escape(text)
+        return f'<td>{escape(value)} <span class="ci">[{escape(rest)}</span></td>'
+    return f"<td>{escape(text)}</td>"
 
 
 def _tone(report: Report) -> str:

@@ -179,7 +179,7 @@ def heat(
     """Rows by time bins as shades; a hundred rows still fit because names are thinned out."""
     cell = 20.0 if len(rows) <= 12 else 12.0 if len(rows) <= 40 else 5.0
     left = min(width * 0.3, 14 + 6.2 * max((len(row) for row in rows), default=0))
-    canvas = Canvas(width, 46 + cell * len(rows), title, left=left)
+    canvas = Canvas(width, 38 + cell * len(rows), title, left=left)
     x = canvas.x_scale(edges[0], edges[-1])
     canvas.x_axis(x, _seconds_plain)
     highest = top or max((v for row in values for v in row if math.isfinite(v)), default=1) or 1
@@ -296,7 +296,7 @@ def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
     cell = 28.0
     left = 118.0 if width < 500 else 170.0
     right = 14.0 if width < 500 else 168.0
-    canvas = Canvas(width, 40 + cell * len(effects), title, left=left, right=right, top=8)
+    canvas = Canvas(width, 34 + cell * len(effects), title, left=left, right=right, top=8)
     reach = max([abs(v) for e in effects for v in (e.low, e.high) if math.isfinite(v)] + [0.05])
     reach = min(1.0, reach * 1.05)
     x = canvas.x_scale(-reach, reach)
@@ -321,7 +321,7 @@ def strips(
     """One dot per repeat for each arm (name, values, class), with a tick at the mean."""
     cell = 34.0
     left = min(width * 0.36, 20 + 6.6 * max((len(name) for name, _, _ in rows), default=0))
-    canvas = Canvas(width, 44 + cell * len(rows), title, left=left, top=8)
+    canvas = Canvas(width, 36 + cell * len(rows), title, left=left, top=8)
     values = [v for _, column, _ in rows for v in column] or [0.0, 1.0]
     slack = (max(values) - min(values)) * 0.1 or abs(values[0]) * 0.1 or 1
     x = canvas.x_scale(max(0.0, min(values) - slack), max(values) + slack)

@@ -93,7 +93,7 @@ class Canvas:
     left: float = 52
     right: float = 14
     top: float = 12
-    bottom: float = 34
+    bottom: float = 24
     parts: list[str] = field(default_factory=list)
 
     @property
@@ -166,22 +166,17 @@ class Canvas:
                 self.add(f'<path d="M{"L".join([*there, *back])}Z" class="{cls}"/>')
             run = []
 
-    def x_axis(self, scale: Scale, show: Formatter, label: str = "") -> None:
+    def x_axis(self, scale: Scale, show: Formatter) -> None:
         x0, y0, x1, y1 = self.plot
-        ticks = scale.ticks(5 if self.narrow else 9)
-        for tick in ticks:
-            self.line(scale(tick), y0, scale(tick), y1, "grid")
-            anchor = "end" if scale(tick) > x1 - 16 else "middle"
-            self.text(
-                min(x1 + 8, scale(tick) + 8) if anchor == "end" else scale(tick),
-                y1 + 14,
-                show(tick),
-                "tick",
-                anchor,
-            )
+        free = -math.inf
+        for tick in scale.ticks(5 if self.narrow else 9):
+            place, half = scale(tick), 3.6 * len(show(tick))
+            self.line(place, y0, place, y1, "grid")
+            place = min(place, self.width - half - 1)
+            if place - half > free:
+                self.text(place, y1 + 14, show(tick))
+                free = place + half + 6
         self.line(x0, y1, x1, y1, "axis")
-        if label:
-            self.text((x0 + x1) / 2, y1 + 29, label, "label")
 
     def y_axis(self, scale: Scale, show: Formatter, ticks: Sequence[float] | None = None) -> None:
         x0, _, x1, _ = self.plot
