@@ -8,6 +8,8 @@ from typing import Any
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
 from simulator.engine.latency import (
+    ConstantLatency,
+    ConstantTimes,
     HostOverhead,
     LatencyModel,
     StepCoefficients,
@@ -48,6 +50,15 @@ def step_model(rng: Random, jitter: float = 0.0) -> StepModel:
     return StepModel(coefficients, HostOverhead(50, 1), transfer, jitter=jitter, seed=1)
 
 
+def own_timelines(rng: Random) -> ConstantLatency:
+    """llm-d-inference-sim's constants; sometimes all equal, so that many sequences are due at once."""
+    spread = rng.choice([0.0, 0.0003])
+    times = ConstantTimes(
+        time_to_first_token=0.002, inter_token_latency=0.001, inter_token_latency_std_dev=spread
+    )
+    return ConstantLatency(times, seed=2)
+
+
 def workload(
     seed: int,
 ) -> tuple[EngineConfig, LatencyModel, list[tuple[float, Request]], list[tuple[float, str]]]:
@@ -74,7 +85,9 @@ def workload(
         admission=rng.choice(["whole-prompt", "whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "admission", "lookup"]),
     )
-    latency = rng.choice([step_model(rng), step_model(rng), step_model(rng, jitter=0.2), ZeroLatency()])
+    latency = rng.choice(
+        [step_model(rng), step_model(rng), step_model(rng, jitter=0.2), ZeroLatency(), own_timelines(rng)]
+    )
     pace = rng.choice([0.0005, 0.002])
     arrivals = [(r["at_step"] * pace, _request(rng, r)) for r in made["reqs"]]
     aborts = [(r["abort_at"] * pace, r["id"]) for r in made["reqs"] if "abort_at" in r]
@@ -136,13 +149,14 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
             )
         if step.kv_events:
             events.append((step.end, step.kv_events))
-        if step.num_steps:
+        if step.num_steps and engine.latency.lockstep:
             ends = step.times or [step.end]
-            starts = _starts(engine, step, ends)
             log += [
                 (step.step + i, start, end, step.num_scheduled_tokens)
-                for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+                for i, (start, end) in enumerate(zip([step.start, *ends[:-1]], ends, strict=True))
             ]
+        elif step.num_steps:
+            log += [(step.step + i, end) for i, end in enumerate(step.times or [step.end])]
     pool = engine._kv.pool
     stats = {name: value for name, value in vars(engine.stats).items() if not hasattr(value, "bounds")}
     stats.pop("histograms")
@@ -158,8 +172,3 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
             key: list(found) if isinstance(found, dict) else [found] for key, found in pool.cached.items()
         },
     }
-
-
-def _starts(engine: Engine, step: StepOutput, ends: list[float]) -> list[float]:
-    """Within a stretch each step begins where the one before it ends."""
-    return [step.start, *ends[:-1]]
