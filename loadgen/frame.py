@@ -160,7 +160,7 @@ class Frame:
     def _gaps(self) -> tuple[Floats, Ints]:
         gaps: list[Floats] = []
         rows: list[Ints] = []
-        for row in np.flatnonzero(self.ok):
+        for row in np.flatnonzero(self.ok).tolist():
             times = self.records[row].chunk_times
             if times is None or not times:
                 continue
@@ -173,7 +173,7 @@ class Frame:
 
     def where(self, mask: Mask) -> "Frame":
         """The rows under `mask`, as a Frame of their own."""
-        return Frame([self.records[row] for row in np.flatnonzero(mask)])
+        return Frame([self.records[row] for row in np.flatnonzero(mask).tolist()])
 
     def summaries(
         self, names: Iterable[str] = LATENCIES, *, intervals: bool = True
