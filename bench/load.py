@@ -2,8 +2,8 @@
 
     python bench/load.py [--seconds 4] [--rounds 3]
 
-For rates the null server runs on core 0 and the client on core 1; aiohttp (a dependency of this script alone) does the
-same closed loop in turns with ours. Everything that is compared is measured in the same run.
+For rates the null server runs on core 0 and the client on core 1. aiohttp, which only this script needs, does
+the same closed loop in turns with ours: everything that is compared is measured in the same run.
 """
 
 import argparse
