@@ -70,9 +70,7 @@ def encode_string(text: str) -> bytes:
 
 def format_float(value: float) -> str:
     """A float64 as Go writes it: shortest digits; exponent form below 1e-6 and from 1e21 on."""
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value)) if value or str(value)[0] != "-" else "-0"
-    digits = repr(value)
+    digits = repr(value).removesuffix(".0")
     magnitude = abs(value)
     if "e" not in digits:
         return digits
@@ -85,13 +83,14 @@ def format_float(value: float) -> str:
 
 
 def _expanded(digits: str) -> str:
-    """Shortest digits in exponent form (1.5e-05) as plain decimals (0.000015)."""
+    """Shortest digits in exponent form as plain decimals: 1.5e-05 is 0.000015, 1.25e+17 ends in zeros."""
     mantissa, exponent = digits.split("e")
-    negative = mantissa.startswith("-")
+    sign = "-" if mantissa.startswith("-") else ""
     whole, _, fraction = mantissa.lstrip("-").partition(".")
-    places = -int(exponent)
-    text = "0." + "0" * (places - 1) + whole + (fraction if fraction != "0" else "")
-    return "-" + text if negative else text
+    places = int(exponent)
+    if places < 0:
+        return f"{sign}0.{'0' * (-places - 1)}{whole}{fraction}"
+    return sign + whole + fraction.ljust(places, "0")
 
 
 def _normalised(value: Any) -> Any:

@@ -1,0 +1,350 @@
+"""The reference picker beside real ones: same requests, same metrics; are scores, picks and words the same?
+
+EPP_BIN names one or several binaries of GIE's endpoint picker (os.pathsep between them). Their scores are
+read from their log. Metrics differ from endpoint to endpoint, so that no pick depends on a die.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.kubeapi.pods import pod
+from gateway.kubeapi.serve import KubeApi, kubeconfig
+from gateway.kubeapi.store import Store
+from gateway.picker.app import Picker
+from gateway.ports import free_port
+from tests.gateway.picker.factories import config
+from tests.gateway.picker.running import (
+    ModelServer,
+    Stream,
+    body,
+    data_plane,
+    headers,
+    picker,
+    set_headers,
+    until,
+)
+
+pytestmark = pytest.mark.epp
+REQUESTS = 2000
+PHASES = 20
+HOSTS = [f"127.0.7.{number}" for number in range(2, 6)]
+CHART = config(
+    "{type: queue-scorer}",
+    "{type: kv-cache-utilization-scorer}",
+    "{type: prefix-cache-scorer}",
+    "{type: lora-affinity-scorer}",
+    rest="""\
+schedulingProfiles:
+- name: default
+  plugins:
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+  - {pluginRef: lora-affinity-scorer, weight: 1}
+""",
+)
+
+
+def binaries() -> list[Path]:
+    named = [Path(path) for path in os.environ.get("EPP_BIN", "").split(os.pathsep) if path]
+    found = shutil.which("epp")
+    return named or ([Path(found)] if found else [])
+
+
+def release_of(binary: Path) -> str:
+    """The row of the table that a binary is, by the flags of its --help (deprecated ones are not listed)."""
+    done = subprocess.run([binary, "--help"], capture_output=True, text=True, timeout=20, check=False)
+    text = done.stdout + done.stderr
+    if "emit-endpoint-scores" in text:
+        pytest.skip(f"{binary} is llm-d-router: it takes no pods from the API stand-in of this test")
+    if "kv-cache-usage-percentage-metric" not in text:
+        return "gie-v1.5"
+    return "gie-v1.2" if "total-running-requests-metric" not in text else "gie-v1.3"
+
+
+@pytest.fixture(params=binaries() or [None], ids=lambda path: str(path) if path else "none")
+def epp(request: pytest.FixtureRequest) -> Path:
+    if request.param is None:
+        pytest.skip("no endpoint picker: set EPP_BIN or put `epp` on the PATH")
+    binary: Path = request.param
+    return binary
+
+
+POOL = {
+    "apiVersion": "inference.networking.k8s.io/v1",
+    "kind": "InferencePool",
+    "metadata": {"name": "pool", "namespace": "ns"},
+}
+
+
+@contextlib.asynccontextmanager
+async def real(binary: Path, directory: Path, port: int) -> AsyncIterator[tuple[int, int, Path]]:
+    """(ext_proc port, metrics port, log) of a real picker over pods on HOSTS."""
+    store = Store()
+    selector = {"matchLabels": {"app": "sim"}}
+    reference = {"group": "", "kind": "Service", "name": "epp", "port": {"number": 9002}}
+    spec = {"selector": selector, "targetPorts": [{"number": port}], "endpointPickerRef": reference}
+    store.apply({**POOL, "spec": spec})
+    for number, host in enumerate(HOSTS):
+        store.apply(pod(f"sim-{number}", "ns", host, {"app": "sim"}, (port,)))
+    api = KubeApi(store, free_port())
+    (directory / "kubeconfig").write_text(kubeconfig(api.url))
+    (directory / "config.yaml").write_text(CHART)
+    grpc_port, metrics_port = free_port(), free_port()
+    log = directory / "epp.log"
+    await api.start()
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *(str(binary), "--pool-name", "pool", "--pool-namespace", "ns", "--secure-serving=false"),
+            *(
+                "--config-file",
+                str(directory / "config.yaml"),
+                "--tracing=false",
+                "--metrics-endpoint-auth=false",
+            ),
+            *("--grpc-port", str(grpc_port), "--grpc-health-port", str(free_port())),
+            *("--metrics-port", str(metrics_port), "--v", "4", "--zap-encoder", "json"),
+            env={**os.environ, "KUBECONFIG": str(directory / "kubeconfig")},
+            stdout=sink,
+            stderr=sink,
+        )
+    try:
+        async with asyncio.timeout(30):
+            while len(await queues(metrics_port)) != len(HOSTS):
+                await asyncio.sleep(0.05)
+        yield grpc_port, metrics_port, log
+    finally:
+        process.terminate()
+        async with asyncio.timeout(20):
+            await process.wait()
+        await api.stop()
+
+
+async def queues(port: int) -> dict[str, float]:
+    """What a picker believes of each endpoint's queue, from its own metrics."""
+
+    def fetch() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            return ""
+
+    found = re.findall(r'model_server_pod="([^"]+)"[^}]*\} (\S+)', await asyncio.to_thread(fetch))
+    return {name: float(value) for name, value in found}
+
+
+@contextlib.asynccontextmanager
+async def model_servers() -> AsyncIterator[tuple[list[ModelServer], int]]:
+    servers, port = [ModelServer() for _ in HOSTS], free_port()
+    async with contextlib.AsyncExitStack() as stack:
+        for server, host in zip(servers, HOSTS, strict=True):
+            await stack.enter_async_context(server.running(host, port))
+        yield servers, port
+
+
+def page(waiting: int, kv: float, adapters: str) -> bytes:
+    return (
+        "# TYPE vllm:num_requests_waiting gauge\n"
+        f"vllm:num_requests_waiting {waiting}\n"
+        f"# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc {kv}\n"
+        f"# TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc {kv}\n"
+        "# TYPE vllm:lora_requests_info gauge\n"
+        f'vllm:lora_requests_info{{max_lora="2",running_lora_adapters="{adapters}",'
+        'waiting_lora_adapters=""} 5\n# TYPE vllm:cache_config_info gauge\n'
+        'vllm:cache_config_info{block_size="16",num_gpu_blocks="200"} 1\n'
+    ).encode()
+
+
+async def settle(servers: Sequence[ModelServer], rng: random.Random, metrics_port: int, ours: Picker) -> None:
+    """Give every endpoint other metrics, and wait until both pickers have them."""
+    waiting = rng.sample(range(12), len(servers))
+    for server, queue in zip(servers, waiting, strict=True):
+        # Sevenths and elevenths: no two totals are equal by accident.
+        server.page = page(queue, round(rng.randrange(1, 77) / 77, 6), rng.choice(["a", "b", "a,b", "c"]))
+    wanted = Counter(float(queue) for queue in waiting)
+
+    def both(theirs: dict[str, float]) -> bool:
+        mine = Counter(float(place.metrics.waiting) for place in ours.datastore.endpoints)
+        return Counter(theirs.values()) == wanted == mine
+
+    async with asyncio.timeout(10):
+        while not both(await queues(metrics_port)):
+            await asyncio.sleep(0.02)
+    # The queue is the first number of a page; the others were read with it.
+
+
+def prompt_of(rng: random.Random, prefixes: Sequence[str]) -> dict[str, Any]:
+    """Distinct and shared prefixes, completions and chat, with characters that JSON escapes."""
+    text = rng.choice(prefixes)[: rng.randrange(20, 4000)] + "".join(
+        rng.choices("xyz <&>é\n", k=rng.randrange(400))
+    )
+    model = rng.choice(["base", "a", "b"])
+    if rng.random() < 0.5:
+        return {"model": model, "prompt": text, "max_tokens": 5, "temperature": 0.5}
+    halves = [
+        {"role": "user", "content": text[: len(text) // 2]},
+        {"role": "assistant", "content": text[len(text) // 2 :]},
+    ]
+    return {"model": model, "messages": halves}
+
+
+async def route(stream: Stream, number: int, payload: bytes, chat: bool) -> tuple[Any, ...]:
+    """(destination, body sent on) or (status, words)."""
+    path = "/v1/chat/completions" if chat else "/v1/completions"
+    asked = {":method": "POST", ":path": path, "x-request-id": f"r-{number}"}
+    await stream.send(headers("request_headers", asked), body("request_body", payload, True))
+    reply = await stream.next()
+    if reply.WhichOneof("response") == "immediate_response":
+        return reply.immediate_response.status.code, reply.immediate_response.body
+    sent, _ = await stream.body("request_body")
+    found = (
+        set_headers(reply.request_headers.response.header_mutation)["x-gateway-destination-endpoint"],
+        sent,
+    )
+    await stream.close()
+    return found
+
+
+def logged_scores(log: Path) -> dict[str, dict[tuple[str, str], float]]:
+    """request id -> (plugin, pod) -> score, from a real picker's log."""
+    scores: dict[str, dict[tuple[str, str], float]] = {}
+    for line in log.read_text(errors="replace").splitlines():
+        if '"Calculated score"' not in line:
+            continue
+        entry = json.loads(line)
+        plugin = str(entry["plugin"]).split("/")[0]
+        place = entry["endpoint"]
+        name = place["name"] if isinstance(place, dict) else str(place).split("/")[-1]
+        scores.setdefault(entry["x-request-id"], {})[plugin, name.removesuffix("-rank-0")] = entry["score"]
+    return scores
+
+
+def our_scores(log: Path) -> dict[str, dict[tuple[str, str], float]]:
+    scores = {}
+    for line in log.read_text().splitlines():
+        entry = json.loads(line)
+        scores[entry["request_id"]] = {
+            (plugin, candidate["name"].split("/")[1]): score
+            for candidate in entry["candidates"]
+            for plugin, score in candidate["scores"].items()
+        }
+    return scores
+
+
+def test_scores_and_picks_agree(epp: Path, tmp_path: Path) -> None:
+    ours_log = tmp_path / "decisions.jsonl"
+
+    async def scenario() -> tuple[Path, list[tuple[Any, Any]]]:
+        rng = random.Random(20)
+        prefixes = ["".join(rng.choices("abcdefgh ", k=4000)) for _ in range(12)]
+        async with contextlib.AsyncExitStack() as stack:
+            servers, port = await stack.enter_async_context(model_servers())
+            places = [(f"sim-{number}", host, port) for number, host in enumerate(HOSTS)]
+            flags = ("--compat", release_of(epp), "--decision-log", str(ours_log))
+            grpc_port, metrics_port, log = await stack.enter_async_context(real(epp, tmp_path, port))
+            ours = await stack.enter_async_context(picker(tmp_path, *flags, text=CHART, endpoints=places))
+            theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
+            ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
+            routed = []
+            for number in range(REQUESTS):
+                if number % (REQUESTS // PHASES) == 0:
+                    await settle(servers, rng, metrics_port, ours)
+                asked = prompt_of(rng, prefixes)
+                payload, chat = json.dumps(asked).encode(), "messages" in asked
+                routed.append(
+                    (
+                        await route(theirs_connect(), number, payload, chat),
+                        await route(ours_connect(), number, payload, chat),
+                    )
+                )
+            return log, routed
+
+    log, routed = asyncio.run(scenario())
+    theirs, ours = logged_scores(log), our_scores(ours_log)
+    assert len(theirs) == len(ours) == REQUESTS
+    pairs = [
+        (score, ours[request][key]) for request, scores in theirs.items() for key, score in scores.items()
+    ]
+    equal = sum(one == other for one, other in pairs)
+    picks = sum(one[0] == other[0] for one, other in routed)
+    bodies = sum(one[1] == other[1] for one, other in routed)
+    print(f"\n{epp}: {equal} of {len(pairs)} scores, {picks} of {REQUESTS} picks, {bodies} bodies equal")
+    # The real picker remembers prefixes in the background: now and then it scores before it has.
+    assert equal / len(pairs) > 0.99
+    assert picks / REQUESTS > 0.99
+    assert bodies == REQUESTS
+
+
+BAD = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'"x"',
+    b"{}",
+    b'{"prompt":"x"}',
+    b'{"model":1,"prompt":"x"}',
+    b'{"model":"m"}',
+    b'{"model":"m","prompt":""}',
+    b'{"model":"m","prompt":5}',
+    b'{"model":"m","prompt":["x"]}',
+    b'{"model":"m","messages":[]}',
+    b'{"model":"m","messages":"x"}',
+    b'{"model":"m","messages":[{"content":5}]}',
+    b'{"model":"m","messages":[{"role":5}]}',
+    b'{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}',
+    b'{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":"u"}]}]}',
+    b'{"model":"m","messages":[{"role":"user"}],"tools":{}}',
+    b'{"model":"m","prompt":"x","cache_salt":5}',
+    b'{"model":"m","prompt":"x","z":1e400}',
+]
+NUMBERS = [
+    b'{"z":1.0,"b":1e21,"a":1e-7,"c":0.000001,"d":12345678901234567890,"model":"m","prompt":"\\u2028<&>\\ud800\xff"}',
+    b'{"model":"m","prompt":"x","n":[1,2.50,-0.0,1e5,{"y":null,"x":true}],"":0,"\xc3\xa9":1,"Z":1}',
+]
+
+
+def test_refusals_and_bodies_are_the_same_bytes(epp: Path, tmp_path: Path) -> None:
+    async def scenario() -> list[tuple[bytes, bool, Any, Any]]:
+        async with contextlib.AsyncExitStack() as stack:
+            _, port = await stack.enter_async_context(model_servers())
+            places = [(f"sim-{number}", host, port) for number, host in enumerate(HOSTS)]
+            flags = ("--compat", release_of(epp), "--v", "4")
+            grpc_port, _, _ = await stack.enter_async_context(real(epp, tmp_path, port))
+            ours = await stack.enter_async_context(picker(tmp_path, *flags, text=CHART, endpoints=places))
+            await until(lambda: all(place.scrapes for place in ours.datastore.endpoints), "scrapes")
+            theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
+            ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
+            found = []
+            for number, payload in enumerate(BAD + NUMBERS):
+                for chat in (False, True):
+                    theirs = await route(theirs_connect(), number, payload, chat)
+                    mine = await route(ours_connect(), number, payload, chat)
+                    found.append((payload, chat, theirs, mine))
+            return found
+
+    for payload, chat, theirs, mine in asyncio.run(scenario()):
+        if isinstance(theirs[0], int) and b"error unmarshaling request bodyMap: " in theirs[1]:
+            # What Go's parser found wrong stands behind the colon; it is told in other words here.
+            assert (mine[0], mine[1].split(b": ")[0]) == (theirs[0], theirs[1].split(b": ")[0])
+        elif isinstance(theirs[0], int):
+            assert mine == theirs, (payload, chat)
+        else:
+            assert mine[1] == theirs[1], (payload, chat)
