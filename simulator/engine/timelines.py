@@ -33,6 +33,7 @@ class Timelines:
         self.not_before = 0.0
         self._work: list[Work] = []
         self._idle: list[Request] = []  # running, with nothing under way
+        self._decided = ScheduledStep()  # gathers whom schedules admitted and preempted until a step is done
         self._index = 0
         self._start = 0.0
 
@@ -53,7 +54,7 @@ class Timelines:
         if not done:
             return None
         done.sort(key=_admission)
-        step = ScheduledStep()
+        step, self._decided = self._decided, ScheduledStep()
         for _due, _order, request, n, gives_token in done:
             request.due = None
             step.scheduled[request] = n
@@ -72,6 +73,10 @@ class Timelines:
         candidates.sort(key=_order)
         step = scheduler.schedule(at, candidates)
         self._idle = [r for r in candidates if r not in step.scheduled and r.status is RUNNING]
+        if step.new or step.resumed or step.preempted:
+            self._decided.new += step.new
+            self._decided.resumed += step.resumed
+            self._decided.preempted += step.preempted
         begin = max(at, self.not_before) + step.load_seconds
         gives_token = set(step.sampling)
         for request, n in step.scheduled.items():
