@@ -83,6 +83,12 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
     scenarios = commands.add_parser("scenarios", help="list the packaged scenarios, or print one")
     scenarios.add_argument("name", nargs="?", help="print this one")
+    scenarios.add_argument(
+        "--manifests",
+        type=Path,
+        metavar="FILE",
+        help="print these manifests with the fleet that the scenario supposes (for `simfleet up -f -`)",
+    )
     scenarios.set_defaults(handler=_scenarios)
 
     report = commands.add_parser("report", help="render the report of a finished run again")
@@ -160,12 +166,24 @@ def _scenarios(args: argparse.Namespace) -> int:
             raise ScenarioError(
                 f"no packaged scenario {args.name!r}; there are {', '.join(packaged_names())}"
             )
+        if args.manifests is not None:
+            return _print_manifests(args)
         print(packaged_text(args.name), end="")
         return 0
     width = max(map(len, packaged_names()), default=0)
     for name in packaged_names():
         description = read_scenario(packaged_text(name), f"{name}.yaml").description
         print(f"{name:{width}}  {' '.join(description.split())}")
+    return 0
+
+
+def _print_manifests(args: argparse.Namespace) -> int:
+    from loadgen.fleetneeds import manifests_for  # noqa: PLC0415
+    from loadgen.scenario import FleetNeeds  # noqa: PLC0415
+    from loadgen.scenario_reader import packaged_text, read_scenario  # noqa: PLC0415
+
+    scenario = read_scenario(packaged_text(args.name), f"{args.name}.yaml")
+    print(manifests_for(scenario.fleet or FleetNeeds(), args.manifests), end="")
     return 0
 
 

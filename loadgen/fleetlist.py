@@ -26,10 +26,11 @@ class FleetMember:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a listing says: members, the gateway's URL, the first picker's decision log."""
+    """What a listing says: members, the gateway's URL, the pods' URLs, the first picker's decision log."""
 
     members: list[FleetMember]
     url: str | None = None
+    pods: tuple[str, ...] = ()
     decision_log: str | None = None
 
 
@@ -41,6 +42,7 @@ def parse_fleet(data: bytes, where: str) -> Fleet:
         raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
     stacks = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
     members: list[FleetMember] = []
+    pods: list[str] = []
     url = log = None
     for stack in stacks if isinstance(stacks, list) else []:
         if not isinstance(stack, dict):
@@ -52,12 +54,22 @@ def parse_fleet(data: bytes, where: str) -> Fleet:
                 if isinstance(item, dict) and source == "epp":
                     log = log or item.get("decision_log")
         url = url or stack.get("url")
+        pods += _urls(stack.get("pods"))
     if not any(member.source == "pod" for member in members):
         raise TargetError(
             f"scrape.fleet: {where} lists no pod with a name and an address (is the fleet up?); "
             f"keys looked at: {', '.join(URL_KEYS)}, address with port or ports"
         )
-    return Fleet(members, str(url) if url else None, str(log) if log else None)
+    return Fleet(members, str(url) if url else None, tuple(pods), str(log) if log else None)
+
+
+def _urls(items: Any) -> list[str]:
+    """Where pods answer requests, one for each of their ranks."""
+    found: list[str] = []
+    for item in items if isinstance(items, list) else []:
+        urls = item.get("urls") if isinstance(item, dict) else None
+        found += map(str, urls) if isinstance(urls, list) else []
+    return found
 
 
 def _members(item: Any, source: Literal["pod", "epp"]) -> list[FleetMember]:

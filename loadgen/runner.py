@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -133,15 +134,19 @@ class _Run:
         return run_dir
 
     async def _target_url(self) -> str:
-        """The scenario's target, or the gateway of the fleet that it scrapes."""
-        scenario = self.scenario
-        if scenario.target is not None:
-            return scenario.target
-        if scenario.scrape is not None and scenario.scrape.fleet is not None:
-            url = parse_fleet(await read_fleet(scenario.scrape.fleet), scenario.scrape.fleet).url
-            if url is not None:
-                return url
-        raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
+        """The target; without one (or as fleet:gateway) the gateway of the fleet that is scraped."""
+        target, scrape = self.scenario.target, self.scenario.scrape
+        if target is not None and not target.startswith("fleet:"):
+            return target
+        if scrape is None or scrape.fleet is None:
+            raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
+        fleet = parse_fleet(await read_fleet(scrape.fleet), scrape.fleet)
+        urls = fleet.pods if target == "fleet:pod" else (fleet.url,)
+        if target not in (None, "fleet:gateway", "fleet:pod") or not urls or urls[0] is None:
+            raise ScenarioError(
+                f"target {target!r}: the fleet lists no such URL (fleet:gateway or fleet:pod)"
+            )
+        return urls[0]
 
     # --- before ---------------------------------------------------------------------------------
 
@@ -196,14 +201,13 @@ class _Run:
         crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
         scraper = Scraper(scenario.scrape, scrape, monotonic()) if scenario.scrape and scrape else None
-        timeline = Timeline(
-            scenario.timeline, run_dir, self.options.env, scraper.discover if scraper else None
-        )
+        again = partial(self._discover, scraper) if scraper else None
+        timeline = Timeline(scenario.timeline, run_dir, self.options.env, again)
         view = make_view(quiet=self.options.quiet)
         try:
             await crew.start()
             if scraper is not None:
-                await scraper.discover()
+                await self._discover(scraper)
                 await scraper.once("before")
             meta.t0_monotonic = t0 = monotonic() + delay
             meta.t0 = time.time() + delay
@@ -226,6 +230,15 @@ class _Run:
         for failure in timeline.failures:
             self._warn(failure)
         meta.status = "interrupted" if crew.stopped else "finished"
+
+    async def _discover(self, scraper: Scraper) -> None:
+        """Find the pages; a packaged scenario's listing command may not fit a target given by hand."""
+        try:
+            await scraper.discover()
+        except TargetError as error:
+            if self.scenario.target is None or self.scenario.target.startswith("fleet:"):
+                raise
+            self._warn(f"no scrapes: {error}")
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
         scenario, processes = self.scenario, self.meta.processes

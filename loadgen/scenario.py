@@ -6,7 +6,7 @@ Durations are seconds, rates requests per second, sizes tokens unless a name say
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Api = Literal["completions", "chat", "responses"]
 PATHS: dict[str, str] = {
@@ -223,6 +223,20 @@ class Scrape:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetNeeds:
+    """What the expectations suppose of the fleet; `loadgen scenarios NAME --manifests FILE` applies it.
+
+    args: of the model servers, in place of flags of the same name; objectives: InferenceObjective names and
+    priorities; picker: a whole EndpointPickerConfig.
+    """
+
+    replicas: int | None = None
+    args: tuple[str, ...] = ()
+    objectives: dict[str, int] = field(default_factory=dict)
+    picker: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """How an https target is verified."""
 
@@ -247,6 +261,7 @@ class Scenario:
     arms: tuple[Arm, ...] = ()
     repeats: int = 5
     scrape: Scrape | None = None
+    fleet: FleetNeeds | None = None
     tls: Tls = Tls()
     processes: int = 1
     grace: float = 30.0

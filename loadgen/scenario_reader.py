@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
 from loadgen.arrival_reader import read_load
 from loadgen.class_reader import Context, read_class
 from loadgen.errors import ScenarioError
-from loadgen.scenario import Arm, ClassSpec, Event, Expectation, Scenario, Scrape, Tls
+from loadgen.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
@@ -155,7 +156,7 @@ def _read_tls(node: Node) -> Tls:
 
 def _read_verdict(root: Node, scenario: Scenario, directory: Path) -> Scenario:
     slo, expect, timeline = root.get("slo"), root.get("expect"), root.get("timeline")
-    arms, scrape = root.get("arms"), root.get("scrape")
+    arms, scrape, fleet = root.get("arms"), root.get("scrape"), root.get("fleet")
     limits: dict[str, float] = {}
     if slo is not None:
         for metric in SLO_METRICS:
@@ -170,7 +171,25 @@ def _read_verdict(root: Node, scenario: Scenario, directory: Path) -> Scenario:
         timeline=tuple(_read_event(item) for item in timeline.elements()) if timeline else (),
         arms=tuple(_read_arm(name, node, directory) for name, node in _named(arms)) if arms else (),
         scrape=read_scrape(scrape, directory) if scrape else None,
+        fleet=_read_fleet(fleet) if fleet else None,
     )
+
+
+def _read_fleet(node: Node) -> FleetNeeds:
+    replicas, args = node.get("replicas"), node.get("args")
+    objectives, picker = node.get("objectives"), node.get("picker")
+    config: object = None
+    if picker is not None:
+        picker.items()
+        config = picker.plain()
+    needs = FleetNeeds(
+        replicas=replicas.integer(1) if replicas else None,
+        args=tuple(item.text() for item in args.elements()) if args else (),
+        objectives={key: item.integer() for key, item in objectives.items().items()} if objectives else {},
+        picker=cast("dict[str, Any] | None", config),
+    )
+    node.done()
+    return needs
 
 
 def _read_event(node: Node) -> Event:

@@ -1,0 +1,107 @@
+"""What a scenario supposes of the fleet, applied to manifests: `loadgen scenarios NAME --manifests FILE`.
+
+A scenario's expectations hold for pods of a certain speed, size and set of adapters. `fleet:` says which;
+here the manifests of any inference gateway are made to meet it: model servers (containers with --model)
+get the arguments and replicas, the picker's ConfigMap its configuration, the pool its objectives.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from loadgen.errors import ScenarioError
+from loadgen.scenario import FleetNeeds
+
+PICKER_KIND: Final = "EndpointPickerConfig"
+OBJECTIVE_API: Final = "inference.networking.x-k8s.io/v1alpha2"
+
+
+def flag_name(argument: str) -> str | None:
+    """The flag's name without dashes, None for a value."""
+    if not argument.startswith("--"):
+        return None
+    return argument[2:].partition("=")[0].replace("_", "-")
+
+
+def merged_arguments(base: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """`base` without the flags that `wanted` sets, and `wanted` behind it."""
+    names = {name for name in map(flag_name, wanted) if name is not None}
+    kept: list[str] = []
+    dropping = False
+    for argument in map(str, base):
+        name = flag_name(argument)
+        if name is not None:
+            dropping = name in names
+        if not dropping:
+            kept.append(argument)
+    return kept + list(wanted)
+
+
+def apply_needs(documents: Sequence[dict[str, Any]], needs: FleetNeeds) -> list[dict[str, Any]]:
+    """The manifests that meet the needs; ScenarioError when they have no model server or no pool."""
+    result = list(documents)
+    servers = [document for document in result if _server_container(document) is not None]
+    if not servers:
+        raise ScenarioError("no Deployment with a container that has --model among its args")
+    for server in servers:
+        container = _server_container(server)
+        assert container is not None
+        container["args"] = merged_arguments(container.get("args", []), needs.args)
+        if needs.replicas is not None:
+            server["spec"]["replicas"] = needs.replicas
+    if needs.picker is not None and not any(_set_picker(document, needs.picker) for document in result):
+        raise ScenarioError(f"no ConfigMap that holds an {PICKER_KIND}")
+    return result + list(_objectives(result, needs.objectives))
+
+
+def _server_container(document: dict[str, Any]) -> dict[str, Any] | None:
+    if document.get("kind") not in ("Deployment", "StatefulSet"):
+        return None
+    containers = document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    for container in containers:
+        names = [flag_name(str(argument)) for argument in container.get("args") or []]
+        if "model" in names:
+            found: dict[str, Any] = container
+            return found
+    return None
+
+
+def _set_picker(document: dict[str, Any], config: dict[str, Any]) -> bool:
+    data = document.get("data") if document.get("kind") == "ConfigMap" else None
+    for key, value in (data or {}).items():
+        if PICKER_KIND in str(value):
+            assert data is not None
+            data[key] = yaml.safe_dump(config, sort_keys=False)
+            return True
+    return False
+
+
+def _objectives(documents: Sequence[dict[str, Any]], priorities: dict[str, int]) -> Iterator[dict[str, Any]]:
+    if not priorities:
+        return
+    pool = next((document for document in documents if document.get("kind") == "InferencePool"), None)
+    if pool is None:
+        raise ScenarioError("no InferencePool for the objectives")
+    for name, priority in priorities.items():
+        metadata = {"name": name}
+        if "namespace" in pool["metadata"]:
+            metadata["namespace"] = pool["metadata"]["namespace"]
+        yield {
+            "apiVersion": OBJECTIVE_API,
+            "kind": "InferenceObjective",
+            "metadata": metadata,
+            "spec": {"priority": priority, "poolRef": {"name": pool["metadata"]["name"]}},
+        }
+
+
+def manifests_for(needs: FleetNeeds, path: Path) -> str:
+    """The YAML of a manifest file with the needs applied."""
+    try:
+        documents = [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"cannot be read: {error}", where=path) from error
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"not YAML: {error}", where=path) from error
+    return yaml.safe_dump_all(apply_needs(documents, needs), sort_keys=False)
