@@ -173,3 +173,17 @@ def server_flags(container: Container, words: Sequence[str]) -> list[str]:
         elif program in {"vllm", "simfleet"} or container.command:
             rest = rest[1:]
     return rest[1:] if rest[:1] == ["serve"] else rest
+
+
+_COMPAT_BY_IMAGE = (
+    (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.7"),
+    (re.compile(r"(^|/)vllm-openai:v0\.11\."), "vllm-0.11"),
+)
+"""Images whose answers differ from the simulator's own default."""
+
+
+def with_compat(container: Container, flags: Sequence[str]) -> list[str]:
+    """`flags` with the --compat that the image calls for, unless they or a config file may name one."""
+    named = any(f.split("=")[0] in {"--compat", "--config"} for f in flags)
+    found = next((name for pattern, name in _COMPAT_BY_IMAGE if pattern.search(container.image)), None)
+    return list(flags) if named or found is None else [*flags, "--compat", found]

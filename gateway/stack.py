@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.containers import PodIdentity, command_line, environment, mount_files, server_flags
+from gateway.containers import PodIdentity, command_line, environment, mount_files, server_flags, with_compat
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoyprocess import GatewayOptions, GatewayProcess
@@ -184,7 +184,8 @@ class Stack:
         env = environment(manifests, workload, server.container, identity)
         directory = self.options.directory / "volumes" / workload.name
         places = mount_files(manifests, workload, server.container, directory)
-        flags = server_flags(server.container, command_line(server.container, env, places))
+        words = command_line(server.container, env, places)
+        flags = with_compat(server.container, server_flags(server.container, words))
         try:
             return parse_args(flags, env)
         except ConfigError as error:
