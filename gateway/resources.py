@@ -78,11 +78,11 @@ def read_resource(root: Cursor, default_namespace: str) -> Resource:
     """The identity of the object at `root`. Raises ManifestError for what is not a Kubernetes object."""
     if not isinstance(root.value, dict):
         raise root.error("a Kubernetes object is a mapping with apiVersion, kind and metadata")
-    kind = root.text("kind")
+    api_version, kind = root.text("apiVersion"), root.text("kind")
     meta = root.child("metadata")
     namespace = "" if kind in CLUSTER_SCOPED else meta.text("namespace", default_namespace)
     return Resource(
-        api_version=root.text("apiVersion"),
+        api_version=api_version,
         kind=kind,
         namespace=namespace,
         name=meta.text("name"),
