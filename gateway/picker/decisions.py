@@ -61,7 +61,20 @@ def decision_record(
 
 def unscheduled_record(request_id: str, endpoint: str, reason: str, wall: float) -> dict[str, Any]:
     """The line of a request that went somewhere without being looked at."""
-    return {"time": wall, "request_id": request_id, "pick": [endpoint], "reason": reason, "error": None}
+    return {
+        "time": wall,
+        "request_id": request_id,
+        "candidates": [],
+        "pick": [endpoint],
+        "reason": reason,
+        "error": None,
+    }
+
+
+def unread_record(request_id: str, error: RequestError, wall: float) -> dict[str, Any]:
+    """The line of a request whose body could not be used."""
+    refused = {"status": error.status, "message": error.message}
+    return {"time": wall, "request_id": request_id, "candidates": [], "pick": [], "error": refused}
 
 
 def _candidate(candidate: Candidate, cycle: Cycle | None, index: int | None, now: float) -> dict[str, Any]:

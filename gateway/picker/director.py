@@ -13,7 +13,7 @@ from typing import Any
 from gateway.picker import gojson
 from gateway.picker.compat import Compat
 from gateway.picker.datastore import Datastore
-from gateway.picker.decisions import DecisionLog, decision_record, unscheduled_record
+from gateway.picker.decisions import DecisionLog, decision_record, unread_record, unscheduled_record
 from gateway.picker.endpoints import Candidate, Endpoint
 from gateway.picker.errors import RequestError
 from gateway.picker.exposition import PickerMetrics
@@ -89,14 +89,14 @@ class Director:
 
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
-        request = self._request(incoming, self._decode(incoming))
+        request = self._read(incoming)
         with self._logged(request):
             self._shed(request, incoming)
             return self._schedule(request, incoming)
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
         """The same with flow control, where a request may have to wait."""
-        request = self._request(incoming, self._decode(incoming))
+        request = self._read(incoming)
         with self._logged(request):
             if self.compat.sheds_before_queue:
                 self._shed(request, incoming)
@@ -141,6 +141,15 @@ class Director:
         self._inflight.end(routed.request, endpoint)
         for plugin in self._hooks:
             plugin.response_complete(routed.request, endpoint)
+
+    def _read(self, incoming: Incoming) -> InferenceRequest:
+        try:
+            return self._request(incoming, self._decode(incoming))
+        except RequestError as error:
+            if self._decisions is not None:
+                request_id = incoming.headers.get(REQUEST_ID, "")
+                self._decisions.write(unread_record(request_id, error, time.time()))
+            raise
 
     def _decode(self, incoming: Incoming) -> RequestBody:
         if self._loaded.passthrough:

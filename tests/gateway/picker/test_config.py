@@ -25,7 +25,8 @@ from gateway.picker.prefix_plugins import PrefixProducer, TrackingPrefixScorer
 from gateway.picker.saturation import UtilizationLimits
 from tests.gateway.picker.factories import API, config, load
 
-PAGE = Path(__file__).parents[3].parent / "shared" / "page" / "endpoint-picker.yaml"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT.parent / "shared" / "page" / "endpoint-picker.yaml"
 QUEUE = "{type: queue-scorer}"
 ONE_PROFILE = "schedulingProfiles:\n- name: default\n  plugins:\n"
 
@@ -256,3 +257,12 @@ def test_passthrough_parser() -> None:
     rest = "parser: {pluginRef: passthrough-parser}\n"
     assert load(config(QUEUE, "{type: passthrough-parser}", rest=rest), GIE_V15).passthrough
     assert not load(config(QUEUE), GIE_V15).passthrough
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples" / "policies").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_policies_to_compare_with(path: Path) -> None:
+    loaded = load(path.read_text())
+    assert loaded.profile.picker.type_name == f"{path.stem}-picker"
+    assert loaded.profile.scorers == []

@@ -344,7 +344,10 @@ def test_decision_log_has_what_the_pick_was_made_of(tmp_path: Path) -> None:
     lab.pool(a={"waiting": 6, "kv_usage": 0.5}, b={"waiting": 8, "updated_at": float("-inf")})
     lab.send("y" * 64, headers={"x-request-id": "r-1"})
     lab.refused(headers={"x-request-id": "r-2", **batch()})
-    picked, shed = (json.loads(line) for line in log.read_text().splitlines())
+    with pytest.raises(RequestError):
+        lab.director.handle(Incoming({"x-request-id": "r-3"}, b"{", {}, 0.0))
+    picked, shed, unread = (json.loads(line) for line in log.read_text().splitlines())
+    assert (unread["request_id"], unread["error"]["status"]) == ("r-3", 400)
     assert picked["request_id"] == "r-1"
     assert picked["pick"] == ["127.0.0.2:8000"]
     first, second = picked["candidates"]
