@@ -348,3 +348,92 @@ def test_refusals_and_bodies_are_the_same_bytes(epp: Path, tmp_path: Path) -> No
             assert mine == theirs, (payload, chat)
         else:
             assert mine[1] == theirs[1], (payload, chat)
+
+
+USAGE = b'"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}'
+JSON = {":status": "200", "content-type": "application/json", "x-inference-pod": "sim-0"}
+EVENTS = {":status": "200", "content-type": "text/event-stream; charset=utf-8"}
+ANSWERS: list[tuple[bytes, dict[str, str], list[bytes]]] = [
+    (b'{"model":"m","prompt":"x"}', JSON, [b'{"z":1.0,"model":"m",', USAGE + b"}", b""]),
+    (b'{"model":"m","prompt":"x"}', JSON, [b'{"no":"usage"}', b""]),
+    (b'{"model":"m","prompt":"x"}', JSON, [b"[1, 2]", b""]),
+    (
+        b'{"model":"m","prompt":"x"}',
+        {":status": "500", "content-type": "text/plain"},
+        [b"Internal ", b"Server Error"],
+    ),
+    (b'{"model":"m","prompt":"x"}', JSON, [b""]),
+    (b'{"model":"m","prompt":"x"}', JSON, [b'{"text":"' + b"y" * 150_000 + b'"}', b""]),
+    (
+        b'{"model":"m","prompt":"x","stream":true}',
+        EVENTS,
+        [b'data: {"a":1}\n\n', b"data: {" + USAGE + b"}\n\n", b"data: [DONE]\n\n", b""],
+    ),
+    (
+        b'{"model":"m","prompt":"x","stream":true}',
+        EVENTS,
+        [b"data: {" + USAGE + b"}\n\ndata: [DONE]\n\n", b""],
+    ),
+]
+
+
+def normal(reply: Any) -> tuple[Any, ...]:
+    """A reply as far as two pickers must agree."""
+    kind = reply.WhichOneof("response")
+    part = getattr(reply, kind)
+    if kind == "immediate_response":
+        return kind, part.status.code, part.body
+    if kind.endswith("headers"):
+        mutation = set_headers(part.response.header_mutation)
+        mutation.pop("x-gateway-destination-endpoint", None)
+        return kind, part.response.clear_route_cache, mutation
+    streamed = part.response.body_mutation.streamed_response
+    return kind, streamed.body, streamed.end_of_stream
+
+
+async def whole_conversation(
+    stream: Stream, payload: bytes, answered: dict[str, str], chunks: list[bytes]
+) -> list[Any]:
+    """Everything that a picker says on one stream, in order."""
+    steering = {
+        "x-gateway-inference-objective": "none",
+        "x-gateway-inference-fairness-id": "f",
+        "x-kept": "1",
+    }
+    asked = {":method": "POST", ":path": "/v1/completions", "x-request-id": "r", **steering}
+    await stream.send(
+        headers("request_headers", asked), body("request_body", payload), body("request_body", b"", True)
+    )
+    said = [normal(await stream.next())]
+    while not said[-1][-1] or said[-1][0] != "request_body":
+        said.append(normal(await stream.next()))
+    await stream.send(headers("response_headers", answered))
+    said.append(normal(await stream.next()))
+    for number, chunk in enumerate(chunks):
+        await stream.send(body("response_body", chunk, number == len(chunks) - 1))
+    while said[-1][0] != "response_body" or not said[-1][-1]:
+        said.append(normal(await stream.next()))
+    await stream.close()
+    return said
+
+
+def test_whole_conversations_are_the_same(epp: Path, tmp_path: Path) -> None:
+    async def scenario() -> list[tuple[Any, Any]]:
+        async with contextlib.AsyncExitStack() as stack:
+            _, port = await stack.enter_async_context(model_servers())
+            places = [(f"sim-{number}", host, port) for number, host in enumerate(HOSTS)]
+            flags = ("--compat", release_of(epp))
+            grpc_port, _, _ = await stack.enter_async_context(real(epp, tmp_path, port))
+            ours = await stack.enter_async_context(picker(tmp_path, *flags, text=CHART, endpoints=places))
+            theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
+            ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
+            return [
+                (
+                    await whole_conversation(theirs_connect(), payload, answered, chunks),
+                    await whole_conversation(ours_connect(), payload, answered, chunks),
+                )
+                for payload, answered, chunks in ANSWERS
+            ]
+
+    for theirs, mine in asyncio.run(scenario()):
+        assert mine == theirs
