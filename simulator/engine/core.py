@@ -145,12 +145,14 @@ class Engine:
         """Before this time nothing comes in from outside and nothing ends but steps."""
         if self._frontend.stopped:
             return -inf
-        times = [queue[0][0] for queue in (self._arrivals, self._aborts) if queue]
+        due = self._arrivals[0][0] if self._arrivals else inf
+        if self._aborts:
+            due = min(due, self._aborts[0][0])
         if self._woken is not None:
-            times.append(self._woken)
+            due = min(due, self._woken)
         if self._transfers.used:
-            times += self._transfers.times(self._scheduler.holding, self._last_boundary)
-        return min(times, default=inf)
+            due = min(due, *self._transfers.times(self._scheduler.holding, self._last_boundary), inf)
+        return due
 
     @property
     def num_unfinished(self) -> int:

@@ -37,29 +37,20 @@ class WaitingQueue(Protocol):
     def __iter__(self) -> Iterator[Request]: ...
 
 
-class FCFSQueue:
+class FCFSQueue(deque[Request]):
     """First come, first served; preempted requests come back to the front."""
 
-    __slots__ = ("_queue", "pop", "prepend", "push", "remove")
+    push = deque.append
+    prepend = deque.appendleft
 
-    def __init__(self) -> None:
-        self._queue: deque[Request] = deque()
-        self.push = self._queue.append
-        self.prepend = self._queue.appendleft
-        self.pop = self._queue.popleft
-        self.remove = self._queue.remove
+    def pop(self) -> Request:  # type: ignore[override]  # of the front: this is a queue
+        return self.popleft()
 
     def prepend_all(self, requests: Sequence[Request]) -> None:
-        self._queue.extendleft(reversed(requests))
+        self.extendleft(reversed(requests))
 
     def peek(self) -> Request:
-        return self._queue[0]
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def __iter__(self) -> Iterator[Request]:
-        return iter(self._queue)
+        return self[0]
 
 
 class PriorityQueue:

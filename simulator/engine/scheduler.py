@@ -129,7 +129,7 @@ class Scheduler:
         return step
 
     def _may_admit(self) -> bool:
-        return len(self.running) < self.config.max_num_seqs and bool(len(self.waiting) or len(self.holding))
+        return len(self.running) < self.config.max_num_seqs and (len(self.waiting) or len(self.holding)) > 0
 
     def _schedule_running(
         self, step: ScheduledStep, candidates: Sequence[Request], budget: int, cap: int

@@ -212,8 +212,11 @@ class Stretches:
             first[last] = first.get(last, 0) + 1
         for last, count in first.items():
             observe(times[0] - last, count)
-        for gap in gaps[1:]:
-            observe(gap, size)
+        if any(gaps[1:]):
+            for gap in gaps[1:]:
+                observe(gap, size)
+        elif steps > 1:
+            observe(0.0, size * (steps - 1))
         stats.generation_tokens += size * steps
         stats.iteration_tokens_total.observe(size, steps)
         stats.num_steps += steps
