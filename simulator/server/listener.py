@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import ipaddress
 import os
 import socket
@@ -26,6 +27,8 @@ from simulator.errors import FleetError
 
 _BACKLOG: Final = 2048
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
+_SO_ATTACH_FILTER: Final = 26  # Linux
+_BPF_RETURN: Final = 0x06
 _KEEP_ALIVE_SECONDS: Final = 5  # uvicorn's and vLLM's
 
 
@@ -149,9 +152,13 @@ class Listener:
         self._socket = None
 
     async def accept_the_last(self) -> None:
-        """Take what waits in the backlog, then stop listening: closing at once would reset it."""
+        """Take what waits in the backlog, then stop listening: closing at once would reset it.
+
+        Meanwhile new connections get no answer (Linux), so that none can slip in before the close; their
+        second try, a second later, is refused.
+        """
         if self._socket is not None:
-            self._socket.listen(0)
+            _ignore_newcomers(self._socket)
             await _breathe()
         self.stop_listening()
 
@@ -192,6 +199,17 @@ class Listener:
             if not self.state.connections:
                 return
             await asyncio.sleep(0.01)
+
+
+def _ignore_newcomers(sock: socket.socket) -> None:
+    """Attach a packet filter that drops everything.
+
+    The handshake of a listening socket, not its connections.
+    """
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RETURN, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+    with contextlib.suppress(OSError):  # elsewhere than on Linux the window of a few microseconds stays open
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 async def _breathe() -> None:

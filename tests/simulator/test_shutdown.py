@@ -1,0 +1,168 @@
+"""SIGTERM in the three ways: every accepted request is answered, in the words of the mode."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.simulator.server.inprocess import FLAT_20_MS
+from tests.simulator.server.serving import Server, serving
+
+STEP = ["--step-model", FLAT_20_MS]
+
+
+def completion(port: int, tokens: int, stream: bool = False) -> tuple[int, bytes]:
+    """(status, body) on a connection of its own."""
+    body = {"prompt": "hello", "max_tokens": tokens, "ignore_eos": True, "stream": stream}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", "/v1/completions", json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+class Asked(threading.Thread):
+    """A completion in a thread; `result` is the answer, or the exception that came instead."""
+
+    def __init__(self, server: Server, tokens: int, stream: bool = False) -> None:
+        super().__init__(daemon=True)
+        self._ask = lambda: completion(server.port, tokens, stream)
+        self.result: Any = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._ask()
+        except Exception as error:  # noqa: BLE001 - what came is what the test looks at
+            self.result = error
+
+    def answer(self) -> tuple[int, bytes]:
+        self.join(timeout=30)
+        assert isinstance(self.result, tuple), self.result
+        return self.result
+
+
+def until(server: Server, running: int) -> None:
+    """Until that many sequences run."""
+    deadline = time.monotonic() + 10
+    while server.metric("vllm:num_requests_running") != running:
+        assert time.monotonic() < deadline, "the requests never ran"
+        time.sleep(0.02)  # between two looks
+
+
+def exit_code(server: Server, timeout_s: float = 20) -> int:
+    return server.process.wait(timeout=timeout_s)
+
+
+def test_abort_is_the_default_and_speaks_as_vllm() -> None:
+    with serving(*STEP) as server:
+        stream, unary = Asked(server, 1000, stream=True), Asked(server, 1000)
+        until(server, 2)
+        server.process.send_signal(signal.SIGTERM)
+        status, body = stream.answer()
+        assert status == 200
+        error = (
+            '{"error": {"message": "The server had an error while processing your request.", '
+            '"type": "InternalServerError", "param": null, "code": 500}}'
+        )
+        assert body.decode().endswith(f"data: {error}\n\ndata: [DONE]\n\n")
+        status, body = unary.answer()
+        assert status == 500
+        assert json.loads(body)["error"]["type"] == "InternalServerError"
+        assert exit_code(server) == 0
+
+
+def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
+    with serving(*STEP, "--shutdown-timeout", "20") as server:
+        stream, unary = Asked(server, 60, stream=True), Asked(server, 60)
+        until(server, 2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # the signal's way into the process
+        assert server.request("GET", "/health").status == 200
+        status, body = completion(server.port, 5)
+        assert status == 200
+        late = json.loads(body)
+        assert late["choices"][0]["finish_reason"] == "abort"
+        assert late["usage"]["completion_tokens"] == 0
+        assert stream.answer()[1].endswith(b"data: [DONE]\n\n")
+        assert json.loads(unary.answer()[1])["usage"]["completion_tokens"] == 60
+        assert exit_code(server) == 0
+
+
+def test_drain_ends_when_its_time_is_up() -> None:
+    with serving(*STEP, "--shutdown-timeout", "0.5") as server:
+        unary = Asked(server, 1000)
+        until(server, 1)
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert unary.answer()[0] == 500
+        assert exit_code(server) == 0
+        assert time.monotonic() - began < 5
+
+
+def test_kubernetes_is_unready_first_then_finishes() -> None:
+    with serving(*STEP, "--shutdown-mode", "kubernetes") as server:
+        asked = [Asked(server, 100, stream=i % 2 == 0) for i in range(10)]
+        until(server, 10)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # the signal's way into the process
+        assert server.request("GET", "/health/ready").status == 503
+        assert server.request("GET", "/ready").status == 503
+        assert server.request("GET", "/health").status == 200
+        for one in asked:
+            assert one.answer()[0] == 200
+        assert exit_code(server) == 0
+
+
+def test_kubernetes_under_load_loses_nothing() -> None:
+    """Clients come all the time; whoever was connected is answered in full, the rest is refused."""
+    outcomes: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def client(server: Server, number: int) -> None:
+        while not stop.is_set():
+            try:
+                status, body = completion(server.port, 10 + number % 7, stream=number % 2 == 0)
+            except ConnectionRefusedError:
+                outcomes["refused"] += 1
+                return
+            except Exception as error:  # noqa: BLE001 - counted, and none may come
+                outcomes[repr(error)] += 1
+                return
+            whole = body.endswith(b"data: [DONE]\n\n") if number % 2 == 0 else body.endswith(b"}")
+            outcomes["whole" if status == 200 and whole else f"{status} {body[-80:]!r}"] += 1
+
+    with serving(
+        "--time-to-first-token", "5ms", "--inter-token-latency", "5ms", "--shutdown-mode", "kubernetes"
+    ) as server:
+        clients = [threading.Thread(target=client, args=(server, i), daemon=True) for i in range(24)]
+        for one in clients:
+            one.start()
+        time.sleep(1.0)  # load
+        server.process.send_signal(signal.SIGTERM)
+        assert exit_code(server) == 0
+        stop.set()
+        for one in clients:
+            one.join(timeout=10)
+    assert outcomes["whole"] > 100
+    assert set(outcomes) == {"whole", "refused"}, outcomes
+
+
+@pytest.mark.parametrize("mode", ["drain", "kubernetes"])
+def test_a_second_signal_ends_it(mode: str) -> None:
+    with serving(*STEP, "--shutdown-mode", mode) as server:
+        Asked(server, 1000)
+        until(server, 1)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # two signals at once are one
+        server.process.send_signal(signal.SIGTERM)
+        assert exit_code(server, 5) == 1
