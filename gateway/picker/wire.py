@@ -6,7 +6,7 @@ The proto packages have no type stubs, so messages are `Any` here and nowhere el
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb  # type: ignore[import-untyped]
 from google.protobuf.json_format import MessageToDict
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
