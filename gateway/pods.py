@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Protocol
 
 from gateway.errors import ControlError
 from gateway.inference import InferencePool
@@ -12,6 +13,25 @@ from gateway.pickerprocess import Endpoint
 from gateway.plan import ServerPlan, container_port, pod_name
 from gateway.resources import selects
 from gateway.workloads import Service, ServicePort
+
+
+class ReplicaState(Protocol):
+    def is_ready(self) -> bool: ...
+
+
+class ReplicaView(Protocol):
+    """What this package sees of a replica of the simulator."""
+
+    @property
+    def state(self) -> ReplicaState: ...
+
+    @property
+    def peers(self) -> Sequence[ReplicaView]:
+        """All data-parallel ranks of the pod, this one among them."""
+
+    @property
+    def engine(self) -> Any:
+        """Its `stats` are plain numbers."""
 
 
 class PodState(StrEnum):

@@ -24,12 +24,11 @@ from gateway.errors import ControlError, StackError
 from gateway.pickerprocess import PickerOptions, PickerProcess
 from gateway.pickerset import PickerHandle, PickerSet
 from gateway.plan import Plan, ServerPlan
-from gateway.pods import Pod, PodState, PodTable
+from gateway.pods import Pod, PodState, PodTable, ReplicaView
 from gateway.ports import AddressPool, is_free
 from simulator.config import ServeConfig, parse_args
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet import Fleet, ReplicaSpec
-from simulator.server.replica import Replica
 
 WATCH_INTERVAL_S = 0.1
 """How often pods are asked for their readiness; a kubelet does it every second at most."""
@@ -191,7 +190,7 @@ class Stack:
         except ConfigError as error:
             raise server.container.root.error(f"the model server would not start: {error}", "args") from error
 
-    def replica(self, pod: Pod) -> Replica | None:
+    def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
 
     async def _watch_pods(self) -> None:
@@ -326,7 +325,7 @@ def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
     return tuple(config.port + rank for rank in range(config.data_parallel_size))
 
 
-def _is_ready(pod: Pod, replica: Replica) -> bool:
+def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
     """Without a readiness probe a container is ready as soon as it runs."""
     return not pod.has_probe or replica.state.is_ready()
 

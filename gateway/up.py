@@ -70,10 +70,12 @@ class Runner:
         self._started = time.time()
         self._stack: Stack | None = None
         self._begun = time.monotonic()
+        self._announced = False  # what comes after that is an event
 
     def report(self, line: str) -> None:
         """Show a line; while the table is on the screen, it shows the last ones itself."""
-        self.events.append(line)
+        if self._announced:
+            self.events.append(line)
         with self.options.directory.log.open("a") as log:
             log.write(line + "\n")
         if self._view is None or self._view.returncode is not None:
@@ -103,6 +105,11 @@ class Runner:
             raise StackError(
                 "nothing to run: these manifests have neither an InferencePool with pods nor a Gateway"
             )
+        what = ", ".join(options.sources) or "preset lab"
+        self.report(
+            f"stack {options.directory.name} of {what}: {sum(s.replicas for s in plan.servers)} pods, "
+            f"{len(plan.pickers)} pickers, {len(plan.gateways)} gateways"
+        )
         for note in plan.notes:
             self.report(f"note: {note}")
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
@@ -127,6 +134,7 @@ class Runner:
         for gateway in stack.gateways:
             if (shown := example_request(stack, gateway)) is not None:
                 self.report(f"\n  {shown.command()}\n")
+        self._announced = True
 
     def _commands(self, stack: Stack) -> dict[str, Any]:
         async def answer_status() -> dict[str, Any]:

@@ -107,7 +107,7 @@ def render(
     pickers = "  ".join(f"{p['name']} ({p['kind']}, {p['state']})" for p in report["pickers"])
     lines = [Text(f"answers  {answers}"), Text(f"pickers  {pickers}")]
     lines += [Text(line, style="dim") for line in report["events"][-EVENT_LINES:]]
-    return Group(pods_table(report, served, picked), *lines)
+    return Group(*lines, pods_table(report, served, picked))
 
 
 def watch(socket: Path) -> None:
