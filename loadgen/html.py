@@ -22,7 +22,9 @@ FULL: Final = 1080
 NARROW: Final = 346
 _TONES: Final = {
     "ok": "good", "passed": "good", "warn": "warn", "fail": "bad", "failed": "bad", "error": "bad",
-    "skip": "none", "shed": "none",
+    "skip": "none",
+    "better": "good",
+    "worse": "bad", "shed": "none",
 }  # fmt: skip
 
 

@@ -93,14 +93,23 @@ class Difference:
         return (self.effect < 0) == (self.metric.better == "lower")
 
     def words(self) -> str:
-        """`TTFT p90 -41 % [-46, -35]`; shares in percentage points."""
-        unit = "%" if self.metric.relative else "points"
-        low, high = (_percent(bound) for bound in (self.interval.low, self.interval.high))
-        return f"{self.metric.label} {_percent(self.effect)} {unit} [{low}, {high}]"
+        """`TTFT p90 -41 % [-46, -35]`; shares in percentage points, what more than triples as a factor."""
+        return f"{self.metric.label} {self.amount()}"
+
+    def amount(self) -> str:
+        """The effect and its interval alone."""
+        bounds = (self.interval.low, self.interval.high)
+        if self.metric.relative and self.effect > 2:
+            low, high = (f"{1 + bound:.3g}" for bound in bounds)
+            return f"x {1 + self.effect:.3g} [{low}, {high}]"
+        low, high = map(_percent, bounds)
+        return f"{_percent(self.effect)} {'%' if self.metric.relative else 'points'} [{low}, {high}]"
 
 
 def _percent(x: float) -> str:
     value = 100 * x
+    if abs(value) < 0.05:
+        return "0"
     digits = 0 if abs(value) >= 10 else 1
     return f"{value:+.{digits}f}" if math.isfinite(value) else str(value)
 

@@ -35,7 +35,7 @@ class Effect:
     high: float
     tone: str
     """good, bad or none."""
-    unit: str = "%"
+    words: str
 
 
 def colour(index: int) -> str:
@@ -305,13 +305,14 @@ def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
     for r, effect in enumerate(effects):
         y = canvas.top + (r + 0.5) * cell
         canvas.text(left - 8, y + 4, effect.label, "tick strong", "end")
-        words = f"{100 * effect.value:+.3g} {effect.unit} [{100 * effect.low:+.3g}, {100 * effect.high:+.3g}]"
         canvas.line(x(effect.low), y, x(effect.high), y, f"whisker {effect.tone}")
         for end in (effect.low, effect.high):
             canvas.line(x(end), y - 5, x(end), y + 5, f"whisker {effect.tone}")
-        canvas.dot(x(effect.value), y, f"point {effect.tone}", radius=5, hint=f"{effect.label} {words}")
+        canvas.dot(
+            x(effect.value), y, f"point {effect.tone}", radius=5, hint=f"{effect.label} {effect.words}"
+        )
         if not canvas.narrow:
-            canvas.text(width - right + 12, y + 4, words, "value", "start")
+            canvas.text(width - right + 12, y + 4, effect.words, "value", "start")
     return canvas.svg()
 
 

@@ -36,14 +36,14 @@ def print_report(report: Mapping[str, Any], written: Sequence[Path], out: Consol
     title = f"[bold]{escape(run['name'])}[/]  {run['requests']} requests, seed {run['seed']}"
     screen.print(f"\n{title}  [dim]{escape(run['target'])}[/]")
     for table in tables.all_tables(report):
-        _print(screen, table)
+        print_table(screen, table)
     lines = sentences.scorecard(report)
     if lines:
-        _print(screen, Table("Routing", ("", ""), tuple(lines)))
-    _print(screen, tables.selfchecks(report))
+        print_table(screen, Table("Routing", ("", ""), tuple(lines)))
+    print_table(screen, tables.selfchecks(report))
     expected = tables.expectations(report)
     if expected:
-        _print(screen, expected)
+        print_table(screen, expected)
     colour = {0: "green", 1: "red", 2: "yellow"}[report["exit_code"]]
     screen.print(f"\n[bold {colour}]{escape(sentences.verdict(report))}[/]")
     for path in written:
@@ -51,7 +51,7 @@ def print_report(report: Mapping[str, Any], written: Sequence[Path], out: Consol
             screen.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)
 
 
-def _print(screen: Console, table: Table) -> None:
+def print_table(screen: Console, table: Table) -> None:
     grid = RichTable(
         title=table.title,
         title_justify="left",

@@ -1,0 +1,93 @@
+"""A comparison on terminal and on disk: comparison.json, .md, .html and junit.xml."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from loadgen.comparison_html import comparison_html
+from loadgen.comparison_tables import differences, routing
+from loadgen.errors import RunError
+from loadgen.forms import write
+from loadgen.junit import junit
+from loadgen.markdown import table as markdown_table
+from loadgen.reportdata import clean
+from loadgen.tables import expectations
+from loadgen.terminal import console, print_table
+
+Data = Mapping[str, Any]
+_COLOURS: Final = {
+    "beats": "green",
+    "loses to": "red",
+    "trades with": "yellow",
+    "is not told apart from": "cyan",
+}
+
+
+def write_comparison(out: Path, data: Data) -> list[Path]:
+    """All files of a comparison; RunError when they cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {out}: {error.strerror}") from error
+    finite = clean(data)
+    texts = {
+        "comparison.json": json.dumps(finite, indent=1, allow_nan=False) + "\n",
+        "comparison.md": comparison_markdown(finite),
+        "comparison.html": comparison_html(finite),
+        "junit.xml": junit(_as_suite(finite)),
+    }
+    return [write(out / name, text) for name, text in texts.items()]
+
+
+def _as_suite(data: Data) -> dict[str, Any]:
+    """The shape that the JUnit writer reads: whether each run was trusted stands for the self-checks."""
+    checks = [
+        {
+            "name": f"{run['arm']}, repeat {run['repeat']}",
+            "status": "ok" if run["trusted"] else "fail",
+            "words": "; ".join(run["failed_checks"]) or "to be trusted",
+        }
+        for run in data["runs"]
+    ]
+    return {"run": {"name": data["name"]}, "expectations": data["expectations"], "selfchecks": checks}
+
+
+def comparison_markdown(data: Data) -> str:
+    """The whole document."""
+    parts = [f"# {data['name']}", *(f"**{words}**" for words in data["sentences"]), *_notes(data)]
+    parts += [markdown_table(differences(data, arm)) for arm in data["differences"]]
+    parts.append(markdown_table(routing(data)))
+    expected = expectations(data)
+    if expected:
+        parts.append(markdown_table(expected))
+    return "\n\n".join(parts) + "\n"
+
+
+def _notes(data: Data) -> list[str]:
+    broken = [
+        f"{r['arm']}, repeat {r['repeat']}, is not to be trusted" for r in data["runs"] if not r["trusted"]
+    ]
+    return [*data.get("notes", []), *broken]
+
+
+def print_comparison(data: Data, written: Sequence[Path], out: Console | None = None) -> None:
+    """Tables, then the sentences: what is read last is what matters."""
+    screen = out or console()
+    for arm in data["differences"]:
+        print_table(screen, differences(data, arm))
+    print_table(screen, routing(data))
+    expected = expectations(data)
+    if expected:
+        print_table(screen, expected)
+    screen.print()
+    for note in _notes(data):
+        screen.print(f"[yellow]{escape(note)}[/]")
+    for arm, words in zip(data["differences"], data["sentences"], strict=True):
+        screen.print(f"[bold {_COLOURS[data['verdicts'][arm]]}]{escape(words)}[/]")
+    for path in written:
+        if path.suffix == ".html":
+            screen.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)

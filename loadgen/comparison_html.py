@@ -1,0 +1,175 @@
+"""The page of a comparison: the sentence, the effects with their intervals, arms side by side."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from loadgen import comparison_tables, plots
+from loadgen.charts import Picture
+from loadgen.html import header, page, pictures, section, table, tiles
+from loadgen.plots import Effect, colour
+from loadgen.quantity import Dimension, show
+from loadgen.tables import expectations
+
+Data = Mapping[str, Any]
+_TONES: Final = {"beats": "good", "loses to": "bad", "trades with": "warn", "is not told apart from": "none"}
+_EXPLAINING: Final = ("prefix.hit_share", "lora.routed_loaded_share", "spread.max_over_mean")
+_STRIPS: Final[tuple[tuple[str, str, Dimension], ...]] = (
+    ("ttft.p90", "TTFT p90", "time"),
+    ("ttft.p50", "TTFT p50", "time"),
+    ("e2e.p90", "E2E p90", "time"),
+    ("prefix.hit_share", "Prompt tokens from cache", "share"),
+)
+
+
+def comparison_html(data: Data) -> str:
+    """The whole document."""
+    verdicts = [
+        (words, _TONES[data["verdicts"][arm]])
+        for arm, words in zip(data["differences"], data["sentences"], strict=True)
+    ]
+    broken = [
+        f"{r['arm']}, repeat {r['repeat']}: not to be trusted" for r in data["runs"] if not r["trusted"]
+    ]
+    verdicts += [(words, "warn") for words in (*data.get("notes", []), *broken)]
+    count = f"{data['repeats']} interleaved repeats" if data["repeats"] > 1 else "one run each"
+    subtitle = f"{escape(', '.join(data['arms']))} on one plan, {count}; baseline {escape(data['baseline'])}"
+    return page(
+        data["name"],
+        [
+            header(data["name"], subtitle, verdicts),
+            tiles(_tiles(data)),
+            section("Expectations", table(expectations(data), bare=True)),
+            *(_arm_section(data, arm) for arm in data["differences"]),
+            section("Arms side by side", _key(data), pictures(_cdfs(data)), pictures(_strips(data))),
+            section("Routing", pictures(_shares(data)), table(comparison_tables.routing(data))),
+            section("Runs", _runs(data)),
+            f"<footer>{_method(data)}</footer>",
+        ],
+    )
+
+
+def _arm_section(data: Data, arm: str) -> str:
+    shown = [d for d in data["differences"][arm] if d["judged"] or d["metric"] in _EXPLAINING]
+    effects = [_effect(d) for d in shown if d["low"] is not None and d["high"] is not None]
+    title = f"{arm} against {data['baseline']}"
+    keys = (("good", "better"), ("bad", "worse"), ("none", "not told apart, or not judged"))
+    forest = Picture(
+        "Differences",
+        lambda width: plots.forest(width, title, effects),
+        "relative change (shares: points) with 95 % intervals; left is less",
+        keys,
+        full=True,
+    )
+    return section(title, pictures([forest]), table(comparison_tables.differences(data, arm), bare=True))
+
+
+def _effect(d: Mapping[str, Any]) -> Effect:
+    tone = ("good" if d["improves"] else "bad") if d["significant"] else "none"
+    return Effect(d["label"], d["effect"], d["low"], d["high"], tone, d["amount"])
+
+
+def _tiles(data: Data) -> list[tuple[str, str]]:
+    items = []
+    for arm, found in data["differences"].items():
+        lead = next((d for d in found if d["metric"] == "ttft.p90"), found[0] if found else None)
+        if lead:
+            items.append((lead["amount"].partition(" [")[0], f"{lead['label']}, {arm}"))
+        faster = data["paired"].get(arm)
+        if faster:
+            items.append((f"{100 * faster['share']:.0f} %", f"of requests faster, {arm}"))
+    for arm in data["arms"]:
+        times = [value for value in data["values"][arm].get("ttft.p90", []) if value is not None]
+        if times:
+            items.append((show(sum(times) / len(times), "time"), f"TTFT p90, {arm}"))
+    return items
+
+
+def _key(data: Data) -> str:
+    names = "".join(
+        f'<span class="key"><i class="{colour(i)}"></i>{escape(arm)}</span>'
+        for i, arm in enumerate(data["arms"])
+    )
+    return f'<div class="legend">{names}</div>'
+
+
+def _cdfs(data: Data) -> list[Picture]:
+    out = []
+    for key, title in (("ttft", "Time to first token"), ("e2e", "End-to-end latency")):
+        curves = [
+            (arm, data["curves"][arm][key], colour(i))
+            for i, arm in enumerate(data["arms"])
+            if data["curves"][arm].get(key)
+        ]
+        if curves:
+            out.append(_cdf(title, curves))
+    return out
+
+
+def _cdf(title: str, curves: Sequence[tuple[str, Sequence[float], str]]) -> Picture:
+    return Picture(
+        title, lambda width: plots.cdf(width, title, curves), "all repeats pooled, from intended start"
+    )
+
+
+def _strips(data: Data) -> list[Picture]:
+    out = []
+    for path, title, dimension in _STRIPS:
+        rows = [
+            (arm, [v for v in data["values"][arm].get(path, []) if v is not None], colour(i))
+            for i, arm in enumerate(data["arms"])
+        ]
+        if all(column for _, column, _ in rows):
+            out.append(_strip(title, rows, dimension))
+    return out
+
+
+def _strip(title: str, rows: Sequence[tuple[str, Sequence[float], str]], dimension: Dimension) -> Picture:
+    def draw(width: int) -> str:
+        return plots.strips(width, title, rows, lambda value: show(value, dimension))
+
+    return Picture(title, draw, "a dot for each repeat, a bar at their mean")
+
+
+def _shares(data: Data) -> list[Picture]:
+    out = []
+    for index, (arm, card) in enumerate(data["cards"].items()):
+        spread = card.get("spread")
+        if spread and spread["pods"] > 1:
+            # Pods of a fresh fleet have new names; sorted by load the arms can be laid side by side.
+            ranked = sorted(spread["shares"].items(), key=lambda item: -item[1])[:24]
+            rows = [(name, part, colour(index)) for name, part in ranked]
+            out.append(_bars(arm, rows, 1 / spread["pods"]))
+    return out
+
+
+def _bars(arm: str, rows: Sequence[tuple[str, float, str]], even: float) -> Picture:
+    title = f"Share of answers, {arm}"
+    return Picture(
+        title, lambda width: plots.bars(width, title, rows, mark=even), "last repeat; dashed: an even share"
+    )
+
+
+def _runs(data: Data) -> str:
+    rows = "".join(
+        f'<tr><td><a href="{escape(run["dir"])}/report.html">{escape(run["arm"])}</a></td>'
+        f"<td>{run['repeat']}</td><td>{_badge(run)}</td></tr>"
+        for run in data["runs"]
+    )
+    head = "<thead><tr><th>arm</th><th>repeat</th><th>self-checks</th></tr></thead>"
+    return f'<div class="card"><div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div></div>'
+
+
+def _badge(run: Mapping[str, Any]) -> str:
+    if run["trusted"]:
+        return '<span class="badge good">ok</span>'
+    return f'<span class="badge bad">fail</span> {escape("; ".join(run["failed_checks"]))}'
+
+
+def _method(data: Data) -> str:
+    if data["repeats"] < 3:
+        return "Intervals come from resampling blocks of time inside the runs, not from chance between runs."
+    return (
+        "Each repeat gives one difference per metric; Student's t over the repeats gives the interval. "
+        "The verdict is corrected over all judged metrics and arms (Holm, 5 %)."
+    )

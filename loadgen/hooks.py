@@ -1,0 +1,82 @@
+"""The commands around an arm's run: they bring a fresh fleet up and take it down again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from loadgen.errors import RunError, ScenarioError
+from loadgen.scenario import Arm, Scrape
+
+STACK: Final = "loadgen-compare"
+SETUP: Final = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
+TEARDOWN: Final = f"simfleet down --name {STACK}"
+FLEET: Final = f"simfleet ps --name {STACK} --format json"
+TIMEOUT: Final = 180.0
+_TAIL: Final = 15
+
+
+def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fleet: str | None) -> list[Arm]:
+    """An arm for each picker configuration; `{arm}` in a hook stands for its file."""
+    arms = []
+    for file in files:
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ScenarioError(f"cannot be read as YAML: {error}", where=file) from error
+        if not isinstance(document, dict):
+            raise ScenarioError(
+                "an arm's file is a picker configuration or a mapping for your hook", where=file
+            )
+        arms.append(
+            Arm(
+                name=file.stem,
+                setup=(setup or SETUP).replace("{arm}", str(file.resolve())),
+                teardown=(teardown or TEARDOWN).replace("{arm}", str(file.resolve())),
+                scrape=Scrape(fleet=fleet or FLEET) if fleet or setup is None else None,
+            )
+        )
+    if len({arm.name for arm in arms}) < len(arms):
+        raise ScenarioError("two arms have the same file name; arms are named by it", where=files[0])
+    return arms
+
+
+def run_hook(command: str | None, arm: Arm, repeat: int, log: Path) -> None:
+    """Run a hook in a shell, its output into `log`; RunError with the end of the output when it fails."""
+    if not command:
+        return
+    use_own_commands()
+    env: Mapping[str, str] = {**os.environ, **arm.env, "LOADGEN_ARM": arm.name, "LOADGEN_REPEAT": str(repeat)}
+    with log.open("ab") as out:
+        out.write(f"$ {command}\n".encode())
+        out.flush()
+        try:
+            done = subprocess.run(
+                command,
+                shell=True,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RunError(
+                f"arm {arm.name}: `{command}` did not end within {TIMEOUT:g} s; see {log}"
+            ) from error
+    if done.returncode:
+        tail = "\n  ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:])
+        raise RunError(f"arm {arm.name}: `{command}` ended with {done.returncode}:\n  {tail}")
+
+
+def use_own_commands() -> None:
+    """Let `simfleet` in a hook or a fleet command be the one installed beside this Python."""
+    own = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if path[0] != own:
+        os.environ["PATH"] = os.pathsep.join([own, *path])
