@@ -259,6 +259,7 @@ class Fleet:
                 uds=spec.config.uds,
                 context=context,
                 app_state={"replica": replica},
+                keep_alive_seconds=spec.config.keep_alive_timeout,
             )
             for replica in member.replicas
         )

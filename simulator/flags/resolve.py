@@ -103,7 +103,8 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         override_generation_config=values.mapping("override-generation-config"),
         kv_role=values.mapping("kv-transfer-config").get("kv_role"),
         kv_connector=values.mapping("kv-transfer-config").get("kv_connector"),
-        log_stats_interval=_log_interval(env),
+        keep_alive_timeout=int(_number(env, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5)),
+        log_stats_interval=_number(env, "VLLM_LOG_STATS_INTERVAL", 10),
         fake_metrics=values.mapping("fake-metrics") if "fake-metrics" in values else None,
         custom_histogram_buckets=_buckets(values),
         show_hidden_metrics=values.get("show-hidden-metrics-for-version") is not None,
@@ -341,12 +342,12 @@ def _truth(env: Mapping[str, str], name: str, default: bool) -> bool:
     return default if not text else text in {"1", "true", "yes", "on"}
 
 
-def _log_interval(env: Mapping[str, str]) -> float:
-    text = env.get("VLLM_LOG_STATS_INTERVAL", "")
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
     try:
-        return float(text) if text else 10.0
+        return float(text) if text else default
     except ValueError:
-        raise ConfigError(f"VLLM_LOG_STATS_INTERVAL: {text!r} is not a number of seconds") from None
+        raise ConfigError(f"{name}: {text!r} is not a number of seconds") from None
 
 
 def _checked(config: ServeConfig, values: Values) -> ServeConfig:

@@ -29,15 +29,13 @@ _BACKLOG: Final = 2048
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
 _SO_ATTACH_FILTER: Final = 26  # Linux
 _BPF_RETURN: Final = 0x06
-_KEEP_ALIVE_SECONDS: Final = 5  # uvicorn's and vLLM's
+KEEP_ALIVE_SECONDS: Final = 5  # uvicorn's and vLLM's
 
 
 class HTTPServer:
     """What listeners share: the app, its configuration and the date header."""
 
-    def __init__(
-        self, app: Any, *, root_path: str = "", keep_alive_seconds: int = _KEEP_ALIVE_SECONDS
-    ) -> None:
+    def __init__(self, app: Any) -> None:
         self.config = uvicorn.Config(
             app,
             http=HttpToolsProtocol,
@@ -46,7 +44,6 @@ class HTTPServer:
             log_config=None,
             access_log=False,
             proxy_headers=False,
-            timeout_keep_alive=keep_alive_seconds,
         )
         self.config.load()
         self.headers: list[tuple[bytes, bytes]] = []
@@ -76,6 +73,7 @@ class _Protocol(HttpToolsProtocol):
             _loop=listener.loop,
         )
         self._listener = listener
+        self.timeout_keep_alive = listener.keep_alive_seconds
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -103,12 +101,14 @@ class Listener:
         uds: str | None = None,
         context: ssl.SSLContext | None = None,
         app_state: dict[str, Any] | None = None,
+        keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
     ) -> None:
         self.server = server
         self.loop = asyncio.get_running_loop()
         self.state = ServerState()
         self.state.default_headers = server.headers
         self.app_state = app_state or {}
+        self.keep_alive_seconds = keep_alive_seconds
         self.last_answers = False
         self._address = host, port
         self._uds = uds
@@ -219,12 +219,13 @@ async def _breathe() -> None:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A TCP socket bound to an address; "" is every IPv4 interface. Raises FleetError."""
+    """A listening TCP socket; "" is every IPv4 interface. Raises FleetError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
         raise FleetError(f"cannot listen on {host or '*'}:{port}: {error}{_advice(host)}") from None

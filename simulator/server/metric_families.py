@@ -117,8 +117,8 @@ _GAUGES: Final = (
     Family(
         "vllm:num_requests_kv_fetch_by_stage",
         "gauge",
-        "Number of waiting requests by async KV load stage. Stage labels: 'waiting_to_start' = needs an async "
-        "KV load that has not started; 'in_progress' = load started and not yet reported finished; "
+        "Number of waiting requests by async KV load stage. Stage labels: 'waiting_to_start' = needs an "
+        "async KV load that has not started; 'in_progress' = load started and not yet reported finished; "
         "'completed_waiting' = load finished, request not running yet.",
         lambda s: tuple(s.kv_fetch_by_stage.values()),
         "stage",

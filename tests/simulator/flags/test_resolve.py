@@ -281,6 +281,7 @@ def test_environment() -> None:
             "VLLM_SERVER_DEV_MODE": "1",
             "VLLM_LOG_STATS_INTERVAL": "2.5",
             "PYTHONHASHSEED": "42",
+            "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "60",
             "POD_NAMESPACE": "a",
             "NAMESPACE": "b",
         }
@@ -288,6 +289,7 @@ def test_environment() -> None:
     assert made.api_keys == ("secret",)
     assert made.server_dev_mode
     assert made.log_stats_interval == 2.5
+    assert made.keep_alive_timeout == 60
     assert made.engine.hash_seed == "42"
     assert made.pod_namespace == "a"
     assert config("--api-key", "x", "y", env={"VLLM_API_KEY": "secret"}).api_keys == ("x", "y")
