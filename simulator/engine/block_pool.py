@@ -72,40 +72,43 @@ class BlockPool:
             refs.extend([1] * fresh)
             self.hashes.extend([None] * fresh)
             count -= fresh
-        popitem, hashes = self._last.popitem, self.hashes
+        popitem, hashes, cached = self._last.popitem, self.hashes, self.cached
         for _ in range(count):
             block = popitem(last=False)[0]
-            if hashes[block] is not None:
-                self._evict(block)
+            block_hash = hashes[block]
+            if block_hash is not None:
+                hashes[block] = None
+                found = cached.pop(block_hash)
+                if found != block or self.events is not None:
+                    self._evicted(block, block_hash, found)
             refs[block] = 1
             taken.append(block)
         return taken
 
     def take_one(self) -> int:
         """The block at the head of the free queue; as `take(1)`."""
-        self.num_free -= 1
         refs = self.refs
         if self._first:
             block = self._first.pop()
         elif len(refs) < self.num_gpu_blocks:
             block = len(refs)
-            refs.append(1)
+            refs.append(0)
             self.hashes.append(None)
-            return block
         else:
             block = self._last.popitem(last=False)[0]
-            if self.hashes[block] is not None:
-                self._evict(block)
+            block_hash = self.hashes[block]
+            if block_hash is not None:
+                self.hashes[block] = None
+                found = self.cached.pop(block_hash)
+                if found != block or self.events is not None:
+                    self._evicted(block, block_hash, found)
+        self.num_free -= 1
         refs[block] = 1
         return block
 
-    def _evict(self, block: int) -> None:
-        """Forget what a block keeps."""
-        block_hash = self.hashes[block]
-        assert block_hash is not None
-        self.hashes[block] = None
-        found = self.cached.pop(block_hash)
-        if type(found) is dict:
+    def _evicted(self, block: int, block_hash: BlockHash, found: int | dict[int, None]) -> None:
+        """The content of a block was forgotten: keep its other copies, and tell."""
+        if isinstance(found, dict):
             self.watched = None
             del found[block]
             if found:
@@ -127,31 +130,42 @@ class BlockPool:
         refs, hashes, last = self.refs, self.hashes, self._last
         lifo = self._lifo
         first: list[int] = []
+        freed = 0
         for block in blocks:
-            refs[block] -= 1
-            if refs[block] == 0:
-                self.num_free += 1
+            left = refs[block] - 1
+            refs[block] = left
+            if not left:
+                freed += 1
                 if lifo and hashes[block] is None:
                     first.append(block)
                 else:
                     last[block] = None
+        self.num_free += freed
         if first:
             first.reverse()
             self._first += first
 
     def insert(self, block_hashes: Sequence[BlockHash], blocks: Sequence[int]) -> None:
         """Cache the content of full blocks; equal content in other blocks stays where it is."""
-        hashes, cached = self.hashes, self.cached
-        if self.watched is not None and self.watched in block_hashes:
-            self.watched = None
+        hashes, cached, watched = self.hashes, self.cached, self.watched
         for block_hash, block in zip(block_hashes, blocks, strict=True):
-            hashes[block] = block_hash
-            found = cached.setdefault(block_hash, block)
-            if found is not block:
-                if isinstance(found, dict):
-                    found[block] = None
-                elif found != block:
-                    cached[block_hash] = {found: None, block: None}
+            if block_hash in cached or block_hash == watched:
+                self.insert_one(block_hash, block)
+            else:
+                cached[block_hash] = block
+                hashes[block] = block_hash
+
+    def insert_one(self, block_hash: BlockHash, block: int) -> None:
+        """As `insert`, for one."""
+        if block_hash == self.watched:
+            self.watched = None
+        self.hashes[block] = block_hash
+        found = self.cached.setdefault(block_hash, block)
+        if found is not block:
+            if isinstance(found, dict):
+                found[block] = None
+            elif found != block:
+                self.cached[block_hash] = {found: None, block: None}
 
     def reset(self) -> bool:
         """Forget all content; False while any block is held."""

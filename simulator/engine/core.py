@@ -189,20 +189,18 @@ class Engine:
         return output
 
     def _results(self, done: ScheduledStep, at: float) -> StepOutput:
-        emitted = self._scheduler.update(done, at)
+        emitted, finished = self._scheduler.update(done, at)
         outputs = self._frontend.deliver(emitted, at)
-        finished = [request for request in emitted if request.finish_reason is not None]
         for request in finished:
-            if request.is_finished:
-                del self._requests[request.request_id]
+            del self._requests[request.request_id]
         self.stats.num_steps += 1
         output = StepOutput(done.index, done.start, at, done.scheduled, outputs)
         if done.new or done.resumed or done.preempted:
             output.new = _ids(done.new)
             output.resumed = _ids(done.resumed)
             output.preempted = _ids(done.preempted)
-        if finished:
-            output.finished = _ids(finished)
+        if finished or self._frontend.stopped:
+            output.finished = _ids(finished + self._frontend.stopped)
         if self._kv.events:
             output.kv_events = self._kv.take_events()
         return output

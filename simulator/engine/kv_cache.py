@@ -149,9 +149,13 @@ class KVCacheManager:
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return
-        if len(request.block_hashes) < full:
+        hashes = request.block_hashes
+        if len(hashes) < full:
             self.hasher.extend(request)
-        self.pool.insert(request.block_hashes[start:full], request.block_ids[start:full])
+        if full == start + 1:
+            self.pool.insert_one(hashes[start], request.block_ids[start])
+        else:
+            self.pool.insert(hashes[start:full], request.block_ids[start:full])
         request.num_cached_blocks = full
         self.set_limit(request)
         if self.events is not None:

@@ -142,7 +142,9 @@ class Scheduler:
                 break
             computed = request.num_computed_tokens
             placeholders = request.num_output_placeholders
-            if computed < request.token_limit and computed + 1 == request.num_tokens + placeholders:
+            if computed + 1 == request.num_tokens + placeholders and (
+                computed < request.token_limit or self._next_block(request)
+            ):
                 request.num_computed_tokens = computed + 1
                 if ahead:
                     request.num_output_placeholders = placeholders + 1
@@ -162,6 +164,19 @@ class Scheduler:
         shape.num_decodes += num_decodes
         shape.decode_kv_tokens += decode_kv_tokens
         return budget
+
+    def _next_block(self, request: Request) -> bool:
+        """See to the blocks of a sequence that decodes one token; False: there is more to it."""
+        after = request.num_computed_tokens + 1
+        if after > request.last_position or request.status is not RUNNING:
+            return False
+        kv = self.kv
+        if after > len(request.block_ids) * kv.block_size:
+            if not kv.pool.num_free:
+                return False
+            kv.extend(request, 1)
+        kv.cache(request, after)
+        return True
 
     def _schedule_one(self, step: ScheduledStep, request: Request, budget: int, cap: int) -> int | None:
         """Any running request, with all that may happen to it; returns the budget left, None: stop here."""
@@ -247,13 +262,14 @@ class Scheduler:
 
     # -- update ---------------------------------------------------------------------------------------------
 
-    def update(self, step: ScheduledStep, now: float) -> list[Request]:
-        """Take in the tokens that `step` sampled; returns the sequences that got one, in batch order.
+    def update(self, step: ScheduledStep, now: float) -> tuple[list[Request], list[Request]]:
+        """Take in the tokens that `step` sampled.
 
-        Sequences that finished have `finish_reason` set, hold no blocks and have left the running list.
+        Returns the sequences that got one, in batch order, and those of them that finished with it: these
+        have `finish_reason` set, hold no blocks and have left the running list.
         """
         emitted: list[Request] = []
-        finished = False
+        finished: list[Request] = []
         ahead = self._ahead
         if len(step.sampling) != len(step.scheduled):
             self._drain_chunks(step)
@@ -267,11 +283,11 @@ class Scheduler:
             elif self._take_token(step, request):
                 emitted.append(request)
                 if request.finish_reason is not None:
-                    finished = True
+                    finished.append(request)
                     self._finish(request, now)
         if finished:
             self.running = [request for request in self.running if request.status is RUNNING]
-        return emitted
+        return emitted, finished
 
     def _take_token(self, step: ScheduledStep, request: Request) -> bool:
         """A sampled token with all that may come of it; False: nobody wants it any more."""

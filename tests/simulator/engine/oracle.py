@@ -146,7 +146,7 @@ class OracleRun:
         if not scheduler.in_flight:
             return {}
         done: ScheduledStep = scheduler.in_flight.popleft()
-        emitted = scheduler.update(done, float(step))
+        _emitted, ended = scheduler.update(done, float(step))
         queries, hits = self.counted
         self.counted = (stats.prefix_cache_queries, stats.prefix_cache_hits)
         scheduler.check_invariants()
@@ -161,7 +161,7 @@ class OracleRun:
                 "h": self.counted[1] - hits,
             }
         }
-        finished = {r.request_id: str(r.finish_reason) for r in emitted if r.finish_reason is not None}
+        finished = {r.request_id: str(r.finish_reason) for r in ended}
         if finished:
             line["finished"] = finished
         return line
