@@ -77,6 +77,30 @@ def profiles() -> str:
     return table(["profile", "GPU", "vLLM", "fit error % (mean/p95/max)", "host overhead us", "source"], rows)
 
 
+def compat() -> str:
+    """The table of behaviours, where the three differ."""
+    from simulator.compat import COMPATS
+
+    source = (ROOT / "simulator" / "compat.py").read_text()
+    comments = dict(re.findall(r"^    (\w+): .*?# (.*)$", source, re.MULTILINE))
+    rows: list[list[object]] = []
+    for field in next(iter(COMPATS.values())).__dataclass_fields__:
+        values = [getattr(c, field) for c in COMPATS.values()]
+        if field not in ("name", "bodies") and len(set(map(str, values))) > 1:
+            rows.append([f"`{field}`", *(f"`{_plain(v)}`" for v in values), comments.get(field, "")])
+    return table(["behaviour", *(f"`{name}`" for name in COMPATS), ""], rows)
+
+
+def _plain(value: object) -> object:
+    return (
+        value.decode() or "empty"
+        if isinstance(value, bytes)
+        else ", ".join(value)
+        if isinstance(value, tuple)
+        else value
+    )
+
+
 def causes() -> str:
     """doctor's table."""
     from gateway.doctor.causes import CAUSES
@@ -136,6 +160,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "profiles": profiles,
     "causes": causes,
+    "compat": compat,
     "lint-rules": lint_rules,
     **{f"values/{c}": (lambda c=c: chart_values(c)) for c in ("simulator", "gateway", "loadgen", "lab")},
 }
