@@ -24,7 +24,8 @@ _TONES: Final = {
     "ok": "good", "passed": "good", "warn": "warn", "fail": "bad", "failed": "bad", "error": "bad",
     "skip": "none",
     "better": "good",
-    "worse": "bad", "shed": "none",
+    "worse": "bad",
+    "shed": "none",
 }  # fmt: skip
 
 

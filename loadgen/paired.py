@@ -18,7 +18,7 @@ from typing import Final, Literal
 import numpy as np
 
 from loadgen import special, stats
-from loadgen.frame import Frame
+from loadgen.frame import LATENCIES, Frame
 from loadgen.quantity import Dimension
 from loadgen.stats import Floats, Interval
 
@@ -99,6 +99,8 @@ class Difference:
     def amount(self) -> str:
         """The effect and its interval alone."""
         bounds = (self.interval.low, self.interval.high)
+        if not all(map(math.isfinite, bounds)):
+            return f"{_percent(self.effect)} {'%' if self.metric.relative else 'points'}"
         if self.metric.relative and self.effect > 2:
             low, high = (f"{1 + bound:.3g}" for bound in bounds)
             return f"x {1 + self.effect:.3g} [{low}, {high}]"
@@ -132,10 +134,15 @@ def difference(
     error, degrees = _standard_error(deltas, np.asarray(scatter, dtype=np.float64))
     half = special.t_quantile(1 - ALPHA / 2, degrees) * error
     p_value = 2 * special.t_sf(abs(mean) / error, degrees) if error else float(mean == 0)
-    shown = [math.expm1(x) if metric.relative else x for x in (mean, mean - half, mean + half)]
+    ends = (mean, mean - half, mean + half) if math.isfinite(half) else (mean, -math.inf, math.inf)
+    shown = [_expm1(x) if metric.relative else x for x in ends]
     return Difference(
         metric, float(a.mean()), float(b.mean()), shown[0], Interval(shown[1], shown[2]), p_value, a.size
     )
+
+
+def _expm1(x: float) -> float:
+    return math.expm1(x) if x < 700 else math.inf
 
 
 def _standard_error(deltas: Floats, scatter: Floats) -> tuple[float, float]:
@@ -149,11 +156,16 @@ def _standard_error(deltas: Floats, scatter: Floats) -> tuple[float, float]:
 
 
 def scatter(metric: Metric, arm: Frame, base: Frame, resamples: int = 200, seed: int = 3) -> float:
-    """Standard error of a metric's difference from resampling blocks of time, the same ones in both runs."""
+    """Standard error of a metric's difference from resampling blocks of time, the same ones in both runs.
+
+    Infinite for figures that no resampling of requests gives; they get an interval with more repeats.
+    """
     name, _, statistic = metric.path.partition(".")
     columns = ("mean", *map(stats.percentile_key, stats.PERCENTILES))
-    if statistic not in columns:
-        return _share_scatter(arm, base)
+    if metric.path == "outcomes.ok":
+        return math.hypot(*(_share_scatter(frame) for frame in (arm, base)))
+    if statistic not in columns or name not in LATENCIES:
+        return math.inf
     count = int(min(arm.blocks.max(initial=0), base.blocks.max(initial=0))) + 1
     weights = stats.block_weights(count, resamples, seed)
     estimates = []
@@ -171,9 +183,11 @@ def scatter(metric: Metric, arm: Frame, base: Frame, resamples: int = 200, seed:
     return float(np.nanstd(ratios))
 
 
-def _share_scatter(arm: Frame, base: Frame) -> float:
-    """A share's difference as if each request were on its own, at the widest share (a half)."""
-    return math.sqrt(sum(0.25 / max(1, len(frame)) for frame in (arm, base)))
+def _share_scatter(frame: Frame) -> float:
+    """Standard error of a share ok as if each request were on its own; never zero (Agresti and Coull)."""
+    n = len(frame) + 4
+    p = (int(frame.ok.sum()) + 2) / n
+    return math.sqrt(p * (1 - p) / n)
 
 
 def holm(differences: Sequence[Difference]) -> list[Difference]:
