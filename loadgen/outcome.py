@@ -54,7 +54,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
     if keep_times and reader is not None and reader.times is not None:
         times = relative_times(reader.times, t0)
     return Record(
-        id=request.id if job.unit.worker_round == 1 else f"{request.id}~{job.unit.worker_round}",
+        id=request.id if job.unit.worker_round == 1 else f"{request.id}#{job.unit.worker_round}",
         cls=request.cls,
         stage=request.stage,
         intended=round(job.intended - t0, 7),

@@ -59,7 +59,8 @@ class Record(msgspec.Struct, kw_only=True):
     """One intended request: what it was, when things happened to it, how it ended.
 
     `start` is when the first attempt was handed to the socket layer; latency of a retried request
-    therefore holds its waits. `connected` to `end` belong to the last attempt.
+    therefore holds its waits. `connected` to `end` belong to the last attempt. `turn` counts from 0. A closed
+    loop that outlasts its plan sends requests again, as `id#2`, `id#3` and so on.
     """
 
     id: str

@@ -200,7 +200,7 @@ class _Run:
             delay = max(LEAD, self.options.start_at - time.time())
         crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
-        scraper = Scraper(scenario.scrape, scrape, monotonic()) if scenario.scrape and scrape else None
+        scraper = Scraper(scenario.scrape, scrape) if scenario.scrape and scrape else None
         again = partial(self._discover, scraper) if scraper else None
         timeline = Timeline(scenario.timeline, run_dir, self.options.env, again)
         view = make_view(quiet=self.options.quiet)
@@ -214,7 +214,7 @@ class _Run:
             write_meta(run_dir, meta)
             crew.begin(t0)
             if scraper is not None:
-                scraper.t0 = t0
+                scraper.begin(t0)
             await self._watch(crew, scraper, timeline, view, info)
             if scraper is not None:
                 await scraper.settled()

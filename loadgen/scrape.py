@@ -46,12 +46,13 @@ class Page:
 
 
 class Scraper:
-    """All pages of a run. `t0` is set when the run begins; before it, run times are negative."""
+    """All pages of a run. What is read before `begin` waits for t0 and has negative run times."""
 
-    def __init__(self, spec: Scrape, writer: JsonlWriter, t0: float) -> None:
+    def __init__(self, spec: Scrape, writer: JsonlWriter) -> None:
         self._spec = spec
         self._writer = writer
-        self.t0 = t0
+        self.t0 = 0.0
+        self._held: list[ScrapeLine] | None = []
         self._pages: dict[str, Page] = {}
         self.states: dict[str, dict[str, float]] = {}
         """Plain values of each pod's last scrape, for the live view."""
@@ -82,6 +83,14 @@ class Scraper:
         path = urlsplit(url).path
         target = parse_target(url[: url.index(path, url.index("://") + 3)])
         self._pages[name] = Page(name, url, source, target, path, Pool(asyncio.get_running_loop(), target))
+
+    def begin(self, t0: float) -> None:
+        """The run starts at `t0` on the monotonic clock."""
+        self.t0 = t0
+        held, self._held = self._held or [], None
+        for line in held:
+            line.t = round(line.t - t0, 6)
+            self._writer.write(line)
 
     async def run(self) -> None:
         """Scrape at each interval until cancelled; a slow page delays only itself."""
@@ -136,7 +145,10 @@ class Scraper:
         self.failures += line.error is not None
         if line.error is None and line.source == "pod":
             self.states[line.name] = pod_state(line.samples).values
-        self._writer.write(line)
+        if self._held is not None:
+            self._held.append(line)
+        else:
+            self._writer.write(line)
 
     async def _prometheus(self, url: str, phase: Phase) -> None:
         """One instant query, split into a line for each pod."""

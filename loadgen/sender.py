@@ -107,7 +107,7 @@ class Sender:
         if job.plan.session_token and (token := unit.token):
             headers = {**headers, "x-session-token": token}
         if unit.worker_round > 1:
-            headers = {**headers, "x-request-id": f"{job.request.id}~{unit.worker_round}"}
+            headers = {**headers, "x-request-id": f"{job.request.id}#{unit.worker_round}"}
         job.payload = self._wire.render(job.plan.path, headers, unit.body(job.turn, self._cursor.shared))
 
     @property
@@ -321,7 +321,7 @@ def unsent_record(job: Job, t0: float, worker: int, outcome: str, why: str) -> R
     request: PlannedRequest = job.request
     attempts = job.attempts
     return Record(
-        id=request.id if job.unit.worker_round == 1 else f"{request.id}~{job.unit.worker_round}",
+        id=request.id if job.unit.worker_round == 1 else f"{request.id}#{job.unit.worker_round}",
         cls=request.cls,
         stage=request.stage,
         intended=round(job.intended - t0, 7),

@@ -162,7 +162,7 @@ classes:
     records, server = run(tmp_path, text, good)
     assert len(records) > 200, "the pool has 200 requests; loopback does more in 0.6 s"
     assert len({record.id for record in records}) == len(records)
-    assert any(record.id.endswith("~2") for record in records)
+    assert any(record.id.endswith("#2") for record in records)
     assert {seen.headers["x-request-id"] for seen in server.seen} == {record.id for record in records}
     assert max(record.intended for record in records) <= 0.6
 
