@@ -1,0 +1,193 @@
+"""Metrics pages into a time series: text, states, listings, Prometheus, and the scraper over real sockets."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from loadgen.errors import LoadgenError, TargetError
+from loadgen.fleetlist import parse_fleet
+from loadgen.metrics_text import parse_samples, pod_state, split_series
+from loadgen.records import JsonlWriter
+from loadgen.rundir import ScrapeLine, read_scrapes
+from loadgen.scenario import Scrape
+from loadgen.scrape import Scraper, read_fleet
+from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
+
+PAGE = """# HELP vllm:num_requests_running Running.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_running{engine="1",model_name="m"} 2.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 1.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:gpu_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:prefix_cache_hits_total{engine="0",model_name="m"} 40.0
+vllm:prefix_cache_queries_total{engine="0",model_name="m"} 100.0
+vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 5.0
+vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 7.0
+vllm:e2e_request_latency_seconds_bucket{le="0.3",model_name="m"} 12.0
+vllm:e2e_request_latency_seconds_sum{model_name="m"} 1.5
+vllm:request_success_created{model_name="m"} 1.7e9
+vllm:cache_config_info{block_size="16",num_gpu_blocks="1024",engine="0"} 1.0
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="a",waiting_lora_adapters=""} 100.5
+vllm:lora_requests_info{max_lora="4",running_lora_adapters="a,b",waiting_lora_adapters="c"} 101.5
+python_gc_objects_collected_total{generation="0"} 9.0
+vllm:broken{x="y"} notanumber
+"""
+
+
+def test_a_page_keeps_the_servers_series_without_buckets() -> None:
+    samples = parse_samples(PAGE)
+    assert samples['vllm:num_requests_running{engine="0",model_name="m"}'] == 3.0
+    assert not any(
+        "_bucket" in key or "_created" in key or "python_" in key or "broken" in key for key in samples
+    )
+    assert split_series('a:b{x="1",y="q\\"z"}') == ("a:b", {"x": "1", "y": 'q\\"z'})
+
+
+def test_what_a_pod_says_of_itself() -> None:
+    state = pod_state(parse_samples(PAGE))
+    assert state.values == {
+        "running": 5.0,
+        "waiting": 1.0,
+        "kv": 0.25,
+        "hits": 40.0,
+        "queries": 100.0,
+        "succeeded": 12.0,
+    }
+    assert state.running_adapters == {"a", "b"}
+    assert state.waiting_adapters == {"c"}
+    assert (state.max_lora, state.block_size, state.num_gpu_blocks) == (4, 16, 1024)
+
+
+LISTING = {
+    "stacks": [
+        {
+            "url": "http://127.0.0.1:8080",
+            "pods": [
+                {
+                    "name": "a",
+                    "metrics_urls": ["http://127.0.0.2:8000/metrics"],
+                    "urls": ["http://127.0.0.2:8000"],
+                },
+                {
+                    "name": "b",
+                    "metrics_urls": ["http://127.0.0.3:8000/metrics", "http://127.0.0.3:8001/metrics"],
+                },
+            ],
+            "pickers": [
+                {"name": "epp", "metrics_url": "http://127.0.0.1:9090/metrics", "decision_log": "/x"}
+            ],
+        }
+    ]
+}
+
+
+def test_the_listing_of_simfleet_ps() -> None:
+    fleet = parse_fleet(json.dumps(LISTING).encode(), "ps")
+    assert [(member.name, member.source) for member in fleet.members] == [
+        ("a", "pod"),
+        ("b#0", "pod"),
+        ("b#1", "pod"),
+        ("epp", "epp"),
+    ]
+    assert (fleet.url, fleet.decision_log, fleet.pods) == (
+        "http://127.0.0.1:8080",
+        "/x",
+        ("http://127.0.0.2:8000",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pod", "pages"),
+    [
+        ({"name": "a", "address": "127.0.0.2", "port": 8000}, ["127.0.0.2:8000"]),
+        ({"name": "a", "address": "127.0.0.2:8000"}, ["127.0.0.2:8000"]),
+        ({"name": "a", "host": "h", "ports": [1, 2]}, ["h:1", "h:2"]),
+        ({"name": "a", "url": "http://h:1"}, ["http://h:1"]),
+    ],
+)
+def test_plain_lists_of_pods_in_their_common_shapes(pod: dict[str, object], pages: list[str]) -> None:
+    assert [member.metrics_url for member in parse_fleet(json.dumps([pod]).encode(), "x").members] == pages
+
+
+@pytest.mark.parametrize("data", [b"", b"no json", b"[]", b'{"stacks": []}', b'[{"name": "a"}]', b"3"])
+def test_a_listing_without_pods_is_an_error(data: bytes) -> None:
+    with pytest.raises(TargetError, match=r"scrape\.fleet: x"):
+        parse_fleet(data, "x")
+
+
+def test_fleet_listings_from_files_and_commands(tmp_path: Path) -> None:
+    (tmp_path / "fleet.json").write_text("[1]")
+    assert asyncio.run(read_fleet(str(tmp_path / "fleet.json"))) == b"[1]"
+    assert asyncio.run(read_fleet("echo '[2]'")) == b"[2]\n"
+    with pytest.raises(LoadgenError, match="exit code 3: sorry"):
+        asyncio.run(read_fleet("echo sorry >&2; exit 3"))
+
+
+def scrape(tmp_path: Path, spec: Scrape) -> list[ScrapeLine]:
+    """One scrape before, half a second of scraping, one after."""
+
+    async def main() -> None:
+        writer = JsonlWriter(tmp_path / "scrapes.jsonl")
+        scraper = Scraper(spec, writer)
+        await scraper.discover()
+        await scraper.once("before")
+        scraper.begin(time.monotonic() + 0.05)
+        task = asyncio.create_task(scraper.run())
+        await asyncio.sleep(0.6)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await scraper.settled()
+        scraper.close()
+        writer.close()
+
+    asyncio.run(main())
+    return read_scrapes(tmp_path)
+
+
+async def page(_: Seen, reply: Reply) -> None:
+    idle = PAGE.replace("running{engine", "x{engine").replace("waiting{engine", "x{engine")
+    await reply.send(plain(200, idle))
+
+
+def test_pages_become_a_series_with_its_cost(tmp_path: Path) -> None:
+    async def main() -> list[ScrapeLine]:
+        async with FakeServer(page) as server:
+            spec = Scrape(pods=(server.url, f"http://127.0.0.1:{free_port()}/metrics"), interval=0.1)
+            return await asyncio.to_thread(scrape, tmp_path, spec)
+
+    lines = asyncio.run(main())
+    good = [line for line in lines if line.error is None]
+    assert {line.phase for line in good} == {"before", "during", "after"}
+    assert all(line.took > 0 and line.bytes > 100 for line in good)
+    during = [line.t for line in good if line.phase == "during"]
+    assert 4 <= len(during) <= 7
+    for number, moment in enumerate(during, start=1):
+        assert moment == pytest.approx(number * 0.1, abs=0.05)
+    assert [line.t < 0 for line in good if line.phase == "before"] == [True]
+    bad = [line for line in lines if line.error is not None]
+    assert bad
+    assert all("refused" in (line.error or "") and not line.samples for line in bad)
+
+
+def test_a_prometheus_gives_a_line_for_each_pod(tmp_path: Path) -> None:
+    series = [
+        {"metric": {"__name__": "vllm:num_requests_running", "pod": "a", "engine": "0"}, "value": [1, "2"]},
+        {"metric": {"__name__": "vllm:num_requests_running", "pod": "b", "engine": "0"}, "value": [1, "4"]},
+        {"metric": {"__name__": "inference_pool_ready_pods", "instance": "epp:9090"}, "value": [1, "3"]},
+    ]
+
+    async def script(seen: Seen, reply: Reply) -> None:
+        assert seen.path.startswith("/api/v1/query?query=")
+        await reply.send(plain(200, {"status": "success", "data": {"result": series}}))
+
+    async def main() -> list[ScrapeLine]:
+        async with FakeServer(script) as server:
+            return await asyncio.to_thread(scrape, tmp_path, Scrape(prometheus=server.url, interval=0.2))
+
+    lines = asyncio.run(main())
+    assert {(line.name, line.source) for line in lines} == {("a", "pod"), ("b", "pod"), ("epp:9090", "epp")}
+    assert pod_state(next(line for line in lines if line.name == "b").samples).values == {"running": 4.0}

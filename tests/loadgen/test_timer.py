@@ -1,0 +1,68 @@
+"""Alarms: never early, hardly late, and the last setting counts."""
+
+import asyncio
+import time
+
+import pytest
+
+from loadgen.timer import Alarm, SpinningAlarm, TimerfdAlarm, make_alarm, new_event_loop
+
+KINDS = [SpinningAlarm, TimerfdAlarm]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loop_of", [asyncio.new_event_loop, new_event_loop])
+def test_alarms_ring_on_time(kind: type, loop_of: type) -> None:
+    loop = loop_of()
+    lags: list[float] = []
+
+    async def main() -> None:
+        rang = asyncio.Event()
+        due = 0.0
+
+        def ring() -> None:
+            lags.append(time.monotonic() - due)
+            rang.set()
+
+        alarm: Alarm = kind(loop, ring)
+        for _ in range(20):
+            rang.clear()
+            due = time.monotonic() + 0.005
+            alarm.set(due)
+            await asyncio.wait_for(rang.wait(), 5)
+        alarm.close()
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert min(lags) >= 0
+    assert sorted(lags)[10] < 0.002
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_setting_counts_and_a_cleared_one_is_silent(kind: type) -> None:
+    rings: list[float] = []
+
+    async def main() -> None:
+        begin = time.monotonic()
+        alarm: Alarm = kind(asyncio.get_running_loop(), lambda: rings.append(time.monotonic() - begin))
+        alarm.set(begin + 5)
+        alarm.set(begin + 0.02)
+        await asyncio.sleep(0.1)
+        alarm.set(begin + 0.11)
+        alarm.clear()
+        await asyncio.sleep(0.05)
+        alarm.set(begin - 1)
+        await asyncio.sleep(0.02)
+        alarm.close()
+
+    asyncio.run(main())
+    assert len(rings) == 2
+    assert rings[0] == pytest.approx(0.02, abs=0.02)
+
+
+def test_this_platform_has_an_alarm() -> None:
+    async def main() -> None:
+        alarm = make_alarm(asyncio.get_running_loop(), lambda: None)
+        alarm.close()
+
+    asyncio.run(main())
