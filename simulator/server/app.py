@@ -20,6 +20,7 @@ from starlette.routing import Route
 from simulator.server import control, lora_routes, messages_routes, models_routes, responses_routes
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.exchange import UNSAFE_VALUE, Receive, Scope
+from simulator.server.logs import event
 from simulator.server.openapi import describe
 from simulator.server.routes import GENERATING, Prepare, generate
 from simulator.server.validation import from_errors
@@ -140,6 +141,8 @@ class _FrameworkAnswer:
         asked = int(next((v for k, v in self._scope["headers"] if k == b"content-length"), b"0"))
         method = self._scope["method"]
         self._replica.http.record(handler, method, self._status, seconds, asked, self._length)
+        if self._replica.config.log_http:
+            event("http", method=method, path=self._path, status=self._status, seconds=round(seconds, 6))
 
 
 def request_id_header(scope: Scope) -> tuple[bytes, bytes]:

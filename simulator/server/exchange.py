@@ -6,6 +6,7 @@ the x-inference headers, errors too.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.server.errors import ApiError, body_too_large
+from simulator.server.logs import event
 from simulator.server.validation import check_content_type
 from simulator.server.writer import Send, Writer
 
@@ -133,9 +135,30 @@ class Exchange:
             sent = 0 if self.streaming and self.status == 200 else self.writer.bytes_out
             method = self.scope["method"]
             self.replica.http.record(handler, method, self.status, seconds, length, sent)
+            if self.replica.config.log_http:
+                event("http", method=method, path=handler, status=self.status, seconds=round(seconds, 6))
 
     async def wait_for_end(self) -> None:
         """Until the answer is complete or the client is gone."""
         receive = self.receive
+        interval = self.replica.config.sse_keep_alive_interval
+        if self.streaming and interval > 0:
+            await self._wait_with_comments(interval)
+            return
         while (await receive())["type"] != "http.disconnect":
             pass
+
+    async def _wait_with_comments(self, interval: float) -> None:
+        """--sse-keep-alive-interval: a comment whenever a stream has been silent for so long."""
+        writer = self.writer
+        seen = writer.bytes_out
+        while True:
+            try:
+                message = await asyncio.wait_for(self.receive(), interval)
+            except TimeoutError:
+                if writer.bytes_out == seen and not writer.finished:
+                    writer.write(b": keep-alive\n\n")
+                seen = writer.bytes_out
+            else:
+                if message["type"] == "http.disconnect":
+                    return

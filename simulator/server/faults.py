@@ -59,7 +59,7 @@ class Faults:
     @classmethod
     def from_config(cls, config: FaultConfig, seed: int | None) -> Faults:
         """The faults that the flags ask for."""
-        faults = cls(random=random.Random(seed))  # noqa: S311 - not for cryptography
+        faults = cls(random=random.Random(seed))
         faults.set_injection(config.rate, config.types)
         return faults
 

@@ -101,5 +101,7 @@ def _fingerprint(config: ServeConfig, behaviour: Compat) -> str | None:
     """system_fingerprint: version and eight digits of the configuration."""
     if not behaviour.fingerprint or config.fingerprint_mode == "none":
         return None
+    if config.fingerprint_value is not None:
+        return config.fingerprint_value
     digest = hashlib.sha256(repr((config.model, config.engine)).encode()).hexdigest()[:8]
     return f"vllm-{behaviour.version}-{digest}"

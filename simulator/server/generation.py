@@ -16,10 +16,10 @@ import msgspec
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
-from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.exchange import Exchange
 from simulator.server.prompts import Prompt
+from simulator.server.sinks import sink_for
 from simulator.server.templates import BodyTemplate
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ class Generation:
             asyncio.get_running_loop().call_soon(self._submit_rest, rest)
 
     def _submit_one(self, sequence: Sequence) -> None:
-        limit = self.front.faults.cut_stream_after
-        sink: Sink = sequence if limit is None else CuttingSink(sequence, limit)
-        self.replica.driver.submit(sequence.request, sink)
+        self.replica.driver.submit(sequence.request, sink_for(sequence))
 
     def _submit_rest(self, rest: list[Sequence]) -> None:
         if self.done:
@@ -269,7 +267,6 @@ def _details(cached: int, alone: bool) -> dict[str, Any]:
     return {"cached_tokens": cached, "created_cache_tokens": None, "multimodal_tokens": None}
 
 
-_LAST_WORDS_SECONDS: Final = 0.005
 HOLES: Final = (
     *("id", "created", "text", "finish_reason", "stop_reason"),
     *("prompt_tokens", "total_tokens", "completion_tokens"),
@@ -340,23 +337,3 @@ class StreamGeneration(Generation):
 
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event() + self.DONE, more=False)
-
-
-class CuttingSink:
-    """A fault: after so many tokens of a sequence its connection is reset, as by a dying server."""
-
-    def __init__(self, sequence: Sequence, limit: int) -> None:
-        self._sequence = sequence
-        self._left = limit
-
-    def on_output(self, output: RequestOutput) -> None:
-        self._left -= len(output.new_token_ids)
-        generation = self._sequence.generation
-        if self._left > 0:
-            self._sequence.on_output(output)
-            return
-        if isinstance(generation, StreamGeneration) and output.finish_reason is None:
-            self._sequence.on_output(output)
-        generation.abort()
-        # What has been written is to arrive first; a reset would overtake it.
-        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, generation.exchange.hang_up)

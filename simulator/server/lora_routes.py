@@ -42,12 +42,14 @@ async def load_lora_adapter(replica: Asked, request: Request) -> Response:
         _check_llmd(wanted)
     else:
         _check_load(replica, wanted)
+    if not replica.config.engine.enable_lora:
+        raise ApiError("LoRA is not enabled. Use --enable-lora to enable LoRA.")
     parent = replica.front.served[0]
     entry = replica.loras.add(wanted.lora_name, wanted.lora_path, parent)
-    seconds = replica.engine.latency.lora_load_seconds(entry.request)
-    replica.engine.add_lora(entry.request, time.monotonic())
+    now = time.monotonic()
+    loaded = replica.engine.add_lora(entry.request, now)
     replica.driver.schedule()
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(loaded - now)
     if compat.lora_errors == "llm-d":
         return Response(b"")
     return Response(f"Success: LoRA adapter '{wanted.lora_name}' added successfully.")

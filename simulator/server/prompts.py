@@ -139,7 +139,7 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
             chat_template=request.chat_template or config.text.chat_template,
-            template_kwargs=request.chat_template_kwargs,
+            template_kwargs={**config.default_chat_template_kwargs, **(request.chat_template_kwargs or {})},
         )
     except EngineError as error:
         raise ApiError(str(error)) from None

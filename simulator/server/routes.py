@@ -38,6 +38,7 @@ from simulator.server.protocol_schema import ChatCompletionRequest as ChatSchema
 from simulator.server.protocol_schema import CompletionRequest as CompletionSchema
 from simulator.server.render_chat import ChatStream, ChatUnary
 from simulator.server.render_completion import CompletionStream, CompletionUnary
+from simulator.server.request_log import log_request
 from simulator.server.sampling import before_chat, before_completion, check_engine_limits, sampling_params
 from simulator.server.structured import constrained_text
 from simulator.server.tools import SpokenCalls, check_tools, decide_calls
@@ -80,6 +81,8 @@ async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
             generation.release()
         state.server_load -= 1
         exchange.record(handler)
+        if replica.config.enable_log_requests and generation is not None:
+            log_request(generation)
 
 
 async def _refuse(exchange: Exchange, generation: Generation | None, error: ApiError) -> None:

@@ -85,6 +85,7 @@ class Writer:
 
     def write(self, data: bytes, more: bool = True) -> None:
         """A piece of the body; nothing may follow one with `more` False."""
+        self.bytes_out += len(data)
         if not more:
             self.finished = True
         rounds = self._rounds
