@@ -22,6 +22,7 @@ from gateway.statedir import StackDirectory, find_stack, running_stacks, stack_d
 
 DEFAULT_NAME = "default"
 DOWN_TIMEOUT_S = 60.0
+CHANGE_TIMEOUT_S = 120.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -259,14 +260,15 @@ def _restart(argv: list[str]) -> int:
 def _drain(argv: list[str]) -> int:
     parser = _parser("drain", "Take a pod out of the endpoints, let it finish what it has, close it.")
     parser.add_argument("pod")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="cut off after that")
     arguments = parser.parse_args(argv)
-    return _change(arguments.stack, "drain", name=arguments.pod, timeout_s=arguments.timeout)
+    timeout_s = arguments.grace + CHANGE_TIMEOUT_S
+    return _change(arguments.stack, "drain", timeout_s=timeout_s, name=arguments.pod, grace_s=arguments.grace)
 
 
-def _change(stack: str | None, do: str, **arguments: Any) -> int:
+def _change(stack: str | None, do: str, *, timeout_s: float = CHANGE_TIMEOUT_S, **arguments: Any) -> int:
     directory = find_stack(stack)
-    say(ask(directory.socket, do, **arguments))
+    say(ask(directory.socket, do, timeout_s=timeout_s, **arguments))
     return 0
 
 

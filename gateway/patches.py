@@ -34,7 +34,8 @@ def merge(base: Any, patch: Any, field: str = "") -> Any:
 
 
 def _merge_lists(base: list[Any], patch: list[Any], field: str) -> list[Any]:
-    result = list(base)
+    """Items that are new come first, as kustomize puts them."""
+    result, added = list(base), []
     for item in patch:
         key = next((k for k in _MERGE_KEYS[field] if isinstance(item, dict) and k in item), None)
         at = next((i for i, old in enumerate(result) if key and old.get(key) == item[key]), None)
@@ -42,10 +43,10 @@ def _merge_lists(base: list[Any], patch: list[Any], field: str) -> list[Any]:
             if at is not None:
                 del result[at]
         elif at is None:
-            result.append(deepcopy(item))
+            added.append(deepcopy(item))
         else:
             result[at] = merge(result[at], item)
-    return result
+    return added + result
 
 
 def apply_json_patch(document: Document, patch: Document) -> Any:

@@ -269,19 +269,19 @@ class Stack:
         self._set_state(pod, PodState.KILLED)
         return f"pod {pod.name} killed"
 
-    async def drain(self, name: str, timeout_s: float = DRAIN_TIMEOUT_S) -> str:
+    async def drain(self, name: str, grace_s: float = DRAIN_TIMEOUT_S) -> str:
         """Take a pod out of the endpoints, let it finish what it has, close it."""
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
         async with self._changing:
-            finished = await self._drain(pod, timeout_s)
-        return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {timeout_s:g} s")
+            finished = await self._drain(pod, grace_s)
+        return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
-    async def _drain(self, pod: Pod, timeout_s: float) -> bool:
+    async def _drain(self, pod: Pod, grace_s: float) -> bool:
         self._set_state(pod, PodState.DRAINING)
         await self._until_applied()
-        finished = await self._fleet.drain(pod.name, timeout_s)
+        finished = await self._fleet.drain(pod.name, grace_s)
         self._set_state(pod, PodState.DRAINED)
         return finished
 

@@ -93,7 +93,7 @@ def pool(
     }
 
 
-def service(name: str, app: str, port: int, target: int | None = None, **more: Any) -> Json:
+def service(name: str, app: str, port: int, target: int | None = None, /, **more: Any) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Service",

@@ -48,7 +48,7 @@ def test_resources_and_strategic_patch(tmp_path: Path) -> None:
     where = project(tmp_path, {"patches": [{"path": "patch.yaml"}]}, patch_yaml=STRATEGIC)
     workload = load([str(where)]).workloads[0]
     assert (workload.replicas, workload.containers[0].args) == (4, ("--model", "other"))
-    assert [e.name for e in workload.containers[0].env] == ["POD_NAME", "POD_NAMESPACE", "EXTRA"]
+    assert [e.name for e in workload.containers[0].env] == ["EXTRA", "POD_NAME", "POD_NAMESPACE"]
 
 
 def test_json_patch_with_target(tmp_path: Path) -> None:

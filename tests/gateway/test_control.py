@@ -1,0 +1,166 @@
+"""The control socket, state directories and the commands that use them."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import commands
+from gateway.control import ControlServer, ask
+from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.statedir import find_stack, running_stacks, stack_directory
+
+
+@pytest.fixture
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path_factory.mktemp("s")
+    monkeypatch.setenv("SIMFLEET_STATE_DIR", str(root))
+    return root
+
+
+STATUS: dict[str, Any] = {
+    "name": "one", "pid": 1, "uptime_s": 3.0, "url": "http://x", "events": [], "gateways": [
+        {"name": "gw", "namespace": "n", "admin_url": "http://a", "listeners": [{"port": 80, "url": "http://x"}]}],
+    "pickers": [{"name": "epp", "kind": "reference", "state": "running", "metrics_url": "http://m"}],
+    "pods": [{"name": "pod-1", "address": "127.0.0.2", "ports": [8000], "state": "ready",
+              "running": 1, "waiting": 2}],
+}  # fmt: skip
+
+
+class Fake:
+    """A stack that only answers; a thread of its own runs its loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self._loop = asyncio.new_event_loop()
+        names = ("scale", "kill", "restart", "drain")
+        self._server = ControlServer(path, {n: self._recorder(n) for n in names} | {"status": self.status})
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(5)
+
+    async def status(self) -> dict[str, Any]:
+        return STATUS
+
+    def _recorder(self, name: str) -> Any:
+        async def record(target: str = "", name_: str = "", **more: Any) -> str:
+            if more.get("name") == "nobody":
+                raise ControlError("pod 'nobody' does not exist")
+            self.calls.append((name, {**({"target": target} if target else {}), **more}))
+            return f"{name} done"
+
+        return record
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def stack(state: Path) -> Iterator[Fake]:
+    directory = stack_directory("one")
+    directory.hold()
+    fake = Fake(directory.socket)
+    yield fake
+    fake.close()
+    directory.remove()
+
+
+@pytest.mark.usefixtures("stack")
+def test_what_the_socket_refuses(state: Path) -> None:
+    path = state / "one" / "control.sock"
+    with pytest.raises(ControlError, match="not a request"):
+        ask(path, "dance")
+    with pytest.raises(ControlError, match="wrong arguments"):
+        ask(path, "status", x=1)
+    with pytest.raises(ControlError, match="does not exist"):
+        ask(path, "kill", name="nobody")
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(path))
+        raw.sendall(b"nonsense\n")
+        assert b"not a request" in raw.recv(1000)
+    with pytest.raises(ControlError, match="cannot be asked"):
+        ask(state / "nothing", "status")
+
+
+@pytest.mark.parametrize(
+    ("argv", "call"),
+    [
+        (["scale", "pool", "5"], ("scale", {"target": "pool", "replicas": 5})),
+        (["kill", "pod"], ("kill", {"name": "pod", "after_tokens": None})),
+        (
+            ["kill", "pod", "--after-tokens", "7", "--name", "one"],
+            ("kill", {"name": "pod", "after_tokens": 7}),
+        ),
+        (["restart", "pod"], ("restart", {"name": "pod"})),
+        (["drain", "pod", "--grace", "2"], ("drain", {"name": "pod", "grace_s": 2.0})),
+    ],
+)
+def test_commands_ask_the_stack(
+    stack: Fake, capsys: pytest.CaptureFixture[str], argv: list[str], call: tuple[str, dict[str, Any]]
+) -> None:
+    assert commands.run(argv[0], argv[1:]) == 0
+    assert stack.calls == [call]
+    assert capsys.readouterr().out == f"{argv[0]} done\n"
+
+
+@pytest.mark.usefixtures("stack")
+def test_ps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("ps", []) == 0
+    table = capsys.readouterr().out
+    assert "gateway  n/gw  80 at http://x" in table
+    assert "pod      pod-1  127.0.0.2:8000  ready  running 1  waiting 2" in table
+    assert commands.run("ps", ["--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"stacks": [STATUS]}
+
+
+@pytest.mark.usefixtures("stack")
+def test_what_commands_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("kill", ["nobody"]) == 1
+    assert "pod 'nobody' does not exist" in capsys.readouterr().err
+    assert commands.run("scale", ["pool", "many"]) == 2
+    assert "whole number" in capsys.readouterr().err
+    assert commands.run("drain", ["pod", "--name", "two"]) == 1
+    assert "no stack named 'two' is running; running: one" in capsys.readouterr().err
+    assert commands.run("logs", ["nothing"]) == 1
+    assert "no log 'nothing'; there are: up" in capsys.readouterr().err
+
+
+def test_nothing_runs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("ps", []) == 0
+    assert "no stack is running" in capsys.readouterr().out
+    assert commands.run("down", []) == 1
+    assert list(state.iterdir()) == []
+
+
+def test_directories(state: Path) -> None:
+    one, two = stack_directory("one"), stack_directory("two")
+    one.hold()
+    two.hold()
+    assert [d.name for d in running_stacks()] == ["one", "two"]
+    with pytest.raises(ControlError, match="several stacks are running, choose one with --name: one, two"):
+        find_stack(None)
+    with pytest.raises(UsageError, match="'one' is running"):
+        stack_directory("one").hold()
+    one.remove()
+    assert find_stack(None).name == "two"
+    two.remove()
+    dead = state / "dead"
+    dead.mkdir()
+    (dead / "lock").write_text("1")
+    (dead / "left-over").write_text("")
+    assert list(running_stacks()) == []
+    assert not dead.exists(), "what a killed stack left is removed"
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a" * 41, "a/b"])
+def test_names(state: Path, name: str) -> None:
+    with pytest.raises(GatewayError, match="lower-case letters"):
+        stack_directory(name)
