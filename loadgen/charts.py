@@ -202,7 +202,7 @@ def prefix(report: Report) -> list[Picture]:
             "share of all prompt tokens",
         )
     ]
-    groups = sorted(card["group_pods"], key=lambda name: -card["groups"][name]["requests"])[:24]
+    groups = sorted(card["group_pods"], key=lambda name: -sum(card["group_pods"][name].values()))[:24]
     pods = sorted(
         {pod for group in groups for pod in card["group_pods"][group]},
         key=list(report["spread"]["counts"]).index,

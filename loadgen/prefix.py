@@ -128,27 +128,42 @@ class _Forest:
 
 
 def score(
-    ordered: Sequence[Ask], caches: Mapping[str, int], block: int = BLOCK_SIZE, since: float = 0.0
+    ordered: Sequence[Ask],
+    caches: Mapping[str, int],
+    block: int = BLOCK_SIZE,
+    since: float = 0.0,
+    pod_hits: Mapping[str, float] | None = None,
 ) -> dict[str, Any] | None:
-    """The scorecard of prefix caching, or None when no answer said how much of its prompt was cached.
+    """The scorecard of prefix caching, or None when nobody said how much of the prompts was cached.
 
     caches: capacity in tokens by pod, empty when unknown (then there is no bound with real capacity).
     since: requests intended earlier warm the caches but are not counted.
+    pod_hits: growth of each pod's hit counter, used when the answers carry no cached tokens; it covers the
+    whole run, so `since` does not apply, and there are no figures by group.
     """
     counted = [
         ask for ask in ordered if ask.record.cached_tokens is not None and ask.record.intended >= since
     ]
-    if not counted:
-        return None
+    by_usage = bool(counted)
+    if not by_usage:
+        if not pod_hits or not ordered:
+            return None
+        counted = list(ordered)
     prompt = sum(ask.tokens for ask in counted)
-    cached = sum(ask.record.cached_tokens or 0 for ask in counted)
+    cached = (
+        sum(ask.record.cached_tokens or 0 for ask in counted) if by_usage else sum((pod_hits or {}).values())
+    )
     forest = _Forest(ordered)
     wanted = {id(ask) for ask in counted}
     infinite, capacity = _bounds(
         ordered, forest, wanted, float(sum(caches.values())) if caches else None, block
     )
     best = infinite if capacity is None else capacity
+    pods = _hit_table(counted, lambda record: record.pod)
+    if not by_usage:
+        _use_counters(pods, pod_hits or {})
     return {
+        "source": "usage" if by_usage else "pods",
         "prompt_tokens": prompt,
         "cached_tokens": cached,
         "hit_share": cached / prompt,
@@ -158,12 +173,21 @@ def score(
         "best_capacity": None if capacity is None else capacity / prompt,
         "reached": cached / best if best else None,
         "reached_infinite": cached / infinite if infinite else None,
-        "hit_requests_share": sum(1 for ask in counted if ask.record.cached_tokens) / len(counted),
-        "pods": _hit_table(counted, lambda record: record.pod),
-        "groups": _hit_table(counted, lambda record: record.group),
+        "hit_requests_share": sum(1 for a in counted if a.record.cached_tokens) / len(counted)
+        if by_usage
+        else None,
+        "pods": pods,
+        "groups": _hit_table(counted, lambda record: record.group) if by_usage else {},
         "group_pods": _group_pods(counted),
         "decisions": _decisions(ordered, forest, wanted, block),
     }
+
+
+def _use_counters(pods: dict[str, dict[str, float]], hits: Mapping[str, float]) -> None:
+    """Put what the pods counted in the place of what the answers did not say."""
+    for name, row in pods.items():
+        row["cached_tokens"] = hits.get(name, 0.0)
+        row["hit_share"] = row["cached_tokens"] / row["prompt_tokens"] if row["prompt_tokens"] else 0.0
 
 
 def _bounds(

@@ -39,7 +39,9 @@ def scorecard(run: RunData) -> dict[str, Any]:
 
 
 def _prefix(run: RunData) -> dict[str, Any] | None:
-    if not any(record.cached_tokens is not None for record in run.records):
+    hits = {name: pod.grew("hits") for name, pod in run.pods.items()}
+    pod_hits = {name: count for name, count in hits.items() if count is not None}
+    if not pod_hits and not any(record.cached_tokens is not None for record in run.records):
         return None
     try:
         plan = run.plan
@@ -53,7 +55,9 @@ def _prefix(run: RunData) -> dict[str, Any] | None:
     complete = bool(known) and known.keys() >= {record.pod for record in run.records if record.pod}
     blocks = {pod.block_size for pod in run.pods.values() if pod.block_size}
     block = max(blocks) if blocks else prefix.BLOCK_SIZE
-    return prefix.score(prefix.asks(run.records, plan), known if complete else {}, block, run.warmup)
+    return prefix.score(
+        prefix.asks(run.records, plan), known if complete else {}, block, run.warmup, pod_hits
+    )
 
 
 def _staleness(run: RunData, addresses: dict[str, str]) -> dict[str, Any] | None:
