@@ -50,20 +50,20 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # Azure conv: input logN(6.63, .985), output bimodal (mean 211, p50 129, p90 424).
+    # Azure conv: input logN(6.63, .985) with the history in it, output bimodal (mean 211, p50 129, p90 424).
     "chat": Preset(
         clients=43,
         client_zipf=1.6,
         cv=1.2,
         cv_sigma=0.7,
-        inputs=LogNormal(4.6, 0.9, 8, 4000),
-        later=LogNormal(4.6, 0.9, 8, 2000),
+        inputs=LogNormal(6.25, 0.985, 8, 14050),
+        later=LogNormal(5.3, 0.9, 8, 4000),
         outputs=(LogNormal(4.3, 0.8, 1, 1000, 0.7), LogNormal(5.95, 0.25, 1, 1000, 0.3)),
-        system_tokens=128,
+        system_tokens=48,
         tenants=16,
         tenant_zipf=1.1,
-        tenant_tokens=256,
-        turns=2.0,
+        tenant_tokens=64,
+        turns=1.35,
         think=5.0,
         hit=0.37,
     ),
