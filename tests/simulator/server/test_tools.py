@@ -1,0 +1,204 @@
+"""Invented JSON, tool calls and constrained texts fit what was asked, for any seed."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.compat import compat
+from simulator.config import ToolCallConfig
+from simulator.server.errors import ApiError
+from simulator.server.json_values import JsonValues
+from simulator.server.protocol import ChatRequest
+from simulator.server.regex_values import matching_text
+from simulator.server.structured import constrained_text
+from simulator.server.tools import decide_calls
+
+SETTINGS = ToolCallConfig()
+COMPAT = compat("vllm-0.33")
+TREE: dict[str, Any] = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 3, "maxLength": 6},
+                "children": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
+            "required": ["name"],
+            "additionalProperties": False,
+        }
+    },
+    "$ref": "#/$defs/node",
+}
+SCHEMAS: list[Any] = [
+    {"type": "string"},
+    {"type": "string", "minLength": 40, "maxLength": 50},
+    {"type": "string", "pattern": "^[A-Z]{3}-\\d{4}(foo|bar)?$"},
+    {"type": "string", "format": "date-time"},
+    {"type": "integer", "minimum": 500, "maximum": 510},
+    {"type": "integer", "exclusiveMinimum": -5, "exclusiveMaximum": -3},
+    {"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 99},
+    {"type": "number", "minimum": 0.25, "maximum": 0.75},
+    {"type": "boolean"},
+    {"type": "null"},
+    {"type": ["null", "integer"]},
+    {"enum": [1, "two", None]},
+    {"const": {"a": [1]}},
+    {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
+    {"type": "array", "items": {"enum": ["a", "b", "c"]}, "uniqueItems": True, "minItems": 2, "maxItems": 3},
+    {
+        "type": "array",
+        "prefixItems": [{"type": "string"}, {"type": "boolean"}],
+        "items": False,
+        "minItems": 2,
+    },
+    {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "b"]},
+    {"type": "object", "minProperties": 2, "properties": {"a": {"type": "null"}, "b": {"type": "null"}}},
+    {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    {"oneOf": [{"type": "object", "properties": {"x": {"const": 1}}, "required": ["x"]}, {"type": "null"}]},
+    {"allOf": [{"properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"required": ["b"]}]},
+    {"properties": {"deep": {"properties": {"deeper": {"items": {"type": "boolean"}}}}}},
+    TREE,
+    {},
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: json.dumps(schema)[:60])
+def test_values_fit_their_schema(schema: Any) -> None:
+    for seed in range(60):
+        value = JsonValues(random.Random(seed), SETTINGS).value(schema)
+        jsonschema.validate(value, schema)
+        json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "minimum": 5, "maximum": 4},
+        {"type": "array", "minItems": 3, "maxItems": 2},
+        {"type": "string", "minLength": 3, "maxLength": 2},
+        {"type": "cheese"},
+        {"$ref": "#/nowhere"},
+        {"$ref": "#"},
+        {"type": "string", "pattern": "("},
+        {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"properties": {"again": {"$ref": "#"}}, "required": ["again"]},
+    ],
+    ids=json.dumps,
+)
+def test_impossible_schemas_are_refused(schema: Any) -> None:
+    with pytest.raises(ApiError):
+        JsonValues(random.Random(1), SETTINGS).value(schema)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\d{3}-\d{4}", "(yes|no)+", "[^a-z]{2,5}", r"^\w+@\w+\.com$", "a.c?", r"(ab|cd)\1", "x*", r"\S\s\D\W"],
+)
+def test_texts_match_their_pattern(pattern: str) -> None:
+    for seed in range(30):
+        assert re.search(pattern, matching_text(pattern, random.Random(seed)))
+
+
+def test_bad_patterns_are_refused() -> None:
+    for pattern in ("[", "(?P<", "a{99999999999}"):
+        with pytest.raises(ApiError):
+            matching_text(pattern, random.Random(1))
+
+
+def tool(name: str, parameters: Any = None) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters or {}}}
+
+
+def chat(**fields: Any) -> ChatRequest:
+    return ChatRequest(messages=[{"role": "user", "content": "x"}], **fields)
+
+
+def test_none_and_no_tools_call_nothing() -> None:
+    rng = random.Random(1)
+    assert decide_calls(chat(), SETTINGS, COMPAT, rng) is None
+    assert decide_calls(chat(tools=[tool("f")], tool_choice="none"), SETTINGS, COMPAT, rng) is None
+
+
+def test_required_calls_at_least_one_and_parallel_false_only_one() -> None:
+    tools = [tool("f"), tool("g"), tool("h")]
+    counts = set()
+    for seed in range(50):
+        calls = decide_calls(chat(tools=tools, tool_choice="required"), SETTINGS, COMPAT, random.Random(seed))
+        assert calls is not None
+        counts.add(len(calls.calls))
+        one = chat(tools=tools, tool_choice="required", parallel_tool_calls=False)
+        alone = decide_calls(one, SETTINGS, COMPAT, random.Random(seed))
+        assert alone is not None
+        assert len(alone.calls) == 1
+    assert counts == {1, 2, 3}
+
+
+def test_a_named_tool_must_be_there() -> None:
+    choice = {"type": "function", "function": {"name": "g"}}
+    with pytest.raises(ApiError, match="not found in the tools list"):
+        decide_calls(chat(tools=[tool("f")], tool_choice=choice), SETTINGS, COMPAT, random.Random(1))
+
+
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 9), max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_pieces_of_spoken_calls_join_to_the_calls(seed: int, sizes: list[int]) -> None:
+    """However the text is cut into tokens, the fragments of a stream are the calls of the whole answer."""
+    parameters = {"type": "object", "properties": {"s": {"type": "string"}}, "required": ["s"]}
+    request = chat(tools=[tool("f", parameters), tool("g", parameters)], tool_choice="required")
+    calls = decide_calls(request, SETTINGS, COMPAT, random.Random(seed))
+    assert calls is not None
+    heard = [""] * len(calls.calls)
+    begun = [0] * len(calls.calls)
+    position = 0
+    for size in [*sizes, len(calls.text)]:
+        piece = calls.text[position : position + size]
+        for index, arguments, begins in calls.fragments(position, piece):
+            heard[index] += arguments
+            begun[index] += begins
+        position += len(piece)
+    assert heard == [call.arguments for call in calls.calls]
+    assert begun == [1] * len(calls.calls)
+    assert [(call, said) for call, said in calls.spoken(calls.text)] == list(
+        zip(calls.calls, heard, strict=True)
+    )
+    json.loads(calls.text)
+
+
+def test_constraints() -> None:
+    rng = random.Random(1)
+    assert constrained_text(chat(), SETTINGS, rng) is None
+    assert constrained_text(chat(structured_outputs={"choice": ["only"]}), SETTINGS, rng) == "only"
+    assert constrained_text(chat(guided_choice=["only"]), SETTINGS, rng) == "only"
+    text = constrained_text(chat(guided_regex="a{3}"), SETTINGS, rng)
+    assert text == "aaa"
+    schema = {
+        "type": "object",
+        "properties": {"a": {"const": 1}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    wanted = (
+        chat(guided_json=schema),
+        chat(guided_json=json.dumps(schema)),
+        chat(structured_outputs={"json": schema}),
+        chat(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}),
+    )
+    for request in wanted:
+        assert json.loads(constrained_text(request, SETTINGS, rng) or "") == {"a": 1}
+    anything = constrained_text(chat(response_format={"type": "json_object"}), SETTINGS, rng)
+    assert isinstance(json.loads(anything or ""), dict)
+    for bad in (
+        chat(response_format={"type": "json_schema"}),
+        chat(guided_json="{"),
+        chat(structured_outputs={"grammar": "root ::= x"}),
+    ):
+        with pytest.raises(ApiError):
+            constrained_text(bad, SETTINGS, rng)
