@@ -4,6 +4,7 @@ The pool has the face of connection.Pool. Needs the extra `h2`.
 """
 
 import asyncio
+import contextlib
 import ssl
 from time import monotonic
 from typing import Final, cast
@@ -25,6 +26,8 @@ except ImportError as error:
 STREAMS: Final = 100
 """Exchanges on one connection before another is opened, unless the server allows fewer."""
 WINDOW: Final = (1 << 31) - 1
+CANCEL: Final = 8
+"""HTTP/2's error code for a stream that its client needs no more."""
 
 
 class Http2Payload(bytes):
@@ -155,7 +158,8 @@ class Http2Connection(asyncio.Protocol):
         """End one exchange by resetting its stream."""
         for stream, running in self.exchanges.items():
             if running is exchange:
-                self.h2.reset_stream(stream, error_code=8)
+                with contextlib.suppress(h2.exceptions.ProtocolError):  # the server has ended it already
+                    self.h2.reset_stream(stream, error_code=CANCEL)
                 self._end(stream, outcome, error, monotonic())
                 self._flush()
                 return
@@ -249,7 +253,7 @@ class Http2Pool:
             exchange = self._waiting.pop(0)
             if not exchange.finished:
                 connection.send(exchange, monotonic())
-        if self._waiting:
+        if len(self._waiting) > (len(self._opening) - 1) * STREAMS:  # this task is still one of them
             self._spawn()
 
     async def warm(self, count: int) -> None:

@@ -1,0 +1,108 @@
+"""Targets: URLs, TLS, and the bytes of a request."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from loadgen.connection import Pool
+from loadgen.errors import ScenarioError, TargetError
+from loadgen.exchange import Exchange
+from loadgen.probe import wait_ready
+from loadgen.scenario import Tls
+from loadgen.target import Renderer, parse_target
+from tests.loadgen.drive import one_exchange
+from tests.loadgen.fakes import Reply, good_stream, plain, read_request
+
+
+@pytest.mark.parametrize(
+    ("url", "authority", "path"),
+    [
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", ""),
+        ("127.0.0.1:8080", "127.0.0.1:8080", ""),
+        ("http://127.0.0.1", "127.0.0.1", ""),
+        ("https://127.0.0.1", "127.0.0.1", ""),
+        ("http://127.0.0.1:1/base/", "127.0.0.1:1", "/base"),
+        ("http://[::1]:99", "[::1]:99", ""),
+    ],
+)
+def test_urls(url: str, authority: str, path: str) -> None:
+    target = parse_target(url)
+    assert (target.authority, target.base_path) == (authority, path)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:99999", "http://x:y"])
+def test_bad_urls(url: str) -> None:
+    with pytest.raises(ScenarioError, match="target"):
+        parse_target(url)
+
+
+def test_the_bytes_of_a_request() -> None:
+    renderer = Renderer(parse_target("http://127.0.0.1:8080/base"))
+    data = renderer.render("/v1/completions", {"x-a": "b"}, b"{}")
+    assert data == (
+        b"POST /base/v1/completions HTTP/1.1\r\nhost: 127.0.0.1:8080\r\ncontent-type: application/json\r\n"
+        b"x-a: b\r\ncontent-length: 2\r\n\r\n{}"
+    )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl program to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name)
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+async def tls_exchange(certificate: tuple[Path, Path], tls: Tls) -> Exchange:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (seen := await read_request(reader)) is not None:
+            models = plain(200, {"data": [{"id": "m"}]})
+            await Reply(writer).send(models if seen.method == "GET" else good_stream(2))
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    url = f"https://127.0.0.1:{port}"
+    target = parse_target(url, tls)
+    pool = Pool(asyncio.get_running_loop(), target)
+    try:
+        exchange = await one_exchange(url, pool=pool)
+        if exchange.outcome == "ok":
+            assert (await wait_ready(target, ["m"], 1.0)).models == ["m"]
+        else:
+            with pytest.raises(TargetError, match="TLS: certificate not accepted"):
+                await wait_ready(target, ["m"], 1.0)
+        return exchange
+    finally:
+        pool.close()
+        server.close()
+
+
+def test_tls_is_verified_unless_told_otherwise(certificate: tuple[Path, Path]) -> None:
+    refused = asyncio.run(tls_exchange(certificate, Tls()))
+    assert refused.outcome == "connect_error"
+    assert "TLS: certificate not accepted" in (refused.error or "")
+    trusted = Tls(ca=str(certificate[0]), server_name="localhost")
+    assert asyncio.run(tls_exchange(certificate, trusted)).outcome == "ok"
+    assert asyncio.run(tls_exchange(certificate, Tls(insecure=True))).outcome == "ok"
+
+
+def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    target = parse_target("https://127.0.0.1:1", Tls(ca=str(tmp_path / "ca.pem")))
+
+    async def main() -> None:
+        Pool(asyncio.get_running_loop(), target)
+
+    with pytest.raises(TargetError, match="CA file"):
+        asyncio.run(main())
