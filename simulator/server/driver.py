@@ -15,6 +15,8 @@ from typing import Final, Protocol
 
 from simulator.engine.core import Engine, RequestOutput, StepOutput
 from simulator.engine.request import Request
+from simulator.errors import EngineError
+from simulator.server.logs import logger
 from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
 # Seconds of back-to-back steps before sockets get their turn.
@@ -33,16 +35,20 @@ class Sink(Protocol):
 class Driver:
     """One engine's real time. Not thread-safe: everything happens in the loop's thread.
 
-    `on_step`, where set, sees each StepOutput after its outputs are delivered (KV events, LoRA gauge).
+    `on_step`, where set, sees each StepOutput after its outputs are delivered (KV events, LoRA gauge). An
+    engine that raises is dead, as vLLM's is: it is never stepped again, and `on_death` is called.
     """
 
     __slots__ = (
-        "_idle", "_loop", "_sinks", "_soon", "_stalled", "_timer", "_wakeup", "engine", "lag", "on_step",
+        "_idle", "_loop", "_sinks", "_soon", "_stalled", "_timer", "_wakeup",
+        "engine", "is_dead", "lag", "on_death", "on_step",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, timer: Timer) -> None:
         self.engine = engine
         self.on_step: Callable[[StepOutput], None] | None = None
+        self.on_death: Callable[[], None] | None = None
+        self.is_dead = False
         self.lag = LagHistogram()  # of steps: actual minus due
         self._timer = timer
         self._loop = asyncio.get_running_loop()
@@ -58,7 +64,12 @@ class Driver:
         return len(self._sinks)
 
     def submit(self, request: Request, sink: Sink) -> None:
-        """Queue a sequence; its outputs go to `sink` until one has a finish_reason, or until `abort`."""
+        """Queue a sequence; its outputs go to `sink` until one has a finish_reason, or until `abort`.
+
+        Raises EngineError where the engine refuses it, or is dead.
+        """
+        if self.is_dead:
+            raise EngineError("the engine is dead")
         self.engine.add_request(request, time.monotonic())
         self._sinks[request.request_id] = sink
         self.schedule()
@@ -80,7 +91,7 @@ class Driver:
         self._unschedule()
 
     def resume(self) -> None:
-        self._stalled = False
+        self._stalled = self.is_dead
         self.schedule()
 
     async def wait_idle(self) -> None:
@@ -125,13 +136,24 @@ class Driver:
         now = time.monotonic()
         deadline = now + _BURST
         try:
-            while now < deadline and (due := engine.peek()) is not None and due <= now:
+            while not self.is_dead and now < deadline and (due := engine.peek()) is not None and due <= now:
                 self.lag.observe(now - due)
-                for step in engine.fast_forward(now, _STRETCH):
+                for step in self._advance(now):
                     self._deliver(step)
                 now = time.monotonic()
         finally:
             self.schedule()  # a sink that fails must not stop the engine under all others
+
+    def _advance(self, now: float) -> list[StepOutput]:
+        """What the engine has done by `now`; nothing if that killed it."""
+        try:
+            return self.engine.fast_forward(now, _STRETCH)
+        except Exception:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500 from now on
+            logger.exception("engine died")
+            self.is_dead = self._stalled = True
+            if self.on_death is not None:
+                self.on_death()
+            return []
 
     def _deliver(self, step: StepOutput) -> None:
         sinks = self._sinks

@@ -90,7 +90,6 @@ class ReplicaState:
     paused: bool = False  # /pause: 503 for generating routes
     sleep_level: int | None = None  # None: awake
     server_load: int = 0  # /load, with --enable-server-load-tracking
-    in_flight: int = 0  # requests of generating routes that are not answered to the end
 
     def is_ready(self) -> bool:
         return not (self.draining or self.shutting_down) and time.monotonic() >= self.ready_at
@@ -148,6 +147,7 @@ class Replica:
         if config.kv_events.enabled and config.kv_events.publisher == "zmq":
             self.kv_events = KVEventPublisher(config.kv_events, config.data_parallel_rank or rank)
         self._watch_steps()
+        self.driver.on_death = self._die
 
     def _watch_steps(self) -> None:
         """Hand each step to those who need every one; most replicas have nobody who does."""
@@ -164,6 +164,12 @@ class Replica:
                 watcher(step)
 
         self.driver.on_step = watchers[0] if len(watchers) == 1 else on_step
+
+    def _die(self) -> None:
+        """The engine is dead: /health answers 503, requests in flight get vLLM's error 500."""
+        self.front.faults.unhealthy = True
+        for generation in list(self.front.active):
+            generation.fail()
 
     def metrics(self) -> bytes:
         """The body of GET /metrics; its content type is `exposition.content_type`."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from simulator.config import parse_args
-from simulator.errors import FleetError
+from simulator.errors import FleetError, InvariantError
 from simulator.fleet import Fleet, ReplicaSpec
 from tests.simulator.server.inprocess import FLAT_20_MS, run
 from tests.simulator.server.serving import free_port
@@ -169,6 +169,30 @@ def test_remove_forgets_and_the_address_is_free_again() -> None:
             assert not fleet.replicas
             await fleet.add(spec("other", port))
             assert await say(port) == (200, "other")
+
+    run(main())
+
+
+def test_a_dead_engine_answers_as_vllms_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        port = free_port()
+        async with fleet_of(spec("pod", port, "--step-model", FLAT_20_MS)) as fleet:
+            asked = asyncio.ensure_future(ask(port, "/v1/completions", {"prompt": "x", "max_tokens": 500}))
+            engine = fleet.replicas["pod"].engine
+            while not engine.num_unfinished:
+                await asyncio.sleep(0.005)
+
+            def fail(until: float, max_steps: int = 0) -> None:
+                raise InvariantError("on purpose")
+
+            monkeypatch.setattr(engine, "fast_forward", fail)
+            status, _, body = await asked
+            assert status == 500
+            assert json.loads(body)["error"]["type"] == "InternalServerError"
+            assert (await ask(port, "/health"))[0] == 503
+            assert (await ask(port, "/v1/completions", {"prompt": "x"}))[0] == 500
+            await fleet.restart("pod")
+            assert (await ask(port, "/health"))[0] == 200
 
     run(main())
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import FinishReason
+from simulator.errors import EngineError, InvariantError
 from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
 
 
@@ -125,6 +128,27 @@ def test_on_step_sees_every_step_after_its_outputs() -> None:
 def test_wait_idle_without_work_returns_at_once() -> None:
     async def main() -> None:
         await replica().driver.wait_idle()
+
+    run(main())
+
+
+def test_an_engine_that_raises_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        pod = replica("--step-model", FLAT_20_MS)
+        sink = Kept()
+        pod.driver.submit(request("r", max_tokens=100), sink)
+
+        def fail(until: float, max_steps: int = 0) -> list[StepOutput]:
+            raise InvariantError("on purpose")
+
+        monkeypatch.setattr(pod.engine, "fast_forward", fail)
+        died = asyncio.Event()
+        pod.driver.on_death = died.set
+        await died.wait()
+        with pytest.raises(EngineError, match="the engine is dead"):
+            pod.driver.submit(request("late"), Kept())
+        pod.driver.resume()
+        pod.driver.abort("r")
 
     run(main())
 
