@@ -86,7 +86,11 @@ def prompt_of(
             answers[piece.answer] = _stand_in(
                 request.session, piece.answer, record.output_tokens if record else 0
             )
-    body = msgspec.json.decode(plan.body(request, answers))
+    raw = plan.body(request, answers)
+    try:
+        body = msgspec.json.decode(raw, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return "not JSON", raw
     space = f"{body.get('model')}\0{body.get('cache_salt') or ''}"
     prompt = body.get("prompt", body.get("input", body.get("messages")))
     if isinstance(prompt, str):
