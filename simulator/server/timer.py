@@ -82,10 +82,10 @@ class Timer:
         self._armed = float("inf")  # what the kernel is set to
         self._firing = False
         self._fallback: asyncio.TimerHandle | None = None
-        self._fd = timerfd.create()
+        self._kernel = timerfd.create()
         self.lag = LagHistogram()
-        if self._fd is not None:
-            self._loop.add_reader(self._fd, self._on_readable)
+        if self._kernel is not None:
+            self._loop.add_reader(self._kernel.fd, self._on_readable)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
         """Call back at `when`, or in this loop iteration's end if that is past.
@@ -103,15 +103,15 @@ class Timer:
         self._heap.clear()
         if self._fallback is not None:
             self._fallback.cancel()
-        if self._fd is not None:
-            self._loop.remove_reader(self._fd)
-            timerfd.close(self._fd)
-            self._fd = None
+        if self._kernel is not None:
+            self._loop.remove_reader(self._kernel.fd)
+            self._kernel.close()
+            self._kernel = None
 
     def _arm(self, when: float) -> None:
         self._armed = when
-        if self._fd is not None:
-            timerfd.set_absolute(self._fd, when)
+        if self._kernel is not None:
+            self._kernel.set_absolute(when)
             return
         if self._fallback is not None:
             self._fallback.cancel()
@@ -119,8 +119,8 @@ class Timer:
         self._fallback = self._loop.call_later(delay, self._fire)
 
     def _on_readable(self) -> None:
-        if self._fd is not None:
-            timerfd.acknowledge(self._fd)
+        if self._kernel is not None:
+            self._kernel.acknowledge()
             self._fire()
 
     def _fire(self) -> None:

@@ -1,4 +1,4 @@
-"""The three timerfd calls of Linux, for Pythons whose `os` lacks them (before 3.13); None elsewhere."""
+"""Linux's timerfd through the C library, because Python's `os` has it only since 3.13."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ _TFD_CLOEXEC: Final = 0o2000000
 _TFD_TIMER_ABSTIME: Final = 1
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
-
-
 class _Itimerspec(ctypes.Structure):
-    _fields_ = (("it_interval", _Timespec), ("it_value", _Timespec))
+    _fields_ = (
+        ("interval_sec", ctypes.c_long),
+        ("interval_nsec", ctypes.c_long),
+        ("value_sec", ctypes.c_long),
+        ("value_nsec", ctypes.c_long),
+    )
 
 
-def _library() -> ctypes.CDLL | None:
+class TimerFd:
+    """A non-blocking timer on the monotonic clock. `fd` is readable once the time set has come."""
+
+    __slots__ = ("_library", "_spec", "_spec_pointer", "fd")
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        self._spec = _Itimerspec()
+        self._spec_pointer = ctypes.byref(self._spec)
+        self.fd = int(library.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC))
+        if self.fd < 0:
+            raise _error("timerfd_create")
+
+    def set_absolute(self, when: float) -> None:
+        """Become readable at monotonic time `when` (seconds); at once if that is past."""
+        nanoseconds = max(1, int(when * 1e9))  # zero would disarm
+        spec = self._spec
+        spec.value_sec, spec.value_nsec = divmod(nanoseconds, 1_000_000_000)
+        if self._library.timerfd_settime(self.fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None) != 0:
+            raise _error("timerfd_settime")
+
+    def acknowledge(self) -> None:
+        """Read the expiry count, so that the descriptor is not readable any more."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 8)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def create() -> TimerFd | None:
+    """A timer, or None where the system has none."""
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None, use_errno=True)
-    return library if hasattr(library, "timerfd_create") else None
+    return TimerFd(library) if hasattr(library, "timerfd_create") else None
 
 
-_LIBC: Final = _library()
-
-
-def create() -> int | None:
-    """A non-blocking CLOCK_MONOTONIC timer's descriptor, or None where the system has none."""
-    if _LIBC is None:
-        return None
-    fd = int(_LIBC.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC))
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), "timerfd_create failed: " + os.strerror(ctypes.get_errno()))
-    return fd
-
-
-def set_absolute(fd: int, when: float) -> None:
-    """Make the descriptor readable at monotonic time `when`; at once if that is past."""
-    assert _LIBC is not None
-    nanoseconds = max(1, int(when * 1e9))  # zero would disarm
-    spec = _Itimerspec()
-    spec.it_value.tv_sec, spec.it_value.tv_nsec = divmod(nanoseconds, 1_000_000_000)
-    if _LIBC.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None) != 0:
-        raise OSError(ctypes.get_errno(), "timerfd_settime failed: " + os.strerror(ctypes.get_errno()))
-
-
-def acknowledge(fd: int) -> None:
-    """Read the expiry count, so that the descriptor is not readable any more."""
-    with contextlib.suppress(BlockingIOError):
-        os.read(fd, 8)
-
-
-def close(fd: int) -> None:
-    os.close(fd)
+def _error(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call} failed: {os.strerror(number)}")

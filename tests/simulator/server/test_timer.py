@@ -17,8 +17,10 @@ def clockwork(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Both ways to be woken."""
     if request.param == "loop":
         monkeypatch.setattr(timerfd, "create", lambda: None)
-    elif timerfd.create() is None:
+    elif (kernel := timerfd.create()) is None:
         pytest.skip("this system has no timerfd")
+    else:
+        kernel.close()
     return str(request.param)
 
 
