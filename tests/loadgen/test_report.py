@@ -241,23 +241,8 @@ def closed(**properties: Any) -> dict[str, Any]:
 
 
 UNITS = ["count", "s", "ms", "s/token", "tokens/s", "queries/s", "percent", "fraction", "bytes"]
-NUMBERS = ["mean", "stddev", "min", "max", *(f"p{q}" for q in ("0p1", 1, 5, 10, 25, 50, 75, 90, 95, 99, "99p9"))]
-    "mean",
-    "stddev",
-    "min",
-    "p0p1",
-    "p1",
-    "p5",
-    "p10",
-    "p25",
-    "p50",
-    "p75",
-    "p90",
-    "p95",
-    "p99",
-    "p99p9",
-    "max",
-]
+POINTS = ("0p1", 1, 5, 10, 25, 50, 75, 90, 95, 99, "99p9")
+NUMBERS = ["mean", "stddev", "min", "max", *(f"p{q}" for q in POINTS)]
 STATISTIC = closed(units={"enum": UNITS}, **{name: {"type": "number"} for name in NUMBERS})
 SERIES = closed(units={"type": "string"}, series={"type": "array", "items": {"required": ["ts"]}})
 LENGTH = closed(
