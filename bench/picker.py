@@ -1,9 +1,9 @@
 """What the reference picker costs: microseconds per pick, per scrape and per ext_proc stream.
 
-`python -m bench.picker` takes about 15 seconds and prints tables. A pick is Director.handle: body read, prefix
-hashed and looked up, all scorers of the chart's default profile, body written again. A stream is all bytes of
-one request through HTTP/2, protobuf and the director, without a socket. A scrape is counted by the CPU time of
-the process that scrapes; a second process serves the pages.
+`python -m bench.picker` takes about 15 seconds and prints tables. A pick is Director.handle: body read,
+prefix hashed and looked up, all scorers of the chart's default profile, body written again. A stream is all
+bytes of one request through HTTP/2, protobuf and the director, without a socket. A scrape is counted by the
+CPU time of the process that scrapes; a second process serves the pages.
 """
 
 from __future__ import annotations

@@ -96,11 +96,14 @@ class Picker:
             interval = duration_of(str(source["interval"]), "metrics-data-source.interval")
         if self.compat.plugin_detector:
             interval = max(interval, 0.05)  # the data layer's base tick
+        scheme = source.get("scheme", options.model_server_metrics_scheme)
+        if scheme not in ("http", "https"):
+            raise PickerConfigError(f"metrics-data-source: scheme {scheme!r} is neither http nor https")
         insecure = options.model_server_metrics_https_insecure_skip_verify
         return ScrapeSettings(
             interval=interval,
             timeout=self.compat.scrape_timeout,
-            scheme=str(source.get("scheme", options.model_server_metrics_scheme)),
+            scheme=scheme,
             path=str(source.get("path", options.model_server_metrics_path)),
             verify_tls=not source.get("insecureSkipVerify", insecure),
         )

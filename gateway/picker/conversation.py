@@ -29,6 +29,7 @@ class Conversation:
         self._body = bytearray()
         self._received = 0.0
         self._routed: Routed | None = None
+        self._labels = ("", "")  # of metrics: model and target model
         self._running = False
         self._streaming = False
         self._passed = 0  # bytes of the response that went through
@@ -68,7 +69,7 @@ class Conversation:
             self._director.complete(self._routed)
         if self._running:
             self._running = False
-            self._metrics.running_requests.inc(self._routed.request.model, by=-1)
+            self._metrics.running_requests.inc(self._labels[0], by=-1)
 
     def _request_headers(self, message: wire.Message) -> Iterable[wire.Message]:
         self._received = time.monotonic()
@@ -107,9 +108,11 @@ class Conversation:
         request = routed.request
         self._streaming = request.body.stream and not self._compat.remarshal_response
         self._running = True
-        self._metrics.request_total.inc(request.model, request.target_model, str(request.priority))
-        self._metrics.request_sizes.observe(len(routed.body), request.model, request.target_model)
-        self._metrics.running_requests.inc(request.model)
+        metrics = self._metrics
+        self._labels = metrics.model_label(request.model), metrics.model_label(request.target_model)
+        metrics.request_total.inc(*self._labels, str(request.priority))
+        metrics.request_sizes.observe(len(routed.body), *self._labels)
+        metrics.running_requests.inc(self._labels[0])
         headers = wire.request_headers_response(
             routed.destination,
             self._headers,
@@ -185,9 +188,7 @@ class Conversation:
 
     def _observe_first(self) -> None:
         if self._routed is not None:
-            request = self._routed.request
-            seconds = time.monotonic() - self._received
-            self._metrics.request_ttft.observe(seconds, request.model, request.target_model)
+            self._metrics.request_ttft.observe(time.monotonic() - self._received, *self._labels)
 
     def _finish(self, ended: bool) -> None:
         """The response is complete; `ended`: its last byte has come too, so its size and time are known."""
@@ -199,7 +200,7 @@ class Conversation:
             self._director.complete(routed)
         if not ended:
             return
-        metrics, labels = self._metrics, (routed.request.model, routed.request.target_model)
+        metrics, labels = self._metrics, self._labels
         seconds = time.monotonic() - self._received
         metrics.request_duration.observe(seconds, *labels)
         metrics.response_sizes.observe(self._passed, *labels)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.picker.endpoints import Candidate
-from gateway.picker.errors import RequestError
+from gateway.picker.errors import PickerConfigError, RequestError
 from gateway.picker.request import InferenceRequest
 from gateway.picker.scheduler import Cycle
 
@@ -18,7 +18,11 @@ class DecisionLog:
     """Appends to a file; each line is one write, so a reader never sees half of one."""
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        """PickerConfigError when the file cannot be written."""
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise PickerConfigError(f"--decision-log {path}: {error.strerror}") from None
 
     def write(self, record: Mapping[str, Any]) -> None:
         os.write(self._fd, _ENCODER.encode(record) + b"\n")

@@ -255,12 +255,13 @@ class Director:
 
     def _scheduled(self, request: InferenceRequest, target: Candidate | None, started: float) -> None:
         self.metrics.scheduler_e2e.observe(time.perf_counter() - started)
+        model = self.metrics.model_label(request.target_model)
         if target is None:
-            self.metrics.scheduler_attempts.inc("failure", request.target_model, "", "", "")
+            self.metrics.scheduler_attempts.inc("failure", model, "", "", "")
             return
         endpoint = target.endpoint
         self.metrics.scheduler_attempts.inc(
-            "success", request.target_model, endpoint.pod_name, endpoint.namespace, str(endpoint.port)
+            "success", model, endpoint.pod_name, endpoint.namespace, str(endpoint.port)
         )
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:

@@ -7,6 +7,7 @@ from gateway.picker.datastore import Datastore
 from gateway.picker.inflight import InflightLoad
 from gateway.picker.telemetry import Counter, Gauge, Histogram, Registry
 
+MODELS = 1000
 _MODEL = ("model_name", "target_model_name")
 _LATENCY = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
@@ -61,8 +62,18 @@ class PickerMetrics:
 
     def __init__(self, compat: Compat) -> None:
         self.registry = Registry(_LLMD_NAMES if compat.metric_prefixes else None)
+        self._models: set[str] = set()
         self._objective_families()
         self._extension_families()
+
+    def model_label(self, name: str) -> str:
+        """A model's name as a label; clients choose it, so beyond MODELS different ones it is "other"."""
+        if name in self._models:
+            return name
+        if len(self._models) >= MODELS:
+            return "other"
+        self._models.add(name)
+        return name
 
     def _objective_families(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:

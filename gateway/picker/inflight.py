@@ -51,5 +51,6 @@ class InflightLoad:
         self._tokens.pop(endpoint, None)
 
     def _add(self, endpoint: str, requests: int, tokens: int) -> None:
-        self._requests[endpoint] = self._requests.get(endpoint, 0) + requests
-        self._tokens[endpoint] = self._tokens.get(endpoint, 0) + tokens
+        # Requests of an endpoint that left and came back end without having begun.
+        self._requests[endpoint] = max(self._requests.get(endpoint, 0) + requests, 0)
+        self._tokens[endpoint] = max(self._tokens.get(endpoint, 0) + tokens, 0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.picker.datastore import Datastore
 from gateway.picker.discovery import endpoints_file, objects_file, parse_endpoints, parse_objects, watch
@@ -191,3 +195,23 @@ def test_selector(tmp_path: Path) -> None:
     assert [e.name for e in store.endpoints] == ["sim-0"]
     with pytest.raises(PickerConfigError, match="is not key=value"):
         parse_selector("app in (x)")
+
+
+WORDS = st.sampled_from(
+    "endpoints name address port labels kind metadata spec items rules matches targets model value weight "
+    "priority poolRef InferenceObjective InferenceModelRewrite".split()
+)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS | st.just("127.0.0.1"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(JUNK)
+def test_whatever_a_file_holds_is_an_error_of_ours_or_none(junk: object) -> None:
+    """Anything else would end the task that watches the files."""
+    text = msgspec.json.encode(junk).decode()
+    for parse in (lambda: parse_endpoints(text, "ns"), lambda: parse_objects(text, "pool", "ns")):
+        with contextlib.suppress(PickerConfigError):
+            parse()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.picker.app import Picker
+from gateway.picker.compat import GIE_V12
+from gateway.picker.exposition import MODELS, PickerMetrics
 from gateway.picker.promtext import validate
 from gateway.picker.telemetry import Counter, Gauge, Histogram, Registry
 from tests.gateway.picker.factories import config
@@ -121,3 +123,11 @@ def test_other_pages(tmp_path: Path, path: str, status: int) -> None:
     got, text = asyncio.run(scenario())
     assert got == status
     assert ("127.0.0.2:9" in text) if status == 200 else ("/metrics" in text)
+
+
+def test_models_that_clients_invent_do_not_fill_the_page() -> None:
+    metrics = PickerMetrics(GIE_V12)
+    labels = {metrics.model_label(f"m{number}") for number in range(5000)}
+    assert len(labels) == MODELS + 1
+    assert metrics.model_label("m0") == "m0"
+    assert metrics.model_label("m4999") == "other"
