@@ -1,0 +1,184 @@
+"""`make demo`: the page on this machine, what its picker did with a mixed load, and how good that was.
+
+Everything is done with the commands that a user has; each is shown before it runs. The load, the two picker
+configurations and the manifests are in gateway/presets. Results go to results/demo.
+"""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from gateway.console import complain, say
+from gateway.up import preset
+
+STACK = "demo"
+REPEATS = 3
+UNTRUSTED = 2  # exit code of loadgen for a run that should not be believed
+RESULTS = Path("results") / "demo"
+PRESETS = Path(__file__).parent / "presets"
+_TIMEOUT_S = 120.0
+
+
+class Shell:
+    """Runs commands that are shown first. `simfleet` and `loadgen` are this Python's."""
+
+    def __init__(self) -> None:
+        bin_directory = Path(sys.executable).parent
+        self.env = {**os.environ, "PATH": f"{bin_directory}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+    def run(self, *argv: str, shown: str | None = None) -> None:
+        """Run and let it print; raises CalledProcessError."""
+        say(f"\n$ {shown or shlex.join(argv)}")
+        subprocess.run(argv, env=self.env, check=True, timeout=_TIMEOUT_S)
+
+    def read(self, *argv: str) -> str:
+        """Run silently; standard output."""
+        done = subprocess.run(
+            argv, env=self.env, check=True, timeout=_TIMEOUT_S, stdout=subprocess.PIPE, text=True
+        )
+        return done.stdout
+
+
+def reason_of(decision: dict[str, Any]) -> str:
+    """Why a decision fell as it did: the scorer in which the pick was furthest above the others' mean."""
+    if not decision["pick"]:
+        return decision["error"] or "no endpoint"
+    picked = next((c for c in decision["candidates"] if c["endpoint"] == decision["pick"][0]), None)
+    if picked is None:
+        return "no body, by chance"
+    others = [c for c in decision["candidates"] if c is not picked]
+    if not others:
+        return "the only endpoint"
+    lead = {
+        name: score - sum(c["scores"].get(name, 0.0) for c in others) / len(others)
+        for name, score in picked["scores"].items()
+    }
+    best = max(lead, key=lambda name: lead[name], default="")
+    return best.removesuffix("-scorer") if lead.get(best, 0.0) > 1e-9 else "equal scores, by chance"
+
+
+def decision_table(path: Path, pods: dict[str, str]) -> Table:
+    """Requests per pod and reason; `pods` maps ip:port to a name."""
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        decision = json.loads(line)
+        where = decision["pick"][0] if decision["pick"] else "nowhere"
+        counts[pods.get(where, where), reason_of(decision)] += 1
+    reasons = [reason for reason, _ in _totals(counts, 1).most_common()]
+    table = Table(title="where requests went, and why", title_justify="left")
+    table.add_column("pod")
+    for reason in reasons:
+        table.add_column(reason, justify="right")
+    table.add_column("requests", justify="right")
+    table.add_column("share", justify="right")
+    whole = sum(counts.values())
+    for pod, total in sorted(_totals(counts, 0).items()):
+        table.add_row(
+            pod, *(str(counts[pod, r]) for r in reasons), str(total), f"{100 * total / whole:.0f} %"
+        )
+    return table
+
+
+def _totals(counts: collections.Counter[tuple[str, str]], index: int) -> collections.Counter[str]:
+    result: collections.Counter[str] = collections.Counter()
+    for key, count in counts.items():
+        result[key[index]] += count
+    return result
+
+
+def curl(shell: Shell, command: str) -> None:
+    """The page's request; from Python where curl is not installed."""
+    words = shlex.split(command)
+    if shutil.which("curl"):
+        shell.run(*words, shown=command)
+        return
+    url, body = words[3], words[-1]
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.netloc, timeout=10)
+    connection.request("POST", place.path, body)
+    answer = connection.getresponse()
+    say(f"\n$ {command}\nHTTP/1.1 {answer.status} {answer.reason}\n{answer.headers}{answer.read().decode()}")
+    connection.close()
+
+
+def page(shell: Shell, work: Path, manifests: Path) -> None:
+    """The page: up, its curl, a mixed load, where the requests went, down."""
+    log = work / "decisions.jsonl"
+    up = ("simfleet", "up", "--detach", "--name", STACK, "-f", str(manifests), "--decision-log", str(log))
+    say("\n== the page: three model servers behind a Gateway with an endpoint picker")
+    shell.run(*up)
+    try:
+        stack = json.loads(shell.read("simfleet", "ps", "--name", STACK, "--format", "json"))["stacks"][0]
+        curl(shell, stack["gateways"][0]["curl"])
+        load = ("loadgen", "run", str(PRESETS / "demo" / "mixed.yaml"), "--target", stack["url"])
+        fleet = ("--fleet", f"simfleet ps --name {STACK} --format json")
+        argv = (*load, *fleet, "--no-selftest", "-q", "-o", str(RESULTS / "page"))
+        say(f"\n$ {shlex.join(argv)}")
+        say("\n".join(shell.read(*argv).rstrip().splitlines()[-2:]) + "\n")
+        pods = {f"{p['address']}:{port}": p["name"] for p in stack["pods"] for port in p["ports"]}
+        if log.exists():
+            Console(width=None if sys.stdout.isatty() else 120).print(decision_table(log, pods))
+    finally:
+        shell.run("simfleet", "down", "--name", STACK)
+
+
+def compare(shell: Shell, manifests: Path) -> None:
+    """Were the page's weights any good? The same load under them and under round robin."""
+    say("\n== the same load under the page's weights and under round robin, on fresh pods each time")
+    arms = ",".join(str(PRESETS / "demo" / name) for name in ("page.yaml", "round-robin.yaml"))
+    up = f"simfleet up --detach --name {STACK} --epp reference -f {shlex.quote(str(manifests))}"
+    argv = (
+        *("loadgen", "compare", str(PRESETS / "demo" / "mixed.yaml"), "--arms", arms),
+        *("--repeats", str(REPEATS), "--setup", up + " --epp-config {arm}"),
+        *("--teardown", f"simfleet down --name {STACK}"),
+        *("--fleet", f"simfleet ps --name {STACK} --format json"),
+        *("--no-selftest", "-o", str(RESULTS / "comparison")),
+    )
+    try:
+        shell.run(*argv)
+    except subprocess.CalledProcessError as error:
+        if error.returncode != UNTRUSTED:
+            raise
+        say("This machine is busy with other things, so the comparison does not trust its own timing.")
+
+
+def main() -> int:
+    """Run the demo; the exit code."""
+    begin = time.monotonic()
+    shell = Shell()
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(parents=True)
+    work = Path(tempfile.mkdtemp(prefix="simfleet-demo-"))
+    try:
+        manifests = work / "lab.yaml"
+        manifests.write_text(shell.read("loadgen", "scenarios", "hot-prefix", "--manifests", *preset()))
+        page(shell, work, manifests)
+        compare(shell, manifests)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        complain(f"demo: {error}")
+        return 1
+    finally:
+        shutil.rmtree(work)
+    say(
+        f"\n{time.monotonic() - begin:.0f} s; pictures and figures: {RESULTS / 'comparison' / 'comparison.html'}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

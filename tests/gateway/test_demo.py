@@ -1,0 +1,49 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from gateway.demo import decision_table, reason_of
+
+
+def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
+    return {"endpoint": endpoint, "scores": {"queue-scorer": queue, "prefix-cache-scorer": prefix}}
+
+
+def decision(pick: str, *candidates: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "pick": [pick] if pick else [],
+        "error": None if pick else "no endpoint",
+        "candidates": list(candidates),
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (decision("a", candidate("a", 1, 1), candidate("b", 1, 0)), "prefix-cache"),
+        (decision("a", candidate("a", 1, 0.1), candidate("b", 0, 0)), "queue"),
+        (decision("a", candidate("a", 1, 0), candidate("b", 1, 0)), "equal scores, by chance"),
+        (decision("a", candidate("a", 1, 0)), "the only endpoint"),
+        (decision("a"), "no body, by chance"),
+        (decision(""), "no endpoint"),
+    ],
+)
+def test_why_a_decision_fell(made: dict[str, Any], reason: str) -> None:
+    assert reason_of(made) == reason
+
+
+def test_the_table(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines = [decision("a", candidate("a", 1, 1), candidate("b", 1, 0))] * 3 + [
+        decision("b", candidate("b", 1, 0))
+    ]
+    log.write_text("\n".join(map(json.dumps, lines)))
+    console = Console(width=140, file=io.StringIO())
+    console.print(decision_table(log, {"a": "inference-xx-pod-aaaaa"}))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [[c.strip() for c in x.split("│")[1:-1]] for x in shown.splitlines() if "│" in x]
+    assert rows == [["...x-pod-aaaaa", "3", "0", "3", "75 %"], ["...b", "0", "1", "1", "25 %"]]
