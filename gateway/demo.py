@@ -89,7 +89,10 @@ def decision_table(path: Path, pods: dict[str, str]) -> Table:
     whole = sum(counts.values())
     for pod, total in sorted(_totals(counts, 0).items()):
         table.add_row(
-            pod, *(str(counts[pod, r]) for r in reasons), str(total), f"{100 * total / whole:.0f} %"
+            f"...{pod[-11:]}",
+            *(str(counts[pod, r]) for r in reasons),
+            str(total),
+            f"{100 * total / whole:.0f} %",
         )
     return table
 
@@ -174,9 +177,8 @@ def main() -> int:
         return 1
     finally:
         shutil.rmtree(work)
-    say(
-        f"\n{time.monotonic() - begin:.0f} s; pictures and figures: {RESULTS / 'comparison' / 'comparison.html'}"
-    )
+    pictures = RESULTS / "comparison" / "comparison.html"
+    say(f"\n{time.monotonic() - begin:.0f} s; pictures and figures: {pictures}")
     return 0
 
 
