@@ -50,8 +50,8 @@ def post(path: str, body: dict[str, Any]) -> bytes:
 
 async def closed_loop(
     port: int, request: bytes, end: bytes, connections: int, seconds: float
-) -> tuple[float, float]:
-    """(answers per second, events per second) over `seconds`, after a tenth of them as warm-up."""
+) -> tuple[list[float], list[int]]:
+    """Answers and events per second over `seconds`, after a tenth of them as warm-up; and all of both."""
     loop = asyncio.get_running_loop()
     counts = [0, 0]
     running = True
@@ -65,11 +65,11 @@ async def closed_loop(
     before, began = list(counts), time.monotonic()
     await asyncio.sleep(seconds)
     took = time.monotonic() - began
-    rates = tuple((now - then) / took for now, then in zip(counts, before, strict=True))
+    rates = [(now - then) / took for now, then in zip(counts, before, strict=True)]
     running = False
     for transport in transports:
         transport.abort()
-    return rates[0], rates[1]
+    return rates, counts
 
 
 def main() -> None:

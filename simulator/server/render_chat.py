@@ -36,7 +36,7 @@ def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCall
         return "remote_decode"
     if calls is not None and reason is FinishReason.STOP:
         return compat.named_call_finish if calls.named else "tool_calls"
-    return reason.value
+    return reason  # a StrEnum
 
 
 def _echoed(request: ChatRequest, role: str) -> str:

@@ -123,7 +123,7 @@ def finish_reason(sequence: Sequence, generation: CompletionUnary | CompletionSt
     params = generation.job.kv_transfer_params
     if generation.front.compat.remote_decode_finish and params and params.get("do_remote_decode"):
         return "remote_decode"
-    return reason.value
+    return reason  # a StrEnum
 
 
 class CompletionStream(StreamGeneration):

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from asyncio import Future, get_running_loop
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
-from typing import Any, cast
+from typing import Any
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+_Send = Callable[[Message], Coroutine["Future[Any] | None", None, None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -62,7 +63,7 @@ class Writer:
     )
 
     def __init__(self, send: Send, rounds: Rounds) -> None:
-        self._send = cast(Callable[[Message], Coroutine[Future[Any] | None, None, None]], send)
+        self._send: _Send = send  # type: ignore[assignment] # an async function, as ASGI has it
         self._rounds = rounds
         self._round = -1  # the one in which something was last written
         self._held: list[bytes] = []
