@@ -13,9 +13,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from time import monotonic
 from typing import Final
+
+import msgspec
 
 from loadgen.ceiling import WARNING_SHARE, client_ceiling
 from loadgen.crew import Crew
@@ -81,6 +84,13 @@ def new_run_dir(name: str, out: Path | None) -> Path:
     except OSError as error:
         raise RunError(f"cannot make {run_dir}: {error.strerror}") from error
     return run_dir
+
+
+def _version() -> str:
+    try:
+        return metadata.version("vllm-simfleet")
+    except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return "unknown"
 
 
 class _Run:
@@ -151,10 +161,9 @@ class _Run:
     # --- before ---------------------------------------------------------------------------------
 
     def _describe(self, info: PlanInfo) -> None:
-        import msgspec  # noqa: PLC0415
-
         meta = self.meta
         meta.versions = {
+            "loadgen": _version(),
             "python": sys.version.split()[0],
             "numpy": info.header.numpy,
             "msgspec": msgspec.__version__,

@@ -56,6 +56,7 @@ def parse_target(url: str, tls: Tls | None = None) -> Target:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise TargetError(f"target {url}: cannot resolve {parts.hostname!r}: {error.strerror}") from error
+    found.sort(key=lambda each: each[0] != socket.AF_INET)  # "localhost" is ::1 too, where few servers listen
     tls = tls or Tls()
     return Target(
         url=url,

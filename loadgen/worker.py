@@ -235,6 +235,15 @@ def _emit(report: Report) -> None:
             line = line[os.write(1, line) :]
 
 
+def _raise_descriptor_limit() -> None:
+    """A connection is a descriptor, and the usual soft limit of 1024 is soon reached."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415  # not on Windows
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> int:
     """Entry of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
@@ -242,6 +251,7 @@ def main() -> int:
         OSError, AttributeError
     ):  # where it may: a start should not wait for a time slice
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    _raise_descriptor_limit()
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrder)
     loop = new_event_loop()
     try:
