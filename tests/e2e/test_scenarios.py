@@ -1,4 +1,4 @@
-"""Every packaged scenario through a real stack, on the fleet that it supposes: exit code 0 within a minute."""
+"""Every packaged scenario through a real stack on the fleet it supposes: exit code 0 within a minute."""
 
 from __future__ import annotations
 
