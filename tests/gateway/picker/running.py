@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +188,33 @@ async def data_plane(
 
 def set_headers(mutation: Any) -> dict[str, str]:
     return {option.header.key: option.header.raw_value.decode() for option in mutation.set_headers}
+
+
+POST = {
+    ":method": "POST",
+    ":path": "/v1/completions",
+    "content-type": "application/json",
+    "x-request-id": "r-1",
+}
+Talk = Callable[[Picker, Stream], Awaitable[None]]
+
+
+def converse(directory: Path, talk: Talk, *flags: str, text: str | None = None, **how: object) -> Picker:
+    """Run one conversation with a picker of its own."""
+
+    async def scenario() -> Picker:
+        async with picker(directory, *flags, text=text, **how) as running:  # type: ignore[arg-type]
+            async with data_plane(running.options.grpc_port) as connect:
+                async with asyncio.timeout(20):
+                    await talk(running, connect())
+            return running
+
+    return asyncio.run(scenario())
+
+
+async def ask(stream: Stream, payload: bytes, **extra: str) -> None:
+    await stream.send(headers("request_headers", {**POST, **extra}), body("request_body", payload, True))
+
+
+def prompt(**fields: object) -> bytes:
+    return json.dumps({"model": "m", "prompt": "x", **fields}).encode()

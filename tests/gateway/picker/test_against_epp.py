@@ -9,27 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
-import re
-import shutil
-import subprocess
-import urllib.request
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.kubeapi.pods import pod
-from gateway.kubeapi.serve import KubeApi, kubeconfig
-from gateway.kubeapi.store import Store
-from gateway.picker.app import Picker
-from gateway.ports import free_port
-from tests.gateway.picker.factories import config
+from tests.gateway.picker.real_epp import CHART, HOSTS, binaries, model_servers, real, release_of, settle
 from tests.gateway.picker.running import (
-    ModelServer,
     Stream,
     body,
     data_plane,
@@ -42,39 +30,6 @@ from tests.gateway.picker.running import (
 pytestmark = pytest.mark.epp
 REQUESTS = 2000
 PHASES = 20
-HOSTS = [f"127.0.7.{number}" for number in range(2, 6)]
-CHART = config(
-    "{type: queue-scorer}",
-    "{type: kv-cache-utilization-scorer}",
-    "{type: prefix-cache-scorer}",
-    "{type: lora-affinity-scorer}",
-    rest="""\
-schedulingProfiles:
-- name: default
-  plugins:
-  - {pluginRef: queue-scorer, weight: 2}
-  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
-  - {pluginRef: prefix-cache-scorer, weight: 3}
-  - {pluginRef: lora-affinity-scorer, weight: 1}
-""",
-)
-
-
-def binaries() -> list[Path]:
-    named = [Path(path) for path in os.environ.get("EPP_BIN", "").split(os.pathsep) if path]
-    found = shutil.which("epp")
-    return named or ([Path(found)] if found else [])
-
-
-def release_of(binary: Path) -> str:
-    """The row of the table that a binary is, by the flags of its --help (deprecated ones are not listed)."""
-    done = subprocess.run([binary, "--help"], capture_output=True, text=True, timeout=20, check=False)
-    text = done.stdout + done.stderr
-    if "emit-endpoint-scores" in text:
-        pytest.skip(f"{binary} is llm-d-router: it takes no pods from the API stand-in of this test")
-    if "kv-cache-usage-percentage-metric" not in text:
-        return "gie-v1.5"
-    return "gie-v1.2" if "total-running-requests-metric" not in text else "gie-v1.3"
 
 
 @pytest.fixture(params=binaries() or [None], ids=lambda path: str(path) if path else "none")
@@ -83,111 +38,6 @@ def epp(request: pytest.FixtureRequest) -> Path:
         pytest.skip("no endpoint picker: set EPP_BIN or put `epp` on the PATH")
     binary: Path = request.param
     return binary
-
-
-POOL = {
-    "apiVersion": "inference.networking.k8s.io/v1",
-    "kind": "InferencePool",
-    "metadata": {"name": "pool", "namespace": "ns"},
-}
-
-
-@contextlib.asynccontextmanager
-async def real(binary: Path, directory: Path, port: int) -> AsyncIterator[tuple[int, int, Path]]:
-    """(ext_proc port, metrics port, log) of a real picker over pods on HOSTS."""
-    store = Store()
-    selector = {"matchLabels": {"app": "sim"}}
-    reference = {"group": "", "kind": "Service", "name": "epp", "port": {"number": 9002}}
-    spec = {"selector": selector, "targetPorts": [{"number": port}], "endpointPickerRef": reference}
-    store.apply({**POOL, "spec": spec})
-    for number, host in enumerate(HOSTS):
-        store.apply(pod(f"sim-{number}", "ns", host, {"app": "sim"}, (port,)))
-    api = KubeApi(store, free_port())
-    (directory / "kubeconfig").write_text(kubeconfig(api.url))
-    (directory / "config.yaml").write_text(CHART)
-    grpc_port, metrics_port = free_port(), free_port()
-    log = directory / "epp.log"
-    await api.start()
-    with log.open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *(str(binary), "--pool-name", "pool", "--pool-namespace", "ns", "--secure-serving=false"),
-            *(
-                "--config-file",
-                str(directory / "config.yaml"),
-                "--tracing=false",
-                "--metrics-endpoint-auth=false",
-            ),
-            *("--grpc-port", str(grpc_port), "--grpc-health-port", str(free_port())),
-            *("--metrics-port", str(metrics_port), "--v", "4", "--zap-encoder", "json"),
-            env={**os.environ, "KUBECONFIG": str(directory / "kubeconfig")},
-            stdout=sink,
-            stderr=sink,
-        )
-    try:
-        async with asyncio.timeout(30):
-            while len(await queues(metrics_port)) != len(HOSTS):
-                await asyncio.sleep(0.05)
-        yield grpc_port, metrics_port, log
-    finally:
-        process.terminate()
-        async with asyncio.timeout(20):
-            await process.wait()
-        await api.stop()
-
-
-async def queues(port: int) -> dict[str, float]:
-    """What a picker believes of each endpoint's queue, from its own metrics."""
-
-    def fetch() -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                text: str = answer.read().decode()
-                return text
-        except OSError:
-            return ""
-
-    found = re.findall(r'model_server_pod="([^"]+)"[^}]*\} (\S+)', await asyncio.to_thread(fetch))
-    return {name: float(value) for name, value in found}
-
-
-@contextlib.asynccontextmanager
-async def model_servers() -> AsyncIterator[tuple[list[ModelServer], int]]:
-    servers, port = [ModelServer() for _ in HOSTS], free_port()
-    async with contextlib.AsyncExitStack() as stack:
-        for server, host in zip(servers, HOSTS, strict=True):
-            await stack.enter_async_context(server.running(host, port))
-        yield servers, port
-
-
-def page(waiting: int, kv: float, adapters: str) -> bytes:
-    return (
-        "# TYPE vllm:num_requests_waiting gauge\n"
-        f"vllm:num_requests_waiting {waiting}\n"
-        f"# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc {kv}\n"
-        f"# TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc {kv}\n"
-        "# TYPE vllm:lora_requests_info gauge\n"
-        f'vllm:lora_requests_info{{max_lora="2",running_lora_adapters="{adapters}",'
-        'waiting_lora_adapters=""} 5\n# TYPE vllm:cache_config_info gauge\n'
-        'vllm:cache_config_info{block_size="16",num_gpu_blocks="200"} 1\n'
-    ).encode()
-
-
-async def settle(servers: Sequence[ModelServer], rng: random.Random, metrics_port: int, ours: Picker) -> None:
-    """Give every endpoint other metrics, and wait until both pickers have them."""
-    waiting = rng.sample(range(12), len(servers))
-    for server, queue in zip(servers, waiting, strict=True):
-        # Sevenths and elevenths: no two totals are equal by accident.
-        server.page = page(queue, round(rng.randrange(1, 77) / 77, 6), rng.choice(["a", "b", "a,b", "c"]))
-    wanted = Counter(float(queue) for queue in waiting)
-
-    def both(theirs: dict[str, float]) -> bool:
-        mine = Counter(float(place.metrics.waiting) for place in ours.datastore.endpoints)
-        return Counter(theirs.values()) == wanted == mine
-
-    async with asyncio.timeout(10):
-        while not both(await queues(metrics_port)):
-            await asyncio.sleep(0.02)
-    # The queue is the first number of a page; the others were read with it.
 
 
 def prompt_of(rng: random.Random, prefixes: Sequence[str]) -> dict[str, Any]:

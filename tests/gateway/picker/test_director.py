@@ -3,86 +3,21 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.picker.builtin import BUILTIN
 from gateway.picker.compat import GIE_V12, GIE_V13, GIE_V14, GIE_V15, LLMD_V010, Compat
-from gateway.picker.config import parse_config
-from gateway.picker.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
-from gateway.picker.decisions import DecisionLog
-from gateway.picker.director import Director, Incoming, Routed
-from gateway.picker.endpoints import EndpointMetrics
+from gateway.picker.datastore import PoolObjects, RewriteRule, RewriteTarget
+from gateway.picker.director import Routed
 from gateway.picker.errors import RequestError
-from gateway.picker.exposition import PickerMetrics
-from gateway.picker.inflight import InflightLoad, estimated_tokens
-from gateway.picker.loader import Loader
+from gateway.picker.inflight import estimated_tokens
 from tests.gateway.picker.factories import config, endpoint
+from tests.gateway.picker.lab import CHART, Lab
 
-CHART = config(
-    "{type: queue-scorer}",
-    "{type: kv-cache-utilization-scorer}",
-    "{type: prefix-cache-scorer}",
-    rest="""\
-schedulingProfiles:
-- name: default
-  plugins:
-  - {pluginRef: queue-scorer, weight: 2}
-  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
-  - {pluginRef: prefix-cache-scorer, weight: 3}
-""",
-)
 LEAST = config("{type: least-request-picker}")
-
-
-class Lab:
-    """A director over a pool that the test describes; no sockets."""
-
-    def __init__(self, text: str, compat: Compat = GIE_V12, log: Path | None = None, **options: Any) -> None:
-        self.store = Datastore("pool", "ns")
-        self.metrics = PickerMetrics(compat)
-        self.inflight = InflightLoad()
-        rng = random.Random(5)
-        loaded = Loader(compat, BUILTIN, rng, self.inflight, lambda _: None).load(parse_config(text, compat))
-        self.director = Director(
-            compat,
-            self.store,
-            loaded,
-            inflight=self.inflight,
-            metrics=self.metrics,
-            rng=rng,
-            decisions=DecisionLog(str(log)) if log else None,
-            **options,
-        )
-
-    def pool(self, **metrics: Mapping[str, Any]) -> None:
-        """Endpoints a, b, ... with fresh metrics."""
-        now = time.monotonic()
-        self.store.replace([endpoint(name, host) for host, name in enumerate(metrics, 2)])
-        for place in self.store.endpoints:
-            place.metrics = EndpointMetrics(**{"updated_at": now, **metrics[place.name]})
-
-    def send(
-        self,
-        prompt: str = "x",
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **body: Any,
-    ) -> Routed:
-        raw = json.dumps({"model": "m", "prompt": prompt, **body}).encode()
-        return self.director.handle(Incoming(dict(headers or {}), raw, metadata or {}, time.monotonic()))
-
-    def refused(self, **how: Any) -> RequestError:
-        with pytest.raises(RequestError) as caught:
-            self.send(**how)
-        return caught.value
 
 
 def winner(routed: Routed) -> str:
@@ -335,41 +270,6 @@ def test_adapters_go_where_they_are_loaded() -> None:
     lab = Lab(config("{type: lora-affinity-scorer}"))
     lab.pool(a={"max_active_models": 1}, b={"active_models": frozenset({"m"}), "max_active_models": 1})
     assert {winner(lab.send()) for _ in range(10)} == {"b"}
-
-
-def test_decision_log_has_what_the_pick_was_made_of(tmp_path: Path) -> None:
-    log = tmp_path / "decisions.jsonl"
-    lab = Lab(CHART, log=log)
-    lab.store.objects = OBJECTIVES
-    lab.pool(a={"waiting": 6, "kv_usage": 0.5}, b={"waiting": 8, "updated_at": float("-inf")})
-    lab.send("y" * 64, headers={"x-request-id": "r-1"})
-    lab.refused(headers={"x-request-id": "r-2", **batch()})
-    with pytest.raises(RequestError):
-        lab.director.handle(Incoming({"x-request-id": "r-3"}, b"{", {}, 0.0))
-    picked, shed, unread = (json.loads(line) for line in log.read_text().splitlines())
-    assert (unread["request_id"], unread["error"]["status"]) == ("r-3", 400)
-    assert picked["request_id"] == "r-1"
-    assert picked["pick"] == ["127.0.0.2:8000"]
-    first, second = picked["candidates"]
-    assert first["scores"] == {
-        "queue-scorer": 1.0,
-        "kv-cache-utilization-scorer": 0.5,
-        "prefix-cache-scorer": 0.0,
-    }
-    assert (first["total"], first["waiting"], first["prefix_total"]) == (3.0, 6, 1)
-    assert 0 <= first["age_ms"] < 1000
-    assert second["age_ms"] is None
-    assert shed["error"] == {"status": 429, "message": "system saturated, sheddable request dropped"}
-
-
-def test_decision_log_of_candidates_that_a_filter_took(tmp_path: Path) -> None:
-    log = tmp_path / "decisions.jsonl"
-    lab = Lab(config("{type: header-based-testing-filter}", "{type: queue-scorer}"), log=log)
-    lab.pool(a={}, b={})
-    lab.send(headers={"test-epp-endpoint-selection": "127.0.0.3"})
-    first, second = json.loads(log.read_text())["candidates"]
-    assert "scores" not in first
-    assert second["scores"] == {"queue-scorer": 1.0}
 
 
 def test_session_token_of_the_response() -> None:

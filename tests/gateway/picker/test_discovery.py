@@ -198,8 +198,18 @@ def test_selector(tmp_path: Path) -> None:
 
 
 WORDS = st.sampled_from(
-    "endpoints name address port labels kind metadata spec items rules matches targets model value weight "
-    "priority poolRef InferenceObjective InferenceModelRewrite".split()
+    [
+        "endpoints",
+        "name",
+        "address",
+        "port",
+        "kind",
+        "metadata",
+        "spec",
+        "items",
+        "rules",
+        "InferenceObjective",
+    ]
 )
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS | st.just("127.0.0.1"),
