@@ -37,14 +37,17 @@ class Driver:
 
     `on_step`, where set, sees each StepOutput after its outputs are delivered (KV events, LoRA gauge). An
     engine that raises is dead, as vLLM's is: it is never stepped again, and `on_death` is called.
+    `batch_rounds` lets requests of one loop round arrive at one moment, so that an engine without latency
+    computes them in one batch; with latency it would let them share a step that vLLM gives to the first
+    alone.
     """
 
     __slots__ = (
-        "_idle", "_loop", "_sinks", "_soon", "_stalled", "_timer", "_wakeup",
+        "_batch_rounds", "_idle", "_loop", "_round", "_sinks", "_soon", "_stalled", "_timer", "_wakeup",
         "engine", "is_dead", "lag", "on_death", "on_step",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, timer: Timer) -> None:
+    def __init__(self, engine: Engine, timer: Timer, *, batch_rounds: bool = False) -> None:
         self.engine = engine
         self.on_step: Callable[[StepOutput], None] | None = None
         self.on_death: Callable[[], None] | None = None
@@ -57,6 +60,8 @@ class Driver:
         self._soon: asyncio.Handle | None = None
         self._idle: list[asyncio.Future[None]] = []
         self._stalled = False
+        self._batch_rounds = batch_rounds
+        self._round = 0.0  # when the engine was last given a request that it has not seen yet
 
     @property
     def num_unfinished(self) -> int:
@@ -70,7 +75,12 @@ class Driver:
         """
         if self.is_dead:
             raise EngineError("the engine is dead")
-        self.engine.add_request(request, time.monotonic())
+        now = time.monotonic()
+        if self._batch_rounds and self._soon is not None:
+            now = self._round
+            request.arrival_time = min(request.arrival_time, now)
+        self._round = now
+        self.engine.add_request(request, now)
         self._sinks[request.request_id] = sink
         self.schedule()
 

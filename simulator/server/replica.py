@@ -117,7 +117,7 @@ class Replica:
         self.peers: tuple[Replica, ...] = (self,)  # all ranks of this pod, this one among them
         self.tokenizer = shared.parts.tokenizer(config.text)
         self.engine = shared.parts.engine(config)
-        self.driver = Driver(self.engine, shared.timer)
+        self.driver = Driver(self.engine, shared.timer, batch_rounds=config.latency.kind == "zero")
         self.http = HTTPMetrics()
         self.front = Front(config, port)
         self.loras = LoRARegistry()

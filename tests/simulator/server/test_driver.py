@@ -125,6 +125,24 @@ def test_on_step_sees_every_step_after_its_outputs() -> None:
     run(main())
 
 
+def test_without_latency_requests_of_one_round_share_their_steps() -> None:
+    async def main(*flags: str) -> tuple[int, float]:
+        pod = replica(*flags)
+        sinks = [Kept() for _ in range(16)]
+        for i, sink in enumerate(sinks):
+            arrival = time.monotonic()
+            pod.driver.submit(request(f"r{i}", max_tokens=5, arrival_time=arrival), sink)
+        await pod.driver.wait_idle()
+        least = min(output.time - output.request.arrival_time for sink in sinks for output in sink.outputs)
+        return pod.engine.stats.num_steps, least
+
+    steps, least = run(main())
+    assert steps <= 8
+    assert least >= 0, "nobody is answered before he came"
+    alone_first, _ = run(main("--step-model", FLAT_20_MS))
+    assert alone_first > steps, "with latency the first has its first step to itself"
+
+
 def test_wait_idle_without_work_returns_at_once() -> None:
     async def main() -> None:
         await replica().driver.wait_idle()
