@@ -1,9 +1,9 @@
 """What the gateway costs: added latency of Envoy and the reference picker against a pod asked directly.
 
-`python bench/gateway.py [--rates 50,500] [--seconds 10]` brings a stack of three instant replicas up,
-sends the same requests open loop to one pod and through the gateway in turn, and prints p50 and p99 of both, their
-difference, and the highest rate that the gateway sustains (closed loop, 32 in flight). Latency counts from the
-moment a request is written. Everything shares this machine's cores, as it does for a user.
+`python bench/gateway.py [--rates 50,500] [--seconds 10]` brings a stack of three instant replicas up, sends
+the same requests open loop to one pod and through the gateway in turn, and prints p50 and p99 of both, their
+difference, and the highest rate that the gateway sustains (closed loop, 32 in flight). Latency counts from
+the moment a request is written. Everything shares this machine's cores, as it does for a user.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.parser = httptools.HttpResponseParser(self)
         self.done: asyncio.Future[int] | None = None
+        self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
             self.done.set_result(status)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_open = False
         if self.done is not None and not self.done.done():
             self.done.set_exception(ConnectionError("closed"))
 
@@ -74,7 +76,8 @@ class Client:
         return f"{head}content-length: {len(payload)}\r\n\r\n".encode() + payload
 
     async def ask(self) -> float:
-        """Seconds from writing a request to the last byte of its answer; an error for any other status than 200."""
+        """Seconds from writing a request to the last byte of its answer; an error unless it is 200."""
+        self.idle = [connection for connection in self.idle if connection.is_open]
         if self.idle:
             connection = self.idle.pop()
         else:
