@@ -1,4 +1,4 @@
-"""A model server of one file for hooks: `arm_server.py PORT SECONDS` streams 4 tokens, the first after SECONDS."""
+"""A model server for hooks: `arm_server.py PORT SECONDS` streams 4 tokens 5 ms apart, the first after SECONDS."""
 
 import asyncio
 import json
@@ -29,12 +29,14 @@ async def answer(request: list[bytes], writer: asyncio.StreamWriter) -> None:
         )
         writer.write(body)
         return
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-inference-pod: p-0\r\ntransfer-encoding: chunked\r\n\r\n"
+    fields = (b"content-type: text/event-stream", b"x-inference-pod: p-0", b"transfer-encoding: chunked")
+    head = b"\r\n".join((b"HTTP/1.1 200 OK", *fields, b"", b""))
     writer.write(head)
     await asyncio.sleep(float(sys.argv[2]))
     for index in range(4):
         event = {"choices": [{"index": 0, "text": "a ", "finish_reason": "stop" if index == 3 else None}]}
         chunk(writer, json.dumps(event))
+        await asyncio.sleep(0.005)
     chunk(writer, json.dumps({"choices": [], "usage": USAGE}))
     chunk(writer, "[DONE]")
     writer.write(b"0\r\n\r\n")
