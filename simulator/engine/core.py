@@ -25,6 +25,7 @@ from simulator.engine.request import FinishReason, LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
+from simulator.engine.stretch import Arrivals
 from simulator.engine.text import TextSource
 from simulator.engine.timelines import Timelines
 from simulator.engine.tokenizer import Tokenizer
@@ -63,10 +64,10 @@ class Engine:
         self._frontend = Frontend(
             self.stats, tokenizer, self._loras, count_whole_prompt=config.iteration_tokens == "prompt"
         )
+        self._arrivals: Arrivals = deque()
         pacing = Lockstep if latency.lockstep else Timelines
-        self._pace = pacing(self._scheduler, latency, self._frontend)
+        self._pace = pacing(self._scheduler, latency, self._frontend, self._arrivals)
         self._requests: dict[str, Request] = {}
-        self._arrivals: deque[tuple[float, Request]] = deque()
         self._aborts: deque[tuple[float, str, bool]] = deque()  # (when, request id, counted)
         self._last_boundary = 0.0
         self._woken: float | None = None  # look at the queues again at this time
@@ -112,7 +113,10 @@ class Engine:
         ends = self._pace.next_time()
         if ends is not None and self.latency.lockstep:
             return ends
-        due = max(self._next_input(), self._last_boundary)
+        due = self._next_event()
+        if self._arrivals:
+            due = min(due, self._arrivals[0][0])
+        due = max(due, self._last_boundary)
         if ends is not None:
             return min(due, ends)
         return due if due < inf else None
@@ -135,19 +139,17 @@ class Engine:
         """
         steps: list[StepOutput] = []
         while max_steps > 0 and (due := self.peek()) is not None and due <= until:
-            step = self._pace.fast(until, self._next_input(), max_steps) or self._boundary(due)
+            step = self._pace.fast(until, self._next_event(), max_steps) or self._boundary(due)
             self._last_boundary = step.end
             max_steps -= max(step.num_steps, 1)
             steps.append(step)
         return steps
 
-    def _next_input(self) -> float:
-        """Before this time nothing comes in from outside and nothing ends but steps."""
+    def _next_event(self) -> float:
+        """Before this time nothing but arrivals comes in from outside, and nothing ends but steps."""
         if self._frontend.stopped:
             return -inf
-        due = self._arrivals[0][0] if self._arrivals else inf
-        if self._aborts:
-            due = min(due, self._aborts[0][0])
+        due = self._aborts[0][0] if self._aborts else inf
         if self._woken is not None:
             due = min(due, self._woken)
         if self._transfers.used:

@@ -11,16 +11,18 @@ from simulator.engine.latency import LatencyModel
 from simulator.engine.outputs import StepOutput
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
-from simulator.engine.stretch import Stretches
+from simulator.engine.stretch import Arrivals, Stretches
 
 
 class Lockstep:
     """`not_before`: no step begins earlier (a stall)."""
 
-    def __init__(self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend) -> None:
+    def __init__(
+        self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend, arrivals: Arrivals
+    ) -> None:
         self.scheduler = scheduler
         self.latency = latency
-        self._stretches = Stretches(scheduler, self, frontend)
+        self._stretches = Stretches(scheduler, self, frontend, arrivals)
         self.depth = 2 if scheduler.config.async_scheduling else 1
         self.not_before = 0.0
         self._index = 0

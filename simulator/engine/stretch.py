@@ -1,14 +1,17 @@
 """Stretches of steady decode in closed form, with results identical to stepping through them.
 
 A stretch is possible while the steps under way decode every running sequence by one token and nothing can
-change that: no sequence ends, nothing arrives, nothing waiting can be admitted, and there are free blocks for
-all. Then each boundary only appends one token to each sequence, and what it does to blocks repeats with the
-block size as its period. Everything that is not steady is left to the ordinary step.
+change that: no sequence ends, nothing waiting can be admitted, and there are free blocks for all. What
+arrives meanwhile lines up behind a head of the queue that cannot get in, or ends the stretch. Each boundary
+then only appends one token to each sequence, and what it does to blocks repeats with the block size as its
+period. Everything that is not steady is left to the ordinary step.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -21,13 +24,16 @@ from simulator.engine.scheduler import Scheduler
 if TYPE_CHECKING:
     from simulator.engine.lockstep import Lockstep
 
+Arrivals = deque[tuple[float, Request]]  # (when, who), in order of time
+
 _SHORTEST = 2  # steps; below that stepping is cheaper
 
 
 class Stretches:
     """Takes stretches on behalf of a lockstep engine."""
 
-    def __init__(self, scheduler: Scheduler, pace: Lockstep, frontend: Frontend) -> None:
+    def __init__(self, scheduler: Scheduler, pace: Lockstep, frontend: Frontend, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
         self._scheduler = scheduler
         self._pace = pace
         self._frontend = frontend
@@ -47,6 +53,10 @@ class Stretches:
         steps = self._steps_to_next_end(running, max_steps)
         if steps < _SHORTEST or not self._nobody_joins(running, steps):
             return None
+        if self._arrivals and not self._queue_is_shut(running):
+            before = min(before, self._arrivals[0][0])
+            if queue[0].end >= before:
+                return None
         if self._kv.pool.num_free < self._blocks_at_once(running):
             return None
         phases = self._phases(running)
@@ -57,7 +67,10 @@ class Stretches:
         self._observe(running, times, gaps)
         outputs = self._append_tokens(running, times[:steps])
         usage = self._move_blocks(phases, steps)
-        return self._finish(times, steps, usage, outputs)
+        self._take_arrivals(times[steps - 2] if steps > 1 else -inf)
+        self._gauges(usage, times[steps - 1])
+        self._take_arrivals(times[steps - 1])
+        return self._finish(times, steps, outputs)
 
     # -- may we ---------------------------------------------------------------------------------------------
 
@@ -111,6 +124,13 @@ class Stretches:
         if head.num_stale_output_tokens or (head.lora is not None and scheduler.loras is not None):
             return False
         return self._kv.stays_out(head, others_running=True) and not self._may_grow_hit(head, running, steps)
+
+    def _queue_is_shut(self, running: list[Request]) -> bool:
+        """Whether arrivals, if `_nobody_joins`, can only line up behind those that wait."""
+        scheduler, config = self._scheduler, self._scheduler.config
+        if config.scheduling_policy != "fcfs":
+            return False
+        return len(scheduler.waiting) > 0 or len(running) >= config.max_num_seqs
 
     def _may_grow_hit(self, head: Request, running: list[Request], steps: int) -> bool:
         """Whether a running sequence may fill the very block that the head of the queue misses first."""
@@ -248,9 +268,20 @@ class Stretches:
                     kv.extend(request, 1)
         return usage
 
-    def _finish(
-        self, times: list[float], steps: int, usage: float, outputs: list[RequestOutput]
-    ) -> StepOutput:
+    def _take_arrivals(self, until: float) -> None:
+        arrivals = self._arrivals
+        while arrivals and arrivals[0][0] <= until:
+            self._scheduler.add(arrivals.popleft()[1])
+
+    def _gauges(self, usage: float, at: float) -> None:
+        """What may have changed since the step before the stretch."""
+        scheduler, stats = self._scheduler, self._stats
+        stats.kv_cache_usage = usage
+        stats.num_requests_waiting_capacity = scheduler.num_waiting - scheduler.num_deferred
+        if scheduler.loras is not None:
+            scheduler.loras.report(stats, at)
+
+    def _finish(self, times: list[float], steps: int, outputs: list[RequestOutput]) -> StepOutput:
         queue, pace = self._scheduler.in_flight, self._pace
         size = len(self._scheduler.running)
         first = queue[0]
@@ -272,9 +303,6 @@ class Stretches:
             step.end = times[steps + offset]
             step.shape.decode_kv_tokens += size * steps
         pace.skip(steps)
-        self._stats.kv_cache_usage = usage
-        if self._scheduler.loras is not None:
-            self._scheduler.loras.report(self._stats, result.end)
         return result
 
 

@@ -14,6 +14,7 @@ from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
+from simulator.engine.stretch import Arrivals
 
 RUNNING = RequestStatus.RUNNING
 
@@ -26,7 +27,10 @@ Work = tuple[float, int, Request, int, bool]
 class Timelines:
     """`not_before`: no work is done earlier (a stall)."""
 
-    def __init__(self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend) -> None:
+    def __init__(
+        self, scheduler: Scheduler, latency: LatencyModel, frontend: Frontend, arrivals: Arrivals
+    ) -> None:
+        self._arrivals = arrivals
         self.scheduler = scheduler
         self.latency = latency
         self._frontend = frontend
@@ -101,6 +105,8 @@ class Timelines:
         """
         if self._idle or self.scheduler.kv.events is not None or not self._nobody_joins():
             return None
+        if self._arrivals:
+            before = min(before, self._arrivals[0][0])
         result = StepOutput(self._index, self._start, self._start, num_steps=0)
         gauge = None
         while result.num_steps < max_steps:
