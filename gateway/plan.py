@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,7 +67,7 @@ def make_plan(manifests: Manifests, replicas: int | None = None) -> Plan:
                 continue
             taken[str(workload)] = pool
             count = workload.replicas if replicas is None else replicas
-            container = serving_container(workload.containers, pool.target_ports)
+            container = model_server(workload, pool.target_ports)
             plan.servers.append(ServerPlan(pool, workload, container, count))
         _plan_picker(plan, pool)
     plan.gateways = list(manifests.gateways.values())
@@ -81,6 +82,25 @@ def _is_behind(workload: Workload, pool: InferencePool) -> bool:
 def serving_container(containers: Sequence[Container], ports: Sequence[int]) -> Container:
     """The container that declares one of `ports`; the first where none does."""
     return next((c for c in containers if any(p.number in ports for p in c.ports)), containers[0])
+
+
+_SERVER = re.compile(r"vllm|inference-sim|simfleet|sglang|--model\b|--served-model-name\b")
+
+
+def model_server(workload: Workload, ports: Sequence[int]) -> Container:
+    """The container that is a model server by image, command or flags; a proxy may have the port."""
+    servers = [
+        c for c in workload.containers if any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
+    ]
+    return serving_container(servers or workload.containers, ports)
+
+
+def fronting_ports(workload: Workload, server: Container, ports: Sequence[int]) -> bool:
+    """Whether another container of the pod takes requests on all of `ports` and passes them on."""
+    declared = {
+        p.number for c in (*workload.containers, *workload.sidecars) if c is not server for p in c.ports
+    }
+    return declared.issuperset(ports)
 
 
 def _plan_picker(plan: Plan, pool: InferencePool) -> None:

@@ -23,7 +23,7 @@ from gateway.envoyprocess import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
 from gateway.pickerprocess import PickerOptions, PickerProcess
 from gateway.pickerset import PickerHandle, PickerSet
-from gateway.plan import Plan, ServerPlan
+from gateway.plan import Plan, ServerPlan, fronting_ports
 from gateway.pods import Pod, PodState, PodTable, ReplicaView
 from gateway.ports import AddressPool, is_free
 from simulator.config import ServeConfig, parse_args
@@ -94,6 +94,8 @@ class Stack:
         ]
 
     async def _start_picker(self, handle: PickerHandle) -> None:
+        for note in handle.process.notes:
+            self.report(note)
         await handle.process.start()
         self._watch(handle)
         self.report(handle.describe())
@@ -320,8 +322,11 @@ def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
     A server of one rank whose --port is among several targetPorts stands for one process per port; a server
     whose --port is none of them listens where it says, and the pool does not reach it.
     """
-    if config.data_parallel_size == 1 and config.port in server.pool.target_ports:
-        return server.pool.target_ports
+    targets = server.pool.target_ports
+    if config.data_parallel_size == 1 and config.port in targets:
+        return targets
+    if config.port not in targets and fronting_ports(server.workload, server.container, targets):
+        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
     return tuple(config.port + rank for rank in range(config.data_parallel_size))
 
 

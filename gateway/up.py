@@ -76,8 +76,8 @@ class Runner:
         """Show a line; while the table is on the screen, it shows the last ones itself."""
         if self._announced:
             self.events.append(line)
-        with self.options.directory.log.open("a") as log:
-            log.write(line + "\n")
+        with contextlib.suppress(FileNotFoundError), self.options.directory.log.open("a") as log:
+            log.write(line + "\n")  # somebody may have removed the directory under a running stack
         if self._view is None or self._view.returncode is not None:
             say(line)
 
@@ -107,8 +107,9 @@ class Runner:
             )
         what = ", ".join(options.sources) or "preset lab"
         self.report(
-            f"stack {options.directory.name} of {what}: {sum(s.replicas for s in plan.servers)} pods, "
-            f"{len(plan.pickers)} pickers, {len(plan.gateways)} gateways"
+            f"stack {options.directory.name} of {what}: "
+            f"{counted(sum(s.replicas for s in plan.servers), 'pod')}, "
+            f"{counted(len(plan.pickers), 'picker')}, {counted(len(plan.gateways), 'gateway')}"
         )
         for note in plan.notes:
             self.report(f"note: {note}")
@@ -129,8 +130,7 @@ class Runner:
 
     def _announce(self, stack: Stack) -> None:
         seconds = time.monotonic() - self._begun
-        self.report(f"ready in {seconds:.1f} s: {len(stack.pods)} pods, {len(stack.pickers)} pickers, "
-                    f"{len(stack.gateways)} gateways")  # fmt: skip
+        self.report(f"ready in {seconds:.1f} s")
         for gateway in stack.gateways:
             if (shown := example_request(stack, gateway)) is not None:
                 self.report(f"\n  {shown.command()}\n")
@@ -167,6 +167,11 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 self._view.terminate()
             await self._view.wait()
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 pod`, `3 pods`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def up(options: UpOptions) -> int:

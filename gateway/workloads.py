@@ -70,6 +70,7 @@ class Workload(Typed):
     pod_labels: Mapping[str, str]
     pod_annotations: Mapping[str, str]
     containers: tuple[Container, ...]
+    sidecars: tuple[Container, ...]  # init containers; some run as long as the pod
     volumes: Mapping[str, Volume]
     service_account: str
 
@@ -127,6 +128,7 @@ def read_workload(resource: Resource) -> Workload:
         pod_labels=meta.string_map("labels") if meta else {},
         pod_annotations=meta.string_map("annotations") if meta else {},
         containers=containers,
+        sidecars=tuple(_read_container(c) for c in pod.items("initContainers")),
         volumes={v.text("name"): _read_volume(v) for v in pod.items("volumes")},
         service_account=pod.text("serviceAccountName", "default"),
     )

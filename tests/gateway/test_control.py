@@ -26,7 +26,8 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 STATUS: dict[str, Any] = {
     "name": "one", "pid": 1, "uptime_s": 3.0, "url": "http://x", "events": [], "gateways": [
         {"name": "gw", "namespace": "n", "admin_url": "http://a", "listeners": [{"port": 80, "url": "http://x"}]}],
-    "pickers": [{"name": "epp", "kind": "reference", "state": "running", "metrics_url": "http://m"}],
+    "pickers": [{"name": "epp", "kind": "reference", "state": "running", "metrics_url": "http://m",
+                 "kube_api_url": None}],
     "pods": [{"name": "pod-1", "address": "127.0.0.2", "ports": [8000], "state": "ready",
               "running": 1, "waiting": 2}],
 }  # fmt: skip

@@ -3,7 +3,7 @@ import re
 from typing import Any
 
 from gateway.manifests import load
-from gateway.plan import Plan, make_plan, pod_name
+from gateway.plan import Plan, fronting_ports, make_plan, pod_name
 from tests.e2e import worlds
 
 
@@ -26,6 +26,21 @@ def test_the_container_is_the_one_with_the_pool_s_port() -> None:
     sidecar = {"name": "proxy", "ports": [{"containerPort": 9999}]}
     server["spec"]["template"]["spec"]["containers"].insert(0, sidecar)
     assert plan(server, worlds.pool("p", "x", "e")).servers[0].container.name == "vllm"
+
+
+def test_a_proxy_in_front_of_the_server() -> None:
+    """llm-d's routing sidecar has the pool's port; the server behind it another."""
+    server = worlds.servers("x", ports=(8200,))
+    proxy = {
+        "name": "proxy",
+        "image": "ghcr.io/llm-d/llm-d-routing-sidecar",
+        "ports": [{"containerPort": 8000}],
+    }
+    server["spec"]["template"]["spec"]["initContainers"] = [{**proxy, "restartPolicy": "Always"}]
+    made = plan(server, worlds.pool("p", "x", "e")).servers[0]
+    assert made.container.name == "vllm"
+    assert fronting_ports(made.workload, made.container, (8000,))
+    assert not fronting_ports(made.workload, made.container, (8000, 8001))
 
 
 def test_two_pools_with_one_picker() -> None:
