@@ -23,6 +23,7 @@ from simulator.flags.parser import parse
 
 if TYPE_CHECKING:
     from simulator.fleet import ReplicaSpec
+    from simulator.lifecycle import Signals
 
 _HELP: Final = """usage: simfleet fleet --replicas N [--address 127.0.0.2] [--port 8000] [flags of serve]
 
@@ -233,6 +234,17 @@ def table(specs: Sequence[ReplicaSpec]) -> str:
     return "".join(f"{name:<{widths[0]}}  {address:<{widths[1]}}  {model}\n" for name, address, model in rows)
 
 
+def _end_with_parent(signals: Signals) -> None:
+    """Standard input is a pipe from the parent; it ends when the parent does, however that came."""
+    loop = asyncio.get_running_loop()
+
+    def on_end() -> None:
+        loop.remove_reader(0)
+        signals.stop()
+
+    loop.add_reader(0, on_end)
+
+
 async def _run(own: FleetArguments, base: ServeConfig, specs: Sequence[ReplicaSpec]) -> int:
     from simulator.fleet import Fleet  # noqa: PLC0415
     from simulator.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
@@ -245,7 +257,7 @@ async def _run(own: FleetArguments, base: ServeConfig, specs: Sequence[ReplicaSp
         sys.stdout.flush()
         announce(fleet, base)
         if own.child:
-            asyncio.get_running_loop().add_reader(0, signals.stop)
+            _end_with_parent(signals)
         with statistics(fleet, base, named=True):
             await signals.first()
             return await shut_down(fleet, base, signals)

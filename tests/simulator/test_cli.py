@@ -159,6 +159,11 @@ def test_shares_of_processes() -> None:
     assert line[-2:] == ["--port", "9"]
 
 
+def fleet_process(command: list[str]) -> subprocess.Popen[str]:
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=quiet, text=True)
+
+
 def test_a_fleet_of_two_processes() -> None:
     """One table, every replica answers, and SIGTERM ends all of them with 0."""
     port = free_port()
@@ -182,6 +187,30 @@ def test_a_fleet_of_two_processes() -> None:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=10)
+
+
+def test_children_end_with_their_parent() -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "simulator", "fleet", "--replicas", "2", "--processes", "2"]
+    command += ["--address", "127.0.0.60", "--port", str(port), "--model", "m"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+    deadline = time.monotonic() + 10
+    for host in ("127.0.0.60", "127.0.0.61"):
+        while True:
+            with socket.socket() as sock:
+                if sock.connect_ex((host, port)) != 0:
+                    break
+            assert time.monotonic() < deadline, "a child outlived its parent"
+            time.sleep(0.02)  # between two looks
 
 
 def test_log_lines_as_json() -> None:
