@@ -228,6 +228,8 @@ def _print_stack(report: dict[str, Any]) -> None:
         say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
     for picker in report["pickers"]:
         say(f"  picker   {picker['name']}  {picker['kind']}, {picker['state']}, {picker['metrics_url']}")
+        if picker["kube_api_url"]:
+            say(f"           kubectl --server {picker['kube_api_url']} get pods,inferencepools -A")
     for pod in report["pods"]:
         load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
         ports = ",".join(map(str, pod["ports"]))

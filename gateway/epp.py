@@ -30,16 +30,39 @@ from gateway.processes import Process
 LLMD_API_VERSION = "llm-d.ai/v1alpha1"
 DISCOVERY = "simfleet-endpoints"
 ENDPOINTS_TIMEOUT_S = 5.0
-_HELP_FLAG = re.compile(r"^\s{1,8}(?:-\w, )?--?([a-z][a-z0-9-]+)", re.MULTILINE)
+HELP_TIMEOUT_S = 20.0
+DEFAULT_CONFIG: dict[str, Any] = {
+    "plugins": [{"type": t} for t in ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer")],
+    "schedulingProfiles": [
+        {
+            "name": "default",
+            "plugins": [
+                {"pluginRef": "queue-scorer", "weight": 2},
+                {"pluginRef": "kv-cache-utilization-scorer", "weight": 2},
+                {"pluginRef": "prefix-cache-scorer", "weight": 3},
+            ],
+        }
+    ],
+}
+"""What llm-d-router runs without any configuration; it has to stand in the file once a plugin is added."""
+_HELP_FLAG = re.compile(r"^\s{1,8}(?:-\w, )?--?([a-z][a-z0-9-]*)", re.MULTILINE)
+_NO_SUCH_FLAG = ("flag provided but not defined", "unknown flag")
 _KNOWS_ENDPOINT = re.compile(r"^\w+_per_(?:pod|endpoint)_queue_size\{", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Binary:
-    """An endpoint picker on disk and the flags it takes."""
+    """An endpoint picker on disk and the flags that its --help lists."""
 
     path: Path
     flags: frozenset[str]
+
+    def takes(self, name: str, value: str | None) -> bool:
+        """Whether it knows this flag. Deprecated ones work and are not listed: the binary itself is asked."""
+        if name in self.flags:
+            return True
+        done = _ask(self.path, *goflags.join([(name, value)]), "--help")
+        return not (done.returncode and any(words in done.stderr + done.stdout for words in _NO_SUCH_FLAG))
 
     @property
     def discovers_files(self) -> bool:
@@ -53,14 +76,20 @@ class Binary:
 
 def inspect(path: Path) -> Binary:
     """Ask the binary for its flags. Raises StackError for what is no endpoint picker."""
-    try:
-        done = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"{path} --help: {error}") from error
+    done = _ask(path, "--help")
     flags = frozenset(_HELP_FLAG.findall(done.stdout + done.stderr))
     if not {"grpc-port", "config-file"} <= flags:
         raise StackError(f"{path} is no endpoint picker: its --help has neither grpc-port nor config-file")
     return Binary(path, flags)
+
+
+def _ask(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [path, *words], capture_output=True, text=True, timeout=HELP_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StackError(f"{path} --help: {error}") from error
 
 
 def make_external_picker(spec: PickerSpec, binary: Path) -> PickerProcess:
@@ -77,11 +106,13 @@ class _GoPicker:
         self.kind = binary.kind
         self.binary = binary
         self.grpc_port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
+        self.kube_api_url: str | None = None
+        self.notes: tuple[str, ...] = ()
         self._endpoints: tuple[Endpoint, ...] = ()
         spec.directory.mkdir(parents=True, exist_ok=True)
 
     def _flags(self, changes: dict[str, str | None]) -> list[str]:
-        """The Deployment's flags, those of this machine, and only what the binary knows."""
+        """The Deployment's flags and those of this machine, as far as the binary knows them."""
         local: dict[str, str | None] = {
             "pool-name": self.spec.pool.name,
             "pool-namespace": self.spec.pool.namespace,
@@ -94,29 +125,20 @@ class _GoPicker:
         if goflags.value_of(self.spec.flags, "tracing") is None:
             local["tracing"] = "false"
         local |= changes
-        flags = goflags.without(self.spec.flags, local)
-        flags += [(name, value) for name, value in local.items() if value is not None]
-        return goflags.join([(n, v) for n, v in flags if n in self.binary.flags])
-
-    def _config(self) -> Path | None:
-        if self.spec.options.config_file is not None:
-            return self.spec.options.config_file
-        named = goflags.value_of(self.spec.flags, "config-file")
-        return Path(named) if named else None
+        asked = goflags.without(self.spec.flags, local)
+        theirs = [(name, value) for name, value in asked if self.binary.takes(name, value)]
+        self.notes = tuple(
+            f"note: {self.binary.path} has no flag --{name}, which {self.spec.name} is given: left out"
+            for name, value in asked
+            if (name, value) not in theirs
+        )
+        ours = [(name, value) for name, value in local.items() if value and self.binary.takes(name, value)]
+        return goflags.join([*theirs, *ours])
 
     async def _until_ready(self, process: Process) -> None:
         await process.until_ready(lambda: grpc_is_serving("127.0.0.1", self.health_port), READY_TIMEOUT_S)
         # The health port opens first; ext_proc follows once the picker has signed itself a certificate.
         await process.until_ready(lambda: _accepts(self.grpc_port), READY_TIMEOUT_S)
-        await self._until_endpoints()
-
-    async def _until_endpoints(self) -> None:
-        """Serving comes before the first pods are known; a request in between would be refused."""
-        for _ in range(int(ENDPOINTS_TIMEOUT_S / 0.05)):
-            _, body = await http_get("127.0.0.1", self.metrics_port, "/metrics")
-            if len(_KNOWS_ENDPOINT.findall(body.decode(errors="replace"))) >= len(self._endpoints):
-                return
-            await asyncio.sleep(0.05)
 
 
 async def _accepts(port: int) -> bool:
@@ -137,9 +159,8 @@ class FileDiscoveryPicker(_GoPicker):
         self._endpoints_file = spec.directory / "endpoints.yaml"
         self.update_endpoints(())
         config = spec.directory / "epp-config.yaml"
-        source = self._config()
-        text = source.read_text(encoding="utf-8") if source else ""
-        config.write_text(with_file_discovery(text, self._endpoints_file), encoding="utf-8")
+        text = with_file_discovery(_config_text(spec), self._endpoints_file)
+        config.write_text(text, encoding="utf-8")
         argv = [str(binary.path), *self._flags({"config-file": str(config), "config-text": None})]
         self.process = Process(spec.name, argv, spec.log, {**os.environ, **spec.env})
 
@@ -155,6 +176,15 @@ class FileDiscoveryPicker(_GoPicker):
         replace_file(self._endpoints_file, file_discovery(endpoints))
 
 
+def _config_text(spec: PickerSpec) -> str:
+    """The EndpointPickerConfig that the picker is given; empty where it is given none."""
+    if spec.options.config_file is not None:
+        return spec.options.config_file.read_text(encoding="utf-8")
+    if named := goflags.value_of(spec.flags, "config-file"):
+        return Path(named).read_text(encoding="utf-8")
+    return goflags.value_of(spec.flags, "config-text") or ""
+
+
 def with_file_discovery(text: str, endpoints: Path) -> str:
     """An EndpointPickerConfig that takes its endpoints from a file. Raises ManifestError for what is none."""
     try:
@@ -163,12 +193,17 @@ def with_file_discovery(text: str, endpoints: Path) -> str:
         raise ManifestError(f"EndpointPickerConfig: not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ManifestError(f"EndpointPickerConfig: must be a mapping, is {config!r}")
+    layer = config.get("dataLayer") or {}
+    replaced = (layer.get("discovery") or {}).get("pluginRef")
+    if not config.get("plugins"):
+        config |= DEFAULT_CONFIG
+    kept = [p for p in config["plugins"] if replaced is None or (p.get("name") or p.get("type")) != replaced]
     parameters = {"path": str(endpoints), "watchFile": True}
     plugin: dict[str, Any] = {"name": DISCOVERY, "type": "file-discovery", "parameters": parameters}
     config["apiVersion"] = LLMD_API_VERSION
     config["kind"] = "EndpointPickerConfig"
-    config["plugins"] = [*(config.get("plugins") or []), plugin]
-    config["dataLayer"] = {**(config.get("dataLayer") or {}), "discovery": {"pluginRef": DISCOVERY}}
+    config["plugins"] = [*kept, plugin]
+    config["dataLayer"] = {**layer, "discovery": {"pluginRef": DISCOVERY}}
     return yaml.safe_dump(config, sort_keys=False)
 
 
@@ -184,12 +219,12 @@ class KubeApiPicker(_GoPicker):
                 namespace = {"namespace": resource.namespace} if resource.namespace else {}
                 self.store.apply({**obj, "metadata": {**obj["metadata"], **namespace}})
         self.api = KubeApi(self.store, free_port())
+        self.kube_api_url = self.api.url
         config = spec.directory / "kubeconfig"
         config.write_text(kubeconfig(self.api.url), encoding="utf-8")
-        source = self._config()
         changes: dict[str, str | None] = {"kubeconfig": None}
-        if source is not None:
-            changes |= {"config-file": str(source), "config-text": None}
+        if (replaced := spec.options.config_file) is not None:
+            changes |= {"config-file": str(replaced), "config-text": None}
         env = {**os.environ, **spec.env, "KUBECONFIG": str(config)}
         self.process = Process(spec.name, [str(binary.path), *self._flags(changes)], spec.log, env)
 
@@ -197,6 +232,18 @@ class KubeApiPicker(_GoPicker):
         await self.api.start()
         await self.process.start()
         await self._until_ready(self.process)
+        await self._until_endpoints()
+
+    async def _until_endpoints(self) -> None:
+        """Serving comes before the first pods are known; a request in between would be refused.
+
+        A picker without a metric per endpoint is taken at its word once the time is up.
+        """
+        for _ in range(int(ENDPOINTS_TIMEOUT_S / 0.05)):
+            _, body = await http_get("127.0.0.1", self.metrics_port, "/metrics")
+            if len(_KNOWS_ENDPOINT.findall(body.decode(errors="replace"))) >= len(self._endpoints):
+                return
+            await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         await self.process.stop()

@@ -85,6 +85,8 @@ class PickerProcess(Protocol):
     grpc_port: int
     health_port: int
     metrics_port: int
+    kube_api_url: str | None  # of the API stand-in that it watches; kubectl can read it, too
+    notes: tuple[str, ...]  # what of the manifests it is not given, and why
 
     async def start(self) -> None:
         """Start; return when it answers. Raises ProcessError."""
@@ -100,6 +102,8 @@ class ReferencePicker:
     """`python -m gateway.picker`."""
 
     kind = "reference"
+    kube_api_url: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, spec: PickerSpec) -> None:
         self.spec = spec

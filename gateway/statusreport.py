@@ -93,6 +93,7 @@ def _picker(handle: PickerHandle) -> Json:
         "grpc": f"127.0.0.1:{process.grpc_port}",
         "tls": process.spec.secure,
         "metrics_url": f"http://127.0.0.1:{process.metrics_port}/metrics",
+        "kube_api_url": process.kube_api_url,
         "log": str(process.process.log),
         "decision_log": str(process.spec.options.decision_log or "") or None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -30,6 +30,7 @@ class KubeApi:
         self._address = (host, port)
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
+        self._end_watches: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Returns when it accepts connections; nothing while it runs. Raises OSError: the port is taken."""
@@ -37,7 +38,8 @@ class KubeApi:
             return
         listener = socket.create_server(self._address)
         app = create_app(self.store)
-        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=0, ws="none")
+        self._end_watches = app.state.end_watches
+        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1, ws="none")
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:
@@ -49,7 +51,8 @@ class KubeApi:
         """Closes the port and ends every watch."""
         if self._task is None or self._server is None:
             return
-        self._server.should_exit = self._server.force_exit = True
+        self._server.should_exit = True
+        self._end_watches()
         await self._task
         self._task = None
 

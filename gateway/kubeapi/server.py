@@ -23,9 +23,12 @@ READ_VERBS = ["get", "list", "watch"]
 
 
 def create_app(store: Store) -> Starlette:
-    """An ASGI app that serves `store` like a Kubernetes API server without authentication."""
+    """An ASGI app that serves `store` like a Kubernetes API server without authentication.
+
+    `app.state.end_watches()` ends the answers that would otherwise go on.
+    """
     api = Api(store)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/api", api.core_versions),
             Route("/apis", api.groups),
@@ -38,6 +41,8 @@ def create_app(store: Store) -> Starlette:
             Route("/apis/{group}/{version}/{rest:path}", api.objects, methods=_METHODS),
         ]
     )
+    app.state.end_watches = api.end_watches
+    return app
 
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -62,6 +67,11 @@ class Api:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._watches: set[Watch] = set()
+
+    def end_watches(self) -> None:
+        for watch in self._watches:
+            watch.end()
 
     async def core_versions(self, request: Request) -> Response:
         return JSONResponse({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
@@ -163,7 +173,15 @@ class Api:
             return status(
                 400, "BadRequest", f"resourceVersion {query.get('resourceVersion')!r} is not a number"
             )
-        return StreamingResponse(watch.lines(), media_type="application/json")
+        return StreamingResponse(self._lines(watch), media_type="application/json")
+
+    async def _lines(self, watch: Watch) -> AsyncIterator[bytes]:
+        self._watches.add(watch)
+        try:
+            async for line in watch.lines():
+                yield line
+        finally:
+            self._watches.discard(watch)
 
 
 def _answer(request: Request, kind: Kind, body: Object, items: list[Object]) -> Response:
@@ -173,6 +191,9 @@ def _answer(request: Request, kind: Kind, body: Object, items: list[Object]) -> 
         )
         return JSONResponse(as_table(kind, items, meta))
     return JSONResponse(body)
+
+
+_END = b""
 
 
 def _nothing() -> None:
@@ -214,12 +235,19 @@ class Watch:
         try:
             while (left := end - loop.time()) > 0:
                 try:
-                    yield await asyncio.wait_for(self._queue.get(), min(left, BOOKMARK_SECONDS))
+                    line = await asyncio.wait_for(self._queue.get(), min(left, BOOKMARK_SECONDS))
+                    if line is _END:
+                        return
+                    yield line
                 except TimeoutError:
                     if self._bookmarks:
                         self._bookmark({})
         finally:
             self._stop()
+
+    def end(self) -> None:
+        """No more lines than those that wait already."""
+        self._queue.put_nowait(_END)
 
     def _on_change(self, change: Change) -> None:
         """An object that starts or stops to match is added or deleted for this watcher, as in Kubernetes."""
