@@ -23,7 +23,7 @@ def check_faults(exchange: Exchange, model: object) -> None:
     front = exchange.front
     if front.faults.rate:
         name = model if isinstance(model, str) and model else front.served[0]
-        error = front.faults.injected(name)
+        error = front.faults.injected(name, front.random_for(None))
         if error is not None:
             raise error
 

@@ -54,12 +54,11 @@ class Faults:
     unready: bool = False  # readiness routes answer 503
     unhealthy: bool = False  # /health answers 503
     hang_requests: bool = False  # generating routes accept and never answer
-    random: random.Random = field(default_factory=random.Random)
 
     @classmethod
-    def from_config(cls, config: FaultConfig, seed: int | None) -> Faults:
+    def from_config(cls, config: FaultConfig) -> Faults:
         """The faults that the flags ask for."""
-        faults = cls(random=random.Random(seed))
+        faults = cls()
         faults.set_injection(config.rate, config.types)
         return faults
 
@@ -75,9 +74,9 @@ class Faults:
         self.rate = rate
         self.types = types or FAILURE_TYPES
 
-    def injected(self, model: str) -> ApiError | None:
+    def injected(self, model: str, rng: random.Random) -> ApiError | None:
         """The error that this request is to be answered with, if any."""
-        if not self.rate or self.random.randint(1, 100) > self.rate:
+        if not self.rate or rng.randint(1, 100) > self.rate:
             return None
-        status, kind, param, message = _INJECTED[self.random.choice(self.types)]
+        status, kind, param, message = _INJECTED[rng.choice(self.types)]
         return ApiError(message.format(model=model), status, kind, param)

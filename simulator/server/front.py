@@ -6,6 +6,7 @@ Also the set of generations in flight, for those who end them from outside (shut
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import uuid
 from collections.abc import Mapping
@@ -38,20 +39,24 @@ _encode = msgspec.json.Encoder().encode
 class Front:
     """One replica's face: compatibility, headers, names, ids, faults and generations in flight."""
 
+    __slots__ = (
+        "_content", "_sequence", "active", "compat", "config", "cors", "faults", "fingerprint", "guard",
+        "inference_headers", "json_headers", "plain_headers", "rounds", "served", "stream_headers", "templates",
+    )  # fmt: skip
+
     def __init__(self, config: ServeConfig, port: int) -> None:
         self.config = config
         self.compat: Compat = compat(config.compat)
         self.guard = KeyGuard(config)
         self.cors = Cors(config)
-        self.faults = Faults.from_config(config.faults, config.seed)
+        self.faults = Faults.from_config(config.faults)
         self.served = config.served_model_names
         self.fingerprint = _fingerprint(config, self.compat)
         self.active: set[Generation] = set()
         self.inference_headers = _inference_headers(config, port)
         self.rounds = Rounds()
         self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes
-        self._random = random.Random()
-        self._content = random.Random(config.seed)
+        self._content: random.Random | None = None
         self._sequence = 0
         base = (_VARY, *self.inference_headers)
         self.json_headers = (_JSON, *base)
@@ -61,13 +66,17 @@ class Front:
     def new_id(self) -> str:
         """The random part of an answer's id, in the imitated server's form."""
         if self.compat.id_style == "hex16":
-            return f"{self._random.getrandbits(64) & _HEX16_MASK | _HEX16_BITS:016x}"
-        made = uuid.UUID(int=self._random.getrandbits(128), version=4)
+            return f"{int.from_bytes(os.urandom(8)) & _HEX16_MASK | _HEX16_BITS:016x}"
+        made = uuid.uuid4()
         return made.hex if self.compat.id_style == "hex32" else str(made)
 
     def random_for(self, seed: int | None) -> random.Random:
         """What a request draws invented content from: its own seed's generator, or the replica's."""
-        return self._content if seed is None else random.Random(seed)
+        if seed is not None:
+            return random.Random(seed)
+        if self._content is None:  # most replicas invent nothing, and a generator has 2.5 kB
+            self._content = random.Random(self.config.seed)
+        return self._content
 
     def next_sequence(self) -> int:
         """A number that no other sequence of this replica has; clients may repeat request ids."""
