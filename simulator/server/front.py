@@ -41,7 +41,8 @@ class Front:
 
     __slots__ = (
         "_content", "_sequence", "active", "compat", "config", "cors", "faults", "fingerprint", "guard",
-        "inference_headers", "json_headers", "plain_headers", "rounds", "served", "stream_headers", "templates",
+        "inference_headers", "json_headers", "plain_headers", "rounds", "served", "stream_headers",
+        "templates",
     )  # fmt: skip
 
     def __init__(self, config: ServeConfig, port: int) -> None:
