@@ -95,10 +95,9 @@ class Stretches:
         for request in running:
             left = request.finish_at - request.num_tokens
             least = min(least, left)
-            sampling = request.sampling
-            if sampling.stop or request.last_token_time is None or request.num_stale_output_tokens:
+            if not request.silent and _needs_a_look(request):
                 return 0
-            if sampling.stop_token_ids:
+            if request.sampling.stop_token_ids:
                 least = min(least, self._steps_to_stop_id(request, least) + depth)
         return least - depth
 
@@ -304,6 +303,16 @@ class Stretches:
             step.shape.decode_kv_tokens += size * steps
         pace.skip(steps)
         return result
+
+
+def _needs_a_look(request: Request) -> bool:
+    """Whether the next token of a sequence has to pass the frontend."""
+    return (
+        bool(request.sampling.stop)
+        or request.last_token_time is None
+        or request.num_stale_output_tokens > 0
+        or request.reported_preemptions != request.num_preemptions
+    )
 
 
 def _may_agree(request: Request, head: Request, filling: int) -> bool:

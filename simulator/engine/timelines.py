@@ -152,6 +152,7 @@ class Timelines:
                 item[3] != 1
                 or request.num_tokens + 1 >= request.finish_at
                 or request.last_token_time is None
+                or request.reported_preemptions != request.num_preemptions
                 or request.sampling.stop_token_ids
                 or request.sampling.stop
             ):

@@ -90,6 +90,8 @@ def workload(
     )
     pace = rng.choice([0.0005, 0.002])
     arrivals = [(r["at_step"] * pace, _request(rng, r)) for r in made["reqs"]]
+    for i, (when, request) in enumerate(arrivals):
+        request.arrival_time = when + (i + 1) * 1e-9  # equal ones can preempt each other for ever
     aborts = [(r["abort_at"] * pace, r["id"]) for r in made["reqs"] if "abort_at" in r]
     return config, latency, sorted(arrivals, key=lambda a: a[0]), sorted(aborts)
 
