@@ -15,6 +15,7 @@ import httpx
 class Outcome:
     """One request; times are `time.monotonic()`. Status 0: no answer."""
 
+    number: int  # the request's path ends in ?n=NUMBER
     start: float
     end: float
     status: int
@@ -56,12 +57,12 @@ class Load:
         start = time.monotonic()
         try:
             body = {**self.body, "prompt": f"{self.body['prompt']} {number}"}
-            answer = await client.post(self.url, json=body)
+            answer = await client.post(f"{self.url}?n={number}", json=body)
             pod = answer.headers.get("x-inference-pod", "")
             detail = "" if answer.status_code == 200 else answer.text[:200]
-            self.outcomes.append(Outcome(start, time.monotonic(), answer.status_code, pod, detail))
+            self.outcomes.append(Outcome(number, start, time.monotonic(), answer.status_code, pod, detail))
         except httpx.HTTPError as error:
-            self.outcomes.append(Outcome(start, time.monotonic(), 0, "", repr(error)))
+            self.outcomes.append(Outcome(number, start, time.monotonic(), 0, "", repr(error)))
 
     def served_by(self, pod: str) -> list[Outcome]:
         return [o for o in self.outcomes if o.pod == pod]

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.ports import free_port
 from gateway.up import preset
 from tests.e2e.labkit import Lab, Labs, completion, until
 
@@ -140,10 +141,14 @@ def test_a_hundred_replicas(labs: Labs, http: httpx.Client) -> None:
     assert lab.down() == 0
 
 
-def test_manifests_from_standard_input(labs: Labs) -> None:
-    text = Path(preset()[0]).read_text()
-    done = simfleet(labs, "up", "-f", "-", "--name", "piped", "-d", "--replicas", "1", input=text)
+def test_manifests_from_standard_input_at_a_port_of_one_s_own(labs: Labs) -> None:
+    text, port = Path(preset()[0]).read_text(), free_port()
+    argv = ("up", "-f", "-", "--name", "piped", "-d", "--replicas", "1", "--port", f"80={port}")
+    done = simfleet(labs, *argv, input=text)
     assert done.returncode == 0, done.stderr
+    assert f"curl -s -i http://127.0.0.1:{port}/v1/completions" in done.stdout
+    taken = simfleet(labs, "up", "--name", "second", "--port", str(port))
+    assert (taken.returncode, f"--port {port}: taken" in taken.stderr) == (2, True)
     assert simfleet(labs, "down", "--name", "piped").returncode == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import http.client
 import json
 import socket
@@ -14,6 +15,10 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.e2e import worlds
 from tests.e2e.labkit import Lab, Labs
@@ -37,6 +42,22 @@ def completions_at(path: str, *backends: dict[str, Any], **more: Any) -> dict[st
     return worlds.rule(*(backends or (to_main(),)), matches=[worlds.prefix(path)], filters=filters, **more)
 
 
+def certificate_of(name: str) -> tuple[bytes, bytes]:
+    """Key and self-signed certificate, PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, certificate.public_bytes(encoding)
+
+
 def world() -> str:
     headers = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["x-drop"]}}
     answer = {
@@ -45,6 +66,12 @@ def world() -> str:
     }
     redirect = {"type": "RequestRedirect", "requestRedirect": {"path": {
         "type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}, "statusCode": 301}}  # fmt: skip
+    key, certificate = certificate_of("lab.example")
+    tls = {
+        **worlds.listener("tls", 8443),
+        "protocol": "HTTPS",
+        "tls": {"certificateRefs": [{"name": "cert"}]},
+    }
     tier_in = {"from": "Selector", "selector": {"matchLabels": {"tier": "in"}}}
     matched = {
         "path": {"type": "Exact", "value": "/matched"},
@@ -54,8 +81,10 @@ def world() -> str:
     }
     return worlds.dump(
         worlds.gateway("gw", worlds.listener(), worlds.listener("other", 8081, "Same"),
-                       worlds.listener("labelled", 8082, tier_in),
+                       worlds.listener("labelled", 8082, tier_in), tls,
                        worlds.listener("wild", 8083, hostname="*.example.com")),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": worlds.meta("cert", "infra"),
+         "stringData": {"tls.key": key.decode(), "tls.crt": certificate.decode()}},
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "inside", "labels": {"tier": "in"}}},
         worlds.servers("main", 2),
         worlds.servers("slow", 1, ["--time-to-first-token", "3s"]),
@@ -196,6 +225,13 @@ def test_a_pool_of_another_namespace_needs_a_grant(lab: Lab, ask: Ask) -> None:
 def test_hostnames_intersect(ask: Ask) -> None:
     for host, status in (("a.example.com", 200), ("b.other.com", 404), ("c.example.com", 404)):
         assert ask("/x", port=8083, host=host).status_code == status
+
+
+def test_an_https_listener(ask: Ask) -> None:
+    assert ask.urls[8443].startswith("https://")
+    with httpx.Client(verify=False) as client:
+        answer = client.post(ask.urls[8443] + "/v1/models", json=BODY)
+    assert (answer.status_code, answer.headers["server"]) == (404, "istio-envoy"), "no route of this listener"
 
 
 def test_http_1_1_client(ask: Ask) -> None:
