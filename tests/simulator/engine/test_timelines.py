@@ -74,3 +74,26 @@ def test_many_at_once_are_one_boundary() -> None:
     assert len(steps) < 20
     assert made.stats.iteration_tokens_total.count == 20
     made.check_invariants()
+
+
+def test_a_paused_engine_goes_on_where_it_was() -> None:
+    made = engine(constant())
+    made.add_request(request("a", 10, 4), 0.0)
+    steps = run(made, until=0.55)
+    made.pause()
+    steps += run(made)
+    made.resume(10.0)
+    steps += run(made)
+    assert times(steps, "a") == pytest.approx([0.5, 0.6, 10.1, 10.2])
+
+
+def test_sleep_drops_what_is_under_way() -> None:
+    made = engine(constant())
+    made.add_request(request("a", 10, 3), 0.0)
+    steps = run(made, until=0.55)
+    made.sleep(1, 0.56)
+    steps += run(made)
+    assert made.stats.kv_cache_usage == 0.0
+    made.wake_up(5.0)
+    steps += run(made)
+    assert times(steps, "a") == pytest.approx([0.5, 5.5, 5.6])
