@@ -11,6 +11,7 @@ from loadgen.plots import Line, colour
 from loadgen.svg import number, percent
 
 Report = Mapping[str, Any]
+NAMED: Final = 24
 FEW: Final = 8
 """Up to so many pods get a line of their own."""
 
@@ -117,25 +118,13 @@ def routing(report: Report) -> list[Picture]:
     spread, timeline = report.get("spread"), report.get("timeline")
     if not spread or not timeline or spread["pods"] < 2:
         return []
-    rows = [(name, part, "s0") for name, part in spread["shares"].items()]
-    even = 1 / spread["pods"]
-    out = [
-        Picture(
-            "Share of answers",
-            _bind(plots.bars, "Share of answers by pod", rows, mark=even),
-            "dashed: an even share",
-        )
-    ]
+    out = [_by_pod("Share of answers", spread["shares"], 1 / spread["pods"], "dashed: an even share", "s0")]
     hits = (report.get("prefix") or {}).get("pods")
     if hits:
-        cached = [(name, hits[name]["hit_share"], "s2") for name in spread["shares"] if name in hits]
-        best = (
-            (report["prefix"]["best_capacity"] or report["prefix"]["best_infinite"])
-            if report.get("prefix")
-            else None
-        )
-        draw = _bind(plots.bars, "Cache hits by pod", cached, mark=best)
-        out.append(Picture("Prompt tokens found cached", draw, "dashed: the best possible over all pods"))
+        cached = {name: hits[name]["hit_share"] for name in spread["shares"] if name in hits}
+        best = report["prefix"]["best_capacity"] or report["prefix"]["best_infinite"]
+        note = "dashed: the best possible over all pods"
+        out.append(_by_pod("Prompt tokens found cached", cached, best, note, "s2"))
     names = list(timeline["pods"])
     heat = _bind(
         plots.heat, "Requests by pod and time", names, timeline["edges"], list(timeline["pods"].values()),
@@ -152,6 +141,15 @@ def routing(report: Report) -> list[Picture]:
         if picture:
             out.append(picture)
     return out
+
+
+def _by_pod(title: str, values: Mapping[str, float], mark: float, note: str, cls: str) -> Picture:
+    """A named bar for each pod; of a large fleet nameless columns in order of size."""
+    if len(values) > NAMED:
+        draw = _bind(plots.columns, title, list(values.values()), percent, mark=mark, cls=cls)
+        return Picture(title, draw, f"{note}; pods from the largest to the smallest")
+    rows = [(name, value, cls) for name, value in values.items()]
+    return Picture(title, _bind(plots.bars, title, rows, mark=mark), note)
 
 
 def _gauge(

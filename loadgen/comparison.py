@@ -13,7 +13,7 @@ from loadgen.namespace import values
 from loadgen.paired import ALPHA, METRICS, Comparison, Difference, compare
 from loadgen.quantity import show
 from loadgen.rundata import load_run
-from loadgen.verdict import judged_report
+from loadgen.verdict import judge_run
 
 COMPARISON_VERSION: Final = 1
 _CURVES: Final = ("ttft", "e2e", "tpot")
@@ -41,7 +41,8 @@ class ArmRun:
 
 def read_arm_run(arm: str, repeat: int, path: Path) -> ArmRun:
     """Load and report on one finished run."""
-    return ArmRun(arm, repeat, path, judged_report(path), load_run(path).frame)
+    run = load_run(path)
+    return ArmRun(arm, repeat, path, judge_run(run), run.frame)
 
 
 def grouped(runs: Sequence[ArmRun]) -> dict[str, list[ArmRun]]:

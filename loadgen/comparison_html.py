@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from loadgen import comparison_tables, plots
+from loadgen import arm_plots, comparison_tables, plots
+from loadgen.arm_plots import Effect
 from loadgen.charts import Picture
 from loadgen.html import header, page, pictures, section, table, tiles
-from loadgen.plots import Effect, colour
+from loadgen.plots import colour
 from loadgen.quantity import Dimension, show
 from loadgen.tables import expectations
 
@@ -31,7 +32,7 @@ def comparison_html(data: Data) -> str:
     broken = [
         f"{r['arm']}, repeat {r['repeat']}: not to be trusted" for r in data["runs"] if not r["trusted"]
     ]
-    verdicts += [(words, "warn") for words in (*data.get("notes", []), *broken)]
+    verdicts += [(words, "none") for words in data.get("notes", [])] + [(words, "warn") for words in broken]
     count = f"{data['repeats']} interleaved repeats" if data["repeats"] > 1 else "one run each"
     subtitle = f"{escape(', '.join(data['arms']))} on one plan, {count}; baseline {escape(data['baseline'])}"
     return page(
@@ -56,7 +57,7 @@ def _arm_section(data: Data, arm: str) -> str:
     keys = (("good", "better"), ("bad", "worse"), ("none", "not told apart, or not judged"))
     forest = Picture(
         "Differences",
-        lambda width: plots.forest(width, title, effects),
+        lambda width: arm_plots.forest(width, title, effects),
         "relative change (shares: points) with 95 % intervals; left is less",
         keys,
         full=True,
@@ -126,7 +127,7 @@ def _strips(data: Data) -> list[Picture]:
 
 def _strip(title: str, rows: Sequence[tuple[str, Sequence[float], str]], dimension: Dimension) -> Picture:
     def draw(width: int) -> str:
-        return plots.strips(width, title, rows, lambda value: show(value, dimension))
+        return arm_plots.strips(width, title, rows, lambda value: show(value, dimension))
 
     return Picture(title, draw, "a dot for each repeat, a bar at their mean")
 

@@ -4,15 +4,19 @@ Nothing here knows records or scrapes: callers bring numbers. Series colours are
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from loadgen.svg import Canvas, Formatter, Scale, number, percent, seconds
 
 Events = Sequence[tuple[float, str]]
+Squares = Iterator[tuple[float, float, float, float, float]]
+"""x, y, width, height, value; NaN is no answer."""
 CDF_POINTS = 160
 COLOURS = 8
+MOST_HINTED = 1500
+SHADES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +27,6 @@ class Line:
     xs: Sequence[float]
     ys: Sequence[float]
     cls: str
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """A row of the forest plot: a relative change or a difference of shares with its interval."""
-
-    label: str
-    value: float
-    low: float
-    high: float
-    tone: str
-    """good, bad or none."""
-    words: str
 
 
 def colour(index: int) -> str:
@@ -184,37 +175,64 @@ def heat(
     canvas.x_axis(x, _seconds_plain)
     highest = top or max((v for row in values for v in row if math.isfinite(v)), default=1) or 1
     every = math.ceil(11 / cell)
-    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
-        y = canvas.top + r * cell
+    for r, row in enumerate(rows):
         if r % every == 0:
-            canvas.text(left - 6, y + cell / 2 + 4, _shorten(row, left), "tick", "end")
-        for i, value in enumerate(cells):
-            if math.isnan(value):
-                canvas.rect(
-                    x(edges[i]),
-                    y,
-                    x(edges[i + 1]) - x(edges[i]),
-                    cell - 1,
-                    "absent",
-                    hint=f"{row}: no answer",
-                )
-            elif value:
-                opacity = 0.06 + 0.94 * min(1.0, value / highest)
-                hint = f"{row}, {edges[i]:.1f} s: {show(value)}"
-                canvas.rect(
-                    x(edges[i]),
-                    y,
-                    x(edges[i + 1]) - x(edges[i]) + 0.3,
-                    cell - 1,
-                    "heat",
-                    hint=hint,
-                    opacity=opacity,
-                )
+            canvas.text(left - 6, canvas.top + (r + 0.5) * cell + 4, shorten(row, left), "tick", "end")
+    if len(rows) * (len(edges) - 1) > MOST_HINTED:
+        _shaded(canvas, _squares(x, canvas.top, edges, values, cell), highest)
+    else:
+        _cells(canvas, x, edges, rows, values, cell=cell, highest=highest, show=show)
     canvas.events(x, events)
     return canvas.svg()
 
 
-def _shorten(name: str, room: float) -> str:
+def _cells(
+    canvas: Canvas,
+    x: Scale,
+    edges: Sequence[float],
+    rows: Sequence[str],
+    values: Sequence[Sequence[float]],
+    *,
+    cell: float,
+    highest: float,
+    show: Formatter,
+) -> None:
+    """One rectangle with its tooltip for each value."""
+    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
+        y = canvas.top + r * cell
+        for i, value in enumerate(cells):
+            wide = x(edges[i + 1]) - x(edges[i])
+            if math.isnan(value):
+                canvas.rect(x(edges[i]), y, wide, cell - 1, "absent", hint=f"{row}: no answer")
+            elif value:
+                hint = f"{row}, {edges[i]:.1f} s: {show(value)}"
+                opacity = 0.06 + 0.94 * min(1.0, value / highest)
+                canvas.rect(x(edges[i]), y, wide + 0.3, cell - 1, "heat", hint=hint, opacity=opacity)
+
+
+def _squares(
+    x: Scale, top: float, edges: Sequence[float], values: Sequence[Sequence[float]], cell: float
+) -> Squares:
+    """Place and value of every cell of a heat map."""
+    for r, cells in enumerate(values):
+        for i, value in enumerate(cells):
+            yield x(edges[i]), top + r * cell, x(edges[i + 1]) - x(edges[i]) + 0.3, cell - 0.5, value
+
+
+def _shaded(canvas: Canvas, squares: Squares, highest: float) -> None:
+    """All cells of one shade as one path, without tooltips: a large fleet stays a small file."""
+    shades: dict[int, list[str]] = {}
+    for x, y, width, height, value in squares:
+        shade = -1 if math.isnan(value) else math.ceil(min(1.0, value / highest) * SHADES)
+        if shade:
+            shades.setdefault(shade, []).append(f"M{x:.1f} {y:g}h{width:.1f}v{height:g}h-{width:.1f}z")
+    for shade in sorted(shades):
+        opacity = 0.06 + 0.94 * shade / SHADES
+        look = 'class="absent"' if shade < 0 else f'class="heat" fill-opacity="{opacity:.2f}"'
+        canvas.add(f'<path d="{"".join(shades[shade])}" {look}/>')
+
+
+def shorten(name: str, room: float) -> str:
     """The end of a pod's name is what tells it from the others."""
     most = max(4, int((room - 8) / 6.2))
     return name if len(name) <= most else "…" + name[-(most - 1) :]
@@ -237,28 +255,24 @@ def matrix(
         elif cell >= 9 or c % math.ceil(9 / cell) == 0:
             turn = f'transform="rotate(-50 {x:.1f} {head - 5:.1f})"'
             canvas.add(f'<text x="{x:.1f}" y="{head - 5:.1f}" class="tick" {turn}>{escape(column)}</text>')
-    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
-        y = head + r * height
+    for r, row in enumerate(rows):
         if height > 12 or r % 2 == 0:
-            canvas.text(left - 6, y + height / 2 + 4, _shorten(row, left), "tick", "end")
+            canvas.text(left - 6, head + (r + 0.5) * height + 4, shorten(row, left), "tick", "end")
+    if len(rows) * len(columns) > MOST_HINTED / 3:
+        parts = [[value / (sum(cells) or 1) for value in cells] for cells in values]
+        across = Scale(0, len(columns), left, left + cell * len(columns))
+        _shaded(canvas, _squares(across, head, range(len(columns) + 1), parts, height), 1.0)
+        return canvas.svg()
+    for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
         total = sum(cells) or 1
         for c, value in enumerate(cells):
-            share = value / total
-            hint = f"{row} on {columns[c]}: {value:g} ({percent(share)})"
-            x = left + c * cell
-            canvas.rect(
-                x + 0.5,
-                y + 0.5,
-                cell - 1,
-                height - 1,
-                "heat",
-                hint=hint,
-                opacity=0.05 + 0.9 * share if value else 0.03,
-            )
+            hint = f"{row} on {columns[c]}: {value:g} ({percent(value / total)})"
+            x, y = left + c * cell, head + r * height
+            opacity = 0.05 + 0.9 * value / total if value else 0.03
+            canvas.rect(x + 0.5, y + 0.5, cell - 1, height - 1, "heat", hint=hint, opacity=opacity)
             if value and cell > 24 and height > 12:
-                canvas.text(
-                    x + cell / 2, y + height / 2 + 4, number(value), "cell on" if share > 0.5 else "cell"
-                )
+                tone = "cell on" if value > total / 2 else "cell"
+                canvas.text(x + cell / 2, y + height / 2 + 4, number(value), tone)
     return canvas.svg()
 
 
@@ -281,7 +295,7 @@ def bars(
     for r, (name, value, cls) in enumerate(rows):
         y = canvas.top + r * cell
         if cell > 12 or r % 2 == 0:
-            canvas.text(left - 6, y + cell / 2 + 4, _shorten(name, left), "tick", "end")
+            canvas.text(left - 6, y + cell / 2 + 4, shorten(name, left), "tick", "end")
         canvas.rect(left, y + 2, scale(value) - left, cell - 4, f"bar {cls}", hint=f"{name}: {show(value)}")
         if cell > 12:
             canvas.text(scale(value) + 5, y + cell / 2 + 4, show(value), "value", "start")
@@ -291,51 +305,16 @@ def bars(
     return canvas.svg()
 
 
-def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
-    """Effects with their intervals about zero; beyond +-100 % the axis ends and an arrow's colour remains."""
-    cell = 28.0
-    left = 118.0 if width < 500 else 170.0
-    right = 14.0 if width < 500 else 168.0
-    canvas = Canvas(width, 34 + cell * len(effects), title, left=left, right=right, top=8)
-    reach = max([abs(v) for e in effects for v in (e.low, e.high) if math.isfinite(v)] + [0.05])
-    reach = min(1.0, reach * 1.05)
-    x = canvas.x_scale(-reach, reach)
-    canvas.x_axis(x, lambda v: f"{100 * v:+.0f} %" if v else "0")
-    canvas.line(x(0), canvas.top, x(0), canvas.height - canvas.bottom, "axis")
-    for r, effect in enumerate(effects):
-        y = canvas.top + (r + 0.5) * cell
-        canvas.text(left - 8, y + 4, effect.label, "tick strong", "end")
-        canvas.line(x(effect.low), y, x(effect.high), y, f"whisker {effect.tone}")
-        for end in (effect.low, effect.high):
-            canvas.line(x(end), y - 5, x(end), y + 5, f"whisker {effect.tone}")
-        canvas.dot(
-            x(effect.value), y, f"point {effect.tone}", radius=5, hint=f"{effect.label} {effect.words}"
-        )
-        if not canvas.narrow:
-            canvas.text(width - right + 12, y + 4, effect.words, "value", "start")
-    return canvas.svg()
-
-
-def strips(
-    width: int, title: str, rows: Sequence[tuple[str, Sequence[float], str]], show: Formatter = seconds
+def columns(
+    width: int, title: str, values: Sequence[float], show: Formatter, *, mark: float, cls: str
 ) -> str:
-    """One dot per repeat for each arm (name, values, class), with a tick at the mean."""
-    cell = 34.0
-    left = min(width * 0.36, 20 + 6.6 * max((len(name) for name, _, _ in rows), default=0))
-    canvas = Canvas(width, 36 + cell * len(rows), title, left=left, top=8)
-    values = [v for _, column, _ in rows for v in column] or [0.0, 1.0]
-    slack = (max(values) - min(values)) * 0.1 or abs(values[0]) * 0.1 or 1
-    x = canvas.x_scale(max(0.0, min(values) - slack), max(values) + slack)
-    canvas.x_axis(x, show)
-    for r, (name, column, cls) in enumerate(rows):
-        y = canvas.top + (r + 0.5) * cell
-        canvas.text(left - 8, y + 4, _shorten(name, left), "tick strong", "end")
-        canvas.line(left, y, width - canvas.right, y, "grid")
-        for repeat, value in enumerate(column, start=1):
-            canvas.dot(
-                x(value), y, f"point {cls}", radius=4.5, hint=f"{name}, repeat {repeat}: {show(value)}"
-            )
-        if column:
-            mean = sum(column) / len(column)
-            canvas.line(x(mean), y - 11, x(mean), y + 11, f"whisker {cls}")
+    """Values from the largest to the smallest as thin columns, for fleets too large to name."""
+    canvas = Canvas(width, 190, title)
+    ranked = sorted(values, reverse=True)
+    x, y = canvas.x_scale(0, len(ranked)), canvas.y_scale(0, max(ranked[0], mark) * 1.08 or 1)
+    canvas.y_axis(y, show)
+    canvas.x_axis(x, number)
+    for i, value in enumerate(ranked):
+        canvas.rect(x(i), y(value), x(i + 1) - x(i) - 0.5, y(0) - y(value), f"bar {cls}")
+    canvas.line(canvas.left, y(mark), width - canvas.right, y(mark), "mark")
     return canvas.svg()

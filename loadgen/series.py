@@ -62,7 +62,7 @@ class PodSeries:
 
 
 def grid(pods: Iterable[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Floats]:
-    """The mean of a gauge in each time bin by pod; a bin without a scrape keeps the last value for 2 bins."""
+    """The mean of a gauge in each time bin by pod; between two scrapes a bin keeps the last value."""
     out = {}
     for pod in pods:
         times = np.asarray(pod.times)
@@ -73,7 +73,8 @@ def grid(pods: Iterable[PodSeries], column: str, edges: Sequence[float]) -> dict
             inside = values[(bins == index) & np.isfinite(values)]
             if inside.size:
                 row[index] = float(inside.mean())
-        out[pod.name] = _filled(row, 2)
+        gap = float(np.median(np.diff(times))) if times.size > 1 else 0.0
+        out[pod.name] = _filled(row, max(2, math.ceil(1.5 * gap / (edges[1] - edges[0]))))
     return out
 
 

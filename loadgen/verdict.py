@@ -14,7 +14,7 @@ from loadgen.expect import ExpectError, Judgement, Lookup, judge
 from loadgen.forms import write_all
 from loadgen.namespace import of_report
 from loadgen.reportdata import build
-from loadgen.rundata import load_run
+from loadgen.rundata import RunData, load_run
 from loadgen.scenario import Expectation, Scenario
 from loadgen.terminal import print_report
 
@@ -32,8 +32,12 @@ def finish(run_dir: Path, scenario: Scenario | None = None) -> int:
 
 
 def judged_report(run_dir: Path, scenario: Scenario | None = None) -> dict[str, Any]:
-    """The report with its expectations and the exit code in it."""
-    run = load_run(run_dir, scenario)
+    """The report of a run directory with its expectations and the exit code in it."""
+    return judge_run(load_run(run_dir, scenario))
+
+
+def judge_run(run: RunData) -> dict[str, Any]:
+    """The report of a run that is loaded."""
     report = build(run)
     expectations = run.scenario.expect if run.scenario and not run.scenario.arms else ()
     report["expectations"] = judge_all(expectations, of_report(report), run.scenario)

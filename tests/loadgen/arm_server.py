@@ -1,4 +1,4 @@
-"""A model server for hooks: `arm_server.py PORT SECONDS` streams 4 tokens 5 ms apart, the first after SECONDS."""
+"""A model server for hooks: `arm_server.py PORT SECONDS` streams 4 tokens, the first after SECONDS."""
 
 import asyncio
 import json

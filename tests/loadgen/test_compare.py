@@ -82,7 +82,7 @@ def test_all_files_of_a_comparison(data: dict[str, Any]) -> None:
 def test_expectations_about_arms(tmp_path: Path) -> None:
     scenario = read_scenario(
         "model: m\nduration: 1s\nclasses: {c: {arrival: {process: poisson, rate: 5}}}\n"
-        "expect: ['arm[a].ttft.p90 < 0.9 * arm[b].ttft.p90', 'delta[a].ttft.p90 < -99.9%', 'ttft.p90 < 1s']\n",
+        "expect: ['arm[a].ttft.p90 < 0.9 * arm[b].ttft.p90', 'delta[a].ttft.p90 < -99.9%', 'ttft.p9 < 1s']\n",
         "inline",
     )
     runs = runs_of(tmp_path, {"a": "prefix", "b": "one"}, 3)
