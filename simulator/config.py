@@ -128,7 +128,7 @@ class ServeConfig:
     model: str
     served_model_names: tuple[str, ...]  # first: metrics label and the name in answers
     engine: EngineConfig
-    host: str | None = None  # None: all interfaces, as vLLM
+    host: str = "127.0.0.1"  # nothing listens beyond loopback unless asked
     port: int = 8000
     uds: str | None = None
     root_path: str = ""

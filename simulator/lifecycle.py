@@ -87,7 +87,7 @@ def announce(fleet: Fleet, config: ServeConfig) -> None:
     scheme = "https" if config.ssl_certfile or config.self_signed_certs else "http"
     for replica in list(fleet.replicas.values())[:1]:
         ports = ",".join(str(peer.port) for peer in replica.peers)
-        address = config.uds or f"{scheme}://{replica.host or '0.0.0.0'}:{ports}"
+        address = config.uds or f"{scheme}://{replica.host}:{ports}"
         event(
             "ready",
             address=address,

@@ -54,4 +54,4 @@ def spec_of(config: ServeConfig) -> ReplicaSpec:
     if config.uds and ranks > 1:
         raise ConfigError("--uds serves one rank; give --host and --port for data parallelism")
     ports = tuple(range(config.port, config.port + ranks))
-    return ReplicaSpec(config.pod_name or socket.gethostname(), config.host or "", ports, config)
+    return ReplicaSpec(config.pod_name or socket.gethostname(), config.host, ports, config)

@@ -83,7 +83,7 @@ _LORA: Final = (
 )  # fmt: skip
 
 _FRONTEND: Final = (
-    Flag("host", _T, "server", "Address to listen on.", "all interfaces"),
+    Flag("host", _T, "server", "Address to listen on; 0.0.0.0 for all, as in a container.", "127.0.0.1"),
     Flag("port", _I, "server", "Port to listen on; data-parallel ranks take the following ones.", "8000",
          ("vllm", "llm-d"), minimum=1, maximum=65535),
     Flag("uds", _T, "server", "Unix domain socket instead of host and port."),
