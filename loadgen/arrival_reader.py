@@ -186,13 +186,14 @@ def _read_burst(node: Node, base: Arrival) -> Arrival:
 
 def _read_closed(node: Node, base: Arrival) -> Arrival:
     users_node = node.get("users") or node.get("concurrency")
-    think_node = node.get("think")
+    think_node, pause_node = node.get("think"), node.get("pause_on_error")
     if users_node is None:
         raise node.error("a closed loop needs `users:`")
     if base.duration is None and base.requests is None:
         raise node.error("needs `duration:` or `requests:`")
     think = read_distribution(think_node, seconds=True, low=0.0) if think_node else None
-    return replace(base, users=users_node.integer(1), think=think)
+    pause = pause_node.duration() if pause_node else base.pause_on_error
+    return replace(base, users=users_node.integer(1), think=think, pause_on_error=pause)
 
 
 def read_load(node: Node) -> Arrival:

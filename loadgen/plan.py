@@ -59,6 +59,8 @@ class ClassPlan(msgspec.Struct, kw_only=True):
     """Closed loop: users start nothing later than this; None ends with the requests."""
     wrap: bool = False
     """Closed loop: requests are used again from the first when a duration outlasts them."""
+    pause_on_error: float = 0.1
+    """Closed loop: seconds that a user waits after a failure, besides thinking."""
     process: str = "poisson"
     burstiness: float | None = None
 

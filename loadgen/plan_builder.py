@@ -96,6 +96,7 @@ def _class_plan(spec: ClassSpec) -> ClassPlan:
         ),
         users=arrival.users if closed else None,
         duration=arrival.duration if closed else None,
+        pause_on_error=arrival.pause_on_error,
         wrap=closed and arrival.requests is None,
         process=arrival.process,
         burstiness=arrival.burstiness if arrival.process == "gamma" else None,

@@ -61,7 +61,8 @@ class Arrival:
     (gamma's `burstiness` is its shape, as in vLLM: below 1 is burstier than Poisson); clients is the
     superposition of clients that a preset describes (its default); burst starts `size`
     requests at one instant every `every` seconds; trace takes its times from the workload's trace file;
-    closed keeps `users` users busy, each waiting `think` seconds after an answer.
+    closed keeps `users` users busy, each waiting `think` seconds after an answer, and `pause_on_error` more
+    after a failure (or a refusal that takes a millisecond would burn all requests in a second).
     """
 
     process: Literal["constant", "poisson", "gamma", "clients", "burst", "trace", "closed"]
@@ -75,6 +76,7 @@ class Arrival:
     duration: float | None = None
     users: int = 1
     think: Distribution | None = None
+    pause_on_error: float = 0.1
     time_scale: float = 1.0
 
 

@@ -78,6 +78,8 @@ class Sender:
     def add_closed(self, closed: ClosedClass) -> None:
         """A closed-loop class whose units this worker shares out among its users."""
         self._closed[closed.name] = closed
+        users = sum(len(each.users) for each in self._closed.values())
+        self._max_in_flight = max(self._max_in_flight, users)  # users are their own limit
 
     def fill(self, most: int = AHEAD_REQUESTS) -> None:
         """Read up to `most` more units; before the start t0 is 0 and times are relative."""
@@ -256,7 +258,8 @@ class Sender:
                 self._arm()
                 return
         if unit.user is not None:
-            self._next_of_user(unit.user, now)
+            failed = exchange is None or exchange.outcome != "ok"
+            self._next_of_user(unit.user, now + job.plan.pause_on_error if failed else now)
         self._arm()
 
     def _remember(self, job: Job, exchange: Exchange) -> None:

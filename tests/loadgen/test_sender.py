@@ -167,6 +167,23 @@ classes:
     assert max(record.intended for record in records) <= 0.6
 
 
+def test_a_user_who_is_refused_waits_before_asking_again(tmp_path: Path) -> None:
+    text = """
+model: m
+classes:
+  a: {arrival: {users: 2, requests: 8, pause_on_error: 60ms}, input_tokens: 4}
+"""
+
+    async def script(_: Seen, reply: Reply) -> None:
+        await reply.send(plain(429, {"error": {"message": "busy"}}))
+
+    records, _ = run(tmp_path, text, script, max_in_flight=1)
+    assert [record.outcome for record in records] == ["shed_429"] * 8
+    first_of_each = sorted(record.intended for record in records)[::2]
+    for before, after in itertools.pairwise(first_of_each):
+        assert 0.06 <= after - before < 0.3
+
+
 def test_retries_honour_retry_after_and_record_each_attempt(tmp_path: Path) -> None:
     text = """
 model: m
