@@ -1,0 +1,258 @@
+"""Binaries in the picker's place: what they are told, by flags, files and the API stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from gateway.epp import (
+    DISCOVERY,
+    FileDiscoveryPicker,
+    KubeApiPicker,
+    inspect,
+    make_external_picker,
+    with_file_discovery,
+)
+from gateway.errors import ManifestError, ProcessError, StackError
+from gateway.manifests import load
+from gateway.pickerprocess import Endpoint, PickerOptions, PickerProcess, PickerSpec
+from gateway.probe import grpc_is_serving
+from tests.gateway.oddpicker import odd_picker
+
+MANIFESTS = """
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: pool, namespace: ns, annotations: {since: 2026-01-02}}
+spec:
+  selector: {matchLabels: {app: x}}
+  targetPorts: [{number: 8000}]
+  endpointPickerRef: {name: epp, port: {number: 9002}}
+---
+apiVersion: inference.networking.x-k8s.io/v1alpha2
+kind: InferenceObjective
+metadata: {name: low, namespace: ns}
+spec: {priority: -1, poolRef: {name: pool}}
+"""
+CONFIG = """
+apiVersion: inference.networking.x-k8s.io/v1alpha1
+kind: EndpointPickerConfig
+plugins: [{type: queue-scorer}, {type: single-profile-handler}]
+schedulingProfiles: [{name: default, plugins: [{pluginRef: queue-scorer, weight: 2}]}]
+"""
+Flags = tuple[tuple[str, str | None], ...]
+
+
+def spec(directory: Path, flags: Flags = (), *, text: str = CONFIG, **options: Any) -> PickerSpec:
+    manifests = directory / "manifests.yaml"
+    manifests.write_text(MANIFESTS)
+    config = directory / "config.yaml"
+    config.write_text(text)
+    read = load([str(manifests)])
+    return PickerSpec(
+        name="epp-0",
+        pool=read.pools["ns", "pool"],
+        flags=(("config-file", str(config)), *flags),
+        env={"GIVEN": "by the manifest"},
+        directory=directory / "epp-0",
+        log=directory / "epp.log",
+        manifests=read,
+        options=PickerOptions(**options),
+    )
+
+
+def endpoint(number: int, *, port: int = 8000, rank: int = 0) -> Endpoint:
+    return Endpoint(f"p{number}-rank-{rank}", f"p{number}", "ns", f"127.0.0.{number}", port, {"app": "x"})
+
+
+def started(picker: PickerProcess, during: Callable[[], Awaitable[Any]] | None = None) -> Any:
+    """Start the picker, do something, stop it."""
+
+    async def scenario() -> Any:
+        try:
+            await picker.start()
+            assert await grpc_is_serving("127.0.0.1", picker.health_port)
+            return await during() if during else None
+        finally:
+            await picker.stop()
+
+    return asyncio.run(scenario())
+
+
+def argv(picker: PickerProcess) -> dict[str, str]:
+    words = [word.removeprefix("--").partition("=") for word in picker.process.argv[1:]]
+    return {name: value for name, _, value in words}
+
+
+@pytest.mark.parametrize(("kind", "discovers"), [("gie", False), ("llm-d", True)])
+def test_the_kind_of_a_binary_is_read_off_its_help(tmp_path: Path, kind: str, discovers: bool) -> None:
+    binary = inspect(odd_picker(tmp_path, kind))
+    assert binary.discovers_files is discovers
+    assert binary.kind.startswith("llm-d-router" if discovers else "gie")
+    assert {"grpc-port", "v"} <= binary.flags
+    picker = make_external_picker(spec(tmp_path), binary.path)
+    assert isinstance(picker, FileDiscoveryPicker if discovers else KubeApiPicker)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("/bin/true", "is no endpoint picker"), ("/nowhere/epp", "No such file")]
+)
+def test_what_is_no_picker_is_an_error(path: str, words: str) -> None:
+    with pytest.raises(StackError, match=words):
+        inspect(Path(path))
+
+
+def test_a_deprecated_flag_is_passed_on_and_an_unknown_one_is_noted(tmp_path: Path) -> None:
+    given: Flags = (("lora-info-metric", "lora"), ("model-server-metrics-port", "9"), ("v", "4"))
+    picker = make_external_picker(spec(tmp_path, given), odd_picker(tmp_path))
+    flags = argv(picker)
+    assert (flags["lora-info-metric"], flags["v"]) == ("lora", "4")
+    assert "model-server-metrics-port" not in flags
+    (note,) = picker.notes
+    assert "has no flag --model-server-metrics-port, which epp-0 is given" in note
+
+
+def test_ports_and_pool_are_this_machine_s(tmp_path: Path) -> None:
+    given: Flags = (("pool-name", "other"), ("grpc-port", "9002"), ("kubeconfig", "/k"), ("tracing", "true"))
+    picker = make_external_picker(spec(tmp_path, given), odd_picker(tmp_path))
+    flags = argv(picker)
+    assert (flags["pool-name"], flags["pool-namespace"]) == ("pool", "ns")
+    assert flags["grpc-port"] == str(picker.grpc_port)
+    assert flags["metrics-endpoint-auth"] == flags["ha-enable-leader-election"] == "false"
+    assert flags["tracing"] == "true", "as the manifest says"
+    assert "kubeconfig" not in flags
+
+
+def test_a_configuration_from_the_command_line_replaces_the_manifests_one(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(CONFIG.replace("queue-scorer", "lora-affinity-scorer"))
+    picker = make_external_picker(
+        spec(tmp_path, (("config-text", "x"),), config_file=other), odd_picker(tmp_path)
+    )
+    flags = argv(picker)
+    assert flags["config-file"] == str(other)
+    assert "config-text" not in flags
+    filed = make_external_picker(spec(tmp_path, config_file=other), odd_picker(tmp_path, "llm-d"))
+    assert "lora-affinity-scorer" in Path(argv(filed)["config-file"]).read_text()
+
+
+def test_file_discovery(tmp_path: Path) -> None:
+    log = tmp_path / "starts.jsonl"
+    picker = make_external_picker(spec(tmp_path), odd_picker(tmp_path, "llm-d", log=log))
+    picker.update_endpoints([endpoint(2), endpoint(3)])
+    config = yaml.safe_load(Path(argv(picker)["config-file"]).read_text())
+    (plugin,) = [p for p in config["plugins"] if p["type"] == "file-discovery"]
+    file = Path(plugin["parameters"]["path"])
+
+    def listed() -> list[Any]:
+        found: list[Any] = yaml.safe_load(file.read_text())["endpoints"]
+        return found
+
+    async def change() -> list[Any]:
+        before = listed()
+        picker.update_endpoints([endpoint(3)])
+        return [before, listed()]
+
+    before, after = started(picker, change)
+    assert [(e["name"], e["address"], e["port"]) for e in before] == [
+        ("p2-rank-0", "127.0.0.2", "8000"),
+        ("p3-rank-0", "127.0.0.3", "8000"),
+    ]
+    assert after == [before[1]]
+    assert list(file.parent.glob("*.tmp*")) == [], "replaced in one piece"
+    assert config["apiVersion"] == "llm-d.ai/v1alpha1"
+    assert config["dataLayer"]["discovery"] == {"pluginRef": DISCOVERY}
+    assert plugin["parameters"]["watchFile"] is True
+    assert picker.kube_api_url is None
+    assert json.loads(log.read_text())["env"]["GIVEN"] == "by the manifest"
+
+
+def test_file_discovery_keeps_what_a_configuration_says() -> None:
+    config = yaml.safe_load(with_file_discovery(CONFIG, Path("/e")))
+    assert config["plugins"][:2] == [{"type": "queue-scorer"}, {"type": "single-profile-handler"}]
+    assert config["schedulingProfiles"] == yaml.safe_load(CONFIG)["schedulingProfiles"]
+
+
+def test_file_discovery_replaces_the_discovery_of_a_configuration() -> None:
+    text = CONFIG.replace(
+        "plugins: [", "plugins: [{name: mine, type: file-discovery, parameters: {path: /x}}, ", 1
+    )
+    text += "dataLayer: {injectDefaults: true, discovery: {pluginRef: mine}}\n"
+    config = yaml.safe_load(with_file_discovery(text, Path("/e")))
+    assert [p.get("name") for p in config["plugins"]] == [None, None, DISCOVERY]
+    assert config["dataLayer"] == {"injectDefaults": True, "discovery": {"pluginRef": DISCOVERY}}
+
+
+def test_without_a_configuration_the_defaults_are_written_out(tmp_path: Path) -> None:
+    config = yaml.safe_load(with_file_discovery("", Path("/e")))
+    weights = {p["pluginRef"]: p["weight"] for p in config["schedulingProfiles"][0]["plugins"]}
+    assert weights == {"queue-scorer": 2, "kv-cache-utilization-scorer": 2, "prefix-cache-scorer": 3}
+    assert {p["type"] for p in config["plugins"]} == {*weights, "file-discovery"}
+
+
+@pytest.mark.parametrize(("text", "words"), [("a: [", "not YAML"), ("[1]", "must be a mapping")])
+def test_a_configuration_that_cannot_be_read(text: str, words: str) -> None:
+    with pytest.raises(ManifestError, match=words):
+        with_file_discovery(text, Path("/e"))
+
+
+def test_api_stand_in(tmp_path: Path) -> None:
+    log = tmp_path / "starts.jsonl"
+    picker = make_external_picker(spec(tmp_path), odd_picker(tmp_path, log=log))
+    picker.update_endpoints([endpoint(2), endpoint(3), endpoint(3, port=8001, rank=1)])
+    assert picker.kube_api_url
+
+    async def look() -> list[Any]:
+        async with httpx.AsyncClient(base_url=picker.kube_api_url or "") as api:
+            before = (await api.get("/api/v1/namespaces/ns/pods")).json()["items"]
+            picker.update_endpoints([endpoint(3), endpoint(4)])
+            after = (await api.get("/api/v1/namespaces/ns/pods")).json()["items"]
+            group = "/apis/inference.networking.x-k8s.io/v1alpha2"
+            objectives = (await api.get(group + "/inferenceobjectives")).json()["items"]
+            pools = (await api.get("/apis/inference.networking.k8s.io/v1/inferencepools")).json()["items"]
+            return [before, after, objectives, pools]
+
+    before, after, objectives, pools = started(picker, look)
+    assert [(p["metadata"]["name"], p["status"]["podIP"]) for p in before] == [
+        ("p2", "127.0.0.2"),
+        ("p3", "127.0.0.3"),
+    ]
+    assert [p["containerPort"] for p in before[1]["spec"]["containers"][0]["ports"]] == [8000, 8001]
+    assert [p["metadata"]["name"] for p in after] == ["p3", "p4"]
+    assert after[0]["metadata"]["uid"] == before[1]["metadata"]["uid"]
+    assert [o["metadata"]["name"] for o in objectives] == ["low"]
+    assert [p["metadata"]["annotations"] for p in pools] == [{"since": "2026-01-02"}]
+    env = json.loads(log.read_text())["env"]
+    assert env["GIVEN"] == "by the manifest"
+    assert f'server: "{picker.kube_api_url}"' in Path(env["KUBECONFIG"]).read_text()
+
+
+@pytest.mark.parametrize("kind", ["gie", "llm-d"])
+def test_a_picker_starts_again(tmp_path: Path, kind: str) -> None:
+    log = tmp_path / "starts.jsonl"
+    picker = make_external_picker(spec(tmp_path), odd_picker(tmp_path, kind, log=log))
+
+    async def twice() -> None:
+        for _ in range(2):
+            await picker.start()
+            await picker.stop()
+            assert not picker.process.is_running
+
+    asyncio.run(twice())
+    first, second = log.read_text().splitlines()
+    assert first == second
+
+
+def test_a_crash_is_reported_with_the_last_lines(tmp_path: Path) -> None:
+    picker = make_external_picker(spec(tmp_path, text="crash: true"), odd_picker(tmp_path))
+    with pytest.raises(ProcessError, match="epp-0 ended with status 2 before it was ready") as caught:
+        started(picker)
+    lines = caught.value.log_tail.splitlines()
+    assert lines[-2:] == ["line 29", "panic: told to"]
+    assert len(lines) == 15
