@@ -55,12 +55,19 @@ def run_processes(own: FleetArguments) -> int:
     for printer in printers:
         printer.start()
 
+    told = False
+
     def tell(number: int, frame: object) -> None:
+        nonlocal told
+        told = True
         _signal_all(children, number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, tell)
-    codes = _wait(children)
+    _wait_for_one(children)
+    if not told:  # a second signal would cut the others' shutdown short
+        _signal_all(children, signal.SIGTERM)
+    codes = [abs(child.wait()) for child in children]
     for printer in printers:
         printer.join(timeout=1.0)
     return max(codes)
@@ -81,7 +88,8 @@ def _signal_all(children: Sequence[subprocess.Popen[str]], number: int) -> None:
             child.send_signal(number)
 
 
-def _wait(children: Sequence[subprocess.Popen[str]]) -> list[int]:
+def _wait_for_one(children: Sequence[subprocess.Popen[str]]) -> None:
+    """Until one of them has ended."""
     ended = threading.Event()
 
     def watch(child: subprocess.Popen[str]) -> None:
@@ -93,5 +101,3 @@ def _wait(children: Sequence[subprocess.Popen[str]]) -> list[int]:
         watcher.start()
     while not ended.wait(0.2):  # a plain wait would keep Python from running signal handlers
         pass
-    _signal_all(children, signal.SIGTERM)
-    return [abs(child.wait()) for child in children]
