@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -17,10 +18,11 @@ from gateway.errors import StackError, UsageError
 from gateway.gatewayapi import Gateway
 from gateway.manifests import Manifests
 from gateway.ports import free_port, is_free
-from gateway.probe import http_get
+from gateway.probe import http_get, http_post
 from gateway.processes import Process
 
 READY_TIMEOUT_S = 20.0
+MAX_LOG_BYTES = 64 * 1024 * 1024
 EndpointsOf = Callable[[ClusterSpec], Iterable[Address]]
 
 
@@ -114,6 +116,13 @@ class GatewayProcess:
                 self._version += 1
                 write_endpoints(spec, endpoints, self._version)
                 self._written[spec.name] = endpoints
+
+    async def rotate_log(self) -> None:
+        """Keep the access log under twice MAX_LOG_BYTES: the full one becomes access.log.1."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.access_log.stat().st_size > MAX_LOG_BYTES:
+                self.access_log.replace(self.access_log.with_suffix(".log.1"))
+                await http_post("127.0.0.1", self.admin_port, "/reopen_logs")
 
     async def has_applied(self) -> bool:
         """Whether Envoy knows exactly the endpoints that were published last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,8 @@ def _print_new(chosen: dict[str, Path], position: dict[str, int]) -> None:
     for name, path in chosen.items():
         try:
             with path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < position[name]:
+                    position[name] = 0  # a new file after a rotation
                 file.seek(position[name])
                 data = file.read()
         except FileNotFoundError:

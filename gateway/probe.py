@@ -16,12 +16,21 @@ _SERVING = 1
 
 async def http_get(host: str, port: int, path: str, timeout_s: float = 1.0) -> tuple[int, bytes]:
     """Status and body; (0, b"") when nobody answers within `timeout_s` seconds."""
+    return await _http("GET", host, port, path, timeout_s)
+
+
+async def http_post(host: str, port: int, path: str, timeout_s: float = 1.0) -> tuple[int, bytes]:
+    """The same for a POST without body."""
+    return await _http("POST", host, port, path, timeout_s)
+
+
+async def _http(method: str, host: str, port: int, path: str, timeout_s: float) -> tuple[int, bytes]:
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
-                writer.write(request.encode())
+                ask = f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n"
+                writer.write(f"{ask}Content-Length: 0\r\n\r\n".encode())
                 answer = await reader.read(-1)
             finally:
                 writer.close()

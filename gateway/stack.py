@@ -196,9 +196,11 @@ class Stack:
         return self._fleet.replicas.get(pod.name)
 
     async def _watch_pods(self) -> None:
-        """Follow readiness probes, and deaths that come after a number of tokens."""
+        """Follow readiness probes, deaths that come after a number of tokens, and the size of access logs."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            for gateway in self.gateways:
+                await gateway.rotate_log()
             for pod in self.pods:
                 replica = self.replica(pod)
                 if replica is None or pod.state not in {PodState.STARTING, PodState.READY}:

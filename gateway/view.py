@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import signal
 import sys
 import time
@@ -42,6 +43,8 @@ class LogCounter:
         """Count what came since the last call; a line that is not finished waits."""
         try:
             with self._path.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._position:
+                    self._position = 0  # a new file after a rotation
                 log.seek(self._position)
                 data = log.read()
         except FileNotFoundError:

@@ -227,6 +227,9 @@ def test_the_live_table(tmp_path: Path) -> None:
     counter.read()
     assert counter.served == counter.picked == {"127.0.0.2:8000": 1}
     assert counter.statuses == {"2xx": 1, "5xx": 1}
+    log.write_text(json.dumps({"status": 200}) + "\n")
+    counter.read()
+    assert counter.statuses == {"2xx": 2, "5xx": 1}, "after a rotation"
     assert Rates().per_second(collections.Counter(a=3))["a"] > 3
     pod = {
         "name": "pod-1",
