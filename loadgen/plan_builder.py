@@ -157,7 +157,8 @@ def _units(source: ClassSource) -> Iterator[Made]:
     for number in range(source.count):
         model, adapter = maker.pick_model()
         if isinstance(maker, ProductionMaker):
-            client = int(source.times.clients[number]) if source.times is not None else number
+            own = source.times.clients if source.times and spec.arrival.process == "clients" else None
+            client = maker.any_client() if own is None else int(own[number])
             unit = maker.production_unit(client, model)
         else:
             unit = maker.unit(number, model)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.arrivals import stream
+from loadgen.arrivals import client_shares, stream
 from loadgen.bodies import Text
 from loadgen.plan import escape
 from loadgen.presets import PRESETS, LogNormal
@@ -40,6 +40,7 @@ class ProductionMaker(Maker):
         super().__init__(spec, index, seed)
         assert spec.workload.preset is not None
         self.preset = PRESETS[spec.workload.preset]
+        self._client_edges = np.cumsum(client_shares(self.preset))
         rng = stream(seed, spec.name, "tenants")
         edges = zipf_edges(self.preset.tenants, self.preset.tenant_zipf)
         picks = np.searchsorted(edges, rng.random(self.preset.clients), side="right")
@@ -47,6 +48,11 @@ class ProductionMaker(Maker):
         self._documents = (
             zipf_edges(self.preset.documents, self.preset.document_zipf) if self.preset.documents else None
         )
+
+    def any_client(self) -> int:
+        """A client by its share of the load, for arrivals that are not the clients' own."""
+        client = int(np.searchsorted(self._client_edges, self.rng.random(), side="right"))
+        return min(client, self.preset.clients - 1)
 
     def production_unit(self, client: int, model: str) -> UnitSpec:
         """The unit that an arrival of this client brings."""

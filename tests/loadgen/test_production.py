@@ -94,3 +94,14 @@ def test_prompts_are_cut_where_the_traces_end(tmp_path: Path) -> None:
     most = preset.inputs.high + preset.system_tokens + preset.tenant_tokens
     assert max(r.prompt_tokens for r in requests) <= most
     assert min(r.max_tokens or 0 for r in requests) >= 1
+
+
+@pytest.mark.parametrize(
+    "arrival", ["{process: poisson, rate: 5, requests: 200}", "{users: 4, requests: 200}"]
+)
+def test_arrivals_that_are_not_the_clients_own_have_many_tenants(tmp_path: Path, arrival: str) -> None:
+    text = f"model: m\nclasses: {{a: {{preset: chat, arrival: {arrival}}}}}"
+    write_plan(tmp_path / "p.jsonl", build_plan(read_scenario(text, "x.yaml")))
+    groups = [request.group for request in load_plan(tmp_path / "p.jsonl").requests]
+    assert len(set(groups)) >= 4
+    assert max(groups.count(group) for group in set(groups)) < 0.9 * len(groups)
