@@ -8,6 +8,7 @@ long as a pull takes and then frees them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,11 @@ from simulator.engine.kv_cache import KVCacheManager
 from simulator.engine.latency import LatencyModel
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
+
+
+def _end(now: float, seconds: float) -> float:
+    """When what begins at this boundary ends: after it, even where it takes no time."""
+    return max(now + seconds, math.nextafter(now, math.inf))
 
 
 class Transfers:
@@ -47,7 +53,7 @@ class Transfers:
         return max(request.num_prompt_tokens - local, 0) if self.is_remote_prefill(request) else 0
 
     def start(self, request: Request, num_tokens: int, now: float) -> None:
-        request.remote_ready_time = now + self._latency.kv_transfer_seconds(request, num_tokens)
+        request.remote_ready_time = _end(now, self._latency.kv_transfer_seconds(request, num_tokens))
 
     def finished(self, request: Request, now: float) -> bool:
         """Set the kv_transfer_params of a finished prefill; True: its blocks are kept, detached from it."""
@@ -57,7 +63,7 @@ class Transfers:
         if request.finish_reason not in (FinishReason.LENGTH, FinishReason.STOP) or not request.block_ids:
             return False
         request.kv_transfer_output = self._hand_off(request)
-        lease = now + self._latency.kv_transfer_seconds(request, request.num_computed_tokens)
+        lease = _end(now, self._latency.kv_transfer_seconds(request, request.num_computed_tokens))
         self.held.append((lease, self._kv.detach(request)))
         return True
 
