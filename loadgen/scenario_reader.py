@@ -10,6 +10,7 @@ import yaml
 from loadgen.arrival_reader import read_load
 from loadgen.class_reader import Context, read_class
 from loadgen.errors import ScenarioError
+from loadgen.expect import ExpectError, check
 from loadgen.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
@@ -167,7 +168,7 @@ def _read_verdict(root: Node, scenario: Scenario, directory: Path) -> Scenario:
     return replace(
         scenario,
         slo=limits,
-        expect=tuple(Expectation(item.text(), item.line) for item in expect.elements()) if expect else (),
+        expect=tuple(map(_read_expectation, expect.elements())) if expect else (),
         timeline=tuple(_read_event(item) for item in timeline.elements()) if timeline else (),
         arms=tuple(_read_arm(name, node, directory) for name, node in _named(arms)) if arms else (),
         scrape=read_scrape(scrape, directory) if scrape else None,
@@ -225,6 +226,16 @@ def _read_arm(name: str, node: Node, directory: Path) -> Arm:
     )
     node.done()
     return arm
+
+
+def _read_expectation(node: Node) -> Expectation:
+    """Its grammar is checked before a run; which figures there are, only the run can say."""
+    text = node.text()
+    try:
+        check(text)
+    except ExpectError as error:
+        raise node.error(str(error)) from error
+    return Expectation(text, node.line)
 
 
 def read_scrape(node: Node, directory: Path) -> Scrape:
