@@ -44,7 +44,11 @@ def run_processes(own: FleetArguments) -> int:
     """
     children = [
         subprocess.Popen(
-            command_of(own, first, number), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command_of(own, first, number),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # the terminal's Ctrl-C reaches them once, through us
         )
         for first, number in shares(own.replicas, own.processes)
     ]
