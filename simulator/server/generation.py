@@ -150,7 +150,7 @@ class Generation:
         try:
             self._submit_one(first)
         except EngineError as error:
-            raise ApiError(str(error), 500, "InternalServerError") from None
+            raise self._refused(error) from None
         self.front.active.add(self)
         if rest:
             asyncio.get_running_loop().call_soon(self._submit_rest, rest)
@@ -165,7 +165,13 @@ class Generation:
             for sequence in rest:
                 self._submit_one(sequence)
         except EngineError as error:
-            self.fail(ApiError(str(error), 500, "InternalServerError"))
+            self.fail(self._refused(error))
+
+    def _refused(self, error: EngineError) -> ApiError:
+        """A dead engine is vLLM's 500; what a living one refuses says why."""
+        if self.replica.driver.is_dead:
+            return internal_error()
+        return ApiError(str(error), 500, "InternalServerError")
 
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
         raise NotImplementedError
