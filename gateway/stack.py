@@ -296,6 +296,7 @@ class Stack:
                 await handle.process.stop()
                 await self._start_picker(handle)
                 self.publish()
+                await self._until_applied()
                 return f"picker {handle.name} restarted"
             pod = self.pods.get(name)
             try:
