@@ -65,7 +65,7 @@ def _stretches(frame: Frame, name: str, arrival: Arrival | None) -> Iterator[tup
         or arrival.process not in ("constant", "poisson", "gamma")
     ):
         return
-    first = np.array([(record.turn or 1) <= 1 for record in frame.records], dtype=bool)
+    first = np.array([not record.turn for record in frame.records], dtype=bool)
     for number, stage in enumerate(arrival.stages):
         mask = (frame.cls == name) & (frame.stage == str(number)) & first
         if stage.end_rate in (None, stage.rate) and int(mask.sum()) >= FEWEST:
