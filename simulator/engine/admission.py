@@ -57,6 +57,8 @@ class Admission:
                 self._skip(queue)
             elif not self._admit(queue, request):
                 break
+        if scheduler.config.rules == "0.11":
+            self._set_aside.reverse()
         if self._set_aside_holding:
             scheduler.holding.prepend_all(self._set_aside_holding)
         if self._set_aside:
@@ -131,6 +133,9 @@ class Admission:
             if 0 < self._cap < n:
                 n = self._cap
             if not config.enable_chunked_prefill and n > self._budget:
+                if config.rules == "0.11":
+                    self._skip(queue)
+                    return True
                 return False
             n = min(n, self._budget)
         total = computed + external + n

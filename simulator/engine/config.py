@@ -44,27 +44,32 @@ class EngineConfig:
     hash_seed: str | None = None  # PYTHONHASHSEED, the root of vLLM's hash chain
     kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
 
-    # P/D disaggregation: what a prefill engine hands to the decode engine in kv_transfer_params.
-    kv_connector: bool = (
-        True  # False: kv_transfer_params of requests are ignored, as without --kv-transfer-config
-    )
+    # P/D disaggregation. Without a connector kv_transfer_params of requests are ignored, as without
+    # --kv-transfer-config; the rest is what a prefill engine hands to the decode engine.
+    kv_connector: bool = True
     kv_engine_id: str = ""
     kv_host: str = "localhost"
     kv_port: int = 5600
     kv_tp_size: int = 1
 
-    # Where versions differ; the defaults are vLLM 0.33.
-    admission: Literal["whole-prompt", "chunk"] = (
-        "whole-prompt"  # what must fit to admit: all blocks, one chunk
-    )
-    free_list: Literal["0.33", "0.11"] = "0.33"  # freed blocks without hash: reused first, or in LRU order
-    stop_order: Literal["0.33", "0.11"] = "0.33"  # EOS and stop ids before length, or length first
-    lora_scope: Literal["running", "scheduled"] = "running"  # whose adapters occupy a step's max_loras
-    prefix_queries: Literal["admission", "lookup"] = "admission"  # when prefix_cache_queries counts
-    iteration_tokens: Literal["computed", "prompt"] = (
-        "computed"  # what a prefill adds to iteration_tokens_total
-    )
-    hash_keys: Literal["tagged", "untagged"] = "tagged"  # form of the extra keys inside sha256 hashes
+    # Where versions differ; the defaults are vLLM 0.33. The rules of 0.11: the long prefill threshold holds
+    # for a lone request too; a request that preempts itself ends the pass under priority as well; without
+    # chunked prefill a prompt beyond the budget is overtaken; deferred requests come back in reverse order.
+    rules: Literal["0.33", "0.11"] = "0.33"
+    # What must fit for a request to be admitted: the blocks of the whole prompt, or of its first chunk.
+    admission: Literal["whole-prompt", "chunk"] = "whole-prompt"
+    # Freed blocks without content: reused first, or in LRU order with the others.
+    free_list: Literal["0.33", "0.11"] = "0.33"
+    # EOS and stop ids are looked at before length, or length first.
+    stop_order: Literal["0.33", "0.11"] = "0.33"
+    # Whose adapters count against max_loras: all that run, or those in the batch.
+    lora_scope: Literal["running", "scheduled"] = "running"
+    # When prefix_cache_queries counts.
+    prefix_queries: Literal["admission", "lookup"] = "admission"
+    # What a prefill adds to iteration_tokens_total: what was computed, or the whole prompt.
+    iteration_tokens: Literal["computed", "prompt"] = "computed"
+    # The form of the extra keys inside sha256 hashes.
+    hash_keys: Literal["tagged", "untagged"] = "tagged"
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):

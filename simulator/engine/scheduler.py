@@ -53,6 +53,7 @@ class Scheduler:
         self.paused: Literal["no", "new", "all"] = "no"
         self._ahead = 1 if config.async_scheduling else 0
         self._length_first = config.stop_order == "0.11"
+        self._old_rules = config.rules == "0.11"
         self._order = 0
 
     # -- queues ---------------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class Scheduler:
         if self.paused == "all":
             return step
         cap = config.long_prefill_token_threshold
-        if cap and self.num_unfinished <= 1:
+        if cap and self.num_unfinished <= 1 and not self._old_rules:
             cap = 0
         if candidates is None:
             candidates = self.running
@@ -197,7 +198,8 @@ class Scheduler:
             if needed > kv.pool.num_free:
                 budget += self._make_room(step, request, needed)
                 if request.status is not RUNNING:
-                    return budget if self.config.scheduling_policy == "priority" else None
+                    goes_on = self.config.scheduling_policy == "priority" and not self._old_rules
+                    return budget if goes_on else None
             kv.extend(request, needed)
         kv.cache(request, computed + n)
         step.place(request, n)
@@ -246,8 +248,8 @@ class Scheduler:
         self.running.append(request)
 
     def count_lookup(self, request: Request, hit_tokens: int) -> None:
-        """Prefix cache statistics of one look-up; those of preempted requests are not published."""
-        if self.kv.caching and not request.num_preemptions:
+        """Prefix cache statistics of one look-up; 0.33 does not publish those of preempted requests."""
+        if self.kv.caching and (not request.num_preemptions or self.config.prefix_queries == "lookup"):
             self.stats.prefix_cache_queries += request.num_tokens
             self.stats.prefix_cache_hits += hit_tokens
 

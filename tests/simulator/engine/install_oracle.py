@@ -1,10 +1,10 @@
 """Installs what test_vllm_oracle.py needs: `python tests/simulator/engine/install_oracle.py [FOLDER]`.
 
 FOLDER (default $VLLM_ORACLE or .simfleet/vllm-oracle) gets `venv`, with torch and vLLM's Python dependencies,
-and `site`, the Python files of the vLLM wheel without its CUDA extensions: the scheduler is pure Python.
-Downloads about 3 GB, because PyPI's torch for x86-64 brings CUDA along; TORCH_INDEX, for example
-https://download.pytorch.org/whl/cpu, takes the small build where that index can be reached. Does nothing when
-everything is there.
+and `site` and `site-0.11`, the Python files of the vLLM wheels without their CUDA extensions: the scheduler
+is pure Python. Downloads about 4 GB, because PyPI's torch for x86-64 brings CUDA along; TORCH_INDEX, for
+example https://download.pytorch.org/whl/cpu, takes the small build where that index can be reached. Does
+nothing when everything is there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-VLLM = "vllm==0.33.0"
+VLLM = {"site": "vllm==0.33.0", "site-0.11": "vllm==0.11.0"}
 TORCH = "torch==2.13.0"
 DEPENDENCIES = [
     "aiohttp",
@@ -28,9 +28,11 @@ DEPENDENCIES = [
     "cloudpickle",
     "compressed-tensors==0.17.0",
     "depyf==0.20.0",
+    "diskcache",
     "einops",
     "fastapi",
     "filelock",
+    "gguf",
     "huggingface_hub",
     "ijson",
     "jsonschema",
@@ -91,13 +93,16 @@ def install(where: Path) -> None:
     index = os.environ.get("TORCH_INDEX")
     _run(python, "-m", "pip", "install", "--quiet", TORCH, *(["--index-url", index] if index else []))
     _run(python, "-m", "pip", "install", "--quiet", *DEPENDENCIES)
-    with tempfile.TemporaryDirectory() as wheels:
-        _run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, VLLM)
-        with zipfile.ZipFile(next(Path(wheels).glob("vllm-*.whl"))) as wheel:
-            names = [n for n in wheel.namelist() if n.startswith("vllm/") and n.endswith((".py", ".json"))]
-            wheel.extractall(where / "site", names)
+    for name, version in VLLM.items():
+        with tempfile.TemporaryDirectory() as wheels:
+            _run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, version)
+            with zipfile.ZipFile(next(Path(wheels).glob("vllm-*.whl"))) as wheel:
+                files = [
+                    n for n in wheel.namelist() if n.startswith("vllm/") and n.endswith((".py", ".json"))
+                ]
+                wheel.extractall(where / name, files)
     done.touch()
-    print(f"{where}: installed {VLLM}")
+    print(f"{where}: installed {', '.join(VLLM.values())}")
 
 
 def _run(*command: str) -> None:

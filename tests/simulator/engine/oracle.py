@@ -40,8 +40,13 @@ LAST_STEP = 5000
 
 
 def engine_config(cfg: dict[str, Any]) -> EngineConfig:
-    """The oracle's configuration as ours, with its defaults."""
+    """The oracle's configuration as ours, with its defaults; `version` 0.11 means that vLLM's behaviour."""
+    old: dict[str, Any] = {}
+    if cfg.get("version") == "0.11":
+        old = dict.fromkeys(("rules", "free_list", "stop_order"), "0.11")
+        old |= {"admission": "chunk", "lora_scope": "scheduled", "prefix_queries": "lookup"}
     return EngineConfig(
+        **old,
         max_num_seqs=cfg.get("max_num_seqs", 4),
         max_num_batched_tokens=cfg.get("max_num_batched_tokens", 128),
         max_model_len=cfg.get("max_model_len", 1024),
