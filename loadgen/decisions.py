@@ -5,6 +5,7 @@ One JSON line for each request, as the reference endpoint picker writes it: `tim
 Lines of other runs in the same file are told apart by their time.
 """
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from loadgen.records import Record, read_lines
 from loadgen.stats import percentile_key
 
 _SHOWN = (50, 90, 99)
+_RANK = re.compile(r"-rank-[0-9]+$")
+"""What the picker appends to a pod's name for each of its ports."""
 
 
 class Candidate(msgspec.Struct):
@@ -71,7 +74,7 @@ def staleness(
         if decision.duration_us is not None:
             took.append(decision.duration_us / 1e6)
         names |= {
-            c.endpoint: c.name.rpartition("/")[2]
+            c.endpoint: _RANK.sub("", c.name.rpartition("/")[2])
             for c in decision.candidates
             if c.endpoint not in names and c.name
         }

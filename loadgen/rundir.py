@@ -110,6 +110,8 @@ class Meta(msgspec.Struct, kw_only=True):
     """Run time of the last end."""
     models: list[str] | None = None
     """What the target's /v1/models listed; None when it has no such list."""
+    decision_log: str | None = None
+    """The picker's log of its decisions, if the scenario or the fleet named one."""
     ceiling: Ceiling | None = None
     client: ClientTimes = msgspec.field(default_factory=ClientTimes)
     totals: Progress = msgspec.field(default_factory=Progress)

@@ -248,6 +248,7 @@ class _Run:
             if self.scenario.target is None or self.scenario.target.startswith("fleet:"):
                 raise
             self._warn(f"no scrapes: {error}")
+        self.meta.decision_log = scraper.decision_log
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
         scenario, processes = self.scenario, self.meta.processes

@@ -61,12 +61,11 @@ def _prefix(run: RunData) -> dict[str, Any] | None:
 
 
 def _staleness(run: RunData, addresses: dict[str, str]) -> dict[str, Any] | None:
-    scrape = run.scenario.scrape if run.scenario else None
     path = run.path / DECISION_LOG
     if not path.is_file():
-        if scrape is None or scrape.decision_log is None:
+        if run.meta.decision_log is None:
             return None
-        path = Path(scrape.decision_log)
+        path = Path(run.meta.decision_log)
     length = run.meta.duration or max((record.end or record.intended for record in run.records), default=0.0)
     try:
         return staleness(read_decisions(path, run.t0, length), run.records, run.t0, addresses)

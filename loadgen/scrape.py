@@ -56,6 +56,8 @@ class Scraper:
         self._pages: dict[str, Page] = {}
         self.states: dict[str, dict[str, float]] = {}
         """Plain values of each pod's last scrape, for the live view."""
+        self.decision_log = spec.decision_log
+        """Where the picker writes its decisions; the fleet's listing may say."""
         self.scrapes = self.failures = 0
         self.cost = 0.0
 
@@ -67,6 +69,7 @@ class Scraper:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
             fleet = parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet)
+            self.decision_log = self.decision_log or fleet.decision_log
             for member in fleet.members:
                 self._add(member.name, member.metrics_url, member.source)
 
