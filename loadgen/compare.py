@@ -195,9 +195,7 @@ def _names(a: Path, b: Path) -> list[str]:
 
 def _same_plan(a: ArmRun, b: ArmRun) -> bool:
     """The same ids, intended at the same times."""
-    mine, theirs = (
-        {r.id: r.intended for r in run.frame.records if not r.turn} for run in (a, b)
-    )
+    mine, theirs = ({r.id: r.intended for r in run.frame.records if not r.turn} for run in (a, b))
     both = mine.keys() & theirs.keys()
     return len(both) >= 0.9 * max(len(mine), len(theirs)) and all(
         abs(mine[i] - theirs[i]) < 1e-6 for i in both
