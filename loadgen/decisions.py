@@ -92,7 +92,8 @@ def staleness(
             scored += 1
             best += chosen.total >= max(totals) - 1e-9
         if chosen.waiting is not None and chosen.running is not None:
-            truth = flying.count(names.get(chosen.endpoint, ""), decision.time - t0)
+            # The request that is being picked for is under way already, and no load yet.
+            truth = max(0, flying.count(names.get(chosen.endpoint, ""), decision.time - t0) - 1)
             errors.append(truth - chosen.waiting - chosen.running)
     return {
         "decisions": len(decisions),

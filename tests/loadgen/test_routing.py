@@ -174,7 +174,7 @@ def test_decision_log_against_what_happened(tmp_path) -> None:
     assert card is not None
     assert card["age"]["p50"] == pytest.approx(0.02)
     assert card["took"]["mean"] == pytest.approx(1e-4)
-    assert card["load_error_abs"] == 2
+    assert card["load_error_abs"] == 1
     assert card["highest_score_share"] == 1
     assert card["served_as_picked_share"] == 1
     assert staleness([], records, 0, {}) is None
