@@ -114,8 +114,6 @@ class _GoPicker:
     def _flags(self, changes: dict[str, str | None]) -> list[str]:
         """The Deployment's flags and those of this machine, as far as the binary knows them."""
         local: dict[str, str | None] = {
-            "pool-name": self.spec.pool.name,
-            "pool-namespace": self.spec.pool.namespace,
             "grpc-port": str(self.grpc_port),
             "grpc-health-port": str(self.health_port),
             "metrics-port": str(self.metrics_port),
@@ -124,6 +122,8 @@ class _GoPicker:
         }
         if goflags.value_of(self.spec.flags, "tracing") is None:
             local["tracing"] = "false"
+        if goflags.value_of(self.spec.flags, "endpoint-selector") is None:  # one or the other
+            local["pool-namespace"], local["pool-name"] = self.spec.pool_key
         local |= changes
         asked = goflags.without(self.spec.flags, local)
         theirs = [(name, value) for name, value in asked if self.binary.takes(name, value)]

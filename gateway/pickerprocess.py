@@ -70,6 +70,15 @@ class PickerSpec:
     def secure(self) -> bool:
         return goflags.is_true(goflags.value_of(self.flags, "secure-serving"), True)
 
+    @property
+    def pool_key(self) -> tuple[str, str]:
+        """Namespace and name of the pool that the flags name; without a name, the one that leads to it."""
+        name = goflags.value_of(self.flags, "pool-name")
+        if name is None:
+            return self.pool.namespace, self.pool.name
+        namespace = goflags.value_of(self.flags, "pool-namespace") or self.env.get("NAMESPACE")
+        return namespace or "default", name
+
     def inner_port(self, flag: str, default: int) -> int:
         """The port that the container would listen on."""
         value = goflags.value_of(self.flags, flag)
@@ -132,8 +141,8 @@ class ReferencePicker:
             ours |= {"config-file", "config-text"}
         flags = goflags.without(spec.flags, ours)
         flags += [
-            ("pool-name", spec.pool.name),
-            ("pool-namespace", spec.pool.namespace),
+            ("pool-name", spec.pool_key[1]),
+            ("pool-namespace", spec.pool_key[0]),
             ("grpc-port", str(self.grpc_port)),
             ("grpc-health-port", str(self.health_port)),
             ("metrics-port", str(self.metrics_port)),
@@ -166,10 +175,11 @@ def file_discovery(endpoints: Sequence[Endpoint]) -> str:
 
 def write_objectives(spec: PickerSpec) -> Path | None:
     """InferenceObjectives and InferenceModelRewrites of the pool's namespace as one file of manifests."""
+    namespace, _ = spec.pool_key
     found = [
         resource.root.value
         for resource in spec.manifests.of_kind("InferenceObjective", "InferenceModelRewrite")
-        if resource.namespace == spec.pool.namespace
+        if resource.namespace == namespace
     ]
     if not found:
         return None

@@ -107,15 +107,12 @@ class PickerSet:
 
     def _pool_of(self, spec: PickerSpec, picker: PickerPlan) -> InferencePool | None:
         """The pool that the flags name; a picker told of a pool that does not exist knows no endpoints."""
-        name = goflags.value_of(spec.flags, "pool-name") or picker.pool.name
-        namespace = goflags.value_of(spec.flags, "pool-namespace") or spec.env.get("NAMESPACE")
-        if goflags.value_of(spec.flags, "pool-name") is None:
-            namespace = picker.pool.namespace
-        pool = self._plan.manifests.pools.get((namespace or "default", name))
+        pool = self._plan.manifests.pools.get(spec.pool_key)
         if pool is None:
+            told = "/".join(spec.pool_key)
             self._report(
-                f"note: {picker.workload} is told of pool {namespace or 'default'}/{name}, which does not "
-                "exist: it will know no endpoints"
+                f"note: {picker.workload} is told of pool {told}, which does not exist: it will know no "
+                "endpoints"
             )
         return pool
 

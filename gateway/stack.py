@@ -159,7 +159,8 @@ class Stack:
         name, ordinal = self.pods.next_identity(server)
         ports = _ports(server, self._config(server, name, "127.0.0.2"))
         for attempt in range(_ADDRESS_ATTEMPTS):
-            address = self._addresses.take(ports)
+            # The pool may send to ports that the pod does not have: nobody else should answer there.
+            address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
             config = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))

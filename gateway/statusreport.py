@@ -74,6 +74,7 @@ def _pool(stack: Stack, key: tuple[str, str]) -> Json:
     return {
         "name": pool.name,
         "namespace": pool.namespace,
+        "host": pool.shadow_host,  # in the name of its cluster
         "target_ports": list(pool.target_ports),
         "failure_mode": pool.picker.failure_mode if pool.picker else None,
         "picker": handle.name if handle else None,

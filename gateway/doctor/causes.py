@@ -59,8 +59,7 @@ def _picked_elsewhere(e: Evidence) -> bool:
 
 
 def _second_choice(e: Evidence) -> bool:
-    hosts = _hosts(e)
-    return e.status < 500 and len(hosts) > 1 and e.upstream_host in hosts[1:]
+    return e.upstream_host in _hosts(e)[1:] or (_picked_elsewhere(e) and e.attempts > 1)
 
 
 def _nobody_picked(e: Evidence) -> bool:
@@ -129,6 +128,13 @@ CAUSES: tuple[Cause, ...] = (
         "the picker ended its stream with an error (a crash, or a bug in a plugin)",
         "the picker's log at that time; failureMode does not help once the stream has begun",
         _ext_proc("grpc_error", "ext_proc_error"),
+    ),
+    Cause(
+        "filtered-out",
+        "429 with 'failed to find target pod' or 'target endpoint' in the picker's body",
+        "the picker's filters left no endpoint for this request",
+        "the filters of the EndpointPickerConfig against the request's headers and the pods' labels",
+        _picker_said(429, "failed to find target"),
     ),
     Cause(
         "shed",
@@ -220,10 +226,10 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "unknown-path",
-        "404 from a model server",
-        "the route passes a path that the model server does not have",
-        "the path; a URLRewrite filter",
-        lambda e: e.status == 404 and (bool(e.upstream_host) or "not found" in e.body.lower()),
+        "404 or 405 from a model server",
+        "the route passes a path, or a method, that the model server does not have",
+        "the path; a URLRewrite filter; POST for completions",
+        lambda e: e.status in (404, 405) and (bool(e.upstream_host) or "not found" in e.body.lower()),
     ),
     Cause(
         "content-type",
@@ -248,9 +254,10 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "second-choice",
-        "200 from a later one of several picked endpoints",
-        "the first pick did not accept the connection and Envoy's retry took the next",
-        "why that pod is down but still ready for the picker",
+        "200 from a later one of several picked endpoints, or from another one at the second attempt",
+        "the picked pod did not accept the connection and Envoy's retry took the next: the picker's second choice, "
+        "else any pod",
+        "why that pod is down, or listens elsewhere, but is ready for the picker; targetPorts against --port",
         _second_choice,
     ),
     Cause(
@@ -261,18 +268,25 @@ CAUSES: tuple[Cause, ...] = (
         _picked_elsewhere,
     ),
     Cause(
+        "picker-passed-over",
+        "200, no pick in the metadata, an ext_proc stream that failed",
+        "the picker did not answer, and failureMode FailOpen sent the request to any pod",
+        "the picker, its Service and its TLS: with FailClose the same request says more (500)",
+        lambda e: _nobody_picked(e) and e.picker_failed,
+    ),
+    Cause(
         "picker-not-asked",
         "200, no pick in the metadata, no ext_proc stream",
-        "the picker was not asked: no per-route ext_proc (an Istio before 1.28.5 / 1.29.0 with two routes, or a route "
-        "that does not name the pool), or it was down and failureMode is FailOpen",
-        "Envoy's ext_proc counters; Istio's version; the picker",
-        lambda e: _nobody_picked(e) and e.picker_streams in (0, None),
+        "the picker was not asked: the route has no ext_proc of its own (an Istio before 1.28.5 / 1.29.0 with two "
+        "routes, a CORS or fault filter on the route, a weighted rule), or it was down and failureMode is FailOpen",
+        "Envoy's ext_proc counters; Istio's version; the route's filters and weights",
+        lambda e: _nobody_picked(e) and not e.picker_asked,
     ),
     Cause(
         "picker-without-pick",
         "200, an ext_proc stream, but no pick in the metadata",
-        "the picker answered without x-gateway-destination-endpoint, or failed and was passed over (FailOpen)",
-        "the picker's log; failure_mode_allowed in Envoy's counters",
+        "the picker answered, but without x-gateway-destination-endpoint in the metadata envoy.lb",
+        "the picker's log and version: a header alone is not enough for Istio",
         _nobody_picked,
     ),
 )  # fmt: skip

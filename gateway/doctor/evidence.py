@@ -19,19 +19,22 @@ _KEYS = {
     "served": ("served",),
     "method": ("method",),
     "path": ("path",),
+    "ext_proc": ("ext_proc",),
 }
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One request. Empty strings and None stand for what is not known.
+    """One request. Empty strings, 0 and None stand for what is not known.
 
     `picked` and `served` are `ip:port` as the picker and Envoy wrote them, `picked` perhaps a list;
     `knows_pick`: the access log has these fields, so that an empty `picked` means that nobody picked.
-    `picker_streams` is how many ext_proc streams Envoy opened for it, None where nobody counted.
+    `ext_proc` is Envoy's account of its talk with the picker: microseconds and status of each message, bytes
+    sent (`bs`), the final gRPC status (`os`) and the picker's cluster (`ds`).
     """
 
     status: int = 0
+    attempts: int = 0
     body: str = ""
     details: str = ""
     flags: str = ""
@@ -44,14 +47,27 @@ class Evidence:
     path: str = ""
     seconds: float = 0.0
     knows_pick: bool = False
-    picker_streams: int | None = None
-    fail_open: bool | None = None
+    ext_proc: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pool_request(self) -> bool:
         """Whether Envoy sent it, or meant to send it, to the pods of an InferencePool."""
         return "-ip-" in self.cluster
+
+    @property
+    def picker_asked(self) -> bool | None:
+        """Whether Envoy spoke to the picker, or tried to; None where the log does not tell."""
+        account = self._account()
+        return account["bs"] != "0" or bool(account.get("ds")) if account.get("bs") else None
+
+    @property
+    def picker_failed(self) -> bool:
+        """Whether the talk with the picker ended with a gRPC error."""
+        return self._account().get("os", "0") != "0"
+
+    def _account(self) -> dict[str, str]:
+        return dict(part.partition(":")[::2] for part in self.ext_proc.split(","))
 
 
 def from_log_line(entry: Mapping[str, Any]) -> Evidence:
@@ -60,10 +76,12 @@ def from_log_line(entry: Mapping[str, Any]) -> Evidence:
     for name, keys in _KEYS.items():
         value = next((entry[k] for k in keys if entry.get(k) not in (None, "-")), "")
         found[name] = str(value)
+    attempts = entry.get("attempts", entry.get("upstream_request_attempt_count"))
     milliseconds = entry.get("duration_ms", entry.get("duration")) or 0
     status = found.pop("status")
     return Evidence(
         status=int(status) if status.isdigit() else 0,
+        attempts=attempts if isinstance(attempts, int) else 0,
         seconds=float(milliseconds) / 1000,
         knows_pick="picked" in entry,
         **found,  # type: ignore[arg-type] # every remaining key is a text field

@@ -1,86 +1,59 @@
-"""One request through a running stack, with all that Envoy says about it."""
+"""One request through a running stack, with all that Envoy and the stack say about it."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import shlex
+import re
 import time
-import urllib.parse
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gateway.curl import PROMPT
 from gateway.doctor.evidence import Evidence, from_log_line
+from gateway.doctor.request import Answer, Request, read_curl, send
 from gateway.errors import ControlError
+from gateway.processes import tail_of
 
 MARK = "simfleet-doctor"
-TIMEOUT_S = 10.0
 LOG_WAIT_S = 3.0
+_LAST_WORDS = 3
 
 
-def examine(gateway: Mapping[str, Any]) -> Evidence:
-    """Send the gateway's example request and gather the evidence. Raises ControlError where it has none.
+def example_of(gateway: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> Request:
+    """The request to try: the gateway's example, or a completion where no route of it leads to a pool.
 
-    `gateway` is an entry of `gateways` in `simfleet ps --format json`.
+    `gateway` and `pods` are entries of `simfleet ps --format json`. Raises ControlError for a gateway that
+    does not listen.
     """
-    if not gateway.get("curl"):
-        raise ControlError(f"gateway {gateway['name']} has no route to a pool that a completion fits")
-    url, headers, body = read_curl(gateway["curl"])
+    if gateway.get("curl"):
+        return read_curl(gateway["curl"])
+    if not gateway.get("url"):
+        raise ControlError(f"gateway {gateway['namespace']}/{gateway['name']} has no HTTP listener")
+    model = next((pod["models"][0] for pod in pods if pod["models"]), "model")
+    body = json.dumps({"model": model, "prompt": PROMPT, "max_tokens": 16})
+    return Request(f"{gateway['url']}/v1/completions", body=body)
+
+
+def examine(request: Request, timeout_s: float, access_log: Path | None) -> Evidence:
+    """Send the request and gather the evidence; `access_log` of the gateway that it goes to."""
     mark = uuid.uuid4().hex
-    before = _streams(gateway["admin_url"])
-    started = time.monotonic()
-    status, answer_headers, answer = _post(f"{url}?{MARK}={mark}", headers, body)
-    seconds = time.monotonic() - started
-    entry = _log_line(Path(gateway["access_log"]), mark)
+    answer = send(request.with_query(MARK, mark) if access_log else request, timeout_s)
+    entry = _log_line(access_log, mark) if access_log else None
     evidence = from_log_line(entry) if entry else Evidence()
-    after = _streams(gateway["admin_url"])
+    return _together(evidence, answer)
+
+
+def _together(evidence: Evidence, answer: Answer) -> Evidence:
     return replace(
         evidence,
-        status=status or evidence.status,
-        body=answer,
-        headers=answer_headers,
-        seconds=seconds,
-        picker_streams=None if before is None or after is None else after - before,
+        status=answer.status or evidence.status,
+        body=answer.body,
+        headers=answer.headers,
+        seconds=answer.seconds,
     )
-
-
-def read_curl(command: str) -> tuple[str, dict[str, str], str]:
-    """URL, headers and body of a `curl -s -i URL -H ... -d ...` line."""
-    words = shlex.split(command)
-    headers: dict[str, str] = {}
-    url = body = ""
-    i = 1
-    while i < len(words):
-        if words[i] in ("-H", "-d"):
-            name, _, value = words[i + 1].partition(":")
-            if words[i] == "-H":
-                headers[name] = value.strip()
-            else:
-                body = words[i + 1]
-            i += 1
-        elif not words[i].startswith("-"):
-            url = words[i]
-        i += 1
-    return url, headers, body
-
-
-def _post(url: str, headers: Mapping[str, str], body: str) -> tuple[int, dict[str, str], str]:
-    """Status 0 and the reason as body where no answer came."""
-    parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-    sent = {"Content-Type": "application/json", **headers}
-    try:
-        connection.request("POST", f"{parts.path}?{parts.query}", body.encode(), sent)
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
-        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, text
-    except (OSError, http.client.HTTPException) as error:
-        return 0, {}, f"no answer: {error or type(error).__name__}"
-    finally:
-        connection.close()
 
 
 def _log_line(path: Path, mark: str) -> dict[str, Any] | None:
@@ -96,15 +69,19 @@ def _log_line(path: Path, mark: str) -> dict[str, Any] | None:
         time.sleep(0.05)
 
 
-def _streams(admin_url: str) -> int | None:
-    """ext_proc streams that Envoy has opened so far; None where its admin port does not answer."""
-    parts = urllib.parse.urlsplit(admin_url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
-    try:
-        connection.request("GET", "/stats?filter=ext_proc.streams_started")
-        text = connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if ":" in line)
+def facts(report: Mapping[str, Any], cluster: str) -> Iterator[str]:
+    """What a stack knows to be wrong with itself and that may concern a request to this cluster."""
+    for picker in report["pickers"]:
+        if picker["state"] != "running":
+            last = tail_of(Path(picker["log"]), _LAST_WORDS)
+            yield f"picker {picker['name']} is {picker['state']}; its last lines:\n{last}"
+    for pod in report["pods"]:
+        if pod["state"] != "ready":
+            yield f"pod {pod['name']} is {pod['state']}"
+    pools = [pool for pool in report["pools"] if pool["host"] in cluster]
+    for pool in pools:
+        if not pool["endpoints"]:
+            yield f"pool {pool['namespace']}/{pool['name']} has no endpoints"
+    about = "|".join(re.escape(f"InferencePool {p['namespace']}/{p['name']}") for p in pools)
+    relevant = re.compile(rf"(?:{about})(?![\w.-])" if pools else "HTTPRoute|GRPCRoute|Gateway")
+    yield from (note for note in report["notes"] if relevant.search(note))

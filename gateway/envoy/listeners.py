@@ -36,6 +36,7 @@ ACCESS_LOG_FIELDS = {
     "picked": _METADATA.format(PICKED_KEY),
     "served": _METADATA.format(SERVED_KEY),
     "pod": "%RESP(X-INFERENCE-POD)%",
+    "ext_proc": "%FILTER_STATE(envoy.filters.http.ext_proc:PLAIN)%",
     "picker_seen": "%RESP(X-WENT-INTO-RESP-HEADERS)%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",

@@ -118,15 +118,32 @@ def test_a_deprecated_flag_is_passed_on_and_an_unknown_one_is_noted(tmp_path: Pa
     assert "has no flag --model-server-metrics-port, which epp-0 is given" in note
 
 
-def test_ports_and_pool_are_this_machine_s(tmp_path: Path) -> None:
-    given: Flags = (("pool-name", "other"), ("grpc-port", "9002"), ("kubeconfig", "/k"), ("tracing", "true"))
+def test_ports_are_this_machine_s(tmp_path: Path) -> None:
+    given: Flags = (("grpc-port", "9002"), ("kubeconfig", "/k"), ("tracing", "true"))
     picker = make_external_picker(spec(tmp_path, given), odd_picker(tmp_path))
     flags = argv(picker)
-    assert (flags["pool-name"], flags["pool-namespace"]) == ("pool", "ns")
     assert flags["grpc-port"] == str(picker.grpc_port)
     assert flags["metrics-endpoint-auth"] == flags["ha-enable-leader-election"] == "false"
     assert flags["tracing"] == "true", "as the manifest says"
     assert "kubeconfig" not in flags
+
+
+@pytest.mark.parametrize(
+    ("given", "namespace", "name"),
+    [
+        ((), "ns", "pool"),
+        ((("pool-name", "other"), ("pool-namespace", "there")), "there", "other"),
+        ((("pool-name", "other"),), "default", "other"),
+        ((("endpoint-selector", "app=x"),), None, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gie", "llm-d"])
+def test_the_pool_is_the_one_that_the_flags_name(
+    tmp_path: Path, kind: str, given: Flags, namespace: str | None, name: str | None
+) -> None:
+    """A picker that is told of another pool than the one that leads to it does as it is told."""
+    flags = argv(make_external_picker(spec(tmp_path, given), odd_picker(tmp_path, kind)))
+    assert (flags.get("pool-namespace"), flags.get("pool-name")) == (namespace, name)
 
 
 def test_a_configuration_from_the_command_line_replaces_the_manifests_one(tmp_path: Path) -> None:

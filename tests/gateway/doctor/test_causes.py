@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def ext_proc(reason: str) -> Evidence:
     return Evidence(status=500, details=f"ext_proc_error_gRPC_error_14{{upstream_connect_error_{reason}}}")
 
 
-PICKED = {"picked": "127.0.0.2:8000", "knows_pick": True, "cluster": POOL, "details": "via_upstream"}
+PICKED: dict[str, Any] = {"picked": "127.0.0.2:8000", "knows_pick": True, "cluster": POOL, "details": "via_upstream"}
 CASES = [
     (ext_proc("reset_reason:_connection_termination"), "picker-serves-tls"),
     (ext_proc("transport_failure_reason:_TLS_error:|268435703:SSL:WRONG_VERSION_NUMBER"), "picker-serves-plaintext"),
@@ -26,6 +27,7 @@ CASES = [
     (Evidence(status=500, details="ext_proc_error_gRPC_error_14{no_healthy_upstream}"), "picker-without-endpoints"),
     (Evidence(status=500, details="ext_proc_error_gRPC_error_13{panic}"), "picker-broke-off"),
     (Evidence(status=429, body="inference gateway: InferencePoolResourceExhausted - system saturated"), "shed"),
+    (Evidence(status=429, body="inference error: ResourceExhausted - failed to find target endpoint: x"), "filtered-out"),
     (Evidence(status=503, body="inference error: ServiceUnavailable - failed to find candidates"), "no-candidates"),
     (Evidence(status=400, body="inference gateway: BadRequest - model not found in request body"), "bad-request-body"),
     (Evidence(status=503, flags="UH", details="no_healthy_upstream", body="no healthy upstream"), "pool-without-endpoints"),
@@ -43,9 +45,11 @@ CASES = [
     (Evidence(status=401, body='{"error":"Unauthorized"}', upstream_host="h"), "unauthorized"),
     (Evidence(status=503, details="via_upstream", upstream_host="127.0.0.2:8000", body="busy"), "server-full"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", **{**PICKED, "picked": "127.0.0.2:8000,127.0.0.3:8000"}), "second-choice"),
-    (Evidence(status=200, upstream_host="127.0.0.3:8000", **PICKED), "pick-ignored"),
-    (Evidence(status=200, upstream_host="127.0.0.3:8000", picker_streams=0, **{**PICKED, "picked": ""}), "picker-not-asked"),
-    (Evidence(status=200, upstream_host="127.0.0.3:8000", picker_streams=1, **{**PICKED, "picked": ""}), "picker-without-pick"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=2, **PICKED), "second-choice"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=1, **PICKED), "pick-ignored"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="bs:0,br:0,os:14,ds:outbound|9002||epp", **{**PICKED, "picked": ""}), "picker-passed-over"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="bs:0,br:0,os:0,ds:", **{**PICKED, "picked": ""}), "picker-not-asked"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="rh:15700:0,bs:1537,br:513,os:0,ds:outbound|9002||epp", **{**PICKED, "picked": ""}), "picker-without-pick"),
     (Evidence(status=200, upstream_host="127.0.0.2:8000", **PICKED), "ok"),
     (Evidence(status=418), "unknown"),
 ]  # fmt: skip
