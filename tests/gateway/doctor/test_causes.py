@@ -17,7 +17,12 @@ def ext_proc(reason: str) -> Evidence:
     return Evidence(status=500, details=f"ext_proc_error_gRPC_error_14{{upstream_connect_error_{reason}}}")
 
 
-PICKED: dict[str, Any] = {"picked": "127.0.0.2:8000", "knows_pick": True, "cluster": POOL, "details": "via_upstream"}
+PICKED: dict[str, Any] = {
+    "picked": "127.0.0.2:8000",
+    "knows_pick": True,
+    "cluster": POOL,
+    "details": "via_upstream",
+}
 CASES = [
     (ext_proc("reset_reason:_connection_termination"), "picker-serves-tls"),
     (ext_proc("transport_failure_reason:_TLS_error:|268435703:SSL:WRONG_VERSION_NUMBER"), "picker-serves-plaintext"),
