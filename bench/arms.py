@@ -1,0 +1,106 @@
+"""Acceptance of `loadgen compare` on a real stack: the page's weights against round robin and against the
+worst policy there is, and identical arms, which must not be told apart.
+
+    python bench/arms.py policies --scenario hot-prefix --repeats 5
+    python bench/arms.py identical --trials 20 --duration 4s --repeats 3
+
+Each run has a fresh fleet (Envoy, reference picker, simulated pods) on port PORT; results go to --out.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+PRESET = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"
+PORT = 18090
+STACK = "bench-arms"
+
+HEAD = "apiVersion: inference.networking.x-k8s.io/v1alpha1\nkind: EndpointPickerConfig\n"
+CONFIGS = {
+    "page": HEAD
+    + "plugins: [{type: queue-scorer}, {type: kv-cache-utilization-scorer}, {type: prefix-cache-scorer}]\n"
+    "schedulingProfiles:\n- name: default\n  plugins: [{pluginRef: queue-scorer, weight: 2}, "
+    "{pluginRef: kv-cache-utilization-scorer, weight: 2}, {pluginRef: prefix-cache-scorer, weight: 3}]\n",
+    "all-to-one": HEAD + "plugins: [{type: first-name-scorer}]\n"
+    "schedulingProfiles: [{name: default, plugins: [{pluginRef: first-name-scorer, weight: 1}]}]\n",
+    "round-robin": HEAD + "plugins: [{type: round-robin-picker}]\n"
+    "schedulingProfiles: [{name: default, plugins: [{pluginRef: round-robin-picker}]}]\n",
+}
+PLUGIN = '''"""A deliberately bad policy: everything goes to the pod whose name comes first."""
+
+import msgspec
+
+from gateway.picker.plugins import scorer
+
+
+class Parameters(msgspec.Struct):
+    pass
+
+
+def first_name(request, candidates, parameters):
+    first = min(candidate.endpoint.name for candidate in candidates)
+    return [float(candidate.endpoint.name == first) for candidate in candidates]
+
+
+PLUGINS = {"first-name-scorer": scorer(first_name, Parameters)}
+'''
+
+
+def compare(out: Path, scenario: str, arms: dict[str, str], *flags: str) -> dict[str, object]:
+    """One comparison; its comparison.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    plugin = out / "first_name.py"
+    plugin.write_text(PLUGIN)
+    files = []
+    for name, config in arms.items():
+        files.append(out / f"{name}.yaml")
+        files[-1].write_text(CONFIGS[config])
+    manifests = f"loadgen scenarios {scenario} --manifests {shlex.quote(str(PRESET))}"
+    up = f"simfleet up -f - --detach --name {STACK} --port {PORT} --epp reference --plugin {plugin}"
+    command = [
+        *(str(BIN / "loadgen"), "compare", scenario, "--arms", ",".join(map(str, files))),
+        *(
+            "--setup",
+            f"{manifests} | {up} --epp-config {{arm}}",
+            "--teardown",
+            f"simfleet down --name {STACK}",
+        ),
+        *("--fleet", f"simfleet ps --name {STACK} --format json", "-o", str(out / "runs"), *flags),
+    ]
+    subprocess.run(command, check=False)
+    found: dict[str, object] = json.loads((out / "runs" / "comparison.json").read_text())
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["policies", "identical"])
+    parser.add_argument("--scenario", default="steady")
+    parser.add_argument("--repeats", default="5")
+    parser.add_argument("--duration", default=None)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-arms"))
+    args = parser.parse_args()
+    flags = ["--repeats", args.repeats, *(["--duration", args.duration] if args.duration else [])]
+    if args.what == "policies":
+        compare(args.out, args.scenario, {name: name for name in CONFIGS}, *flags)
+        return
+    different = 0
+    for trial in range(args.trials):
+        arms = {"a": "page", "b": "page"}
+        more = ("--seed", str(trial), "--no-selftest", "-q")
+        found = compare(args.out / f"trial-{trial}", args.scenario, arms, *flags, *more)
+        different += found["verdicts"] != {"a": "is not told apart from"}
+        print(f"trial {trial + 1}: {found['sentences']}; told apart so far: {different}", flush=True)
+    print(f"{different} of {args.trials} identical comparisons were told apart")
+
+
+if __name__ == "__main__":
+    main()
