@@ -122,9 +122,9 @@ def curl(shell: Shell, command: str) -> None:
 def page(shell: Shell, work: Path, manifests: Path) -> None:
     """The page: up, its curl, a mixed load, where the requests went, down."""
     log = work / "decisions.jsonl"
-    up = ("simfleet", "up", "--detach", "--name", STACK, "-f", str(manifests), "--decision-log", str(log))
+    up = ("simfleet", "up", "--detach", "--name", STACK, "--epp", "reference", "-f", str(manifests))
     say("\n== the page: three model servers behind a Gateway with an endpoint picker")
-    shell.run(*up)
+    shell.run(*up, "--decision-log", str(log))
     try:
         stack = json.loads(shell.read("simfleet", "ps", "--name", STACK, "--format", "json"))["stacks"][0]
         curl(shell, stack["gateways"][0]["curl"])
