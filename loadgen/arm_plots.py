@@ -24,7 +24,7 @@ class Effect:
 def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
     """Effects with their intervals about zero; beyond +-100 % the axis ends and an arrow's colour remains."""
     cell = 28.0
-    left = 118.0 if width < 500 else 170.0
+    left = 124.0 if width < 500 else 170.0
     right = 14.0 if width < 500 else 168.0
     canvas = Canvas(width, 34 + cell * len(effects), title, left=left, right=right, top=8)
     reach = max([abs(v) for e in effects for v in (e.low, e.high) if math.isfinite(v)] + [0.05])

@@ -62,8 +62,8 @@ METRICS: Final = (
     Metric("throughput.output_tokens_rate", "output tokens/s", "higher", "tokens/s", judged=False),
     Metric("outcomes.shed", "shed", "lower", "share", judged=False),
     Metric("prefix.hit_share", "prefix hit share", "higher", "share", judged=False),
-    Metric("spread.max_over_mean", "busiest pod / mean", "lower", "number", judged=False),
-    Metric("lora.routed_loaded_share", "routed to a loaded adapter", "higher", "share", judged=False),
+    Metric("spread.max_over_mean", "busiest / mean", "lower", "number", judged=False),
+    Metric("lora.routed_loaded_share", "adapter loaded", "higher", "share", judged=False),
 )
 PRIMARY: Final = "ttft.p90"
 

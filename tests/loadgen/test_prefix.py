@@ -184,3 +184,60 @@ def test_nothing_to_say_without_cached_tokens() -> None:
     plan = _plan(_request("r", "hello there"))
     assert prefix.score(prefix.asks([_record("r", 0, 2, None, "a")], plan), {}) is None
     assert prefix.score([], {}) is None
+
+
+def test_pods_counters_stand_in_for_answers_without_cached_tokens() -> None:
+    plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(4)))
+    ordered = prefix.asks([_record(f"r{i}", float(i), 64, None, "ab"[i % 2]) for i in range(4)], plan)
+    card = prefix.score(ordered, {}, 16, pod_hits={"a": 48.0, "b": 24.0})
+    assert card is not None
+    assert card["source"] == "pods"
+    assert card["hit_share"] == 72 / 256
+    assert card["reached"] == 72 / 144
+    assert card["pods"]["b"]["hit_share"] == 24 / 128
+    assert card["groups"] == {}
+    assert card["decisions"]["judged"] == 3
+
+
+def test_a_body_that_is_no_json_is_a_prompt_of_its_own() -> None:
+    raw = PlannedRequest(slot=0, id="r0", cls="c", body=["not JSON at all " * 8])
+    ordered = prefix.asks([_record("r0", 0.0, 32, 0, "a")], _plan(raw))
+    assert ordered[0].content.startswith(b"not JSON")
+
+
+def test_a_prompt_that_nobody_answered_may_still_have_filled_a_cache() -> None:
+    plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(2)))
+    left = Record(id="r0", cls="c", intended=0.0, start=0.0, end=1.0, outcome="client_cancel", pod="a")
+    shed = Record(id="r0", cls="c", intended=0.0, start=0.0, end=1.0, outcome="shed_429")
+    answered = _record("r1", 1.0, 64, 48, "a")
+    for before, best in ((left, 0.75), (shed, 0.75)):
+        card = prefix.score(prefix.asks([before, answered], plan), {"a": 1000}, 16)
+        assert card is not None
+        assert card["prompt_tokens"] == 64
+        assert card["best_infinite"] == best
+        assert card["reached"] == 1.0
+    assert prefix.asks([shed], plan) == []
+
+
+def test_no_rounding_lifts_the_share_reached_above_one() -> None:
+    """Texts of many ratios of bytes to tokens through caches that hold everything."""
+    rng = random.Random(3)
+    shared = "a shared preamble " * 40
+    texts = [shared + "".join(rng.choice("abc def") for _ in range(40 * i)) for i in range(1, 12)]
+    plan = _plan(*(_request(f"r{i}", text) for i, text in enumerate(texts)))
+    tokens = [160 + rng.randint(5, 30) * i for i in range(1, 12)]
+    records = [_record(f"r{i}", float(i), n, 160 * (i > 0), "a") for i, n in enumerate(tokens)]
+    card = prefix.score(prefix.asks(records, plan), {"a": 1_000_000}, 16)
+    assert card is not None
+    assert card["best_capacity"] == card["best_infinite"]
+    assert card["hit_share"] <= card["best_infinite"]
+    assert card["reached"] <= 1.0
+
+
+def test_hits_that_this_run_did_not_prepare_are_told() -> None:
+    plan = _plan(*(_request(f"r{i}", list(range(i * 100, i * 100 + 64))) for i in range(2)))
+    records = [_record(f"r{i}", float(i), 64, 48, "a") for i in range(2)]
+    card = prefix.score(prefix.asks(records, plan), {}, 16)
+    assert card is not None
+    assert card["unexplained_tokens"] == 96
+    assert card["reached"] == 1.0
