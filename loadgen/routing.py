@@ -39,7 +39,7 @@ def spread_card(
         "pods": len(names),
         "counts": dict(found.counts),
         "shares": {name: count / total for name, count in found.counts.items()},
-        "expected": dict(weights) if weights else "even",
+        "expected": "by lifetime" if weights else "even",
         "max_over_mean": found.max_over_mean,
         "min_over_mean": found.min_over_mean,
         "jain": found.jain,

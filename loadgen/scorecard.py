@@ -1,5 +1,7 @@
 """The routing scorecard of a run: what the picker did against what it could have done."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +12,12 @@ from loadgen.lora_card import lora
 from loadgen.recovery import recovery
 from loadgen.routing import herding, picked_and_served, picks, sessions, spread_card
 from loadgen.rundata import RunData
-from loadgen.series import evenness, scrape_cost
+from loadgen.series import PodSeries, evenness, scrape_cost
 from loadgen.timeline import bin_edges
 
 DECISION_LOG: Final = "decisions.jsonl"
+WARM_CACHES: Final = 0.01
+"""Share of prompt tokens that may come out of caches unexplained, before the report says so."""
 
 
 def scorecard(run: RunData) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def scorecard(run: RunData) -> dict[str, Any]:
     edges = [float(edge) for edge in bin_edges(run.frame)] if len(run.frame) else []
     addresses = {pod.address: pod.name for pod in series if pod.address}
     return {
-        "spread": spread_card(ordered, run.pod_names, None),
+        "spread": spread_card(ordered, run.pod_names, lifetimes(run.pods)),
         "herding": herding(ordered),
         "prefix": _prefix(run),
         "lora": lora(ordered, run.pods),
@@ -36,6 +40,18 @@ def scorecard(run: RunData) -> dict[str, Any]:
         "recovery": recovery(run.frame, run.marks) if run.marks and len(run.frame) else None,
         "scraping": scrape_cost(series),
     }
+
+
+def lifetimes(pods: Mapping[str, PodSeries]) -> dict[str, float] | None:
+    """Share of the run in which each pod answered scrapes, as weights of a fair spread; None when all lived.
+
+    A pod that was killed or added on the way is not to blame for a small share.
+    """
+    answered = {name: sum(map(math.isfinite, pod.columns.get("running", ()))) for name, pod in pods.items()}
+    most = max(answered.values(), default=0)
+    if not most or min(answered.values()) >= 0.95 * most:
+        return None
+    return {name: count / most for name, count in answered.items()}
 
 
 def _prefix(run: RunData) -> dict[str, Any] | None:
@@ -55,9 +71,15 @@ def _prefix(run: RunData) -> dict[str, Any] | None:
     complete = bool(known) and known.keys() >= {record.pod for record in run.records if record.pod}
     blocks = {pod.block_size for pod in run.pods.values() if pod.block_size}
     block = max(blocks) if blocks else prefix.BLOCK_SIZE
-    return prefix.score(
+    card = prefix.score(
         prefix.asks(run.records, plan), known if complete else {}, block, run.warmup, pod_hits
     )
+    if card is not None and card["unexplained_tokens"] > WARM_CACHES * card["prompt_tokens"]:
+        run.notes.append(
+            f"{card['unexplained_tokens']} cached tokens are of nothing that this run had sent before: caches "
+            "that were warm from the start? The share of the best hits holds only from empty caches"
+        )
+    return card
 
 
 def _staleness(run: RunData, addresses: dict[str, str]) -> dict[str, Any] | None:

@@ -189,7 +189,7 @@ def spread(counts: Mapping[str, int], expected: Mapping[str, float] | None = Non
     if not total:
         return None
     mean = total / values.size
-    weights = np.array([(expected or {}).get(name, 1.0) if expected else 1.0 for name in counts])
+    weights = np.array([1.0 if expected is None else expected.get(name, 1.0) for name in counts])
     wanted = total * weights / weights.sum()
     used = wanted > 0
     chi = float(((values[used] - wanted[used]) ** 2 / wanted[used]).sum())

@@ -94,6 +94,7 @@ def test_events_and_recovery(report: dict[str, Any]) -> None:
     assert row["event"] == "kill sim-2"
     assert row["judged"]
     assert report["events"][0]["at"] == 5.0
+    assert report["spread"]["expected"] == "by lifetime"
 
 
 def test_figures_by_name(report: dict[str, Any]) -> None:
