@@ -2,9 +2,11 @@
 
 The server says how many prompt tokens it found cached (usage.prompt_tokens_details). What it could have
 found follows from the plan alone: prompts are compared byte for byte, and bytes become tokens by the ratio
-that the server itself counted for each request; prompts of token ids are exact. Formulas: docs/scorecard.md.
+that the server itself counted for each request; prompts of token ids are exact. Where that ratio is a token
+off, the hit that was served is the proof that it was possible. Formulas: docs/scorecard.md.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ from loadgen.records import Record
 
 BLOCK_SIZE: Final = 16
 """vLLM's default, used until a scrape says otherwise."""
+REACHED_A_POD: Final = frozenset(
+    {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
+)
+"""Outcomes after which a pod may hold the prompt's blocks, answered or not."""
 _BYTES_PER_ID: Final = 4
 _BYTES_PER_WORD: Final = 5
 
@@ -35,6 +41,10 @@ class Ask:
     """Prompt and answer, where a later turn builds on them."""
 
     @property
+    def answered(self) -> bool:
+        return self.record.outcome == "ok"
+
+    @property
     def tokens(self) -> int:
         return self.record.prompt_tokens or 0
 
@@ -44,16 +54,19 @@ class Ask:
 
 
 def asks(records: Iterable[Record], plan: Plan) -> list[Ask]:
-    """The answered requests in order of actual start, with their prompts from the plan."""
+    """The requests that may have filled a cache, with the plan's prompts, in order of actual start."""
     planned = {request.id: request for request in plan.requests}
     turns: dict[tuple[str | None, int | None], Record] = {}
     out: list[Ask] = []
-    answered = (r for r in records if r.start is not None and r.prompt_tokens and r.outcome == "ok")
-    for record in sorted(answered, key=lambda record: record.start or 0.0):
+    seen = (r for r in records if r.start is not None and r.outcome in REACHED_A_POD)
+    for record in sorted(seen, key=lambda record: record.start or 0.0):
+        if record.outcome == "ok" and not record.prompt_tokens:
+            continue
         request = planned.get(record.id) or planned.get(record.id.partition("#")[0])
         if request is None:
             continue
-        turns[record.session, record.turn] = record
+        if record.outcome == "ok":
+            turns[record.session, record.turn] = record
         space, content = prompt_of(request, plan, turns)
         out.append(Ask(record, space, content))
     _link_turns(out)
@@ -146,13 +159,15 @@ def score(
     whole run, so `since` does not apply, and there are no figures by group.
     """
     counted = [
-        ask for ask in ordered if ask.record.cached_tokens is not None and ask.record.intended >= since
+        ask
+        for ask in ordered
+        if ask.answered and ask.record.cached_tokens is not None and ask.record.intended >= since
     ]
     by_usage = bool(counted)
     if not by_usage:
-        if not pod_hits or not ordered:
+        counted = [ask for ask in ordered if ask.answered]
+        if not pod_hits or not counted:
             return None
-        counted = list(ordered)
     prompt = sum(ask.tokens for ask in counted)
     cached = (
         sum(ask.record.cached_tokens or 0 for ask in counted) if by_usage else sum((pod_hits or {}).values())
@@ -162,6 +177,9 @@ def score(
     infinite, capacity = _bounds(
         ordered, forest, wanted, float(sum(caches.values())) if caches else None, block
     )
+    if not by_usage:  # no request says its own hits; together they still prove what was possible
+        infinite = max(infinite, cached)
+        capacity = None if capacity is None else max(capacity, cached)
     best = infinite if capacity is None else capacity
     pods = _hit_table(counted, lambda record: record.pod)
     if not by_usage:
@@ -183,6 +201,7 @@ def score(
         "pods": pods,
         "groups": _hit_table(counted, lambda record: record.group) if by_usage else {},
         "group_pods": _group_pods(counted),
+        "unexplained_tokens": _unexplained(counted, ordered, forest, block) if by_usage else 0,
         "decisions": _decisions(ordered, forest, wanted, block),
     }
 
@@ -198,11 +217,13 @@ def _bounds(
     ordered: Sequence[Ask], forest: _Forest, wanted: set[int], capacity: float | None, block: int
 ) -> tuple[float, float | None]:
     """Tokens that one cache of infinite and of pooled size could have served of the wanted requests."""
-    limits = [_whole_blocks(ask, length, block) for ask, length in zip(ordered, forest.common, strict=True)]
+    limits = [
+        max(_whole_blocks(ask, length, block), ask.record.cached_tokens or 0)
+        for ask, length in zip(ordered, forest.common, strict=True)
+    ]
     infinite = sum(limit for ask, limit in zip(ordered, limits, strict=True) if id(ask) in wanted)
     if capacity is None:
         return infinite, None
-    rate = _bytes_per_token(ordered)
     paths: list[list[int]] = []
     asked: list[int] = []
     for path, after in zip(forest.paths, forest.after, strict=True):
@@ -210,19 +231,32 @@ def _bounds(
         paths.append(path)
         if after:
             paths.append(after)
-    held = best_hits(paths, [length / rate for length in forest.lengths], capacity)
+    rates = _bytes_per_token(ordered, forest)
+    sizes = [length / rate for length, rate in zip(forest.lengths, rates, strict=True)]
+    held = best_hits(paths, sizes, capacity, forest.lengths)
     pairs = zip(ordered, limits, (held[at] for at in asked), strict=True)
-    return infinite, sum(min(limit, tokens) for ask, limit, tokens in pairs if id(ask) in wanted)
+    return infinite, sum(
+        max(min(limit, math.ceil(found / ask.bytes_per_token)), ask.record.cached_tokens or 0)
+        for ask, limit, found in pairs
+        if id(ask) in wanted
+    )
 
 
-def _bytes_per_token(ordered: Sequence[Ask]) -> float:
-    tokens = sum(ask.tokens for ask in ordered)
-    return sum(len(ask.content) for ask in ordered) / tokens if tokens else 1.0
+def _bytes_per_token(ordered: Sequence[Ask], forest: _Forest) -> list[float]:
+    """For each node the most bytes per token that a request through it counted: its least size in a cache."""
+    rates = [0.0] * len(forest.lengths)
+    for ask, *paths in zip(ordered, forest.paths, forest.after, strict=True):
+        for node in {node for path in paths for node in path or ()}:
+            rates[node] = max(rates[node], ask.bytes_per_token if ask.tokens else 0.0)
+    most = max(rates, default=0.0) or 1.0
+    return [rate or most for rate in rates]
 
 
 def _whole_blocks(ask: Ask, common: int, block: int) -> int:
     """Tokens of whole blocks in `common` bytes; the last prompt token is always computed anew."""
-    usable = min(round(common / ask.bytes_per_token), ask.tokens - 1)
+    if not ask.tokens:
+        return 0
+    usable = min(math.ceil(common / ask.bytes_per_token), ask.tokens - 1)
     return max(0, usable // block * block)
 
 
@@ -244,6 +278,19 @@ def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> d
         }
         for name in natural_order(sums)
     }
+
+
+def _unexplained(counted: Sequence[Ask], ordered: Sequence[Ask], forest: _Forest, block: int) -> int:
+    """Cached tokens beyond what this run's own prompts explain, of requests more than a block beyond it.
+
+    Caches that were warm before the run, or prompts that a chat template makes more alike than they are.
+    """
+    wanted = {id(ask) for ask in counted}
+    surplus = 0
+    for ask, length in zip(ordered, forest.common, strict=True):
+        beyond = (ask.record.cached_tokens or 0) - _whole_blocks(ask, length, block)
+        surplus += beyond if id(ask) in wanted and beyond > block else 0
+    return surplus
 
 
 def _group_pods(counted: Sequence[Ask]) -> dict[str, dict[str, int]]:

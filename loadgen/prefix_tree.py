@@ -84,8 +84,15 @@ def common_prefix(a: bytes, b: bytes) -> int:
     return low
 
 
-def best_hits(paths: Sequence[Sequence[int]], weights: Sequence[float], capacity: float) -> list[float]:
-    """For each request the weight of its path that an optimal cache of `capacity` would have held.
+def best_hits(
+    paths: Sequence[Sequence[int]],
+    weights: Sequence[float],
+    capacity: float,
+    worth: Sequence[float] | None = None,
+) -> list[float]:
+    """For each request the worth of what an optimal cache of `capacity` would have held of its path.
+
+    weights: the room that each node takes. worth: what a hit on all of it counts, by default its weight.
 
     Belady's rule with bypass: whatever is needed again last goes first. No placement on pods whose caches
     sum to `capacity` can serve more in total: pooling, foresight, and forgetting that a block is of use only
@@ -97,8 +104,9 @@ def best_hits(paths: Sequence[Sequence[int]], weights: Sequence[float], capacity
     due: dict[int, int] = {}
     free = capacity
     hits: list[float] = []
+    scale = [b / a if a else 0.0 for a, b in zip(weights, worth or weights, strict=True)]
     for request, path in enumerate(paths):
-        hits.append(sum(held.get(node, 0.0) for node in path))
+        hits.append(sum(held.get(node, 0.0) * scale[node] for node in path))
         for depth, node in enumerate(path):
             again = upcoming[request][depth]
             free += held.pop(node, 0.0)

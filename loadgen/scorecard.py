@@ -76,8 +76,8 @@ def _prefix(run: RunData) -> dict[str, Any] | None:
     )
     if card is not None and card["unexplained_tokens"] > WARM_CACHES * card["prompt_tokens"]:
         run.notes.append(
-            f"{card['unexplained_tokens']} cached tokens are of nothing that this run had sent before: caches "
-            "that were warm from the start? The share of the best hits holds only from empty caches"
+            f"{card['unexplained_tokens']} cached tokens are of nothing that this run had sent before: were "
+            "caches warm from the start? The share of the best hits holds only from empty caches"
         )
     return card
 
