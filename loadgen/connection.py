@@ -17,6 +17,8 @@ from loadgen.target import Renderer, Target, ssl_context
 
 SWEEP: Final = 0.02
 """Seconds between looks at timeouts and idle connections."""
+RACE: Final = 0.02
+"""A kept connection lost this soon after a request was written, without a byte, had been closed before it."""
 
 
 class Connection(asyncio.Protocol):
@@ -129,12 +131,33 @@ class Connection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             why = str(exc) if exc else "the server closed the connection"
-            if exchange.status is not None and exchange.status < 300:
+            if self._was_closed_before(exchange):
+                self.exchange = None
+                self.pool.resend(exchange)
+            elif exc is None and exchange.status is not None and self._ends_with_the_connection():
+                self.exchange = None
+                self.pool.ended(exchange)
+                exchange.complete(monotonic())
+            elif exchange.status is not None and exchange.status < 300:
                 self._end(exchange, "stream_truncated", why)
             else:
                 self._end(exchange, "reset", why)
         self.parser = None  # the parser holds this object: without this the pair waits for the collector
         self.pool.forget(self)
+
+    @staticmethod
+    def _was_closed_before(exchange: Exchange) -> bool:
+        """Whether the server let go of the idle connection while the request was on its way."""
+        return (
+            exchange.reused
+            and exchange.first_byte is None
+            and exchange.connected is not None
+            and monotonic() - exchange.connected < RACE
+        )
+
+    def _ends_with_the_connection(self) -> bool:
+        """Whether the body has no length of its own (HTTP/1.0 style): the end of the stream is its end."""
+        return self.parser is not None and not self.parser.should_keep_alive()
 
     def _end(self, exchange: Exchange, outcome: str, error: str) -> None:
         self.exchange = None
@@ -181,6 +204,16 @@ class Pool:
         if connection is not None:
             connection.send(exchange, now)
             return
+        self._open_for(exchange)
+
+    def resend(self, exchange: Exchange) -> None:
+        """Send once more, on a connection of its own, what met a connection that was closed already."""
+        exchange.connection = exchange.connected = exchange.sent = None
+        exchange.reused = False
+        exchange.resent = True
+        self._open_for(exchange)
+
+    def _open_for(self, exchange: Exchange) -> None:
         task = self.loop.create_task(self._open(exchange))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)

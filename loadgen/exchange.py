@@ -49,7 +49,7 @@ class Exchange:
     __slots__ = (
         "body", "bytes_in", "bytes_out", "cancel_after", "connected", "connection", "done", "end", "error",
         "finished", "first_byte", "headers", "keep_text", "keep_times", "outcome", "owner", "payload",
-        "reader", "reused", "sent", "start", "status", "stream", "timeout", "usage_body",
+        "reader", "resent", "reused", "sent", "start", "status", "stream", "timeout", "usage_body",
     )
     # fmt: on
 
@@ -86,6 +86,7 @@ class Exchange:
         self.usage_body: Body | None = None
         self.outcome = ""
         self.error: str | None = None
+        self.resent = False
         self.reused = False
         self.bytes_in = 0
         self.bytes_out = len(payload)

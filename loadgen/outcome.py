@@ -86,6 +86,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         attempts=attempts,
         chunk_times=times,
         reused=exchange.reused,
+        resent=exchange.resent,
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,
     )

@@ -96,6 +96,8 @@ class Record(msgspec.Struct, kw_only=True):
     attempts: list[Attempt] = []
     chunk_times: list[float] | None = None
     reused: bool = False
+    resent: bool = False
+    """Written twice: the kept connection had been closed by the server as the request was on its way."""
     bytes_in: int = 0
     bytes_out: int = 0
 

@@ -117,9 +117,11 @@ def reuse(frame: Frame) -> Check:
     if len(used) < 100:
         return Check("connection reuse", "skip", "fewer than 100 requests")
     share = sum(record.reused for record in used) / len(used)
-    return Check(
-        "connection reuse", "ok" if share >= REUSE_WARN else "warn", f"{100 * share:.1f} % of requests", share
+    resent = sum(record.resent for record in used)
+    words = f"{100 * share:.1f} % of requests" + (
+        f"; {resent} sent again, the server had closed the idle connection" if resent else ""
     )
+    return Check("connection reuse", "ok" if share >= REUSE_WARN else "warn", words, share)
 
 
 def usage(frame: Frame) -> Check:

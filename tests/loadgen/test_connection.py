@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 
 from loadgen.connection import Pool
@@ -255,3 +256,66 @@ def test_events_split_anywhere_are_read_alike() -> None:
     assert exchange.text() == " w0 w1 w2 w3 w4"
     assert exchange.reader is not None
     assert exchange.reader.tokens == 5
+
+
+def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure() -> None:
+    async def script(_: Seen, reply: Reply) -> None:
+        if len(server.seen) == 2:  # the second request meets a connection that is being closed
+            reply.cut(reset=True)
+        else:
+            await reply.send(good_stream(3))
+
+    server = FakeServer(script)
+
+    async def main() -> list[Exchange]:
+        async with server:
+            pool = Pool(asyncio.get_running_loop(), parse_target(server.url))
+            found = [await one_exchange(server.url, pool=pool) for _ in range(2)]
+            pool.close()
+            return found
+
+    first, second = asyncio.run(main())
+    assert (first.outcome, first.resent) == ("ok", False)
+    assert (second.outcome, second.resent, second.reused) == ("ok", True, False)
+    assert server.connections == 2
+    assert second.connected is not None
+    assert second.start < second.connected
+
+
+def test_a_kept_connection_lost_while_the_server_works_is_a_failure() -> None:
+    async def script(_: Seen, reply: Reply) -> None:
+        if len(server.seen) == 2:
+            await asyncio.sleep(0.1)
+            reply.cut(reset=True)
+        else:
+            await reply.send(good_stream(3))
+
+    server = FakeServer(script)
+
+    async def main() -> list[Exchange]:
+        async with server:
+            pool = Pool(asyncio.get_running_loop(), parse_target(server.url))
+            found = [await one_exchange(server.url, pool=pool) for _ in range(2)]
+            pool.close()
+            return found
+
+    _, second = asyncio.run(main())
+    assert (second.outcome, second.resent) == ("reset", False)
+    assert len(server.seen) == 2
+
+
+def test_a_body_without_a_length_ends_with_its_connection() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+
+    def stream(*events: bytes) -> Script:
+        async def script(_: Seen, reply: Reply) -> None:
+            await reply.send(head, *events)
+            reply.cut()
+
+        return script
+
+    events = [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in (token(" a"), usage(3, 1))]
+    whole = run(stream(*events, b"data: [DONE]\n\n"))
+    assert whole.outcome == "ok"
+    assert whole.usage is not None
+    assert run(stream(*events)).outcome == "stream_truncated"
