@@ -50,22 +50,45 @@ def loopback_addresses() -> Iterator[str]:
             yield f"127.0.{third}.{fourth}"
 
 
+def _claim(address: str, port: int) -> socket.socket | None:
+    """A UDP socket on the pod's address and port; None when another stack has it.
+
+    It keeps the address for a pod that is down (killed, restarting) from the stacks of other processes, and
+    the kernel gives it up with the process.
+    """
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        claim.bind((address, port))
+    except OSError:
+        claim.close()
+        return None
+    return claim
+
+
 class AddressPool:
     """Gives each pod an address of its own on which its ports are free."""
 
     def __init__(self) -> None:
-        self._used: set[str] = set()
+        self._used: dict[str, socket.socket] = {}
 
     def take(self, ports: Sequence[int]) -> str:
         """The first address that no pod has and on which no other process listens on these ports."""
         for address in loopback_addresses():
-            if address not in self._used and all(is_free(address, port) for port in ports):
-                self._used.add(address)
+            if address in self._used or not all(is_free(address, port) for port in ports):
+                continue
+            if (claim := _claim(address, ports[0])) is not None:
+                self._used[address] = claim
                 return address
         raise StackError(_why_none(ports))
 
     def release(self, address: str) -> None:
-        self._used.discard(address)
+        if (claim := self._used.pop(address, None)) is not None:
+            claim.close()
+
+    def close(self) -> None:
+        """Give every address back."""
+        for address in list(self._used):
+            self.release(address)
 
 
 def _why_none(ports: Sequence[int]) -> str:

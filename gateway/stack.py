@@ -113,6 +113,7 @@ class Stack:
         await asyncio.gather(*(g.stop() for g in self.gateways))
         await self.pickers.stop()
         await self._fleet.__aexit__(None, None, None)
+        self._addresses.close()
 
     async def _add_pods(self) -> None:
         """All replicas. What they are built of stays, so it leaves the garbage collector's sight."""

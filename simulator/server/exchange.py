@@ -28,6 +28,9 @@ UNSAFE_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _CLOSE: Final = (b"connection", b"close")
 
 
+PASSED_OVER: Final = 64 << 20  # bytes of a refused body that are taken in
+
+
 class ClientGone(Exception):  # noqa: N818 - not an error: nobody is left to tell
     """The client left before its request was complete."""
 
@@ -73,12 +76,28 @@ class Exchange:
             return uuid.uuid4().hex.encode()
         return given
 
+    async def _pass_over(self, size: int) -> None:
+        """Take in the rest of a body that is too large: a client that still sends would miss the answer.
+
+        Not where the client waits for leave to send, nor without end.
+        """
+        if b"expect" in self.headers:
+            return
+        while size <= PASSED_OVER:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            size += len(message["body"])
+            if not message.get("more_body", False):
+                return
+
     async def read_body(self) -> bytes:
         """The whole body; raises ApiError over the limit or of a wrong content type, ClientGone on EOF."""
         config = self.replica.config
         limit = config.max_request_body_size
         length = self.headers.get(b"content-length")
         if length is not None and int(length) > limit:
+            await self._pass_over(int(length))
             raise body_too_large(limit)
         message = await self.receive()
         chunks = []
@@ -89,6 +108,8 @@ class Exchange:
             chunk = message["body"]
             size += len(chunk)
             if size > limit:
+                if message["more_body"]:
+                    await self._pass_over(size)
                 raise body_too_large(limit)
             chunks.append(chunk)
             if not message["more_body"]:
@@ -106,7 +127,7 @@ class Exchange:
         """An error as an answer of its own."""
         headers = error.headers
         if error.status == 413:
-            headers = (*headers, _CLOSE)  # the rest of the body is not read
+            headers = (*headers, _CLOSE)  # the rest of a very large body is not read
         usual = self.front.plain_headers if error.plain else self.front.json_headers
         body = error.anthropic_body() if self.anthropic_errors else error.body()
         self._respond(body, error.status, usual, headers)

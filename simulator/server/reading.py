@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from simulator.server.errors import body_too_large
+from simulator.server.exchange import PASSED_OVER
 from simulator.server.validation import check_content_type
 
 
@@ -18,9 +19,12 @@ async def read_body(request: Request, replica: Any) -> bytes:
     chunks = []
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limit:
-            raise body_too_large(limit)
-        chunks.append(chunk)
+        if size > PASSED_OVER:
+            break
+        if size <= limit:
+            chunks.append(chunk)
+    if size > limit:  # read to its end all the same: a client that still sends would miss the answer
+        raise body_too_large(limit)
     if config.strict_content_type:
         value = request.headers.get("content-type")
         check_content_type(None if value is None else value.encode("latin-1"))
