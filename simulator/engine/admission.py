@@ -107,8 +107,7 @@ class Admission:
         if not request.deferred:
             request.deferred = True
             scheduler.num_deferred += 1
-        holds = request.num_computed_tokens > 0 or request.status is REMOTE
-        (self._set_aside_holding if holds else self._set_aside).append(request)
+        (self._set_aside_holding if request.block_ids else self._set_aside).append(request)
 
     def _admit(self, queue: WaitingQueue, request: Request) -> bool:
         """Admit the request, or start its remote prefill; False: it does not fit, and nobody may overtake."""
@@ -117,7 +116,7 @@ class Admission:
         hit: list[int] = []
         external = 0
         computed = request.num_computed_tokens
-        is_fresh = computed == 0
+        is_fresh = not request.block_ids  # a prompt of one token has nothing computed after its pull either
         others = bool(scheduler.running)
         if is_fresh:
             if config.prefix_queries == "admission" and kv.stays_out(request, others):

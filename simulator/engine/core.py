@@ -352,7 +352,7 @@ class Engine:
             raise InvariantError(f"{len(self._requests)} requests are known, {len(queued)} stand in queues")
         self._kv.check_invariants(self._requests.values(), (blocks for _, blocks in self._transfers.held))
         if self._loras is not None:
-            self._loras.check_invariants(scheduler.running)
+            self._loras.check_invariants(scheduler.running, len(self._requests))
         if scheduler.running and self._pace.check_idle() and self.peek() is None and not self.is_paused:
             raise InvariantError(f"{len(scheduler.running)} sequences run, but no step is due")
 

@@ -104,7 +104,7 @@ class LoRAManager:
     def snapshot(self) -> dict[str, list[str]]:
         return {"slots": list(self._slots.values()), "host": list(self._host.values())}
 
-    def check_invariants(self, running: list[Request]) -> None:
+    def check_invariants(self, running: list[Request], num_unfinished: int) -> None:
         used: dict[int, int] = {}
         for request in running:
             if request.lora is not None:
@@ -113,8 +113,8 @@ class LoRAManager:
             raise InvariantError(f"adapters in use {used}, counted {self.running}")
         if sum(self._running_names.values()) != sum(used.values()):
             raise InvariantError("running requests with adapters are miscounted")
-        if not running and (self._running_names or self._active):
-            raise InvariantError(f"adapters in use without requests: {[*self._running_names, *self._active]}")
+        if not num_unfinished and (self._waiting_names or self._active):
+            raise InvariantError(f"adapters in use without requests: {[*self._waiting_names, *self._active]}")
 
     def _drop_idle(self, cache: OrderedDict[int, str]) -> None:
         """Evict the least recently used adapter that no running request needs."""

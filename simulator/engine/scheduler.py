@@ -84,14 +84,11 @@ class Scheduler:
         self._leave(request, now, was_running)
 
     def _drop_waiting(self, request: Request) -> None:
-        queue = self.holding if self._holds_blocks(request) else self.waiting
+        queue = self.holding if request.block_ids else self.waiting
         queue.remove(request)
         if request.deferred:
             request.deferred = False
             self.num_deferred -= 1
-
-    def _holds_blocks(self, request: Request) -> bool:
-        return request.num_computed_tokens > 0 or request.status is REMOTE
 
     def _leave(self, request: Request, now: float, was_running: bool) -> None:
         """The request has ended; it is in no queue any more."""
