@@ -28,7 +28,8 @@ demo: $(STAMP)  ## the page on this machine: fleet, Envoy, picker, load, verdict
 test: $(STAMP)  ## the whole default suite
 	@$(PYTEST)
 
-test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels)
+test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels, about 4 GB)
+	@$(BIN)/python tests/simulator/engine/install_oracle.py
 	@$(PYTEST) -m vllm
 
 test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH

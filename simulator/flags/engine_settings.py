@@ -83,6 +83,7 @@ def engine_config(
         kv_tp_size=values_int(values, "tensor-parallel-size"),
         admission=compat.admission,
         free_list=compat.free_list,
+        rules=compat.free_list,
         stop_order=compat.stop_order,
         lora_scope="running" if compat.free_list == "0.33" else "scheduled",
         prefix_queries="admission" if compat.prefix_stats_at_admission else "lookup",

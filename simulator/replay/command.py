@@ -176,6 +176,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         else args.async_scheduling,
         admission=behaviour.admission,
         free_list=behaviour.free_list,
+        rules=behaviour.free_list,
         stop_order=behaviour.stop_order,
         seed=args.seed,
     )

@@ -2,9 +2,8 @@
 
 FOLDER (default $VLLM_ORACLE or .simfleet/vllm-oracle) gets `venv`, with torch and vLLM's Python dependencies,
 and `site` and `site-0.11`, the Python files of the vLLM wheels without their CUDA extensions: the scheduler
-is pure Python. Downloads about 4 GB, because PyPI's torch for x86-64 brings CUDA along; TORCH_INDEX, for
-example https://download.pytorch.org/whl/cpu, takes the small build where that index can be reached. Does
-nothing when everything is there.
+is pure Python. Downloads about 4 GB, because the default torch for x86-64 brings CUDA along; TORCH_INDEX
+names an index with the small CPU build. Does nothing when everything is there.
 """
 
 from __future__ import annotations
