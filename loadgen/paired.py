@@ -3,8 +3,10 @@
 The unit of evidence is the repeat, not the request: requests of a run share queues and caches, and two runs
 of the same policy differ by more than their requests' scatter suggests. Each repeat gives one difference of
 each metric between the arms (same plan, same repeat: paired); Student's t over the repeats gives interval
-and p-value. Latencies and rates are compared as log ratios, shares as differences. With fewer than three
-repeats the spread comes from resampling blocks of time inside the runs, and the report says so.
+and p-value. Latencies and rates are compared as log ratios, shares as differences.
+
+A handful of repeats may agree by luck, so their scatter is never taken as less than what resampling blocks of
+time inside the runs gives; with fewer than three repeats that is all there is, and the report says so.
 
 Holm's correction over all metrics of the verdict (and all arms) holds the chance that any of them is called
 different by luck to 5 %. A difference too small to matter is not called one.
@@ -121,8 +123,8 @@ def difference(
 ) -> Difference | None:
     """Compare one metric over paired repeats; None when a repeat lacks a value.
 
-    scatter: for each repeat the standard error of the (log) difference from inside the runs, needed below
-    ENOUGH_REPEATS repeats.
+    scatter: for each repeat the standard error of the (log) difference from inside the runs, infinite where
+    that cannot be known.
     """
     a, b = np.asarray(arm, dtype=np.float64), np.asarray(base, dtype=np.float64)
     if a.size != b.size or not a.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -146,12 +148,15 @@ def _expm1(x: float) -> float:
 
 
 def _standard_error(deltas: Floats, scatter: Floats) -> tuple[float, float]:
-    """Standard error of the mean difference and its degrees of freedom."""
+    """Standard error of the mean difference and its degrees of freedom.
+
+    From inside the runs it rests on dozens of blocks, from the repeats on as many differences as there are.
+    """
     n = deltas.size
     between = float(deltas.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if n >= ENOUGH_REPEATS:
-        return between, n - 1
     within = math.sqrt(float((scatter**2).mean()) / n) if scatter.size else math.inf
+    if n >= ENOUGH_REPEATS and (between >= within or math.isinf(within)):
+        return between, n - 1
     return max(between, within), stats.MAX_BLOCKS / 2
 
 
@@ -269,7 +274,7 @@ def compare(
     """Every other arm against `base`, corrected together.
 
     figures: by arm, for each repeat, the value of each metric path (missing: no such figure).
-    frames: the same runs' records; needed for fewer than ENOUGH_REPEATS repeats.
+    frames: the same runs' records; without them the scatter inside the runs stays out.
     """
     arms = [arm for arm in figures if arm != base]
     flat: list[Difference] = []
@@ -277,12 +282,8 @@ def compare(
     for arm in arms:
         for metric in METRICS:
             sides = [[run.get(metric.path, math.nan) for run in figures[name]] for name in (arm, base)]
-            few = len(sides[0]) < ENOUGH_REPEATS and frames is not None
-            noise = (
-                [scatter(metric, a, b) for a, b in zip(frames[arm], frames[base], strict=True)]
-                if few and frames
-                else []
-            )
+            pairs = zip(frames[arm], frames[base], strict=True) if frames else ()
+            noise = [scatter(metric, a, b) for a, b in pairs]
             found = difference(metric, sides[0], sides[1], noise)
             if found is not None:
                 flat.append(found)

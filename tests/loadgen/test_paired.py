@@ -130,6 +130,14 @@ def _frame(rng: np.random.Generator, scale: float) -> Frame:
     return Frame(records)
 
 
+def test_repeats_that_agree_by_luck_do_not_outdo_the_scatter_inside_them() -> None:
+    rng = np.random.default_rng(12)
+    frames = {name: [_frame(rng, 1.0) for _ in range(3)] for name in ("a", "b")}
+    figures = {"a": [{"ttft.p90": 1.0871 + r * 1e-3} for r in range(3)], "b": [{"ttft.p90": 1.0}] * 3}
+    assert paired.compare("b", figures)[0].verdict == "loses to"
+    assert paired.compare("b", figures, frames)[0].verdict == "is not told apart from"
+
+
 def test_one_repeat_draws_on_blocks_of_time() -> None:
     rng = np.random.default_rng(8)
     frames = {"a": [_frame(rng, 0.5)], "b": [_frame(rng, 1.0)]}
