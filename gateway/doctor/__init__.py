@@ -95,7 +95,7 @@ def _from_stack(name: str | None, timeout_s: float) -> list[Finding]:
     found = []
     for gateway in report["gateways"]:
         request = example_of(gateway, report["pods"])
-        evidence = examine(request, timeout_s, Path(gateway["access_log"]))
+        evidence = examine(request, timeout_s, gateway)
         subject = f"gateway {gateway['namespace']}/{gateway['name']}"
         found.append(_finding(subject, evidence, report))
     return found
@@ -129,7 +129,7 @@ def _of_request(args: argparse.Namespace) -> Finding:
     for report in reports:
         for gateway in report["gateways"]:
             if port in {urlsplit(listener["url"]).port for listener in gateway["listeners"]}:
-                evidence = examine(request, args.timeout, Path(gateway["access_log"]))
+                evidence = examine(request, args.timeout, gateway)
                 return _finding(args.url, evidence, report)
     return _finding(args.url, examine(request, args.timeout, None), None)
 

@@ -77,10 +77,19 @@ def _upstream(status: int, pattern: str) -> Signature:
 
 CAUSES: tuple[Cause, ...] = (
     Cause(
+        "picker-not-http2",
+        "500, details ext_proc_error_gRPC_error_14 with protocol_error, or with connection_termination from a cluster "
+        "that never spoke HTTP/2",
+        "the gateway speaks HTTP/1.1 to the picker's gRPC server: the Service port is not marked",
+        "appProtocol: http2 (or a port name that begins with grpc) on the picker's Service",
+        lambda e: _ext_proc("protocol_error", "protocol error", "http2")(e)
+        or (e.picker_protocol == "http1" and _ext_proc("connection_termination", "remote_reset")(e)),
+    ),
+    Cause(
         "picker-serves-tls",
         "500, details ext_proc_error_gRPC_error_14 with connection_termination",
         "the picker serves TLS and the gateway speaks plain text to it: no DestinationRule applies to the picker's "
-        "Service (or the pod has an injected sidecar)",
+        "Service (or the pod has an injected sidecar). Where one applies, the Service port is not marked http2",
         "a DestinationRule for <service>.<namespace>.svc.cluster.local with tls.mode SIMPLE and insecureSkipVerify "
         "true, or --secure-serving=false; sidecar.istio.io/inject: \"false\" on the picker",
         _ext_proc("connection_termination", "remote_reset"),
@@ -91,13 +100,6 @@ CAUSES: tuple[Cause, ...] = (
         "the gateway speaks TLS to a picker that serves plain text",
         "drop --secure-serving=false from the picker, or tls.mode DISABLE in the DestinationRule",
         _ext_proc("wrong_version_number", "tls_error", "tls error"),
-    ),
-    Cause(
-        "picker-not-http2",
-        "500, details ext_proc_error_gRPC_error_14 with protocol_error",
-        "the gateway speaks HTTP/1.1 to the picker's gRPC server: the Service port is not marked",
-        "appProtocol: http2 (or a port name that begins with grpc) on the picker's Service",
-        _ext_proc("protocol_error", "protocol error", "http2"),
     ),
     Cause(
         "picker-down",

@@ -31,6 +31,7 @@ class Evidence:
     `knows_pick`: the access log has these fields, so that an empty `picked` means that nobody picked.
     `ext_proc` is Envoy's account of its talk with the picker: microseconds and status of each message, bytes
     sent (`bs`), the final gRPC status (`os`) and the picker's cluster (`ds`).
+    `picker_protocol` is http1 where the picker's cluster has never spoken HTTP/2, else http2.
     """
 
     status: int = 0
@@ -48,6 +49,7 @@ class Evidence:
     seconds: float = 0.0
     knows_pick: bool = False
     ext_proc: str = ""
+    picker_protocol: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -65,6 +67,10 @@ class Evidence:
     def picker_failed(self) -> bool:
         """Whether the talk with the picker ended with a gRPC error."""
         return self._account().get("os", "0") != "0"
+
+    @property
+    def picker_cluster(self) -> str:
+        return self._account().get("ds", "")
 
     def _account(self) -> dict[str, str]:
         return dict(part.partition(":")[::2] for part in self.ext_proc.split(","))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,13 +38,27 @@ def example_of(gateway: Mapping[str, Any], pods: list[Mapping[str, Any]]) -> Req
     return Request(f"{gateway['url']}/v1/completions", body=body)
 
 
-def examine(request: Request, timeout_s: float, access_log: Path | None) -> Evidence:
-    """Send the request and gather the evidence; `access_log` of the gateway that it goes to."""
+def examine(request: Request, timeout_s: float, gateway: Mapping[str, Any] | None) -> Evidence:
+    """Send the request and gather the evidence, also from the gateway that it goes to."""
+    access_log = Path(gateway["access_log"]) if gateway else None
+    admin_url = gateway["admin_url"] if gateway else ""
     mark = uuid.uuid4().hex
     answer = send(request.with_query(MARK, mark) if access_log else request, timeout_s)
     entry = _log_line(access_log, mark) if access_log else None
     evidence = from_log_line(entry) if entry else Evidence()
-    return _together(evidence, answer)
+    protocol = _protocol(admin_url, evidence.picker_cluster) if admin_url else ""
+    return _together(replace(evidence, picker_protocol=protocol), answer)
+
+
+def _protocol(admin_url: str, cluster: str) -> str:
+    """What Envoy has spoken to a cluster so far: http1, http2, or nothing."""
+    if not cluster:
+        return ""
+    pattern = rf"^cluster\.{re.escape(cluster)}\.upstream_cx_http[12]_total$"
+    query = urllib.parse.urlencode({"filter": pattern})
+    text = send(Request(f"{admin_url}/stats?{query}"), 2.0).body
+    connections = dict(re.findall(r"upstream_cx_(http[12])_total: (\d+)", text))
+    return next((name for name in ("http2", "http1") if int(connections.get(name, 0))), "")
 
 
 def _together(evidence: Evidence, answer: Answer) -> Evidence:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.kubeapi.defaults import with_defaults
+
 Object = dict[str, Any]
 Match = Callable[[Object], bool]
 
@@ -90,7 +92,7 @@ class Store:
             raise ValueError(f"{obj.get('apiVersion')} {obj.get('kind')} is not served by this API")
         key = self._key(kind, obj)
         before = self._objects.get(key)
-        obj = copy.deepcopy(obj)
+        obj = with_defaults(obj)
         meta = obj.setdefault("metadata", {})
         old_meta = before["metadata"] if before else {}
         meta["uid"] = old_meta.get("uid") or meta.get("uid") or str(uuid.uuid4())

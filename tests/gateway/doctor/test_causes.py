@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ CASES = [
     (ext_proc("reset_reason:_connection_termination"), "picker-serves-tls"),
     (ext_proc("transport_failure_reason:_TLS_error:|268435703:SSL:WRONG_VERSION_NUMBER"), "picker-serves-plaintext"),
     (ext_proc("reset_reason:_protocol_error"), "picker-not-http2"),
+    (replace(ext_proc("reset_reason:_connection_termination"), picker_protocol="http1"), "picker-not-http2"),
+    (replace(ext_proc("reset_reason:_connection_termination"), picker_protocol="http2"), "picker-serves-tls"),
     (ext_proc("remote_connection_failure|delayed_connect_error:_Connection_refused"), "picker-down"),
     (Evidence(status=500, details="ext_proc_error_gRPC_error_14{Cluster_not_available}"), "picker-service-missing"),
     (Evidence(status=500, details="ext_proc_error_gRPC_error_14{no_healthy_upstream}"), "picker-without-endpoints"),

@@ -1,0 +1,106 @@
+"""Which real endpoint pickers there are, and what the tests found about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.epp import Binary, inspect
+from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.gateway.picker.real_epp import binaries
+
+ROOT = Path(__file__).parents[3]
+FIGURES = pytest.StashKey[list[str]]()
+CHAT_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: chat, namespace: inference-model-server}
+spec:
+  parentRefs: [{name: gateway, namespace: istio-ingress}]
+  hostnames: [chat.example.com]
+  rules:
+  - backendRefs:
+    - {group: inference.networking.k8s.io, kind: InferencePool, name: inference-model-server-pool}
+"""
+
+
+def page() -> list[Path]:
+    """The page's two manifests as they were published, or our copies of them."""
+    places = (ROOT.parent / "shared" / "page", ROOT / "deploy" / "page" / "exact")
+    folder = next(place for place in places if place.is_dir())
+    return [folder / "model-server.yaml", folder / "endpoint-picker.yaml"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = terminalreporter.config.stash.get(FIGURES, [])
+    if lines:
+        terminalreporter.section("endpoint pickers")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="module", params=binaries() or [None], ids=lambda path: str(path) if path else "none")
+def epp(request: pytest.FixtureRequest) -> Binary:
+    """Each binary of EPP_BIN or PATH in turn."""
+    if request.param is None:
+        pytest.skip("no endpoint picker: set EPP_BIN or put `epp` on the PATH")
+    return inspect(request.param)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest, epp: Binary) -> Callable[[str], None]:
+    """Writes a line into the summary."""
+    lines = request.config.stash.setdefault(FIGURES, [])
+    return lambda text: lines.append(f"{epp.kind}: {text}")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A stack, and the seconds from the command to the first answer 200."""
+
+    lab: Lab
+    seconds: float
+
+
+def start(labs: Labs, epp: Binary, *argv: str, name: str) -> Started:
+    begin = time.monotonic()
+    lab = labs.start(*argv, "--epp", str(epp.path), name=name)
+    url = until(lambda: _url(lab), 60.0, "the gateway's address")
+
+    def answers() -> bool:
+        try:
+            answer = httpx.post(f"{url}/v1/completions", json=completion(), timeout=5)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+    until(answers, 30.0, "the first 200")
+    seconds = time.monotonic() - begin
+    lab.wait_ready()
+    return Started(lab, seconds)
+
+
+def _url(lab: Lab) -> str:
+    assert lab.process.poll() is None, lab.text
+    line = next((x for x in lab.text.splitlines() if x.startswith("gateway ")), "")
+    return line.rpartition(" at ")[2]
+
+
+@pytest.fixture(scope="module")
+def started(labs: Labs, epp: Binary) -> Iterator[Started]:
+    """The page's manifests, untouched, beside a route for chat."""
+    files = [word for path in page() for word in ("-f", str(path))]
+    route = labs.manifests(CHAT_ROUTE, "chat.yaml")
+    made = start(labs, epp, *files, "-f", route, name=f"page{len(epp.flags)}")
+    yield made
+    made.lab.down()
+
+
+@pytest.fixture(scope="module")
+def lab(started: Started) -> Lab:
+    return started.lab
