@@ -3,9 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
+from typing import Final
 
 from loadgen.plots import shorten
 from loadgen.svg import Canvas, Formatter, seconds
+
+CHARACTER: Final = 6.8
+"""Pixels that a character of a label takes, generously."""
+NARROW_LABEL: Final = 16
+"""Characters of a label's line on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +31,12 @@ class Effect:
 def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
     """Effects with their intervals about zero; beyond +-100 % the axis ends and an arrow's colour remains."""
     cell = 28.0
-    left = 124.0 if width < 500 else 170.0
-    right = 14.0 if width < 500 else 168.0
+    narrow = width < 500
+    labels = [wrap(e.label, NARROW_LABEL) if narrow else [e.label] for e in effects]
+    longest = max((len(line) for lines in labels for line in lines), default=0)
+    left = max(80.0, 18 + CHARACTER * longest)
+    words = max((len(e.words) for e in effects), default=0)
+    right = 14.0 if narrow else max(100.0, 24 + CHARACTER * words)
     canvas = Canvas(width, 34 + cell * len(effects), title, left=left, right=right, top=8)
     reach = max([abs(v) for e in effects for v in (e.low, e.high) if math.isfinite(v)] + [0.05])
     reach = min(1.0, reach * 1.05)
@@ -34,7 +45,8 @@ def forest(width: int, title: str, effects: Sequence[Effect]) -> str:
     canvas.line(x(0), canvas.top, x(0), canvas.height - canvas.bottom, "axis")
     for r, effect in enumerate(effects):
         y = canvas.top + (r + 0.5) * cell
-        canvas.text(left - 8, y + 4, effect.label, "tick strong", "end")
+        for i, line in enumerate(labels[r]):
+            canvas.text(left - 8, y + 4 + 12 * (i - (len(labels[r]) - 1) / 2), line, "tick strong", "end")
         canvas.line(x(effect.low), y, x(effect.high), y, f"whisker {effect.tone}")
         for end in (effect.low, effect.high):
             canvas.line(x(end), y - 5, x(end), y + 5, f"whisker {effect.tone}")

@@ -21,6 +21,7 @@ PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 RESAMPLES = 400
 CONFIDENCE = 0.95
 MAX_BLOCKS = 50
+FEW_BLOCKS = 10
 MOST_RANKS = 5000
 
 
@@ -109,19 +110,43 @@ def block_weights(count: int, resamples: int, seed: int) -> Ints:
 def bootstrap(
     values: Floats, blocks: Ints | None, *, resamples: int = RESAMPLES, seed: int = 1
 ) -> dict[str, Interval]:
-    """Percentile-bootstrap intervals of the mean and of PERCENTILES."""
+    """Percentile-bootstrap intervals of the mean and of those PERCENTILES that so few values can bound.
+
+    The scatter of fewer than FEW_BLOCKS blocks is itself little known: the wider of both kinds of interval
+    then counts. Beyond the largest of n values there may be anything: p99 of 100 has no upper end, so it has
+    no interval.
+    """
+    if values.size < 2:
+        return {}
     order = np.argsort(values, kind="stable")
     ranked = values[order]
-    if blocks is None or int(blocks.max(initial=0)) < 1:
-        estimates = _independent(ranked, resamples, seed)
-    else:
-        estimates = weighted_estimates(
-            ranked, blocks[order], block_weights(int(blocks.max()) + 1, resamples, seed)
-        )
+    number = 1 if blocks is None else int(blocks.max(initial=0)) + 1
+    ends = []
+    if number < FEW_BLOCKS:
+        ends.append(_ends(_independent(ranked, resamples, seed)))
+    if blocks is not None and number > 1:
+        weights = block_weights(number, resamples, seed)
+        ends.append(_ends(weighted_estimates(ranked, blocks[order], weights)))
+    low, high = np.min([a for a, _ in ends], axis=0), np.max([b for _, b in ends], axis=0)
+    given = [True, *(bounded(q, values.size) for q in PERCENTILES)]
+    names = ("mean", *map(percentile_key, PERCENTILES))
+    found = zip(names, low, high, given, strict=True)
+    return {name: Interval(float(a), float(b)) for name, a, b, there in found if there}
+
+
+def bounded(q: float, count: int) -> bool:
+    """Whether `count` values are enough for a two-sided interval of percentile `q`.
+
+    Else they may all lie on one side of it with more probability than an interval leaves out on a side.
+    """
+    share = max(q, 100 - q) / 100
+    return bool(share**count < (1 - CONFIDENCE) / 2)
+
+
+def _ends(estimates: Floats) -> tuple[Floats, Floats]:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.nanpercentile(estimates, [tail, 100 - tail], axis=0)
-    names = ("mean", *map(percentile_key, PERCENTILES))
-    return {name: Interval(float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+    return low, high
 
 
 def _independent(ranked: Floats, resamples: int, seed: int) -> Floats:

@@ -12,6 +12,7 @@ import pytest
 from loadgen import arm_plots, plots
 from loadgen.arm_plots import Effect
 from loadgen.html import html
+from loadgen.paired import METRICS
 from loadgen.plots import Line
 from loadgen.records import Record, RecordsHeader, write_records
 from loadgen.svg import Canvas, Scale, linear_ticks, log_ticks, number, seconds
@@ -78,6 +79,18 @@ def test_every_picture_is_well_formed_and_inside_its_box(name: str, width: int) 
         for attribute in ("y", "y1", "y2", "cy"):
             if attribute in element.attrib:
                 assert -1 <= float(element.attrib[attribute]) <= box_height + 1, ET.tostring(element)
+
+
+@pytest.mark.parametrize("width", [346, 1080])
+def test_no_label_of_a_forest_is_clipped(width: int) -> None:
+    """Every label of every metric that a comparison knows, with the longest words an effect has."""
+    effects = [Effect(m.label, -0.1, -0.2, 0.1, "none", "-12.3 points [-14.5, -10.1]") for m in METRICS]
+    for element in ET.fromstring(arm_plots.forest(width, "t", effects)).iter():
+        if "text-anchor" in element.attrib and element.text:
+            x, room = float(element.attrib["x"]), 6.7 * len(element.text)
+            start = {"end": x - room, "middle": x - room / 2, "start": x}[element.attrib["text-anchor"]]
+            assert start >= 0, element.text
+            assert start + room <= width, element.text
 
 
 def test_a_thousand_pods_make_a_small_picture() -> None:

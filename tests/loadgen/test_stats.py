@@ -23,7 +23,7 @@ def test_summary_of_known_values() -> None:
     single = stats.summarize([3.0])
     assert single is not None
     assert single.stddev == 0
-    assert single.intervals["p99"] == stats.Interval(3.0, 3.0)
+    assert single.intervals == {}  # one value says nothing of its scatter
 
 
 def test_same_input_same_interval() -> None:
@@ -105,3 +105,20 @@ def test_wilson_by_the_book() -> None:
     assert found is not None
     assert (found.low, found.high) == pytest.approx((0.490162, 0.943318), abs=1e-5)
     assert stats.wilson(0, 0) is None
+
+
+@pytest.mark.parametrize("size", [16, 24, 40])
+def test_few_values_do_not_make_narrow_intervals(size: int) -> None:
+    rng = np.random.default_rng(5)
+    blocks = stats.time_blocks(np.arange(size))
+    found = [stats.bootstrap(rng.exponential(size=size), blocks, resamples=200) for _ in range(150)]
+    assert sum(math.log(2) in each["p50"] for each in found) >= 0.8 * len(found)
+    assert sum(1.0 in each["mean"] for each in found) >= 0.8 * len(found)
+
+
+def test_a_percentile_beyond_the_sample_has_no_interval() -> None:
+    names = stats.bootstrap(np.arange(100.0), None).keys()
+    assert {"mean", "p50", "p90", "p95"} <= names
+    assert not {"p99", "p99p9", "p0p1", "p1"} & names
+    assert stats.bounded(99, 368)
+    assert not stats.bounded(99, 366)
