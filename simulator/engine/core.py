@@ -153,6 +153,8 @@ class Engine:
         if self._woken is not None:
             due = min(due, self._woken)
         if self._transfers.used:
+            if self._transfers.instant:
+                return min(due, self._last_boundary)
             due = min(due, *self._transfers.times(self._scheduler.holding, self._last_boundary), inf)
         return due
 
@@ -167,6 +169,7 @@ class Engine:
         self._last_boundary = at
         if self._frontend.stopped or self._aborts:
             self._take_aborts(at)
+        self._transfers.instant = False
         if self._transfers.held:
             self._transfers.release(at)
         done = self._pace.complete(at)

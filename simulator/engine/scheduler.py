@@ -107,7 +107,9 @@ class Scheduler:
 
     # -- schedule -------------------------------------------------------------------------------------------
 
-    def schedule(self, now: float, candidates: Sequence[Request] | None = None) -> ScheduledStep:
+    def schedule(
+        self, now: float, candidates: Sequence[Request] | None = None, *, admit: bool = True
+    ) -> ScheduledStep:
         """Decide the next step. `candidates`: the running requests that may be scheduled; None: all."""
         step = ScheduledStep(self._ahead)
         config = self.config
@@ -122,7 +124,7 @@ class Scheduler:
         if config.scheduling_policy == "priority":
             candidates = list(candidates)
         budget = self._schedule_running(step, candidates, config.max_num_batched_tokens, cap)
-        if not step.preempted and budget > 0 and self._may_admit():
+        if admit and not step.preempted and budget > 0 and self._may_admit():
             Admission(self, step, budget, cap, now).run()
         return step
 

@@ -40,6 +40,7 @@ class Timelines:
         self._decided = ScheduledStep()  # gathers whom schedules admitted and preempted until a step is done
         self._index = 0
         self._start = 0.0
+        self._preempted_at = -1.0
 
     def next_time(self) -> float | None:
         work = self._work
@@ -72,10 +73,18 @@ class Timelines:
 
     def fill(self, at: float) -> bool:
         """Schedule what is due and what waits; False: there was nothing."""
+        step = self._schedule(at)
+        while step.preempted and not step.scheduled:  # nobody was admitted beside them: they are next
+            step = self._schedule(at)
+        return bool(step.scheduled)
+
+    def _schedule(self, at: float) -> ScheduledStep:
         scheduler = self.scheduler
         candidates = [request for request in self._idle if request.status is RUNNING and request.due is None]
         candidates.sort(key=_order)
-        step = scheduler.schedule(at, candidates)
+        step = scheduler.schedule(at, candidates, admit=at > self._preempted_at or not self._time_goes_on(at))
+        if step.preempted:
+            self._preempted_at = at
         self._idle = [r for r in candidates if r not in step.scheduled and r.status is RUNNING]
         if step.new or step.resumed or step.preempted:
             self._decided.new += step.new
@@ -85,7 +94,15 @@ class Timelines:
         gives_token = set(step.sampling)
         for request, n in step.scheduled.items():
             self.start(request, n, request in gives_token, begin)
-        return bool(step.scheduled)
+        return step
+
+    def _time_goes_on(self, at: float) -> bool:
+        """Whether something under way may free blocks later.
+
+        Who was preempted waits for that: prefills without latency could take turns within one moment for ever.
+        """
+        transfers = self.scheduler.transfers
+        return self.next_time() is not None or bool(transfers.times(self.scheduler.holding, at))
 
     def start(self, request: Request, n: int, gives_token: bool, begin: float) -> None:
         """Begin work on `n` tokens of a sequence."""

@@ -8,7 +8,6 @@ long as a pull takes and then frees them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,15 +18,10 @@ from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 
 
-def _end(now: float, seconds: float) -> float:
-    """When what begins at this boundary ends: after it, even where it takes no time."""
-    return max(now + seconds, math.nextafter(now, math.inf))
-
-
 class Transfers:
     """Starts pulls, answers for finished prefills, and frees blocks whose lease has ended."""
 
-    __slots__ = ("_config", "_kv", "_latency", "held", "used")
+    __slots__ = ("_config", "_kv", "_latency", "held", "instant", "used")
 
     def __init__(self, config: EngineConfig, kv: KVCacheManager, latency: LatencyModel) -> None:
         self._config = config
@@ -36,6 +30,7 @@ class Transfers:
         self.held: list[
             tuple[float, list[int]]
         ] = []  # blocks of requests that are gone, with their end of lease
+        self.instant = False  # something has ended with the boundary that began it: there must be another
         self.used = False  # a request with kv_transfer_params has been seen
 
     def is_remote_prefill(self, request: Request) -> bool:
@@ -53,7 +48,12 @@ class Transfers:
         return max(request.num_prompt_tokens - local, 0) if self.is_remote_prefill(request) else 0
 
     def start(self, request: Request, num_tokens: int, now: float) -> None:
-        request.remote_ready_time = _end(now, self._latency.kv_transfer_seconds(request, num_tokens))
+        request.remote_ready_time = self._end(now, self._latency.kv_transfer_seconds(request, num_tokens))
+
+    def _end(self, now: float, seconds: float) -> float:
+        if now + seconds <= now:
+            self.instant = True
+        return now + seconds
 
     def finished(self, request: Request, now: float) -> bool:
         """Set the kv_transfer_params of a finished prefill; True: its blocks are kept, detached from it."""
@@ -63,7 +63,7 @@ class Transfers:
         if request.finish_reason not in (FinishReason.LENGTH, FinishReason.STOP) or not request.block_ids:
             return False
         request.kv_transfer_output = self._hand_off(request)
-        lease = _end(now, self._latency.kv_transfer_seconds(request, request.num_computed_tokens))
+        lease = self._end(now, self._latency.kv_transfer_seconds(request, request.num_computed_tokens))
         self.held.append((lease, self._kv.detach(request)))
         return True
 
