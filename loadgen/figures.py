@@ -126,7 +126,8 @@ def goodput(frame: Frame, slo: Mapping[str, float], span: float) -> dict[str, An
 
     Three denominators: `share` of what was due, `share_admitted` of what was not shed, `share_ok` of the
     answered. A request of which a metric is not defined (one token has no TPOT) meets that limit. For itl
-    the limit holds for the mean gap of the request. None without limits.
+    the limit holds for the mean gap of the request, which is its TPOT where no chunk times were kept. None
+    without limits.
     """
     limits = {name: limit for name, limit in slo.items() if name in SLO_METRICS}
     if not limits:
@@ -135,7 +136,10 @@ def goodput(frame: Frame, slo: Mapping[str, float], span: float) -> dict[str, An
     good = ok.copy()
     attained = {}
     for name, limit in limits.items():
-        met = ~(_per_row(frame, name) > limit)
+        values = _per_row(frame, name)
+        if name == "itl":
+            values = np.where(np.isnan(values), _per_row(frame, "tpot"), values)
+        met = ~(values > limit)
         attained[name] = float((met & ok).sum() / ok.sum()) if ok.any() else 0.0
         good &= met
     count = int(good.sum())

@@ -4,7 +4,9 @@ Times are moved to the earliest machine's t0 by the wall clocks; every record is
 merged figures are exactly those of all requests together. Workers are numbered anew.
 """
 
+import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +21,9 @@ from loadgen.rundir import (
     PLAN,
     SCENARIO,
     SCRAPES,
+    EventLine,
     Meta,
+    ScrapeLine,
     read_events,
     read_meta,
     read_scrapes,
@@ -88,17 +92,38 @@ def _moved(record: Record, shift: float, worker: int) -> Record:
 
 
 def _merge_series(dirs: Sequence[Path], metas: Sequence[Meta], zero: float, out: Path) -> None:
-    """Scrapes and events of all machines; the same page scraped by several stays in it several times."""
+    """Scrapes and events of all machines on one clock."""
+    scrapes = [read_scrapes(directory) for directory in dirs]
+    events = [read_events(directory) for directory in dirs]
+    for seen, done, meta in zip(scrapes, events, metas, strict=True):
+        for line in (*seen, *done):
+            line.t = round(line.t + meta.t0 - zero, 6)
+    _write_lines(out / SCRAPES, one_series(scrapes))
+    _write_lines(out / EVENTS, list(chain.from_iterable(events)))
+
+
+def one_series(machines: Sequence[Sequence[ScrapeLine]]) -> list[ScrapeLine]:
+    """Of each page the first look of all machines, the last, and between them those of one machine.
+
+    Clocks of machines differ: two series in one would let counters seem to fall, which reads as a restart.
+    """
+    found: list[ScrapeLine] = []
+    for url in dict.fromkeys(line.url for lines in machines for line in lines):
+        looks = [[line for line in lines if line.url == url] for lines in machines]
+        whole = [line for lines in looks for line in lines if line.error is None]
+        first = min((x for x in whole if x.phase == "before"), key=lambda x: x.t, default=None)
+        last = max((x for x in whole if x.phase == "after"), key=lambda x: x.t, default=None)
+        during = max(([x for x in lines if x.phase == "during"] for lines in looks), key=len)
+        low, high = first.t if first else -math.inf, last.t if last else math.inf
+        found += [x for x in (first, *(x for x in during if low < x.t < high), last) if x is not None]
+    return found
+
+
+def _write_lines(path: Path, lines: list[ScrapeLine] | list[EventLine]) -> None:
     encoder = msgspec.json.Encoder()
-    for name, read in ((SCRAPES, read_scrapes), (EVENTS, read_events)):
-        lines = []
-        for directory, meta in zip(dirs, metas, strict=True):
-            for line in read(directory):
-                line.t = round(line.t + meta.t0 - zero, 6)
-                lines.append(line)
-        lines.sort(key=lambda line: line.t)
-        if lines:
-            (out / name).write_bytes(b"".join(encoder.encode(line) + b"\n" for line in lines))
+    if lines:
+        ordered = sorted(lines, key=lambda line: line.t)
+        path.write_bytes(b"".join(encoder.encode(line) + b"\n" for line in ordered))
 
 
 def _merge_plans(dirs: Sequence[Path], out: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from loadgen.figures import figures, split_figures
+from loadgen.figures import figures, goodput, split_figures
 from loadgen.frame import Frame, natural_order
 from loadgen.records import Record
 
@@ -143,3 +143,19 @@ def test_nothing_at_all() -> None:
 
 def test_natural_order() -> None:
     assert natural_order(["pod-10", "pod-2", "a", "pod-1"]) == ["a", "pod-1", "pod-2", "pod-10"]
+
+
+def test_an_itl_limit_without_chunk_times_is_held_by_the_mean_gap() -> None:
+    """first token at 0.1 s, last at 1.1 s, 11 tokens: 100 ms apart."""
+    frame = Frame(
+        [
+            Record(
+                id="r", cls="c", outcome="ok", intended=0.0, start=0.0, first_token=0.1, last_token=1.1, end=1.1,
+                output_tokens=11,
+            )
+        ]
+    )  # fmt: skip
+    for limit, good in ((0.05, 0), (0.2, 1)):
+        found = goodput(frame, {"itl": limit}, 1.1)
+        assert found is not None
+        assert found["good"] == good

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import RecordError, RunError
-from loadgen.merge import merge_runs
+from loadgen.merge import merge_runs, one_series
 from loadgen.plan import load_plan, write_plan
 from loadgen.plan_builder import build_plan
 from loadgen.progress import Progress
@@ -67,7 +67,7 @@ def test_times_move_to_the_first_machines_clock(tmp_path: Path) -> None:
         ("event of a", 1.0),
         ("event of b", 2.5),
     ]
-    assert [scrape.t for scrape in read_scrapes(tmp_path / "out")] == [0.5, 2.0]
+    assert [scrape.t for scrape in read_scrapes(tmp_path / "out")] == [0.5]  # of one page, one series
     assert (meta.span, meta.duration, meta.host, meta.status) == (3.5, 4.0, "a, b", "finished")
     assert meta.totals.outcomes == {"ok": 8}
     assert {record.worker for record in records.values()} == {0, 1}
@@ -99,3 +99,25 @@ def test_what_cannot_be_merged(tmp_path: Path) -> None:
 def test_events_are_read_with_their_defaults(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text('{"t": 1.0, "name": "x"}\n')
     assert read_events(tmp_path) == [EventLine(t=1.0, name="x")]
+
+
+def test_counters_of_a_page_that_two_machines_scraped_never_fall() -> None:
+    """The second machine's clock is a second behind."""
+
+    def looks(shift: float, times: list[float]) -> list[ScrapeLine]:
+        phases = ["before", *["during"] * (len(times) - 2), "after"]
+        return [
+            ScrapeLine(
+                t=t + shift, took=0.001, name="pod", url="u", phase=phase,
+                samples={"vllm:request_success_total": 10 * t},
+            )
+            for t, phase in zip(times, phases, strict=True)
+        ]  # fmt: skip
+
+    one = looks(0.0, [0.0, 1.0, 2.0, 3.0, 4.0])
+    other = looks(-1.0, [2.5, 3.5, 5.5])
+    found = sorted(one_series([one, other]), key=lambda line: line.t)
+    counts = [line.samples["vllm:request_success_total"] for line in found]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0.0, 55.0)
+    assert [line.phase for line in found].count("before") == 1
