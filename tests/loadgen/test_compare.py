@@ -19,7 +19,7 @@ from loadgen.comparison import ArmRun, faster, grouped, read_arm_run
 from loadgen.comparison_forms import write_comparison
 from loadgen.errors import RunError, ScenarioError
 from loadgen.hooks import arms_of_files, run_hook
-from loadgen.rundir import read_meta, write_meta
+from loadgen.rundir import Ceiling, read_meta, write_meta
 from loadgen.scenario import Arm, Expectation, Scenario
 from loadgen.scenario_reader import read_scenario
 from tests.loadgen.fakes import free_port
@@ -143,7 +143,7 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         path = write_run(options.out, Fleet(requests=120, policy="random", noise=0.01 * len(done)))
         if options.arm == "shaky" and done.count(f"shaky{options.repeat}") == 1:
             meta = read_meta(path)
-            meta.status = "interrupted"
+            meta.ceiling = Ceiling(rate=10, cpu=0.1, total=10, asked=60, share=6)
             write_meta(path, meta)
         return path
 
@@ -214,7 +214,7 @@ def test_arms_from_picker_configurations(tmp_path: Path) -> None:
     assert (own.setup, own.teardown, own.scrape) == (f"bring up {files[0]}", "bring down", None)
     with pytest.raises(ScenarioError, match="same file name"):
         arms_of_files([files[0], files[0]], None, None, None)
-    with pytest.raises(ScenarioError, match="cannot be read"):
+    with pytest.raises(ScenarioError, match="none.yaml"):
         arms_of_files([tmp_path / "none.yaml"], None, None, None)
     files[0].write_text("- a list\n")
     with pytest.raises(ScenarioError, match="picker configuration"):
