@@ -95,8 +95,9 @@ def _merge_series(dirs: Sequence[Path], metas: Sequence[Meta], zero: float, out:
     """Scrapes and events of all machines on one clock."""
     scrapes = [read_scrapes(directory) for directory in dirs]
     events = [read_events(directory) for directory in dirs]
-    for seen, done, meta in zip(scrapes, events, metas, strict=True):
-        for line in (*seen, *done):
+    for machine, meta in enumerate(metas):
+        lines: list[ScrapeLine | EventLine] = [*scrapes[machine], *events[machine]]
+        for line in lines:
             line.t = round(line.t + meta.t0 - zero, 6)
     _write_lines(out / SCRAPES, one_series(scrapes))
     _write_lines(out / EVENTS, list(chain.from_iterable(events)))

@@ -147,14 +147,10 @@ def test_natural_order() -> None:
 
 def test_an_itl_limit_without_chunk_times_is_held_by_the_mean_gap() -> None:
     """first token at 0.1 s, last at 1.1 s, 11 tokens: 100 ms apart."""
-    frame = Frame(
-        [
-            Record(
-                id="r", cls="c", outcome="ok", intended=0.0, start=0.0, first_token=0.1, last_token=1.1, end=1.1,
-                output_tokens=11,
-            )
-        ]
-    )  # fmt: skip
+    one = Record(
+        id="r", cls="c", outcome="ok", intended=0.0, first_token=0.1, last_token=1.1, output_tokens=11
+    )
+    frame = Frame([one])
     for limit, good in ((0.05, 0), (0.2, 1)):
         found = goodput(frame, {"itl": limit}, 1.1)
         assert found is not None

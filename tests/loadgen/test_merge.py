@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -104,15 +105,17 @@ def test_events_are_read_with_their_defaults(tmp_path: Path) -> None:
 def test_counters_of_a_page_that_two_machines_scraped_never_fall() -> None:
     """The second machine's clock is a second behind."""
 
+    def look(t: float, shift: float, phase: Literal["before", "during", "after"] = "during") -> ScrapeLine:
+        samples = {"vllm:request_success_total": 10 * t}
+        return ScrapeLine(t=t + shift, took=0.001, name="pod", url="u", phase=phase, samples=samples)
+
     def looks(shift: float, times: list[float]) -> list[ScrapeLine]:
-        phases = ["before", *["during"] * (len(times) - 2), "after"]
+        first, *during, last = times
         return [
-            ScrapeLine(
-                t=t + shift, took=0.001, name="pod", url="u", phase=phase,
-                samples={"vllm:request_success_total": 10 * t},
-            )
-            for t, phase in zip(times, phases, strict=True)
-        ]  # fmt: skip
+            look(first, shift, "before"),
+            *(look(t, shift) for t in during),
+            look(last, shift, "after"),
+        ]
 
     one = looks(0.0, [0.0, 1.0, 2.0, 3.0, 4.0])
     other = looks(-1.0, [2.5, 3.5, 5.5])
