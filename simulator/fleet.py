@@ -50,6 +50,7 @@ class _Member:
     spec: ReplicaSpec
     replicas: tuple[Replica, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while sockets are opened or given up
 
     @property
     def is_listening(self) -> bool:
@@ -158,9 +159,12 @@ class Fleet:
                 await listener.accept_the_last()
                 listener.close_idle()
             await self._answered(member, grace_s)
-        self.kill(name)
-        await self._forget(member)
-        del self._members[name], self._view[name]
+        async with member.changing:
+            if self._members.get(name) is not member:
+                return  # somebody else has removed it
+            self.kill(name)
+            await self._forget(member)
+            del self._members[name], self._view[name]
 
     def kill(self, name: str, after_tokens: int | None = None) -> None:
         """Close the sockets and reset the connections at once, or when it has generated that many more
@@ -228,11 +232,12 @@ class Fleet:
     async def restart(self, name: str) -> Replica:
         """A fresh engine with empty caches on the same address; a replica that still runs is killed first."""
         member = self._member(name)
-        self.kill(name)
-        await self._forget(member)
-        await self._start(member)
-        self._view[name] = member.replicas[0]
-        return member.replicas[0]
+        async with member.changing:  # a second restart meanwhile would lose the sockets of the first
+            self.kill(name)
+            await self._forget(member)
+            await self._start(member)
+            self._view[name] = member.replicas[0]
+            return member.replicas[0]
 
     def _member(self, name: str) -> _Member:
         member = self._members.get(name)

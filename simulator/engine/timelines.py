@@ -99,7 +99,7 @@ class Timelines:
     def _time_goes_on(self, at: float) -> bool:
         """Whether something under way may free blocks later.
 
-        Who was preempted waits for that: prefills without latency could take turns within one moment for ever.
+        Who was preempted waits for that: prefills without latency could take turns in one moment for ever.
         """
         transfers = self.scheduler.transfers
         return self.next_time() is not None or bool(transfers.times(self.scheduler.holding, at))

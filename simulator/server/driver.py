@@ -174,7 +174,11 @@ class Driver:
                 continue
             if output.finish_reason is not None:
                 del sinks[request_id]
-            sink.on_output(output)
+            try:
+                sink.on_output(output)
+            except Exception:  # noqa: BLE001 - the others in this step are not to miss their outputs
+                logger.exception("a sink failed; its sequence ends")
+                self.abort(request_id)
         if self.on_step is not None:
             self.on_step(step)
         if not sinks:

@@ -7,6 +7,7 @@ each output at once; what the bytes look like is the business of their subclasse
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 
+_log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,7 +97,11 @@ class Sequence:
         else:
             self.finish_reason = output.finish_reason
             self.stop_reason = output.stop_reason
-        self.generation.on_output(self, output)
+        try:
+            self.generation.on_output(self, output)
+        except Exception:  # noqa: BLE001 - a bug of one route must not reach the streams of others
+            _log.exception("an answer failed")
+            self.generation.give_up()
 
 
 class Generation:
@@ -112,9 +118,10 @@ class Generation:
         self.kv_transfer_params: dict[str, Any] | None = None
 
     def _make_sequences(self) -> list[Sequence]:
-        job, front = self.job, self.front
+        job, owner = self.job, self.replica.front  # another rank may serve what this one was asked
         n = job.sampling.n
         arrival = job.exchange.arrival
+        parent_id = f"{job.answer_id}-{owner.next_sequence()}"  # clients may repeat request ids
         sequences: list[Sequence] = []
         for prompt in job.prompts:
             for j in range(n):
@@ -123,7 +130,7 @@ class Generation:
                 if j and sampling.seed is not None:
                     sampling = replace(sampling, seed=sampling.seed + j)
                 request = Request(
-                    request_id=f"{job.answer_id}-{front.next_sequence()}",
+                    request_id=f"{parent_id}-{index}",
                     prompt_token_ids=prompt.token_ids or [0],  # llm-d takes empty prompts, an engine cannot
                     sampling=sampling,
                     arrival_time=arrival,
@@ -131,7 +138,7 @@ class Generation:
                     lora=job.lora,
                     cache_salt=job.cache_salt,
                     kv_transfer_params=job.kv_transfer_params,
-                    parent_id=job.answer_id,
+                    parent_id=parent_id,
                     index=index,
                     fixed_output=job.fixed_output(index),
                     prompt_text=prompt.text,
@@ -151,7 +158,7 @@ class Generation:
             self._submit_one(first)
         except EngineError as error:
             raise self._refused(error) from None
-        self.front.active.add(self)
+        self.replica.front.active.add(self)
         if rest:
             asyncio.get_running_loop().call_soon(self._submit_rest, rest)
 
@@ -191,7 +198,7 @@ class Generation:
         if self.remaining:
             return False
         self.done = True
-        self.front.active.discard(self)
+        self.replica.front.active.discard(self)
         return True
 
     def abort(self) -> None:
@@ -199,7 +206,7 @@ class Generation:
         if self.done:
             return
         self.done = True
-        self.front.active.discard(self)
+        self.replica.front.active.discard(self)
         self.replica.driver.abort_many([s.request.request_id for s in self.sequences])
 
     def fail(self, error: ApiError | None = None) -> None:
@@ -208,6 +215,15 @@ class Generation:
             return
         self.abort()
         self.write_error(error or internal_error())
+
+    def give_up(self) -> None:
+        """An answer that cannot be rendered: the error 500 where nothing has been written, else a reset."""
+        self.done = False  # the failure may have come with the last output
+        self.abort()
+        if self.exchange.writer.started:
+            self.exchange.hang_up()
+        else:
+            self.exchange.respond_error(internal_error())
 
     def release(self) -> None:
         """Cut the circle between sequences and generation, so that nothing waits for a collection."""

@@ -224,3 +224,43 @@ def test_memory_of_a_replica_is_kilobytes() -> None:
             return len(fleet.replicas)
 
     assert run(main()) == 200
+
+
+def test_restarts_and_removals_at_once_leave_one_socket_or_none() -> None:
+    async def main() -> None:
+        port = free_port()
+        async with fleet_of(spec("a", port)) as fleet:
+            await asyncio.gather(*(fleet.restart("a") for _ in range(3)))
+            assert (await say(port)) == (200, "a")
+            await asyncio.gather(fleet.remove("a"), fleet.remove("a", 0.1), return_exceptions=True)
+            assert refuses(port)
+            assert not fleet.replicas
+
+    run(main())
+
+
+def test_a_rank_asked_by_way_of_another_owns_the_request() -> None:
+    async def main() -> None:
+        port = free_port()
+        async with fleet_of(spec("a", port, "--step-model", FLAT_20_MS, ranks=2)) as fleet:
+            ranks = fleet.replicas["a"].peers
+            body = b'{"prompt": "x", "max_tokens": 500, "ignore_eos": true}'
+            head = (
+                "POST /v1/completions HTTP/1.1\r\nhost: x\r\nx-request-id: same\r\n"
+                f"x-data-parallel-rank: 1\r\ncontent-length: {len(body)}\r\n\r\n"
+            )
+            writers = []
+            for asked in (port, port + 1):  # equal ids must not meet in the engine of rank 1
+                _, writer = await asyncio.open_connection(HOST, asked)
+                writer.write(head.encode() + body)
+                writers.append(writer)
+            while ranks[1].engine.stats.num_requests_running < 2:
+                await asyncio.sleep(0.005)
+            assert [len(rank.front.active) for rank in ranks] == [0, 2]
+            for writer in writers:
+                writer.close()
+            while ranks[1].engine.num_unfinished:
+                await asyncio.sleep(0.005)
+            assert not ranks[1].front.active
+
+    run(main())

@@ -159,7 +159,7 @@ def test_every_request_ends(kind: str, is_async: bool) -> None:
             world.play()
             _check(world)
         except BaseException:
-            print(f"seed {seed}")  # noqa: T201 - which of the runs it was
+            print(f"seed {seed}")
             raise
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from simulator.engine.outputs import StepOutput
-from simulator.engine.request import FinishReason
+from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.request import FinishReason, SamplingParams
 from simulator.errors import EngineError, InvariantError
+from simulator.server.exchange import Exchange
+from simulator.server.generation import Job, Sequence, UnaryGeneration
+from simulator.server.prompts import Prompt
 from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
 
 
@@ -91,6 +96,27 @@ def test_who_leaves_gets_nothing_more_and_frees_the_engine() -> None:
             await asyncio.sleep(0.005)
         pod.engine.check_invariants()
         assert pod.engine.stats.kv_cache_usage == 0.0
+
+    run(main())
+
+
+def test_a_sink_that_fails_takes_nothing_from_the_others() -> None:
+    class Broken(Kept):
+        def on_output(self, output: RequestOutput) -> None:
+            raise ValueError("a bug of a route")
+
+    async def main() -> None:
+        pod = replica()
+        good = [Kept() for _ in range(4)]
+        for i, sink in enumerate((good[0], Broken(), good[1], Broken(), good[2], good[3])):
+            pod.driver.submit(request(f"r{i}", max_tokens=6), sink)
+        for sink in good:
+            await sink.done.wait()
+            assert sink.num_tokens == 6
+        await pod.driver.wait_idle()
+        while pod.engine.num_unfinished:
+            await asyncio.sleep(0.005)
+        pod.engine.check_invariants()
 
     run(main())
 
@@ -181,3 +207,42 @@ def test_a_closed_driver_does_nothing() -> None:
         assert not sink.outputs
 
     run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) -> None:
+    sent: list[dict[str, Any]] = []
+    resets: list[bool] = []
+    end = asyncio.Event()
+
+    class Bug(UnaryGeneration):
+        def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+            if output.finish_reason is not None:
+                self.sequence_ended()
+            raise ValueError("a bug of a route")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        await end.wait()
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        pod = replica()
+        exchange = Exchange({"headers": [], "method": "POST"}, receive, send, pod)
+        exchange.transport = SimpleNamespace(abort=lambda: resets.append(True))
+        sampling = SamplingParams(max_tokens=3, ignore_eos=True)
+        job = Job(exchange, "cmpl-x", "m", [Prompt([5, 6, 7])] * 2, sampling, stream=stream)
+        if stream:
+            exchange.start_stream()
+        made = Bug(job)
+        made.submit()
+        while pod.engine.num_unfinished or not made.done:
+            await asyncio.sleep(0.005)
+        assert not pod.front.active
+        assert pod.driver.num_unfinished == 0
+
+    run(main())
+    statuses = [message["status"] for message in sent if "status" in message]
+    assert (statuses, resets) == (([200], [True]) if stream else ([500], []))
