@@ -196,9 +196,14 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
     command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end,))
     os.close(write_end)
-    with os.fdopen(read_end, "rb") as notice:
-        if not notice.read(1):  # it ended before it was ready, and said why
-            return child.wait()
+    try:
+        with os.fdopen(read_end, "rb") as notice:
+            if not notice.read(1):  # it ended before it was ready, and said why
+                return child.wait()
+    except KeyboardInterrupt:  # the child has a session of its own: Ctrl-C reaches only us
+        child.terminate()
+        child.wait()
+        raise
     say(f"runs in the background; simfleet ps, logs, down --name {directory.name}")
     return 0
 

@@ -32,6 +32,7 @@ UNTRUSTED = 2  # exit code of loadgen for a run that should not be believed
 RESULTS = Path("results") / "demo"
 PRESETS = Path(__file__).parent / "presets"
 _TIMEOUT_S = 120.0
+_END_TIMEOUT_S = 20.0
 
 
 class Shell:
@@ -44,7 +45,14 @@ class Shell:
     def run(self, *argv: str, shown: str | None = None) -> None:
         """Run and let it print; raises CalledProcessError."""
         say(f"\n$ {shown or shlex.join(argv)}")
-        subprocess.run(argv, env=self.env, check=True, timeout=_TIMEOUT_S)
+        with subprocess.Popen(argv, env=self.env) as process:
+            try:
+                code = process.wait(_TIMEOUT_S)
+            except BaseException as error:  # Ctrl-C went to it as well: it takes down what it brought up
+                _end(process, asked=isinstance(error, KeyboardInterrupt))
+                raise
+        if code:
+            raise subprocess.CalledProcessError(code, argv)
 
     def read(self, *argv: str) -> str:
         """Run silently; standard output."""
@@ -52,6 +60,16 @@ class Shell:
             argv, env=self.env, check=True, timeout=_TIMEOUT_S, stdout=subprocess.PIPE, text=True
         )
         return done.stdout
+
+
+def _end(process: subprocess.Popen[bytes], *, asked: bool) -> None:
+    """Wait for a command that was told to end, or tell it; kill it when it does not."""
+    if not asked:
+        process.terminate()
+    try:
+        process.wait(_END_TIMEOUT_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
 
 
 def reason_of(decision: dict[str, Any]) -> str:
@@ -175,6 +193,11 @@ def main() -> int:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         complain(f"demo: {error}")
         return 1
+    except KeyboardInterrupt:
+        down = ("simfleet", "down", "--name", STACK)  # where Ctrl-C met the stack's own command
+        subprocess.run(down, env=shell.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        complain("demo: interrupted")
+        return 130
     finally:
         shutil.rmtree(work)
     pictures = RESULTS / "comparison" / "comparison.html"

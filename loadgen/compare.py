@@ -6,6 +6,7 @@ from repeat to repeat, so that no arm always runs first. A run that is not to be
 """
 
 import argparse
+import contextlib
 import re
 import shlex
 import time
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from loadgen.comparison import ArmRun, as_data, contrast, grouped, read_arm_run
-from loadgen.errors import ScenarioError
+from loadgen.errors import RunError, ScenarioError
 from loadgen.hooks import arms_of_files, run_hook
 from loadgen.namespace import of_arms
+from loadgen.rundir import read_meta
 from loadgen.scenario import Arm, Scenario
 from loadgen.verdict import exit_code, judge_all
 
@@ -152,8 +154,13 @@ def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) 
     try:
         run_hook(arm.setup, arm, repeat, log)
         execute(mine, replace(conduct, arm=arm.name, repeat=repeat, env=arm.env))
-    finally:
-        run_hook(arm.teardown, arm, repeat, log)
+        if read_meta(path).status == "interrupted":
+            raise KeyboardInterrupt  # a run ends in order on Ctrl-C; the comparison ends with it
+    except BaseException:
+        with contextlib.suppress(RunError):  # what went wrong first is the one to tell
+            run_hook(arm.teardown, arm, repeat, log)
+        raise
+    run_hook(arm.teardown, arm, repeat, log)
     run = read_arm_run(arm.name, repeat, path)
     write_all(path, run.report)
     return run

@@ -26,7 +26,9 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
     for file in files:
         try:
             document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
+            raise ScenarioError(f"--arms {file}: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise ScenarioError(f"cannot be read as YAML: {error}", where=file) from error
         if not isinstance(document, dict):
             raise ScenarioError(

@@ -63,11 +63,8 @@ class RunOptions:
 
 def execute(scenario: Scenario, options: RunOptions) -> Path:
     """Run a scenario; the run's directory. Raises LoadgenError when it could not be run or kept."""
-    loop = new_event_loop()
-    try:
-        return loop.run_until_complete(_Run(scenario, options).run())
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:  # ends its tasks in order on Ctrl-C
+        return runner.run(_Run(scenario, options).run())
 
 
 def new_run_dir(name: str, out: Path | None) -> Path:

@@ -41,6 +41,15 @@ def test_stack_commands_have_help(name: str) -> None:
     assert "usage" in done.stdout
 
 
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(name: str, argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.commands.run", interrupted)
+    assert main(["up"]) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from gateway.cli import main; main(['--help']); main(['serve', '--help']); "

@@ -1,12 +1,13 @@
 import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from gateway.demo import decision_table, reason_of
+from gateway.demo import Shell, decision_table, reason_of
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
@@ -47,3 +48,10 @@ def test_the_table(tmp_path: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     rows = [[c.strip() for c in x.split("│")[1:-1]] for x in shown.splitlines() if "│" in x]
     assert sorted(rows) == [["...b", "0", "1", "1", "25 %"], ["...x-pod-aaaaa", "3", "0", "3", "75 %"]]
+
+
+def test_a_command_that_fails_ends_the_demo() -> None:
+    shell = Shell()
+    shell.run("true")
+    with pytest.raises(subprocess.CalledProcessError, match="status 3"):
+        shell.run("sh", "-c", "exit 3")

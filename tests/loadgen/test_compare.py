@@ -234,7 +234,7 @@ def test_arms_from_picker_configurations(tmp_path: Path) -> None:
     assert (own.setup, own.teardown, own.scrape) == (f"bring up {files[0]}", "bring down", None)
     with pytest.raises(ScenarioError, match="same file name"):
         arms_of_files([files[0], files[0]], None, None, None)
-    with pytest.raises(ScenarioError, match="none.yaml"):
+    with pytest.raises(ScenarioError, match=r"none\.yaml"):
         arms_of_files([tmp_path / "none.yaml"], None, None, None)
     files[0].write_text("- a list\n")
     with pytest.raises(ScenarioError, match="picker configuration"):
