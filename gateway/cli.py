@@ -1,6 +1,6 @@
 """`simfleet`: names of commands and where they live. Nothing is imported before it is called.
 
-Exit codes: what the command says; 2 for a command that does not exist.
+Exit codes: what the command says; 2 for a command that does not exist, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ STACK: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # Ctrl-C before a command handles it itself
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0 if arguments else 2
@@ -43,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(version("vllm-simfleet"))
         return 0
     name, rest = arguments[0], arguments[1:]
+    if name == "completion":
+        return _completion(rest)
     if name in SIMULATOR:
         from simulator.cli import run as run_simulator  # noqa: PLC0415
 
@@ -53,6 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_stack(name, rest)
     print(f"simfleet: {unknown(name)}", file=sys.stderr)
     return 2
+
+
+def _completion(arguments: Sequence[str]) -> int:
+    from gateway.completion import SHELLS, flags_of, script  # noqa: PLC0415
+
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(f"usage: simfleet completion {'|'.join(SHELLS)}")
+        return 0
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        print(f"simfleet completion: give one of {', '.join(SHELLS)}", file=sys.stderr)
+        return 2
+    commands = {name: flags_of(main, name) for name in (*SIMULATOR, *STACK)}
+    print(script(arguments[0], "simfleet", {**commands, "completion": ()}), end="")
+    return 0
 
 
 def unknown(name: str) -> str:
@@ -68,5 +90,6 @@ def usage() -> str:
     lines += [f"  {name:<10} {about}" for name, about in SIMULATOR.items()]
     lines += ["", "the gateway:"]
     lines += [f"  {name:<10} {about}" for name, about in STACK.items()]
+    lines += ["", "  completion bash|zsh|fish   a script that completes commands and flags"]
     lines += ["", "`simfleet COMMAND --help` lists what a command takes; `loadgen` sends the load.", ""]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The command line of loadgen; exit codes 0 good, 1 an expectation failed, 2 not run or not to be trusted."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,15 +14,20 @@ Handler = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(arguments)
-    args.command_line = ["loadgen", *arguments]
-    handler: Handler = args.handler
     try:
-        return handler(args)
+        args = build_parser().parse_args(arguments)
+        args.command_line = ["loadgen", *arguments]
+        handler: Handler = args.handler
+        code = handler(args)
+        sys.stdout.flush()
+        return code
     except LoadgenError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the last flush would complain
+        return 141
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
 
@@ -42,6 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_plan(commands)
     _add_others(commands)
+    completion = commands.add_parser("completion", help="a script that completes commands and flags")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(handler=_completion, commands=commands.choices)
     return parser
 
 
@@ -187,6 +196,13 @@ def _print_manifests(args: argparse.Namespace) -> int:
 
     scenario = read_scenario(packaged_text(args.name), f"{args.name}.yaml")
     print(manifests_for(scenario.fleet or FleetNeeds(), args.manifests), end="")
+    return 0
+
+
+def _completion(args: argparse.Namespace) -> int:
+    from loadgen.completion import flags_of, script  # noqa: PLC0415
+
+    print(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}), end="")
     return 0
 
 
