@@ -43,7 +43,7 @@ def runs_of(root: Path, arms: dict[str, str], repeats: int = 5, **more: Any) -> 
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("comparison")
     arms = {"prefix-aware": "prefix", "all-to-one": "one", "round-robin": "round-robin"}
-    found = judged(None, grouped(runs_of(root, arms, 3, requests=400)), "round-robin")
+    found = judged(None, grouped(runs_of(root, arms, 3, requests=500, groups=25)), "round-robin")
     write_comparison(root, found)
     return found | {"root": root}
 
