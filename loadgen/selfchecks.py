@@ -32,6 +32,7 @@ def selfchecks(run: RunData) -> list[Check]:
         ceiling(run),
         lateness(frame),
         missed(frame),
+        unanswered(frame),
         *arrival_checks(run),
         reuse(frame),
         usage(frame),
@@ -109,6 +110,18 @@ def missed(frame: Frame) -> Check:
     share = count / len(frame) if len(frame) else 0.0
     status: Status = "ok" if not count else "warn" if share <= MISSED_FAIL else "fail"
     return Check("missed starts", status, f"{count} of {len(frame)} requests could not be sent", count)
+
+
+def unanswered(frame: Frame) -> Check:
+    """Latencies are those of ok answers; what failed or was never sent would stand at the slow end."""
+    apart = frame.shed | np.isin(frame.outcome.astype(str), ["client_cancel", "skipped"])
+    due = int((~apart).sum())
+    without = due - int(frame.ok.sum())
+    if not without:
+        return Check("latency for all", "ok", f"{due} of {due} requests neither shed nor cancelled", 0)
+    from_here = 100 * (1 - without / due)
+    words = f"{without} of {due} have none; counted as endless, nothing from p{from_here:.4g} up has a value"
+    return Check("latency for all", "warn", words, without)
 
 
 def reuse(frame: Frame) -> Check:
