@@ -1,6 +1,7 @@
 """Before a run: is the target there, does its TLS hold, does it know the models of the plan."""
 
 import asyncio
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic
@@ -15,6 +16,8 @@ from loadgen.fetch import Fetched, fetch
 from loadgen.target import Target
 
 RETRY_EVERY: Final = 0.1
+TELL_AFTER: Final = 1.0
+"""Seconds of waiting after which the user hears of it."""
 
 
 class _Model(msgspec.Struct):
@@ -41,6 +44,7 @@ async def wait_ready(
     loop = asyncio.get_running_loop()
     pool = Pool(loop, target)
     begin = monotonic()
+    told = False
     try:
         while True:
             answer = await fetch(pool, target, "/v1/models", headers=headers)
@@ -51,6 +55,10 @@ async def wait_ready(
                 raise TargetError(f"{target.url}: {answer.error}{_tls_hint(answer.error or '')}")
             if waited >= timeout:
                 raise TargetError(_unready(target, answer, timeout))
+            if not told and waited >= TELL_AFTER:
+                told = True
+                sys.stderr.write(f"waiting up to {timeout:g} s for {target.url}\n")
+                sys.stderr.flush()
             await asyncio.sleep(RETRY_EVERY)
     finally:
         pool.close()

@@ -97,10 +97,15 @@ def show(value: float, dimension: Dimension) -> str:
         case "share":
             return f"{100 * value:.4g} %"
         case "rate":
-            return f"{value:.4g} /s"
+            return f"{digits(value, 4)} /s"
         case "tokens/s":
-            return f"{value:.4g} tok/s"
-    return f"{value:.5g}"
+            return f"{digits(value, 4)} tok/s"
+    return digits(value, 5)
+
+
+def digits(value: float, significant: int) -> str:
+    """So many significant digits, and never an exponent on a large number."""
+    return f"{value:.0f}" if abs(value) >= 10**significant - 0.5 else f"{value:.{significant}g}"
 
 
 def show_time(seconds: float) -> str:

@@ -83,6 +83,15 @@ def new_run_dir(name: str, out: Path | None) -> Path:
     return run_dir
 
 
+def _forget(run_dir: Path) -> None:
+    """Remove a directory of our own naming: the target refused, nothing ran, nothing should be found."""
+    for name in (PLAN, SCENARIO):
+        (run_dir / name).unlink(missing_ok=True)
+    for empty in (run_dir, Path("runs")):
+        with contextlib.suppress(OSError):  # it holds something else
+            empty.rmdir()
+
+
 def _version() -> str:
     try:
         return metadata.version("vllm-simfleet")
@@ -122,7 +131,12 @@ class _Run:
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
         self._describe(info)
-        ready = await wait_ready(target, info.models, scenario.ready_timeout, info.authorization)
+        try:
+            ready = await wait_ready(target, info.models, scenario.ready_timeout, info.authorization)
+        except TargetError:
+            if options.out is None:
+                _forget(run_dir)
+            raise
         self._note_readiness(ready)
         await self._note_ceiling(info)
         write_meta(run_dir, meta)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.quantity import show, show_time
+from loadgen.quantity import digits, show, show_time
 
 Report = Mapping[str, Any]
 NOTHING: Final = "-"
@@ -55,7 +55,7 @@ def interval(summary: Mapping[str, Any], key: str) -> str:
         return value
     unit = value.partition(" ")[2]
     scale = {"s": 1.0, "ms": 1e3, "us": 1e6}[unit]
-    return f"{value} [{bounds[0] * scale:.3g}, {bounds[1] * scale:.3g}]"
+    return f"{value} [{digits(bounds[0] * scale, 3)}, {digits(bounds[1] * scale, 3)}]"
 
 
 def latency(report: Report) -> Table | None:

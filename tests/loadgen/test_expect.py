@@ -6,7 +6,7 @@ import pytest
 
 from loadgen import expect
 from loadgen.expect import ExpectError
-from loadgen.quantity import Quantity, show
+from loadgen.quantity import Quantity, digits, show
 
 FIGURES = {
     "ttft.p99": Quantity(0.250, "time"),
@@ -148,3 +148,6 @@ def test_shares_and_rates_for_people() -> None:
         "1234 tok/s",
         "3.1416",
     ]
+    assert show(12764.2, "tokens/s") == "12764 tok/s"
+    assert show(999.6, "number") == "999.6"
+    assert [digits(x, 3) for x in (857.0, 999.4, 999.6, 1022.0)] == ["857", "999", "1000", "1022"]

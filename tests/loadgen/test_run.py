@@ -140,6 +140,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error
 
 
+def test_a_run_that_could_not_start_leaves_no_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = ("--target", f"http://127.0.0.1:{free_port()}", "--model", "m", "--ready-timeout", "100ms")
+    assert loadgen("run", "-q", "--no-selftest", *target, "--rate", "5", "--duration", "1s") == 2
+    assert "cannot be reached" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_run_says_why(
     null: NullServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
