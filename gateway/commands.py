@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -194,7 +195,8 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
     read_end, write_end = os.pipe()
     code = "import sys; from gateway.commands import run; sys.exit(run('up', sys.argv[1:]))"
     command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]
-    child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end,))
+    pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
+    child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
     os.close(write_end)
     try:
         with os.fdopen(read_end, "rb") as notice:
@@ -274,6 +276,8 @@ def _drain(argv: list[str]) -> int:
     parser.add_argument("pod")
     parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="cut off after that")
     arguments = parser.parse_args(argv)
+    if not 0 <= arguments.grace < float("inf"):
+        raise UsageError(f"--grace must be 0 seconds or more, not {arguments.grace:g}")
     timeout_s = arguments.grace + CHANGE_TIMEOUT_S
     return _change(arguments.stack, "drain", timeout_s=timeout_s, name=arguments.pod, grace_s=arguments.grace)
 

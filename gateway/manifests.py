@@ -96,7 +96,7 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
         files = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml", ".json"})
         if not files:
             raise ManifestError("a directory without .yaml, .yml or .json files", source)
-    elif path.is_file():
+    elif path.exists():  # a file, or the pipe of a <(...)
         files = [path]
     else:
         raise ManifestError("no such file or directory", source)

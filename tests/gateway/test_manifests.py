@@ -1,4 +1,6 @@
 import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,16 @@ def test_files_directories_and_lists(tmp_path: Path) -> None:
     manifests = load([str(tmp_path)])
     assert [s.name for s in manifests.services.values()] == ["a", "b", "c"]
     assert manifests.services["apps", "c"].resource.where == f"{tmp_path}/two.yml:4"
+
+
+def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"  # what a shell's <(helm template ...) is
+    os.mkfifo(pipe)
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    assert [r.name for r in load([str(pipe)]).resources] == ["x"]
+    writer.join()
 
 
 def test_the_namespace_of_objects_that_name_none() -> None:
