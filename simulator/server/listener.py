@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import os
 import socket
@@ -228,13 +229,18 @@ def bound(host: str, port: int) -> socket.socket:
         sock.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         sock.close()
-        raise FleetError(f"cannot listen on {host or '*'}:{port}: {error}{_advice(host)}") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise FleetError(
+            f"cannot listen on {host or '*'}:{port}: {why}{_advice(host, port, error)}"
+        ) from None
     sock.setblocking(False)
     return sock
 
 
-def _advice(host: str) -> str:
-    """On macOS only 127.0.0.1 is configured; elsewhere 127.0.0.0/8 is."""
+def _advice(host: str, port: int, error: Exception) -> str:
+    """Who has the port; or, on macOS, that only 127.0.0.1 is configured (elsewhere 127.0.0.0/8 is)."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f" (`ss -ltnp 'sport = :{port}'` says by whom)"
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
