@@ -255,6 +255,20 @@ CAUSES: tuple[Cause, ...] = (
         lambda e: e.status in (429, 503) and bool(e.upstream_host),
     ),
     Cause(
+        "request-refused",
+        "400 or 422 from a model server",
+        "the model server does not accept what the request says; its answer names the field",
+        "the body of the answer",
+        lambda e: e.status in (400, 422) and bool(e.upstream_host),
+    ),
+    Cause(
+        "server-error",
+        "500 or 502 from a model server",
+        "the model server failed by itself: the engine died, or a fault was injected",
+        "the log and /health of the pod that x-inference-pod names",
+        lambda e: e.status in (500, 502) and bool(e.upstream_host),
+    ),
+    Cause(
         "second-choice",
         "200 from a later one of several picked endpoints, or from another one at the second attempt",
         "the picked pod did not accept the connection and Envoy's retry took the next: the picker's second choice, "

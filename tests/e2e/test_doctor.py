@@ -143,12 +143,15 @@ def odd(labs: Labs) -> Lab:
         worlds.servers("main", 2),
         deaf(),
         worlds.pool("main-pool", "main", "epp"),
+        worlds.servers("sound", 1),
+        worlds.pool("sound-pool", "sound", "epp"),
         worlds.pool("empty-pool", "nobody", "epp"),
         [o for o in worlds.picker("epp", "main-pool") if o["kind"] != "DestinationRule"],
         worlds.route(
             "rules",
             "gw",
             rule("/main", worlds.to_pool("main-pool")),
+            rule("/sound", worlds.to_pool("sound-pool")),
             rule("/empty", worlds.to_pool("empty-pool")),
         ),
     )
@@ -195,6 +198,8 @@ STATIC = [
     ("/strict", BODY, (), "unauthorized"),
     ("/strict", BODY, (KEY,), "content-type"),
     ("/tiny", BODY, (JSON,), "server-full"),
+    ("/good", BODY.replace("2}", "-2}"), (), "request-refused"),
+    ("/good", BODY, ("X-Return-Error: 500",), "server-error"),
     ("/slow", BODY, ("-m", "0.3"), "client-left"),
 ]  # fmt: skip
 
@@ -211,7 +216,7 @@ def test_what_is_wrong_with_manifests_and_requests(
 
 ODD = [
     ("/main", {"x-pick": "{main}"}, "ok"),
-    ("/main", {"x-pick": "127.9.9.9:8000"}, "pick-ignored"),
+    ("/sound", {"x-pick": "127.9.9.9:8000"}, "pick-ignored"),
     ("/main", {"x-pick": "{deaf},{main}"}, "second-choice"),
     ("/main", {"x-pick": "{deaf}"}, "second-choice"),
     ("/main", {"x-odd": "none"}, "picker-without-pick"),

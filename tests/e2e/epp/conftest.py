@@ -1,4 +1,4 @@
-"""Which real endpoint pickers there are, and what the tests found about them."""
+"""Which real endpoint pickers there are, and the page's stack with each of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.e2e.labkit import Lab, Labs, completion, until
 from tests.gateway.picker.real_epp import binaries
 
 ROOT = Path(__file__).parents[3]
-FIGURES = pytest.StashKey[list[str]]()
 CHAT_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -36,14 +35,6 @@ def page() -> list[Path]:
     return [folder / "model-server.yaml", folder / "endpoint-picker.yaml"]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = terminalreporter.config.stash.get(FIGURES, [])
-    if lines:
-        terminalreporter.section("endpoint pickers")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 @pytest.fixture(scope="module", params=binaries() or [None], ids=lambda path: str(path) if path else "none")
 def epp(request: pytest.FixtureRequest) -> Binary:
     """Each binary of EPP_BIN or PATH in turn."""
@@ -53,10 +44,9 @@ def epp(request: pytest.FixtureRequest) -> Binary:
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest, epp: Binary) -> Callable[[str], None]:
-    """Writes a line into the summary."""
-    lines = request.config.stash.setdefault(FIGURES, [])
-    return lambda text: lines.append(f"{epp.kind}: {text}")
+def figure(figure: Callable[[str], None], epp: Binary) -> Callable[[str], None]:
+    """Writes a line into the summary that begins with the picker's name."""
+    return lambda text: figure(f"{epp.kind}: {text}")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def broken(labs: Labs, epp: Binary) -> Iterator[Lab]:
 
 
 def test_every_row_but_the_picker_s_own_mistakes(
-    broken: Lab, labs: Labs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    broken: Lab, epp: Binary, labs: Labs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIMFLEET_STATE_DIR", str(labs.state))
 
@@ -32,11 +32,14 @@ def test_every_row_but_the_picker_s_own_mistakes(
         doctor.run([path, *argv, "--name", broken.name, "--format", "json"])
         return str(json.loads(capsys.readouterr().out)[0]["cause"])
 
+    # Told of its endpoints by a file, it knows no objectives; it reads the bodies of known paths only.
+    unknown = {"shed", "bad-request-body"} if epp.discovers_files else set()
+    rows = [row for row in STATIC if row[3] not in unknown]
     found = {}
-    for path, body, more, _ in STATIC:
+    for path, body, more, _ in rows:
         flags = list(more) if more[:1] == ("-m",) else [w for line in more for w in ("-H", line)]
         found[path, body, more] = cause(path, *(() if body is None else ("-d", body)), *flags)
-    assert found == {(path, body, more): wanted for path, body, more, wanted in STATIC}
+    assert found == {(path, body, more): wanted for path, body, more, wanted in rows}
     for pod in (p for p in broken.pods if p["workload"] == "full"):
         broken.ask("kill", name=pod["name"])
     body = STATIC[0][1] or ""

@@ -52,6 +52,8 @@ CASES = [
     (Evidence(status=400, body="Unsupported Media Type: Only 'application/json' is allowed"), "content-type"),
     (Evidence(status=401, body='{"error":"Unauthorized"}', upstream_host="h"), "unauthorized"),
     (Evidence(status=503, details="via_upstream", upstream_host="127.0.0.2:8000", body="busy"), "server-full"),
+    (Evidence(status=400, details="via_upstream", upstream_host="h", body='{"error":{}}'), "request-refused"),
+    (Evidence(status=500, details="via_upstream", upstream_host="h", body="{}"), "server-error"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", **{**PICKED, "picked": "127.0.0.2:8000,127.0.0.3:8000"}), "second-choice"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=2, **PICKED), "second-choice"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=1, **PICKED), "pick-ignored"),

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def our_scores(log: Path) -> dict[str, dict[tuple[str, str], float]]:
     return scores
 
 
-def test_scores_and_picks_agree(epp: Path, tmp_path: Path) -> None:
+def test_scores_and_picks_agree(epp: Path, tmp_path: Path, figure: Callable[[str], None]) -> None:
     ours_log = tmp_path / "decisions.jsonl"
 
     async def scenario() -> tuple[Path, list[tuple[Any, Any]]]:
@@ -135,7 +135,10 @@ def test_scores_and_picks_agree(epp: Path, tmp_path: Path) -> None:
     equal = sum(one == other for one, other in pairs)
     picks = sum(one[0] == other[0] for one, other in routed)
     bodies = sum(one[1] == other[1] for one, other in routed)
-    print(f"\n{epp}: {equal} of {len(pairs)} scores, {picks} of {REQUESTS} picks, {bodies} bodies equal")
+    figure(
+        f"{epp} beside the reference picker: {equal} of {len(pairs)} scores, {picks} of {REQUESTS} picks and "
+        f"{bodies} bodies equal"
+    )
     # The real picker remembers prefixes in the background: now and then it scores before it has.
     assert equal / len(pairs) > 0.99
     assert picks / REQUESTS > 0.99

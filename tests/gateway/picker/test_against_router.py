@@ -1,0 +1,183 @@
+"""Scores that llm-d-router emits (--emit-endpoint-scores) beside those of the reference picker.
+
+EPP_BIN names the binary. It takes its endpoints from a file and its metrics from the same scripted model
+servers. The reference picker, dressed up as such a binary, stands in for it in the default suite, so that the
+comparison itself is tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.epp import inspect, with_file_discovery
+from gateway.picker.app import Picker
+from gateway.ports import free_port
+from gateway.probe import grpc_is_serving
+from tests.gateway.picker.real_epp import CHART, HOSTS, binaries, model_servers, page
+from tests.gateway.picker.running import (
+    ModelServer,
+    body,
+    data_plane,
+    endpoints_text,
+    headers,
+    picker,
+    until,
+)
+from tests.gateway.picker.test_against_epp import prompt_of
+
+SCORES = "x-gateway-destination-endpoint-scores"
+ROUNDS = 12
+"""Scrapes of both pickers together after which both have seen new metrics: three rounds of each would do."""
+Scores = dict[str, float]
+
+
+def dressed_up(directory: Path) -> Path:
+    """The reference picker as an executable: its flags and its configuration are llm-d-router's."""
+    path = directory / "epp"
+    root = Path(__file__).parents[3]
+    path.write_text(
+        f"#!{sys.executable}\nimport runpy, sys\nsys.path.insert(0, {str(root)!r})\n"
+        "runpy.run_module('gateway.picker', run_name='__main__')\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+@contextlib.asynccontextmanager
+async def router(binary: Path, directory: Path, places: Sequence[tuple[str, str, int]]) -> AsyncIterator[int]:
+    """ext_proc port of a picker that finds these places in a file."""
+    endpoints, config = directory / "router-endpoints.yaml", directory / "router.yaml"
+    endpoints.write_text(endpoints_text(*places))
+    config.write_text(with_file_discovery(CHART, endpoints))
+    grpc_port, health_port = free_port(), free_port()
+    log = directory / "router.log"
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *(str(binary), "--pool-name=pool", "--pool-namespace=ns", "--secure-serving=false"),
+            *("--tracing=false", "--metrics-endpoint-auth=false", "--emit-endpoint-scores=true"),
+            *(f"--config-file={config}", f"--grpc-port={grpc_port}", f"--grpc-health-port={health_port}"),
+            f"--metrics-port={free_port()}",
+            stdout=sink,
+            stderr=sink,
+        )
+    try:
+        async with asyncio.timeout(30):
+            while not await grpc_is_serving("127.0.0.1", health_port):
+                assert process.returncode is None, log.read_text()
+                await asyncio.sleep(0.05)
+        yield grpc_port
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(20):
+            await process.wait()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a picker chose, and the total score of every endpoint."""
+
+    pick: str
+    scores: Scores
+
+    @property
+    def best(self) -> frozenset[str]:
+        top = max(self.scores.values())
+        return frozenset(place for place, score in self.scores.items() if score == top)
+
+
+async def decide(connect: Callable[[], Any], number: int, asked: dict[str, Any]) -> Decision:
+    stream = connect()
+    path = "/v1/chat/completions" if "messages" in asked else "/v1/completions"
+    pseudo = {":method": "POST", ":path": path, "x-request-id": f"r-{number}"}
+    payload = json.dumps(asked).encode()
+    await stream.send(headers("request_headers", pseudo), body("request_body", payload, True))
+    reply = await stream.next()
+    metadata = reply.dynamic_metadata["envoy.lb"]
+    await stream.body("request_body")
+    await stream.close()
+    return Decision(metadata["x-gateway-destination-endpoint"], dict(metadata[SCORES].items()))
+
+
+async def settle(servers: Sequence[ModelServer], rng: random.Random, ours: Picker) -> None:
+    """Other metrics for every endpoint, scraped often enough that both pickers have them."""
+    waiting = rng.sample(range(12), len(servers))
+    for server, queue in zip(servers, waiting, strict=True):
+        server.page = page(queue, round(rng.randrange(1, 77) / 77, 6), rng.choice(["a", "b", "a,b", "c"]))
+    goals = [server.requests + ROUNDS for server in servers]
+    await until(lambda: all(s.requests >= g for s, g in zip(servers, goals, strict=True)), "scrapes", 20.0)
+    known = sorted(place.metrics.waiting for place in ours.datastore.endpoints)
+    assert known == sorted(waiting)
+
+
+async def compare(binary: Path, directory: Path, requests: int) -> list[tuple[Decision, Decision]]:
+    """Theirs and ours, for the same requests in the same order."""
+    rng = random.Random(21)
+    prefixes = ["".join(rng.choices("abcdefgh ", k=4000)) for _ in range(12)]
+    async with contextlib.AsyncExitStack() as stack:
+        servers, port = await stack.enter_async_context(model_servers())
+        places = [(f"sim-{number}", host, port) for number, host in enumerate(HOSTS)]
+        grpc_port = await stack.enter_async_context(router(binary, directory, places))
+        flags = ("--compat", "llm-d-v0.10", "--emit-endpoint-scores=true")
+        ours = await stack.enter_async_context(picker(directory, *flags, text=CHART, endpoints=places))
+        theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
+        ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
+        decided = []
+        for number in range(requests):
+            if number % 100 == 0:
+                await settle(servers, rng, ours)
+            asked = prompt_of(rng, prefixes)
+            theirs = await decide(theirs_connect, number, asked)
+            decided.append((theirs, await decide(ours_connect, number, asked)))
+        return decided
+
+
+def check(name: str, decided: list[tuple[Decision, Decision]], figure: Callable[[str], None]) -> None:
+    pairs = [
+        (score, ours.scores.get(place)) for theirs, ours in decided for place, score in theirs.scores.items()
+    ]
+    scores = sum(one == other for one, other in pairs)
+    argmax = sum(theirs.best == ours.best for theirs, ours in decided)
+    figure(
+        f"{name} beside the reference picker: {scores} of {len(pairs)} emitted scores, {argmax} of "
+        f"{len(decided)} argmax sets equal"
+    )
+    differing = [(n, *both) for n, both in enumerate(decided) if both[0].scores != both[1].scores]
+    for number, theirs, ours in differing[:5]:
+        figure(f"  request {number}: {theirs.scores} there, {ours.scores} here")
+    assert all(theirs.pick in theirs.best and ours.pick in ours.best for theirs, ours in decided)
+    assert scores / len(pairs) > 0.99
+    assert argmax / len(decided) > 0.99
+
+
+def test_the_comparison_itself(tmp_path: Path) -> None:
+    """The reference picker beside itself."""
+    said: list[str] = []
+    binary = dressed_up(tmp_path)
+    assert inspect(binary).discovers_files
+    check("itself", asyncio.run(compare(binary, tmp_path, 40)), said.append)
+    assert said == [
+        "itself beside the reference picker: 160 of 160 emitted scores, 40 of 40 argmax sets equal"
+    ]
+
+
+@pytest.mark.epp
+@pytest.mark.parametrize("binary", binaries() or [None], ids=str)
+def test_emitted_scores_agree(binary: Path | None, tmp_path: Path, figure: Callable[[str], None]) -> None:
+    if binary is None:
+        pytest.skip("no endpoint picker: set EPP_BIN or put `epp` on the PATH")
+    if "emit-endpoint-scores" not in inspect(binary).flags:
+        pytest.skip(
+            f"{binary} does not emit scores (llm-d-router from v0.10.0 on does); its log is read instead"
+        )
+    check(str(binary), asyncio.run(compare(binary, tmp_path, 2000)), figure)
