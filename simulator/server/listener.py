@@ -230,9 +230,8 @@ def bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         why = error.strerror if isinstance(error, OSError) else error
-        raise FleetError(
-            f"cannot listen on {host or '*'}:{port}: {why}{_advice(host, port, error)}"
-        ) from None
+        place = f"{host or '*'}:{port}"
+        raise FleetError(f"cannot listen on {place}: {why}{_advice(host, port, error)}") from None
     sock.setblocking(False)
     return sock
 
