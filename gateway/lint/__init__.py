@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 from gateway.lint import deadflags, pickers, pools, routes
 from gateway.lint.finding import Finding, Severity
 from gateway.lint.output import FORMATS
@@ -29,9 +29,8 @@ def parser() -> argparse.ArgumentParser:
         prog="simfleet lint",
         description="Check the manifests of an inference gateway against each other. Exit 1 on errors.",
     )
-    p.add_argument(
-        "-f", "--filename", action="append", required=True, help="file, directory, kustomization or -"
-    )
+    p.add_argument("manifests", nargs="*", metavar="FILE|DIR|-", help="what to check")
+    p.add_argument("-f", "--filename", action="append", default=[], help="the same, as kubectl takes it")
     p.add_argument("-n", "--namespace", default="default", help="namespace of objects that name none")
     p.add_argument(
         "--crds", metavar="DIR", help="also check custom resources against the CRDs in this folder"
@@ -45,7 +44,9 @@ def run(argv: Sequence[str]) -> int:
     """The command: 0 nothing wrong, 1 findings that count, 2 manifests or flags that cannot be used."""
     args = parser().parse_args(argv)
     try:
-        findings = lint(load(args.filename, args.namespace), args.crds)
+        if not (sources := [*args.manifests, *args.filename]):
+            raise UsageError("name the manifests: simfleet lint FILE|DIR|- ...")
+        findings = lint(load(sources, args.namespace), args.crds)
     except GatewayError as error:
         sys.stderr.write(f"simfleet lint: {error}\n")
         return 2

@@ -186,6 +186,12 @@ def test_what_cannot_be_read_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["-f", str(tmp_path / "nothing.yaml")]) == 2
 
 
+def test_files_may_stand_without_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([str(ROOT / "deploy/page/base")]) == 0
+    assert run([]) == 2
+    assert "name the manifests" in capsys.readouterr().err
+
+
 def test_strict_counts_warnings(tmp_path: Path) -> None:
     file = tmp_path / "lab.yaml"
     file.write_text(
