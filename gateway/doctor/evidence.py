@@ -21,6 +21,8 @@ _KEYS = {
     "path": ("path",),
     "ext_proc": ("ext_proc",),
 }
+_MESSAGES = ("rh", "rb", "rt", "sh", "sb", "st")
+"""Request and response (s) headers, body, trailers in `ext_proc`; the last number is a gRPC status."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Evidence:
     @property
     def picker_failed(self) -> bool:
         """Whether the talk with the picker ended with a gRPC error."""
-        return self._account().get("os", "0") != "0"
+        account = self._account()
+        statuses = (account[key].rpartition(":")[2] for key in _MESSAGES if key in account)
+        return any(status != "0" for status in (account.get("os", "0"), *statuses))
 
     @property
     def picker_cluster(self) -> str:

@@ -76,6 +76,9 @@ POOLS = {
     "no-service-port": ("main", "epp-other-port", {}),
     "no-service-endpoints": ("main", "epp-empty", {}),
     "fail-open": ("main", "epp-empty", {"fail_open": True}),
+    "open-wrong-target": ("main", "epp-wrong-target", {"fail_open": True}),
+    "open-no-rule": ("main", "epp-no-rule", {"fail_open": True}),
+    "open-no-service-port": ("main", "epp-other-port", {"fail_open": True}),
     "wrong-pod-port": ("main", "epp", {"ports": (9000,)}),
     "strict": ("strict", "epp", {}),
     "slow": ("slow", "epp", {}),
@@ -212,6 +215,22 @@ def test_what_is_wrong_with_manifests_and_requests(
     data = () if body is None else ("-d", body)
     found = ask_doctor(path, *data, *flags, "--name", "broken")
     assert found["cause"] == cause, found["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("path", "closed"),
+    [
+        ("/open-wrong-target", "picker-down"),
+        ("/open-no-rule", "picker-serves-tls"),
+        ("/open-no-service-port", None),
+    ],
+)
+def test_fail_open_is_a_race(broken: Lab, ask_doctor: Doctor, path: str, closed: str | None) -> None:
+    """Envoy passes the picker over only if it knows before it has sent the first chunk of the body."""
+    seen = {ask_doctor(path, "-d", BODY, "--name", "broken")["cause"] for _ in range(6)}
+    assert seen <= {"picker-passed-over", closed}
+    get = ask_doctor(path, "--name", "broken")
+    assert get["evidence"]["status"] == 405, "without a body it is always passed over, to a pod"
 
 
 ODD = [

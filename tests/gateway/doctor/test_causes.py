@@ -58,6 +58,7 @@ CASES = [
     (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=2, **PICKED), "second-choice"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", attempts=1, **PICKED), "pick-ignored"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="bs:0,br:0,os:14,ds:outbound|9002||epp", **{**PICKED, "picked": ""}), "picker-passed-over"),
+    (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="rh:9:14,bs:0,br:0,os:0,ds:outbound|9002||epp", **{**PICKED, "picked": ""}), "picker-passed-over"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="bs:0,br:0,os:0,ds:", **{**PICKED, "picked": ""}), "picker-not-asked"),
     (Evidence(status=200, upstream_host="127.0.0.3:8000", ext_proc="rh:15700:0,bs:1537,br:513,os:0,ds:outbound|9002||epp", **{**PICKED, "picked": ""}), "picker-without-pick"),
     (Evidence(status=200, upstream_host="127.0.0.2:8000", **PICKED), "ok"),
