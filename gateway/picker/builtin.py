@@ -216,11 +216,27 @@ class ConcurrencyDetector(Detector, Filter):
         self._parameters = context.decode(saturation.ConcurrencyParameters)
         self._parameters.check(self.name)
 
+        self._blind = context.hears_of_no_load()
+
     def saturation(self, candidates: Sequence[Candidate], now: float) -> float:
-        return saturation.concurrency(candidates, self._parameters)
+        return 0.0 if self._blind and candidates else saturation.concurrency(candidates, self._parameters)
 
     def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
-        return saturation.within_concurrency(candidates, self._parameters)
+        return candidates if self._blind else saturation.within_concurrency(candidates, self._parameters)
+
+
+class TokenLoad(Scorer):
+    """Tokens in flight, as far as the release counts them."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = context.decode(scorers.TokenLoadParameters)
+        self._blind = context.hears_of_no_load()
+
+    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
+        if self._blind:
+            return [1.0] * len(candidates)
+        return scorers.token_load(request, candidates, self._parameters)
 
 
 class ServedVerifier(Plugin):
@@ -258,7 +274,7 @@ BUILTIN: Registry = {
     "prefix-cache-scorer": prefix_scorer,
     "active-request-scorer": scorer(scorers.active_request, scorers.ActiveRequestParameters),
     "load-aware-scorer": scorer(scorers.load_aware, scorers.LoadAwareParameters),
-    "token-load-scorer": scorer(scorers.token_load, scorers.TokenLoadParameters),
+    "token-load-scorer": TokenLoad,
     "session-affinity-scorer": SessionAffinity,
     "no-hit-lru-scorer": NoHitLru,
     "header-based-testing-filter": HeaderBasedTestingFilter,

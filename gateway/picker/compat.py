@@ -52,6 +52,7 @@ class Compat:
     # Scheduling.
     prefix_hash: Literal["chars", "chars-tokens", "pseudo-tokens"]
     prefix_index_strays: bool  # blocks evicted while their own prompt is added stay findable
+    in_flight_plugin: bool  # loads in flight are known only where an inflight-load-producer is configured
     mean_saturation: bool  # saturation is the mean over endpoints, not "no endpoint has room"
     sheds_before_queue: bool  # with flow control, sheddable requests are refused before they queue
     request_ttl: float  # seconds in the flow control queue; 0: no limit
@@ -101,6 +102,7 @@ GIE_V12 = Compat(
     header_prefixes=_GIE_HEADERS,
     prefix_hash="chars",
     prefix_index_strays=True,
+    in_flight_plugin=False,
     mean_saturation=False,
     sheds_before_queue=True,
     request_ttl=0.0,
@@ -150,6 +152,7 @@ GIE_V15 = replace(
     trim_adapters=True,
     prompt_lists=True,
     model_first=False,
+    in_flight_plugin=True,
     bad_json_message="error unmarshaling request bodyMap",
     extract_prefix="",
     nested_errors=False,
@@ -173,6 +176,7 @@ LLMD_V010 = replace(
     header_prefixes=_LLMD_HEADERS,
     prefix_hash="pseudo-tokens",
     prefix_index_strays=False,
+    in_flight_plugin=False,
     request_ttl=60.0,
     dropped_reason=True,
     cached_tokens_keys=("prompt_tokens_details", "prompt_token_details"),

@@ -80,11 +80,13 @@ class Loader:
     rng: random.Random
     inflight: InflightLoad
     warn: Callable[[str], None]
+    _sees_in_flight: bool = True
 
     def load(self, config: EndpointPickerConfig | None) -> Loaded:
         """PickerConfigError for everything that the EPP refuses to start with."""
         config = config or self._default_config()
         gates = self._feature_gates(config.feature_gates)
+        self._check_in_flight({spec.type for spec in config.plugins})
         specs: dict[str, PluginSpec] = {}
         plugins: dict[str, Plugin] = {}
         for spec in config.plugins:
@@ -144,9 +146,26 @@ class Loader:
                 f"{self.compat.name} has no plugin type {spec.type} (since {release}); used all the same"
             )
         context = PluginContext(
-            spec.type, spec.name, spec.parameters, self.compat, self.rng, self.inflight, self.warn
+            type_name=spec.type,
+            name=spec.name,
+            parameters=spec.parameters,
+            compat=self.compat,
+            rng=self.rng,
+            inflight=self.inflight,
+            warn=self.warn,
+            sees_in_flight=self._sees_in_flight,
         )
         return factory(context)
+
+    def _check_in_flight(self, types: set[str]) -> None:
+        """GIE v1.5 has a producer of loads in flight, and refuses it beside the scorer that reads them."""
+        has_producer = "inflight-load-producer" in types
+        if self.compat.in_flight_plugin and has_producer and "token-load-scorer" in types:
+            raise PickerConfigError(
+                "data type mismatch between produced and consumed data for key: InFlightLoadKey "
+                f"({self.compat.name} refuses token-load-scorer beside inflight-load-producer)"
+            )
+        self._sees_in_flight = has_producer or not self.compat.in_flight_plugin
 
     def _add_producer(self, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]) -> None:
         """Scorers that read prefix matches get a producer when none is configured."""

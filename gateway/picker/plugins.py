@@ -37,6 +37,16 @@ class PluginContext:
     rng: random.Random
     inflight: InflightLoad
     warn: Callable[[str], None] = field(default=lambda _: None)
+    sees_in_flight: bool = True
+
+    def hears_of_no_load(self) -> bool:
+        """Whether this plugin is to take every endpoint for idle, because the release's own does; warns."""
+        if not self.sees_in_flight:
+            self.warn(
+                f"plugin '{self.name}' (type {self.type_name}): without an inflight-load-producer "
+                f"{self.compat.name} takes every endpoint for idle"
+            )
+        return not self.sees_in_flight
 
     def decode(self, kind: type[S], strict: bool | None = None) -> S:
         """The parameters as `kind`. Unknown ones are an error for llm-d and a warning for GIE, as there."""

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import urllib.request
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -40,6 +39,15 @@ schedulingProfiles:
   - {pluginRef: lora-affinity-scorer, weight: 1}
 """,
 )
+NEWER = {"running-requests-size-scorer": "gie-v1.3", "token-load-scorer": "gie-v1.5"}
+
+
+def chart(release: str) -> str:
+    """The configuration to compare with: every scorer of the release that needs no predictor."""
+    more = [name for name, first in NEWER.items() if release >= first]
+    plugins = "".join(f"- {{type: {name}}}\n" for name in more)
+    weighted = "".join(f"  - {{pluginRef: {name}, weight: 2}}\n" for name in more)
+    return CHART.replace("schedulingProfiles:\n", f"{plugins}schedulingProfiles:\n") + weighted
 
 
 def binaries() -> list[Path]:
@@ -78,7 +86,7 @@ async def real(binary: Path, directory: Path, port: int) -> AsyncIterator[tuple[
         store.apply(pod(f"sim-{number}", "ns", host, {"app": "sim"}, (port,)))
     api = KubeApi(store, free_port())
     (directory / "kubeconfig").write_text(kubeconfig(api.url))
-    (directory / "config.yaml").write_text(CHART)
+    (directory / "config.yaml").write_text(chart(release_of(binary)))
     grpc_port, metrics_port = free_port(), free_port()
     log = directory / "epp.log"
     await api.start()
@@ -100,10 +108,12 @@ async def real(binary: Path, directory: Path, port: int) -> AsyncIterator[tuple[
     try:
         async with asyncio.timeout(30):
             while len(await queues(metrics_port)) != len(HOSTS):
+                assert process.returncode is None, log.read_text()[-2000:]
                 await asyncio.sleep(0.05)
         yield grpc_port, metrics_port, log
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         async with asyncio.timeout(20):
             await process.wait()
         await api.stop()
@@ -139,6 +149,7 @@ def page(waiting: int, kv: float, adapters: str) -> bytes:
         f"vllm:num_requests_waiting {waiting}\n"
         f"# TYPE vllm:gpu_cache_usage_perc gauge\nvllm:gpu_cache_usage_perc {kv}\n"
         f"# TYPE vllm:kv_cache_usage_perc gauge\nvllm:kv_cache_usage_perc {kv}\n"
+        f"# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running {(waiting * 7 + 3) % 13}\n"
         "# TYPE vllm:lora_requests_info gauge\n"
         f'vllm:lora_requests_info{{max_lora="2",running_lora_adapters="{adapters}",'
         'waiting_lora_adapters=""} 5\n# TYPE vllm:cache_config_info gauge\n'
@@ -148,17 +159,20 @@ def page(waiting: int, kv: float, adapters: str) -> bytes:
 
 async def settle(servers: Sequence[ModelServer], rng: random.Random, metrics_port: int, ours: Picker) -> None:
     """Give every endpoint other metrics, and wait until both pickers have them."""
+    before = [place.metrics.waiting for place in ours.datastore.endpoints]
     waiting = rng.sample(range(12), len(servers))
+    while any(new == old for new, old in zip(waiting, before, strict=True)):
+        waiting = rng.sample(range(12), len(servers))
     for server, queue in zip(servers, waiting, strict=True):
         # Sevenths and elevenths: no two totals are equal by accident.
         server.page = page(queue, round(rng.randrange(1, 77) / 77, 6), rng.choice(["a", "b", "a,b", "c"]))
-    wanted = Counter(float(queue) for queue in waiting)
+    wanted = {f"sim-{number}": float(queue) for number, queue in enumerate(waiting)}
 
     def both(theirs: dict[str, float]) -> bool:
-        mine = Counter(float(place.metrics.waiting) for place in ours.datastore.endpoints)
-        return Counter(theirs.values()) == wanted == mine
+        mine = {place.name: float(place.metrics.waiting) for place in ours.datastore.endpoints}
+        return {name.removesuffix("-rank-0"): queue for name, queue in theirs.items()} == wanted == mine
 
     async with asyncio.timeout(10):
         while not both(await queues(metrics_port)):
             await asyncio.sleep(0.02)
-    # The queue is the first number of a page; the others were read with it.
+    # Every queue is another than before, so the page that it was read from is the new one.
