@@ -1,0 +1,47 @@
+"""A picker that finds its endpoints in a file, as llm-d-router does: the reference picker as a binary."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.gateway.picker.test_against_router import dressed_up
+
+POOL = "inference-pool"
+
+
+@pytest.fixture(scope="module")
+def lab(labs: Labs) -> Lab:
+    return labs.up("--epp", str(dressed_up(labs.state)), name="files")
+
+
+def ask(lab: Lab, http: httpx.Client) -> httpx.Response:
+    return http.post(f"{lab.url}/v1/completions", json=completion())
+
+
+def test_it_stands_where_a_binary_would(lab: Lab, http: httpx.Client) -> None:
+    assert lab.picker["kind"].startswith("llm-d-router ")
+    assert lab.picker["kube_api_url"] is None
+    answer = ask(lab, http)
+    assert (answer.status_code, answer.headers["x-went-into-resp-headers"]) == (200, "true")
+
+
+def test_it_follows_the_pods(lab: Lab, http: httpx.Client) -> None:
+    url = lab.picker["metrics_url"]
+
+    def known() -> int:
+        lines = http.get(url).text.splitlines()
+        return int(float(next(x for x in lines if x.startswith("inference_pool_ready_pods{")).split()[-1]))
+
+    assert known() == 3
+    lab.ask("scale", target=POOL, replicas=5)
+    until(lambda: known() == 5, 0.5, "five pods")
+    lab.ask("kill", name=lab.pods[0]["name"])
+    until(lambda: known() == 4, 0.5, "four pods")
+    assert {ask(lab, http).status_code for _ in range(10)} == {200}
+
+
+def test_it_is_restarted_with_the_same_file(lab: Lab, http: httpx.Client) -> None:
+    lab.ask("restart", name=lab.picker["name"])
+    assert ask(lab, http).status_code == 200
