@@ -17,6 +17,7 @@ from gateway.gatewayapi import (
 from gateway.lint.facts import matches
 from gateway.lint.finding import Finding, find
 from gateway.manifests import Manifests
+from gateway.references import is_granted
 
 API_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
 
@@ -144,11 +145,7 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
 
 def _granted(manifests: Manifests, route: Route, backend: BackendRef) -> bool:
     source = (GATEWAY_GROUP, route.resource.kind, route.namespace)
-    targets = {(backend.group, backend.kind, backend.name), (backend.group, backend.kind, "")}
-    return any(
-        grant.namespace == backend.namespace and source in grant.sources and targets & set(grant.targets)
-        for grant in manifests.grants
-    )
+    return is_granted(manifests, source, (backend.group, backend.kind, backend.namespace), backend.name)
 
 
 def _check_paths(manifests: Manifests) -> Iterator[Finding]:
