@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from gateway.picker.errors import PickerError
 from gateway.picker.options import HELP, Options, parse_options
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 after a signal, 2 for what cannot be used."""
@@ -42,8 +44,10 @@ async def _serve(options: Options) -> int:
     picker = Picker(options)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    for number in _SIGNALS:
+        # Not the loop's own handlers: closing a loop gives its signals back to the default, death, and one
+        # that is sent again while the interpreter leaves would turn a clean end into -15.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
     try:
         line = await picker.start()
         # What was imported lives for ever: a collection in the path of a request need not look at it.
@@ -52,4 +56,6 @@ async def _serve(options: Options) -> int:
         await stopping.wait()
     finally:
         await picker.stop()
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     return 0
