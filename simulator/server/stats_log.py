@@ -13,17 +13,17 @@ from simulator.server.replica import Replica
 
 
 class StatsLine:
-    """The line of one engine; throughputs are over the time since the last one."""
+    """The line of one engine; throughputs are over the time since the last one, the first over that since
+    `since` (monotonic seconds)."""
 
-    def __init__(self, rank: int, name: str = "") -> None:
+    def __init__(self, rank: int, name: str, since: float) -> None:
         self._prefix = f"{name} Engine {rank:03d}: " if name else f"Engine {rank:03d}: "
         self._prompt = self._generated = self._preempted = 0
-        self._when = time.monotonic()
+        self._when = since
         self._was_idle = False
 
-    def line(self, stats: EngineStats) -> tuple[str, bool]:
+    def line(self, stats: EngineStats, now: float) -> tuple[str, bool]:
         """The text, and whether the engine did nothing in this interval nor in the one before."""
-        now = time.monotonic()
         seconds = max(now - self._when, 1e-9)
         computed = stats.prompt_tokens_local_compute  # cached tokens do not count as throughput
         prompt, generated = computed - self._prompt, stats.generation_tokens - self._generated
@@ -52,13 +52,16 @@ class StatsLine:
 async def log_stats(replicas: Callable[[], Iterable[Replica]], interval: float, named: bool) -> None:
     """Log for ever; `named` puts the replica's name in front. Idle engines are logged at debug level."""
     lines: dict[tuple[str, int], StatsLine] = {}
+    last = time.monotonic()
     while True:
         await asyncio.sleep(interval)
+        now = time.monotonic()
         for first in replicas():
             for replica in first.peers:
                 key = replica.name, replica.rank
                 line = lines.get(key)
                 if line is None:
-                    line = lines[key] = StatsLine(replica.rank, replica.name if named else "")
-                text, idle = line.line(replica.engine.stats)
+                    line = lines[key] = StatsLine(replica.rank, replica.name if named else "", last)
+                text, idle = line.line(replica.engine.stats, now)
                 logger.log(logging.DEBUG if idle else logging.INFO, text)
+        last = now
