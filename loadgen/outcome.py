@@ -1,5 +1,9 @@
 """From an exchange that ended to its record; and how long a retry waits."""
 
+import math
+import time
+from email.utils import parsedate_to_datetime
+
 from loadgen.exchange import Exchange
 from loadgen.jobs import Job
 from loadgen.plan import RetryPlan
@@ -101,13 +105,17 @@ def _output_tokens(exchange: Exchange) -> int | None:
 
 
 def retry_after_seconds(value: str | None) -> float | None:
-    """Retry-After in seconds; its date form is not used by gateways and counts as absent."""
+    """Retry-After (RFC 9110 10.2.3) in seconds from this moment; what is neither form counts as absent."""
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def retry_delay(retry: RetryPlan, attempts: list[Attempt], jitter: float) -> float:
