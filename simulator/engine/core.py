@@ -158,6 +158,11 @@ class Engine:
             due = min(due, *self._transfers.times(self._scheduler.holding, self._last_boundary), inf)
         return due
 
+    def num_cached_tokens(self, request: Request) -> int:
+        """Prompt tokens that the prefix cache would give a new request now; nothing is held or counted."""
+        request.num_tokens = len(request.prompt_token_ids)
+        return len(self._kv.find_cached(request)) * self._kv.block_size
+
     @property
     def num_unfinished(self) -> int:
         """Sequences that are queued or running, those not yet taken in included."""

@@ -60,7 +60,8 @@ _CACHE: Final = (
     Flag("kv-cache-size", _I, "KV cache", "Number of KV blocks.", "1024 with --compat llm-d-0.7", _S,
          minimum=0),
     Flag("global-cache-hit-threshold", _F, "KV cache",
-         "Share of the prompt that must be cached to be served.", "0", _S, minimum=0, maximum=1),
+         "Share of the prompt that must be cached, else the answer ends at once with finish_reason "
+         "cache_threshold; a request's cache_hit_threshold goes before.", "0", _S, minimum=0, maximum=1),
     Flag("hash-seed", _T, "KV cache", "Root of the hash chain.", "PYTHONHASHSEED", _S),
     Flag("zmq-endpoint", _T, "KV cache", "Where KV events are sent (connects).", "tcp://127.0.0.1:5557",
          _S),

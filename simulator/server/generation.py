@@ -44,6 +44,7 @@ class Job:
     priority: int = 0
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    cache_hit_threshold: float | None = None  # llm-d's, 0 to 1
     fixed_outputs: Seq[str | None] = ()  # per choice; empty: the text source decides
     stream: bool = False
     created: int = 0

@@ -18,6 +18,7 @@ from simulator.server.admission import (
     check_faults,
     check_open,
     check_queued_tokens,
+    is_too_cold,
     orca_header,
     pick_rank,
     resolve_model,
@@ -112,8 +113,8 @@ def start(generation: Generation) -> None:
         # vLLM's drain: who comes now gets an answer without tokens.
         generation.answer_without_tokens(FinishReason.ABORT)
         return
-    threshold = exchange.headers.get(b"x-cache-threshold-finish-reason")
-    if threshold is not None and threshold.lower() in (b"true", b"1", b"t"):
+    asked = exchange.headers.get(b"x-cache-threshold-finish-reason")
+    if (asked is not None and asked.lower() in (b"true", b"1", b"t")) or is_too_cold(generation):
         generation.answer_without_tokens(FinishReason.STOP, "cache_threshold")
         return
     generation.submit()
@@ -250,6 +251,7 @@ def _job(
         priority=request.priority,
         cache_salt=request.cache_salt,
         kv_transfer_params=request.kv_transfer_params,
+        cache_hit_threshold=request.cache_hit_threshold,
         stream=bool(request.stream),
         created=int(time.time()),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -236,6 +237,37 @@ def test_cache_threshold_header(server: Server) -> None:
     reply = server.request("POST", "/v1/completions", PAGE, {"x-cache-threshold-finish-reason": "true"})
     assert reply.json()["choices"][0]["finish_reason"] == "cache_threshold"
     assert reply.json()["usage"]["completion_tokens"] == 0
+
+
+def finish_of(server: Server, body: dict[str, Any]) -> tuple[str, int]:
+    reply = server.request("POST", "/v1/completions", body).json()
+    return reply["choices"][0]["finish_reason"], reply["usage"]["completion_tokens"]
+
+
+def test_cache_hit_threshold_of_a_request() -> None:
+    prompt = list(range(40))  # two full blocks of 16 of 40 tokens: 0.8 of it can be cached
+    with serving(*PAGE_FLAGS, "--block-size", "16") as server:
+        body = {**PAGE, "prompt": prompt, "max_tokens": 1, "ignore_eos": True}
+        too_cold, served = ("cache_threshold", 0), ("length", 1)
+        assert finish_of(server, {**body, "cache_hit_threshold": 0.8}) == too_cold
+        assert finish_of(server, {**body, "cache_hit_threshold": 0.8}) == too_cold  # refusing caches nothing
+        assert finish_of(server, {**body, "cache_hit_threshold": 0.0}) == served
+        assert finish_of(server, {**body, "cache_hit_threshold": 0.8}) == served
+        assert finish_of(server, {**body, "cache_hit_threshold": 0.81}) == too_cold
+        assert finish_of(server, {**body, "cache_hit_threshold": 1.5}) == served  # out of range: the flag's
+
+
+def test_cache_hit_threshold_of_the_server_and_in_a_stream() -> None:
+    body = {**PAGE, "prompt": list(range(40)), "max_tokens": 1, "ignore_eos": True}
+    with serving(*PAGE_FLAGS, "--block-size", "16", "--global-cache-hit-threshold", "0.5") as server:
+        assert finish_of(server, body) == ("cache_threshold", 0)
+        stream = server.request("POST", "/v1/completions", {**body, "stream": True}).body
+        assert b'"finish_reason":"cache_threshold"' in stream
+        assert stream.endswith(b"data: [DONE]\n\n")
+        assert finish_of(server, {**body, "cache_hit_threshold": 0}) == ("length", 1)
+        assert finish_of(server, body) == ("length", 1)
+    with serving(*PAGE_FLAGS, "--global-cache-hit-threshold", "0.5", "--no-enable-prefix-caching") as server:
+        assert finish_of(server, body) == ("length", 1)
 
 
 def test_cors() -> None:
