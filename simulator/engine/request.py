@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any
 
+from simulator.engine.repetition import RepetitionDetectionParams
+
 if TYPE_CHECKING:
     from simulator.engine.detokenizer import IncrementalDetokenizer
     from simulator.engine.hashing import BlockHash
@@ -57,6 +59,7 @@ class SamplingParams:
     ignore_eos: bool = False
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    repetition_detection: RepetitionDetectionParams | None = None
     include_stop_str_in_output: bool = False
     seed: int | None = None
     temperature: float = 1.0

@@ -315,6 +315,7 @@ class Scheduler:
         if (
             request.num_stale_output_tokens
             or request.sampling.stop_token_ids
+            or request.sampling.repetition_detection is not None
             or request.finish_reason is not None
         ):
             request.quiet_until = -1
@@ -349,6 +350,11 @@ class Scheduler:
             request.stop_reason = token
         elif at_end:
             request.finish_reason = request.finish_as
+        elif sampling.repetition_detection is not None and not self._old_rules:
+            count = request.num_output_tokens
+            if count >= sampling.min_tokens and sampling.repetition_detection.ends(request.script, count):
+                request.finish_reason = FinishReason.REPETITION
+                request.stop_reason = "repetition_detected"
 
     def check_invariants(self) -> None:
         """Raise InvariantError where queues, counters and statuses contradict each other."""

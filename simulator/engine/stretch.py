@@ -95,7 +95,9 @@ class Stretches:
         for request in running:
             left = request.finish_at - request.num_tokens
             least = min(least, left)
-            if not request.silent and _needs_a_look(request):
+            if request.sampling.repetition_detection is not None or (
+                not request.silent and _needs_a_look(request)
+            ):
                 return 0
             if request.sampling.stop_token_ids:
                 least = min(least, self._steps_to_stop_id(request, least) + depth)

@@ -171,6 +171,7 @@ class Timelines:
                 or request.last_token_time is None
                 or request.reported_preemptions != request.num_preemptions
                 or request.sampling.stop_token_ids
+                or request.sampling.repetition_detection is not None
                 or request.sampling.stop
             ):
                 needed = _NEVER

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from simulator.engine.repetition import RepetitionDetectionParams
+
 
 class StreamOptions(msgspec.Struct):
     include_usage: bool | None = False
@@ -29,6 +31,7 @@ class GenerationRequest(msgspec.Struct):
     seed: int | None = None
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     temperature: float | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from simulator.engine.repetition import RepetitionDetectionParams
 from simulator.server.protocol_messages import ChatCompletionMessageParam
 
 TokenId = Annotated[int, Field(ge=0)]
@@ -100,6 +101,7 @@ class CompletionRequest(_Open):
     return_token_ids: bool | None = None
     cache_salt: Annotated[str, Field(min_length=1)] | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
     cache_hit_threshold: float | None = None
 
 
@@ -183,4 +185,5 @@ class ChatCompletionRequest(_Open):
     return_prompt_text: bool | None = None
     cache_salt: Annotated[str, Field(min_length=1)] | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
     cache_hit_threshold: float | None = None

@@ -197,6 +197,7 @@ def sampling_params(
         ignore_eos=request.ignore_eos,
         stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
         stop_token_ids=tuple(request.stop_token_ids) if request.stop_token_ids else (),
+        repetition_detection=request.repetition_detection,
         include_stop_str_in_output=request.include_stop_str_in_output,
         seed=request.seed,
         temperature=temperature,

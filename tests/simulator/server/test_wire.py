@@ -270,6 +270,26 @@ def test_cache_hit_threshold_of_the_server_and_in_a_stream() -> None:
         assert finish_of(server, body) == ("length", 1)
 
 
+def test_repetition_ends_an_answer() -> None:
+    with serving(*PAGE_FLAGS, "--mode", "echo") as server:
+        body = {**PAGE, "prompt": "no no no no no no no no", "max_tokens": 100}
+        limits = {"max_pattern_size": 4, "min_count": 3}
+        reply = server.request("POST", "/v1/completions", {**body, "repetition_detection": limits}).json()
+        (choice,) = reply["choices"]
+        assert (choice["finish_reason"], choice["stop_reason"]) == ("repetition", "repetition_detected")
+        assert reply["usage"]["completion_tokens"] < 8
+        metrics = server.request("GET", "/metrics").body.decode()
+        counted = next(line for line in metrics.splitlines() if 'finished_reason="repetition"' in line)
+        assert counted.endswith(" 1.0")
+        odd = {"max_pattern_size": 4, "min_count": "3", "another": [1]}  # converted, and ignored
+        assert finish_of(server, {**body, "repetition_detection": odd})[0] == "repetition"
+        wrong = server.request(
+            "POST", "/v1/completions", {**body, "repetition_detection": {"max_pattern_size": 2}}
+        )
+        assert wrong.status == 400
+        assert "min_count must be >= 2" in wrong.json()["error"]["message"]
+
+
 def test_cors() -> None:
     with serving(*PAGE_FLAGS, "--allowed-origins", '["http://good"]') as cross:
         origin = {"origin": "http://good"}
