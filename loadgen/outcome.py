@@ -109,13 +109,17 @@ def retry_after_seconds(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
+        seconds = _seconds(value)
+    except (ValueError, OverflowError):
+        return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _seconds(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return parsedate_to_datetime(value).timestamp() - time.time()
 
 
 def retry_delay(retry: RetryPlan, attempts: list[Attempt], jitter: float) -> float:

@@ -35,6 +35,8 @@ class RepetitionDetectionParams:
             start = count - size * self.min_count
             if start < 0:
                 return False
+            if script[count - 1] != script[count - 1 - size]:
+                continue  # most sizes end here: a client may ask for very many
             if script[start + size : count] == script[start : count - size]:
                 return True
         return False

@@ -12,6 +12,7 @@ from loadgen.outcome import retry_after_seconds
     ("value", "seconds"),
     [("3", 3.0), ("0.25", 0.25), ("-1", 0.0), ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0), ("soon", None)]
     + [(odd, None) for odd in ("", "inf", "nan", "1e999")]
+    + [(f"Sun, {10**20} Nov 1994 08:49:37 GMT", None), ("Sun, 06 Nov 99999 08:49:37 GMT", None)]
     + [(None, None)],
 )
 def test_seconds_and_what_counts_as_absent(value: str | None, seconds: float | None) -> None:
