@@ -98,12 +98,17 @@ def from_log_line(entry: Mapping[str, Any]) -> Evidence:
     )
 
 
-def read_log(text: str) -> Iterator[Evidence]:
-    """The entries of an access log; lines that are not JSON objects are passed over."""
+def log_entries(text: str) -> Iterator[dict[str, Any]]:
+    """The entries of an access log; a line that is no JSON object, or not yet a whole one, is passed over."""
     for line in text.splitlines():
         try:
             entry = json.loads(line)
         except ValueError:
             continue
         if isinstance(entry, dict):
-            yield from_log_line(entry)
+            yield entry
+
+
+def read_log(text: str) -> Iterator[Evidence]:
+    """What an access log says of each of its requests."""
+    return map(from_log_line, log_entries(text))

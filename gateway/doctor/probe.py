@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.curl import PROMPT
-from gateway.doctor.evidence import Evidence, from_log_line
+from gateway.doctor.evidence import Evidence, from_log_line, log_entries
 from gateway.doctor.request import Answer, Request, read_curl, send
 from gateway.errors import ControlError
 from gateway.processes import tail_of
@@ -75,10 +75,10 @@ def _log_line(path: Path, mark: str) -> dict[str, Any] | None:
     """The access log entry of the marked request, once Envoy has flushed it."""
     end = time.monotonic() + LOG_WAIT_S
     while True:
-        for line in reversed(path.read_text(errors="replace").splitlines() if path.exists() else []):
-            if mark in line:
-                entry: dict[str, Any] = json.loads(line)
-                return entry
+        text = path.read_text(errors="replace") if path.exists() else ""
+        marked = "\n".join(line for line in text.splitlines() if mark in line)
+        if entry := next(log_entries(marked), None):
+            return entry
         if time.monotonic() > end:
             return None
         time.sleep(0.05)

@@ -7,7 +7,6 @@ socket.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.control import ask
+from gateway.doctor.evidence import log_entries
 
 UP_TIMEOUT_S = 40.0
 
@@ -98,8 +98,8 @@ class Lab:
 
         def find() -> dict[str, Any] | None:
             for file in paths:
-                for line in reversed(file.read_text().splitlines() if file.exists() else []):
-                    entry: dict[str, Any] = json.loads(line)
+                text = file.read_text(errors="replace") if file.exists() else ""
+                for entry in reversed(list(log_entries(text))):
                     if entry["path"] == path:
                         return entry
             return None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.doctor.causes import CAUSES, diagnose
 from gateway.doctor.evidence import Evidence, from_log_line, read_log
+from gateway.doctor.probe import _log_line
 
 POOL = "outbound|54321||sim-ip-12aa9e1e.ns.svc.cluster.local"
 
@@ -94,6 +97,23 @@ def test_reads_our_access_log_and_istios() -> None:
     assert (first.status, first.seconds, first.knows_pick) == (503, 0.012, True)
     assert (second.status, second.flags, second.knows_pick) == (503, "UH", False)
     assert diagnose(first) is diagnose(second)
+
+
+def test_a_line_that_envoy_is_still_writing_is_waited_for(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    line = json.dumps(
+        {"path": "/?simfleet-doctor=m-1", "authority": "café", "status": 200}, ensure_ascii=False
+    )
+    whole = line.encode() + b"\n"
+    half = whole.index("é".encode()) + 1
+    log.write_bytes(whole[:half])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(_log_line, log, "m-1")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+        with log.open("ab") as file:
+            file.write(whole[half:])
+        assert waiting.result(5) == json.loads(line)
 
 
 def test_a_dash_is_nothing() -> None:
