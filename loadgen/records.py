@@ -27,7 +27,7 @@ OUTCOMES: Final = (
     "reset",  # the connection ended before the answer was complete
     "connect_error",  # no TCP or TLS connection
     "stream_truncated",  # a 200 whose stream ended without its end
-    "client_cancel",  # cancelled by the plan after n tokens
+    "client_cancel",  # cancelled by the plan after n tokens, or by the end of an interrupted run
     "missed",  # was due and could not be sent by this client
     "skipped",  # a later turn of a session that ended early: was never due
 )
