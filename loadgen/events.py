@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -40,25 +41,37 @@ class Timeline:
         self.failures: list[str] = []
 
     async def run(self, t0: float) -> None:
-        """All events; one that takes long does not delay the next."""
-        async with asyncio.TaskGroup() as group:
-            for event in self._events:
-                await asyncio.sleep(max(0.0, t0 + event.at - monotonic()))
-                group.create_task(self._do(event, t0))
+        """All events; one that takes long does not delay the next. What a cancellation cuts off is told."""
+        left = deque(self._events)
+        try:
+            async with asyncio.TaskGroup() as group:
+                while left:
+                    await asyncio.sleep(max(0.0, t0 + left[0].at - monotonic()))
+                    group.create_task(self._do(left.popleft(), t0))
+        finally:
+            self.failures += [
+                f"event {event.name!r} (line {event.line}) was not done: the run ended before it"
+                for event in left
+            ]
 
     async def _do(self, event: Event, t0: float) -> None:
         begin = monotonic()
         line = EventLine(t=round(begin - t0, 6), name=event.name, did=event.run or event.url)
-        if event.run is not None:
-            await self._command(event.run, line)
-        else:
-            await self._call(event, line)
-        line.took = round(monotonic() - begin, 6)
-        if line.exit:
-            self.failures.append(
-                f"event {event.name!r} (line {event.line}) failed: {line.output or line.exit}"
-            )
-        self.note(line)
+        try:
+            if event.run is not None:
+                await self._command(event.run, line)
+            else:
+                await self._call(event, line)
+        except asyncio.CancelledError:
+            line.output = "cut off by the end of the run"
+            raise
+        finally:
+            line.took = round(monotonic() - begin, 6)
+            if line.exit != 0:
+                self.failures.append(
+                    f"event {event.name!r} (line {event.line}) failed: {line.output or line.exit}"
+                )
+            self.note(line)
         if self._after is not None:
             await self._after()
 
@@ -84,10 +97,12 @@ class Timeline:
         body = (event.body or "").encode()
         headers = {"content-type": "application/json"} if body else {}
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        answer = await fetch(
-            pool, target, path, method=event.method, body=body, headers=headers, timeout=CALL_TIMEOUT
-        )
-        pool.close()
+        try:
+            answer = await fetch(
+                pool, target, path, method=event.method, body=body, headers=headers, timeout=CALL_TIMEOUT
+            )
+        finally:
+            pool.close()
         good = answer.outcome == "ok" and answer.status < 400
         line.exit = 0 if good else answer.status or 1
         words = answer.body.decode(errors="replace").strip()[:OUTPUT_LIMIT]

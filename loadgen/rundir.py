@@ -45,7 +45,10 @@ class ScrapeLine(msgspec.Struct, kw_only=True):
 
 
 class EventLine(msgspec.Struct, kw_only=True):
-    """Something that happened to the system; `t` is its run time, `took` how long the doing lasted."""
+    """Something that happened to the system; `t` is its run time, `took` how long the doing lasted.
+
+    `exit` of a command or call of the timeline is None when the end of the run cut it off.
+    """
 
     t: float
     name: str

@@ -17,7 +17,8 @@ from loadgen.rundata import RunData
 
 CEILING_WARN: Final = 0.7
 LATE_WARN: Final = (0.001, 0.05)
-"""Lateness p99 may be this many seconds, or this share of the median TTFT, whichever is more."""
+"""Lateness p99 may be this many seconds, or this share of the median TTFT (E2E where nothing
+was streamed), whichever is more."""
 LATE_FAIL: Final = (0.010, 0.25)
 MISSED_FAIL: Final = 0.001
 REUSE_WARN: Final = 0.5
@@ -94,8 +95,10 @@ def lateness(frame: Frame) -> Check:
     if not late.size:
         return Check("start lateness", "fail", "no request was started")
     p50, p99 = (float(x) for x in np.percentile(late, [50, 99]))
-    ttft = frame.latency("ttft_sent")[0]
-    typical = float(np.median(ttft)) if ttft.size else 0.0
+    latency = frame.latency("ttft_sent")[0]
+    if not latency.size:  # nothing was streamed
+        latency = frame.latency("e2e_sent")[0]
+    typical = float(np.median(latency)) if latency.size else 0.0
     limits = [max(seconds, share * typical) for seconds, share in (LATE_WARN, LATE_FAIL)]
     status: Status = "ok" if p99 <= limits[0] else "warn" if p99 <= limits[1] else "fail"
     words = (

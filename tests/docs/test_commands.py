@@ -19,6 +19,17 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^>]*?) -->\n)?^```(?:bash|console|sh)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+PRELUDE = r"""
+set -euo pipefail
+loadgen() {  # a busy machine sends late, and loadgen says so; everything else that fails is a failure here
+    local out status=0
+    out=$(mktemp)
+    command loadgen "$@" >"$out" || status=$?
+    cat "$out"
+    grep -q '   failed   ' "$out" || ! grep -q 'not to be trusted: start lateness *$' "$out" || status=0
+    return $status
+}
+"""
 MAKE = re.compile(r"^make [a-z-]+$")
 
 
@@ -48,7 +59,7 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
     pytest.importorskip(
         "grpc", reason="the commands bring up a gateway: pip install 'vllm-simfleet[gateway]'"
     )
-    script = "set -euo pipefail\n" + "\n".join(code for mark, code in blocks(page) if mark == "run")
+    script = PRELUDE + "\n".join(code for mark, code in blocks(page) if mark == "run")
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     state = tmp_path / "state"
     env = {

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 LIMIT = 32768
+FIRST = 21000 + os.getpid() % 5000  # two suites on one machine keep apart
 
 
 def free_port() -> int:
     """A port below the ephemeral range that nobody listens on."""
-    for port in range(21000, LIMIT):
+    for port in range(FIRST, LIMIT):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

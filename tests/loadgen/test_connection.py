@@ -62,15 +62,18 @@ def test_a_whole_stream_is_ok_with_all_its_moments() -> None:
 
 
 def test_token_times_are_those_of_their_arrival() -> None:
+    sent: list[float] = []
+
     async def script(_: Seen, reply: Reply) -> None:
         await reply.send(sse_head(), event(token(" a")))
-        await asyncio.sleep(0.08)
+        await asyncio.sleep(0.3)
+        sent.append(time.monotonic())
         await reply.send(event(token(" b")), event(usage(1, 2)), DONE)
 
     exchange = run(script)
     assert exchange.reader is not None
     first, second = exchange.reader.times or []
-    assert 0.07 < second - first < 0.5
+    assert first < sent[0] < second
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_silence_is_a_timeout_after_the_clients_own_time() -> None:
     exchange = run(script, timeout=0.2)
     assert exchange.outcome == "timeout"
     assert exchange.end is not None
-    assert 0.2 <= exchange.end - exchange.start < 1.0
+    assert 0.2 <= exchange.end - exchange.start < 4, "not the default of 5 s"
 
 
 def test_nobody_listening_is_a_connect_error() -> None:
@@ -203,12 +206,12 @@ def test_interim_answers_are_passed_over() -> None:
 def test_a_connection_is_used_again_and_an_idle_one_is_given_up() -> None:
     async def main() -> None:
         async with FakeServer(sends(good_stream(1))) as server:
-            pool = Pool(asyncio.get_running_loop(), parse_target(server.url), idle_timeout=0.15)
+            pool = Pool(asyncio.get_running_loop(), parse_target(server.url), idle_timeout=1.0)
             first = await one_exchange(server.url, pool=pool)
             second = await one_exchange(server.url, pool=pool)
             assert (first.reused, second.reused) == (False, True)
             assert server.connections == 1
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 15
             while pool._idle and time.monotonic() < deadline:  # the pool tells nobody
                 await asyncio.sleep(0.01)
             third = await one_exchange(server.url, pool=pool)
@@ -258,7 +261,11 @@ def test_events_split_anywhere_are_read_alike() -> None:
     assert exchange.reader.tokens == 5
 
 
-def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure() -> None:
+def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("loadgen.connection.RACE", 5.0)  # the next test holds the real one
+
     async def script(_: Seen, reply: Reply) -> None:
         if len(server.seen) == 2:  # the second request meets a connection that is being closed
             reply.cut(reset=True)

@@ -1,8 +1,10 @@
 """What a report says of its own evidence."""
 
+import msgspec
+
 from loadgen.frame import Frame
 from loadgen.records import Record
-from loadgen.selfchecks import unanswered
+from loadgen.selfchecks import lateness, unanswered
 
 
 def frame(*outcomes: str) -> Frame:
@@ -15,6 +17,19 @@ def test_percentiles_that_timeouts_would_fill_are_named() -> None:
     check = unanswered(frame(*["ok"] * 97, "timeout", "missed", "reset"))
     assert (check.status, check.value) == ("warn", 3)
     assert "nothing from p97 up has a value" in check.words
+
+
+def test_lateness_is_judged_by_the_latency_that_it_is_a_part_of() -> None:
+    def status(late: float, **latency: float) -> str:
+        record = Record(id="1", cls="c", intended=1.0, start=1 + late, outcome="ok")
+        return lateness(Frame([msgspec.structs.replace(record, **latency)])).status
+
+    streamed = {"first_token": 1.10, "last_token": 2.0, "end": 2.0}
+    assert status(0.0005, **streamed) == "ok"
+    assert status(0.0100, **streamed) == "warn"
+    assert status(0.0300, **streamed) == "fail"
+    assert status(0.0300, end=2.0) == "ok", "3 % of an answer that was not streamed"
+    assert status(0.0120, end=1.02) == "fail"
 
 
 def test_sheds_and_own_cancellations_stand_apart() -> None:
