@@ -25,9 +25,10 @@ from simulator.server.replica import Replica, Shared
 from simulator.server.timer import Timer
 from simulator.server.tls import ssl_context
 
-# While draining: how long nobody must have come before the sockets close, and how long they stay open at
-# most.
-_QUIET_SECONDS: Final = 0.5
+# While draining: at how many looks in a row, 20 ms apart, nobody must have come before the sockets close, and
+# how long they stay open at most.
+_QUIET_LOOKS: Final = 25
+_LOOK_SECONDS: Final = 0.02
 _OPEN_SECONDS: Final = 5.0
 # How long answers that are already written may take to leave.
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -285,15 +286,14 @@ class Fleet:
             replica.close()
 
     async def _quiet(self, member: _Member, most: float) -> None:
-        """Until no request has come in for a while."""
+        """Until no request has come in for a while; in looks, for a process that slept heard nobody."""
         loop = asyncio.get_running_loop()
         end = loop.time() + most
-        seen, since = -1, loop.time()
-        while loop.time() < end and loop.time() - since < _QUIET_SECONDS:
+        seen, looks = -1, 0
+        while loop.time() < end and looks < _QUIET_LOOKS:
             total = sum(listener.state.total_requests + listener.num_active for listener in member.listeners)
-            if total != seen:
-                seen, since = total, loop.time()
-            await asyncio.sleep(0.02)
+            seen, looks = total, looks + 1 if total == seen else 0
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _answered(self, member: _Member, timeout_s: float) -> bool:
         done = await asyncio.gather(*(listener.wait_answered(timeout_s) for listener in member.listeners))
@@ -314,3 +314,4 @@ def _watch_tokens(member: _Member, more: int, then: Callable[[], None]) -> None:
                 then()
 
         replica.driver.on_step = on_step
+        replica.driver.stretch = 1

@@ -42,7 +42,21 @@ def run_processes(own: FleetArguments) -> int:
     When one process ends before it was told to, the others are told to end too: a fleet with a hole would
     only look whole.
     """
-    children = [
+    told = False
+    early: list[int] = []  # what came while they were started
+    children: list[subprocess.Popen[str]] = []
+
+    def tell(number: int, frame: object) -> None:
+        nonlocal told
+        told = True
+        if children:
+            _signal_all(children, number)
+        else:
+            early.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, tell)
+    started = [
         subprocess.Popen(
             command_of(own, first, number),
             stdin=subprocess.PIPE,
@@ -52,6 +66,9 @@ def run_processes(own: FleetArguments) -> int:
         )
         for first, number in shares(own.replicas, own.processes)
     ]
+    children += started
+    if early:
+        _signal_all(children, early[0])
     printers = [
         threading.Thread(target=_copy, args=(child, index == 0), daemon=True)
         for index, child in enumerate(children)
@@ -59,15 +76,6 @@ def run_processes(own: FleetArguments) -> int:
     for printer in printers:
         printer.start()
 
-    told = False
-
-    def tell(number: int, frame: object) -> None:
-        nonlocal told
-        told = True
-        _signal_all(children, number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
     _wait_for_one(children)
     if not told:  # a second signal would cut the others' shutdown short
         _signal_all(children, signal.SIGTERM)

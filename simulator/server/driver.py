@@ -21,7 +21,7 @@ from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
 # Seconds of back-to-back steps before sockets get their turn.
 _BURST: Final = 1e-3
-# Steps taken at once when the driver is behind; one answer of usual length with zero latency.
+# Most steps taken at once when the driver is behind; one answer of usual length with zero latency.
 _STRETCH: Final = 128
 
 
@@ -44,13 +44,14 @@ class Driver:
 
     __slots__ = (
         "_batch_rounds", "_idle", "_loop", "_round", "_sinks", "_soon", "_stalled", "_timer", "_wakeup",
-        "engine", "is_dead", "lag", "on_death", "on_step",
+        "engine", "is_dead", "lag", "on_death", "on_step", "stretch",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, timer: Timer, *, batch_rounds: bool = False) -> None:
         self.engine = engine
         self.on_step: Callable[[StepOutput], None] | None = None
         self.on_death: Callable[[], None] | None = None
+        self.stretch = _STRETCH  # 1: on_step may stop the engine between any two steps
         self.is_dead = False
         self.lag = LagHistogram()  # of steps: actual minus due
         self._timer = timer
@@ -146,9 +147,10 @@ class Driver:
         now = time.monotonic()
         deadline = now + _BURST
         try:
-            while not self.is_dead and now < deadline and (due := engine.peek()) is not None and due <= now:
-                self.lag.observe(now - due)
+            while not self._stalled and now < deadline and (due := engine.peek()) is not None and due <= now:
                 for step in self._advance(now):
+                    if step.num_steps:
+                        self.lag.observe_all(now, step.times or (step.end,))
                     self._deliver(step)
                 now = time.monotonic()
         finally:
@@ -157,7 +159,7 @@ class Driver:
     def _advance(self, now: float) -> list[StepOutput]:
         """What the engine has done by `now`; nothing if that killed it."""
         try:
-            return self.engine.fast_forward(now, _STRETCH)
+            return self.engine.fast_forward(now, self.stretch)
         except Exception:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500 from now on
             logger.exception("engine died")
             self.is_dead = self._stalled = True

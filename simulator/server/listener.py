@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 from simulator.errors import FleetError
 
 _BACKLOG: Final = 2048
+_FIRST_REQUEST_SECONDS: Final = 1.0
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
 _SO_ATTACH_FILTER: Final = 26  # Linux
 _BPF_RETURN: Final = 0x06
@@ -153,7 +154,8 @@ class Listener:
         self._socket = None
 
     async def accept_the_last(self) -> None:
-        """Take what waits in the backlog, then stop listening: closing at once would reset it.
+        """Take what waits in the backlog, then stop listening: closing at once would reset it. Who has
+        connected and not yet asked gets a second for that.
 
         Meanwhile new connections get no answer (Linux), so that none can slip in before the close; their
         second try, a second later, is refused.
@@ -162,6 +164,10 @@ class Listener:
             _ignore_newcomers(self._socket)
             await _breathe()
         self.stop_listening()
+        for _ in range(100):
+            if all(protocol.cycle is not None for protocol in self.state.connections):
+                break
+            await asyncio.sleep(_FIRST_REQUEST_SECONDS / 100)
 
     def reset_connections(self) -> None:
         """End every connection with RST; requests in flight see their client gone."""

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from simulator.server import timerfd
@@ -40,6 +40,18 @@ class LagHistogram:
         self.counts[bisect_left(LAG_BUCKETS, lag)] += 1
         self.total += lag
         self.maximum = max(self.maximum, lag)
+
+    def observe_all(self, now: float, due: Sequence[float]) -> None:
+        """One observation for each of the times in `due`, which ascend and are past."""
+        first, last = now - due[0], now - due[-1]
+        bucket = bisect_left(LAG_BUCKETS, first)
+        if bucket == bisect_left(LAG_BUCKETS, last):  # nearly always
+            self.counts[bucket] += len(due)
+        else:
+            for each in due:
+                self.counts[bisect_left(LAG_BUCKETS, now - each)] += 1
+        self.total += len(due) * now - sum(due)
+        self.maximum = max(self.maximum, first)
 
     @property
     def count(self) -> int:

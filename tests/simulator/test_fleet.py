@@ -115,10 +115,11 @@ def test_kill_refuses_and_resets_and_restart_begins_anew() -> None:
     run(main())
 
 
-def test_kill_after_tokens() -> None:
+@pytest.mark.parametrize("latency", ["--step-model=" + FLAT_20_MS, "--latency=zero"], ids=["20ms", "zero"])
+def test_kill_after_tokens(latency: str) -> None:
     async def main() -> None:
         port = free_port()
-        async with fleet_of(spec("pod", port, "--step-model", FLAT_20_MS)) as fleet:
+        async with fleet_of(spec("pod", port, latency)) as fleet:
             fleet.kill("pod", after_tokens=5)
             assert await say(port, 2) == (200, "pod")
             with pytest.raises((ConnectionResetError, IndexError)):
@@ -177,7 +178,8 @@ def test_a_dead_engine_answers_as_vllms_does(monkeypatch: pytest.MonkeyPatch) ->
     async def main() -> None:
         port = free_port()
         async with fleet_of(spec("pod", port, "--step-model", FLAT_20_MS)) as fleet:
-            asked = asyncio.ensure_future(ask(port, "/v1/completions", {"prompt": "x", "max_tokens": 500}))
+            body = {"prompt": "x", "max_tokens": 500, "ignore_eos": True}
+            asked = asyncio.ensure_future(ask(port, "/v1/completions", body))
             engine = fleet.replicas["pod"].engine
             while not engine.num_unfinished:
                 await asyncio.sleep(0.005)

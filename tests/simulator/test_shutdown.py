@@ -59,6 +59,15 @@ def until(server: Server, running: int) -> None:
         time.sleep(0.02)  # between two looks
 
 
+def shut_down(server: Server) -> None:
+    """SIGTERM, and wait until the process says that it has it."""
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.stdout is not None
+    while "shutting down" not in (line := server.process.stdout.readline()):
+        assert line, "it ended without a word"
+    time.sleep(0.1)  # the next rounds of its loop
+
+
 def exit_code(server: Server, timeout_s: float = 20) -> int:
     return server.process.wait(timeout=timeout_s)
 
@@ -83,10 +92,9 @@ def test_abort_is_the_default_and_speaks_as_vllm() -> None:
 
 def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
     with serving(*STEP, "--shutdown-timeout", "20") as server:
-        stream, unary = Asked(server, 60, stream=True), Asked(server, 60)
+        stream, unary = Asked(server, 200, stream=True), Asked(server, 200)
         until(server, 2)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)  # the signal's way into the process
+        shut_down(server)
         assert server.request("GET", "/health").status == 200
         status, body = completion(server.port, 5)
         assert status == 200
@@ -94,7 +102,7 @@ def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
         assert late["choices"][0]["finish_reason"] == "abort"
         assert late["usage"]["completion_tokens"] == 0
         assert stream.answer()[1].endswith(b"data: [DONE]\n\n")
-        assert json.loads(unary.answer()[1])["usage"]["completion_tokens"] == 60
+        assert json.loads(unary.answer()[1])["usage"]["completion_tokens"] == 200
         assert exit_code(server) == 0
 
 
@@ -106,18 +114,24 @@ def test_drain_ends_when_its_time_is_up() -> None:
         server.process.send_signal(signal.SIGTERM)
         assert unary.answer()[0] == 500
         assert exit_code(server) == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15, "the request alone takes 20 s"
 
 
 def test_kubernetes_is_unready_first_then_finishes() -> None:
     with serving(*STEP, "--shutdown-mode", "kubernetes") as server:
-        asked = [Asked(server, 100, stream=i % 2 == 0) for i in range(10)]
+        asked = [Asked(server, 250, stream=i % 2 == 0) for i in range(10)]
         until(server, 10)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)  # the signal's way into the process
-        assert server.request("GET", "/health/ready").status == 503
-        assert server.request("GET", "/ready").status == 503
-        assert server.request("GET", "/health").status == 200
+        # Connected before: the socket closes once nobody has come for half a second.
+        probes = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(3)]
+        for probe in probes:
+            probe.connect()
+        shut_down(server)
+        statuses = []
+        for probe, path in zip(probes, ("/health/ready", "/ready", "/health"), strict=True):
+            probe.request("GET", path)
+            statuses.append(probe.getresponse().status)
+            probe.close()
+        assert statuses == [503, 503, 200]
         for one in asked:
             assert one.answer()[0] == 200
         assert exit_code(server) == 0
@@ -162,7 +176,6 @@ def test_a_second_signal_ends_it(mode: str) -> None:
     with serving(*STEP, "--shutdown-mode", mode) as server:
         Asked(server, 1000)
         until(server, 1)
+        shut_down(server)  # two signals at once are one
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)  # two signals at once are one
-        server.process.send_signal(signal.SIGTERM)
-        assert exit_code(server, 5) == 1
+        assert exit_code(server, 15) == 1, "before the request's 20 s"

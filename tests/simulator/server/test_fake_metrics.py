@@ -73,7 +73,7 @@ def test_functions(name: str, positions: dict[float, float]) -> None:
 
 def test_a_function_moves_and_counts_are_whole() -> None:
     stats = fake(running_requests="ramp:0:100:10s", kv_cache_usage="squarewave:0.2:0.8:1ms")
-    stats._began = time.monotonic() - 5.07
+    stats._began = time.monotonic() - 5.01
     stats.refresh()
     assert stats.num_requests_running == 50
     assert stats.kv_cache_usage in (0.2, 0.8)

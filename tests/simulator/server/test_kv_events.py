@@ -12,6 +12,7 @@ import pytest
 from simulator.config import KVEventsConfig
 from simulator.engine.events import AllBlocksCleared, BlockRemoved, BlockStored
 from simulator.errors import FleetError
+from simulator.server import kv_events
 from simulator.server.kv_events import KVEventPublisher, encode_array, encode_map
 from tests.simulator.server.inprocess import Kept, replica, request, run
 from tests.simulator.server.serving import free_port
@@ -117,8 +118,9 @@ async def _until_subscribed(heard: Listening) -> None:
         publisher.publish([AllBlocksCleared()])
         if await heard.subscriber.poll(10):
             break
-    while await heard.subscriber.poll(20):
-        await heard.subscriber.recv_multipart()
+    last = -1
+    while last != publisher._sequence - 1:  # once one has come, all that follow do
+        _, last, _ = await heard.receive()
     publisher._sequence, publisher._batch_size = before, size
     publisher._kept.clear()
 
@@ -137,8 +139,9 @@ def test_three_frames_and_a_sequence() -> None:
     run(main())
 
 
-def test_batches_fill_or_time_out() -> None:
+def test_batches_fill_or_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
+        monkeypatch.setattr(kv_events, "_FLUSH_SECONDS", 3600.0)
         async with listening(batch_size=3, encoding="array", first_sequence=1) as heard:
             heard.publisher.publish([BlockRemoved((1,)), BlockRemoved((2,))])
             assert not await heard.subscriber.poll(100)
@@ -146,6 +149,7 @@ def test_batches_fill_or_time_out() -> None:
             _, sequence, (_, events, _) = await heard.receive()
             assert sequence == 1
             assert [event[1] for event in events] == [[1], [2], [3], [4]]
+            monkeypatch.setattr(kv_events, "_FLUSH_SECONDS", 0.05)
             heard.publisher.publish([BlockRemoved((5,))])
             assert (await heard.receive())[2][1] == [["BlockRemoved", [5], "GPU"]]
 

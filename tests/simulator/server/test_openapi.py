@@ -35,7 +35,13 @@ def test_no_server_error(document: Any) -> None:
         operation = found.ok()
 
         @given(case=operation.as_strategy())
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(
+            max_examples=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+            print_blob=True,
+        )
         def ask(case: Any) -> None:
             response = case.call(timeout=30)
             case.validate_response(response, checks=[not_a_server_error])

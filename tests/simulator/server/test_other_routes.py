@@ -17,6 +17,7 @@ FLAGS = (
     *("--model", "m", "--seed", "1", "--latency", "zero", "--max-model-len", "512"),
     *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
 )
+DEV = {"VLLM_SERVER_DEV_MODE": "1"}
 SLOW = '{"c0":20000,"c1":0,"c2":0,"k":1,"c3":0,"c4":0,"c5":0}'
 HI: dict[str, Any] = {"model": "m", "max_tokens": 6, "messages": [{"role": "user", "content": "hi"}]}
 TOOL = {
@@ -153,9 +154,7 @@ def test_prefill_and_decode_legs(server: Server) -> None:
 
 
 def test_aborted_requests_say_so(server: Server) -> None:
-    with serving(
-        "--model", "m", "--latency", "step", "--step-model", SLOW, env={"VLLM_SERVER_DEV_MODE": "1"}
-    ) as slow:
+    with serving("--model", "m", "--latency", "step", "--step-model", SLOW, env=DEV) as slow:
         asked = ask_later(slow, {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True})
         poll(lambda: slow.metric("vllm:num_requests_running") == 1)
         assert slow.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 1}
@@ -170,6 +169,7 @@ def ask_later(server: Server, body: dict[str, Any]) -> Any:
 
     def reply() -> Any:
         thread.join(30)
+        assert replies, "no answer within 30 s, or an exception in its thread"
         return replies[0]
 
     return reply
@@ -197,8 +197,8 @@ def test_llmd_queue_limit() -> None:
         "--step-model",
         SLOW,
     )
-    with serving("--model", "m", *flags) as small:
-        body = {"model": "m", "prompt": "x", "max_tokens": 60, "ignore_eos": True}
+    with serving("--model", "m", *flags, env=DEV) as small:
+        body = {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True}
         asked = []
         for count in (1, 2):
             asked.append(ask_later(small, body))
@@ -207,7 +207,9 @@ def test_llmd_queue_limit() -> None:
             refused = small.request("POST", "/v1/completions", {**body, "stream": stream})
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
             assert refused.json()["error"]["message"].endswith("waiting requests queue is full")
-        assert [one().status for one in asked] == [200, 200]
+        for one in asked:
+            small.request("POST", "/abort_requests")
+            assert one().status == 200
 
 
 def test_ranks_have_ports_and_engines_of_their_own() -> None:
@@ -243,11 +245,11 @@ def test_stream_interval() -> None:
 
 
 def test_silent_streams_are_kept_alive() -> None:
-    flags = ("--time-to-first-token", "500ms", "--sse-keep-alive-interval", "0.1")
+    flags = ("--time-to-first-token", "2s", "--sse-keep-alive-interval", "0.1")
     with serving("--model", "m", *flags) as quiet:
         body = {"model": "m", "prompt": "x", "max_tokens": 1, "stream": True}
         reply = quiet.request("POST", "/v1/completions", body)
-        assert 2 <= reply.body.count(b": keep-alive\n\n") <= 5
+        assert 2 <= reply.body.count(b": keep-alive\n\n") <= 20
         assert reply.body.endswith(b"data: [DONE]\n\n")
 
 
@@ -262,11 +264,12 @@ def test_queued_tokens_are_limited() -> None:
         "--step-model",
         SLOW,
     )
-    with serving("--model", "m", *flags) as small:
-        running = ask_later(small, {"model": "m", "prompt": [5] * 40, "max_tokens": 40, "ignore_eos": True})
+    with serving("--model", "m", *flags, env=DEV) as small:
+        running = ask_later(small, {"model": "m", "prompt": [5] * 40, "max_tokens": 3000, "ignore_eos": True})
         poll(lambda: small.metric("vllm:num_requests_running") == 1)
         waiting = ask_later(small, {"model": "m", "prompt": [6] * 40, "max_tokens": 1})
         poll(lambda: small.metric("vllm:num_requests_waiting") == 1)
         assert small.request("POST", "/v1/completions", {"model": "m", "prompt": [7] * 40}).status == 503
+        small.request("POST", "/abort_requests")
         assert (running().status, waiting().status) == (200, 200)
         assert small.metric("vllm:admission_rejections_total") == 1
