@@ -165,7 +165,7 @@ class Listener:
             await _breathe()
         self.stop_listening()
         for _ in range(100):
-            if all(protocol.cycle is not None for protocol in self.state.connections):
+            if not any(isinstance(each, _Protocol) and each.cycle is None for each in self.state.connections):
                 break
             await asyncio.sleep(_FIRST_REQUEST_SECONDS / 100)
 

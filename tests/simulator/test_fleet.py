@@ -148,6 +148,25 @@ def test_drain_is_unready_first_and_finishes_what_it_has() -> None:
     run(main())
 
 
+def test_drain_answers_who_had_connected_and_not_yet_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.server.listener._FIRST_REQUEST_SECONDS", 15.0)
+
+    async def main() -> None:
+        port = free_port()
+        async with fleet_of(spec("pod", port)) as fleet:
+            reader, writer = await asyncio.open_connection(HOST, port)
+            draining = asyncio.ensure_future(fleet.drain("pod", 30))
+            while fleet.is_listening("pod"):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.read(-1)).startswith(b"HTTP/1.1 200 ")
+            assert await draining
+            writer.close()
+
+    run(main())
+
+
 def test_drain_that_takes_too_long_says_so() -> None:
     async def main() -> None:
         port = free_port()
