@@ -104,13 +104,14 @@ def test_the_image_has_no_build_tools(image: Path) -> None:
 
 def first_answer() -> tuple[int, str | None]:
     body = json.dumps({"model": "reviews-1", "prompt": "What do reviewers think?", "max_tokens": 5}).encode()
-    for _ in range(200):
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/v1/completions", body, timeout=2) as answer:
                 return answer.status, answer.headers["x-inference-pod"]
         except OSError:
             time.sleep(0.02)
-    raise AssertionError("no answer within 4 s")
+    raise AssertionError("no answer within 30 s")
 
 
 def resident(pid: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,6 +83,13 @@ class Server:
             return Reply(response.status, dict(response.getheaders()), response.read())
         finally:
             connection.close()
+
+    @property
+    def in_flight(self) -> float:
+        """Running and waiting, from one page."""
+        page = self.request("GET", "/metrics").body.decode()
+        pattern = r"^vllm:num_requests_(?:running|waiting)\{.*\} (.*)$"
+        return sum(map(float, re.findall(pattern, page, re.MULTILINE)))
 
     def metric(self, name: str) -> float:
         """The sum of all series of a family on /metrics."""

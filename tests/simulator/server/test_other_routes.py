@@ -182,10 +182,6 @@ def poll(condition: Any) -> None:
         time.sleep(0.005)  # between two looks
 
 
-def in_flight(server: Server) -> float:
-    return server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting")
-
-
 def test_llmd_queue_limit() -> None:
     flags = (
         "--max-num-seqs",
@@ -202,7 +198,7 @@ def test_llmd_queue_limit() -> None:
         asked = []
         for count in (1, 2):
             asked.append(ask_later(small, body))
-            poll(lambda count=count: in_flight(small) == count)
+            poll(lambda count=count: small.in_flight == count)
         for stream in (False, True):
             refused = small.request("POST", "/v1/completions", {**body, "stream": stream})
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
