@@ -137,9 +137,11 @@ def _up(argv: list[str]) -> int:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
     from gateway.envoyprocess import GatewayOptions  # noqa: PLC0415 - --help must be fast
     from gateway.pickerprocess import PickerOptions  # noqa: PLC0415
+    from gateway.ports import reserve  # noqa: PLC0415
     from gateway.up import UpOptions, up  # noqa: PLC0415
 
     ports, first = _parse_ports(arguments.port)
+    reserve([*ports.values(), *([first] if first is not None else [])])
     picker = PickerOptions(
         arguments.epp,
         _absolute(arguments.epp_config),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.errors import StackError
 
@@ -41,6 +41,11 @@ def free_port(host: str = "127.0.0.1", preferred: Sequence[int] = ()) -> int:
             _given.add(port)
             return port
     raise StackError(f"no free port between {FIRST} and {LAST} on {host}")
+
+
+def reserve(ports: Iterable[int]) -> None:
+    """`free_port` gives none of these: somebody has asked for them by number."""
+    _given.update(ports)
 
 
 def loopback_addresses() -> Iterator[str]:

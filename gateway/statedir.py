@@ -1,5 +1,8 @@
 """Directories of running stacks: one per name, held by a lock, gone when the stack is.
 
+One comes whole and goes whole: it is made and deleted under another name, so that no other command ever sees
+half of it.
+
 $XDG_RUNTIME_DIR/simfleet, else ~/.cache/simfleet, else ./.simfleet; SIMFLEET_STATE_DIR names another.
 """
 
@@ -16,6 +19,7 @@ from typing import IO
 from gateway.errors import ControlError, UsageError
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_ASIDE = ".simfleet-"  # of names under which directories are made and deleted
 _MAX_SOCKET_PATH = 100  # sun_path has 108 bytes
 
 
@@ -69,17 +73,24 @@ class StackDirectory:
 
     def hold(self) -> None:
         """Create the directory and hold it. Raises UsageError when a running stack has it."""
-        if self.is_held():
+        fresh = self._aside("new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700, parents=True)
+        lock = (fresh / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self.remove_left()
+        try:
+            fresh.rename(self.path)
+        except OSError:
+            lock.close()
+            shutil.rmtree(fresh)
             raise UsageError(
                 f"a stack named {self.name!r} is running: `simfleet down --name {self.name}`, "
                 "or choose another --name"
-            )
-        shutil.rmtree(self.path, ignore_errors=True)  # of a stack that was killed
-        self.path.mkdir(mode=0o700, parents=True)
-        self._lock = (self.path / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+            ) from None
+        self._lock = lock
 
     def is_held(self) -> bool:
         """Whether a running process holds it."""
@@ -93,11 +104,32 @@ class StackDirectory:
         return False
 
     def remove(self) -> None:
-        """Delete everything in it, and the root if that leaves it empty."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete it; nobody sees it from the first moment on."""
+        gone = self._aside("gone")
+        try:
+            self.path.rename(gone)
+        except OSError:
+            gone = self.path
+        shutil.rmtree(gone, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def remove_left(self) -> None:
+        """Delete what a killed stack left; nothing while a process holds it."""
+        try:
+            with (self.path / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), (self.path / "lock").stat()):
+                    self.remove()
+        except BlockingIOError:
+            return
+        except FileNotFoundError:
+            if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "lock").exists():
+                shutil.rmtree(self.path, ignore_errors=True)  # no stack's directory: theirs come whole
+
+    def _aside(self, why: str) -> Path:
+        return self.path.with_name(f"{_ASIDE}{self.name}-{why}-{os.getpid()}")
 
 
 def stack_directory(name: str) -> StackDirectory:
@@ -110,12 +142,12 @@ def stack_directory(name: str) -> StackDirectory:
 def running_stacks() -> Iterator[StackDirectory]:
     """The stacks that run; directories of killed ones are removed on the way."""
     root = state_root()
-    for path in sorted(p for p in root.iterdir() if p.is_dir()):
+    for path in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(_ASIDE)):
         directory = StackDirectory(path)
         if directory.is_held():
             yield directory
         elif (path / "lock").exists():
-            directory.remove()
+            directory.remove_left()
 
 
 def find_stack(name: str | None) -> StackDirectory:

@@ -32,6 +32,8 @@ _LOOK_SECONDS: Final = 0.02
 _OPEN_SECONDS: Final = 5.0
 # How long answers that are already written may take to leave.
 _LAST_WORDS_SECONDS: Final = 2.0
+# How long tokens that are generated may take into the socket before the replica dies after the last of them.
+_LAST_TOKENS_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Fleet:
         """
         member = self._member(name)
         if after_tokens:
-            _watch_tokens(member, after_tokens, lambda: self.kill(name))
+            _watch_tokens(member, after_tokens, lambda: self._die(member))
             return
         for listener in member.listeners:
             listener.stop_listening()
@@ -239,6 +241,18 @@ class Fleet:
             await self._start(member)
             self._view[name] = member.replicas[0]
             return member.replicas[0]
+
+    def _die(self, member: _Member) -> None:
+        """Kill it a moment later, when the tokens until now have left; it makes no more."""
+        replicas = member.replicas
+        for replica in replicas:
+            replica.driver.stall()
+
+        def kill() -> None:
+            if self._members.get(member.spec.name) is member and member.replicas is replicas:
+                self.kill(member.spec.name)
+
+        asyncio.get_running_loop().call_later(_LAST_TOKENS_SECONDS, kill)
 
     def _member(self, name: str) -> _Member:
         member = self._members.get(name)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +161,35 @@ def test_directories(state: Path) -> None:
     (dead / "left-over").write_text("")
     assert list(running_stacks()) == []
     assert not dead.exists(), "what a killed stack left is removed"
+
+
+def test_of_many_who_start_at_once_one_has_the_directory(state: Path) -> None:
+    """Processes of their own, for a lock belongs to a process; a killed stack's directory lies in the way."""
+    code = (
+        "import sys, time; from gateway.statedir import stack_directory, running_stacks\n"
+        "from gateway.errors import UsageError\n"
+        "sys.stdin.readline(); d = stack_directory('same')\n"
+        "try: d.hold()\n"
+        "except UsageError: print('refused', flush=True)\n"
+        "else: print('held', [s.name for s in running_stacks()], flush=True)\n"
+        "sys.stdin.readline(); d.remove() if d._lock else None"
+    )
+    for _ in range(3):
+        (state / "same").mkdir(exist_ok=True)
+        (state / "same" / "lock").write_text("1")
+        flags: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        racers = [subprocess.Popen([sys.executable, "-c", code], **flags) for _ in range(6)]
+        for stage in range(2):
+            for racer in racers:
+                racer.stdin.write("go\n")
+                racer.stdin.flush()
+            if stage == 0:
+                said = sorted(racer.stdout.readline().strip() for racer in racers)
+        for racer in racers:
+            racer.communicate(timeout=10)
+            assert racer.returncode == 0
+        assert said == ["held ['same']", *["refused"] * 5]
+        assert list(state.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a" * 41, "a/b"])
