@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("busy", settings(), deadline=None)  # a stall is no fault of an example
+settings.load_profile("busy")
 FIGURES = pytest.StashKey[list[str]]()
 
 

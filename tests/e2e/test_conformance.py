@@ -148,7 +148,7 @@ def test_gateway_destination_endpoint_served(lab: Lab, ask: Ask) -> None:
 
 def test_gateway_weighted_across_two_inference_pools(lab: Lab, ask: Ask) -> None:
     """Each pool's own picker decides, though both are told the union of the endpoints."""
-    total = 200
+    total = 600
     names = {p["name"]: p["workload"] for p in lab.pods}
     every = ",".join(p["address"] for p in lab.pods)
     with ThreadPoolExecutor(5) as threads:
@@ -156,7 +156,7 @@ def test_gateway_weighted_across_two_inference_pools(lab: Lab, ask: Ask) -> None
     assert {a.status_code for a in answers} == {200}
     hits = collections.Counter(names[a.headers["x-inference-pod"]] for a in answers)
     assert set(hits) == {"primary", "secondary"}
-    tolerance = max(0.10, 3 * math.sqrt(0.7 * 0.3 / total))
+    tolerance = 5 * math.sqrt(0.7 * 0.3 / total)  # 0.094; one run in two million is beyond it
     assert hits["primary"] / total == pytest.approx(0.7, abs=tolerance)
 
 

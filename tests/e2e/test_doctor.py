@@ -253,7 +253,8 @@ def test_what_a_picker_can_do_wrong(
 ) -> None:
     places = {pod["workload"]: f"{pod['address']}:8000" for pod in odd.pods}
     lines = [w for name, value in headers.items() for w in ("-H", f"{name}: {value.format(**places)}")]
-    found = ask_doctor(path, "-d", BODY, *lines, "-m", "1.2", "--name", "odd")
+    limit = ("-m", "1.2") if cause == "picker-hangs" else ()
+    found = ask_doctor(path, "-d", BODY, *lines, *limit, "--name", "odd")
     assert found["cause"] == cause, found["evidence"]
 
 
@@ -277,11 +278,11 @@ def test_a_pool_whose_pods_and_then_picker_have_died(broken: Lab, ask_doctor: Do
         found.update(ask_doctor("/full", "-d", BODY, "--name", "broken"))
         return bool(found["cause"] == cause)
 
-    until(lambda: seen("no-candidates"), 2.0, "the picker knows that the pods are gone")
+    until(lambda: seen("no-candidates"), 10.0, "the picker knows that the pods are gone")
     assert "pool apps/full-pool has no endpoints" in found["facts"]
     picker = next(p for p in broken.status["pickers"] if p["pool"] == "full-pool")
     os.kill(picker["pid"], signal.SIGKILL)
-    until(lambda: seen("picker-without-endpoints"), 2.0, "Envoy knows that the picker is gone")
+    until(lambda: seen("picker-without-endpoints"), 10.0, "Envoy knows that the picker is gone")
     assert any(f.startswith(f"picker {picker['name']} is dead; its last lines:") for f in found["facts"])
 
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gateway.up import preset
-from tests.e2e.labkit import Lab, Labs, completion
+from tests.e2e.labkit import Lab, Labs, completion, until
 
 CHAT_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -43,7 +43,9 @@ def post(http: httpx.Client, lab: Lab, path: str, body: dict[str, Any], **header
 
 
 def test_the_printed_curl_works_as_it_stands(lab: Lab) -> None:
-    printed = next(line for line in lab.text.splitlines() if line.startswith("  curl"))
+    printed = until(
+        lambda: next((line for line in lab.text.splitlines() if line.startswith("  curl")), ""), what="curl"
+    )
     done = subprocess.run(shlex.split(printed), capture_output=True, text=True, timeout=10, check=True)
     head, _, body = done.stdout.partition("\n\n")
     lines = head.splitlines()
@@ -133,7 +135,8 @@ def test_stream_events_pass_one_by_one_without_delay(paced: Lab, http: httpx.Cli
         assert all(len(t) == 30 for t in times), "each token in an event of its own"
         gaps[name] = [b - a for t in times for a, b in itertools.pairwise(t)]
     assert statistics.median(gaps["gateway"]) == pytest.approx(statistics.median(gaps["direct"]), abs=0.002)
-    assert min(gaps["gateway"]) > 0.005, "events arrived in clumps"
+    clumped = sum(gap < 0.005 for gap in gaps["gateway"])
+    assert clumped < len(gaps["gateway"]) / 4, "events arrive in clumps, and not only when the machine stalls"
 
 
 def test_two_hundred_parallel_streams(paced: Lab, http: httpx.Client) -> None:

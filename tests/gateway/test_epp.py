@@ -77,7 +77,7 @@ def started(picker: PickerProcess, during: Callable[[], Awaitable[Any]] | None =
     async def scenario() -> Any:
         try:
             await picker.start()
-            assert await grpc_is_serving("127.0.0.1", picker.health_port)
+            assert await grpc_is_serving("127.0.0.1", picker.health_port, timeout_s=10)
             return await during() if during else None
         finally:
             await picker.stop()

@@ -135,7 +135,7 @@ def health() -> Iterator[int]:
 
 def test_grpc_health(health: int) -> None:
     async def ask(service: str, port: int) -> bool:
-        return await grpc_is_serving("127.0.0.1", port, service)
+        return await grpc_is_serving("127.0.0.1", port, service, timeout_s=10)
 
     assert asyncio.run(ask("good", health))
     assert not asyncio.run(ask("bad", health))
@@ -151,7 +151,7 @@ def test_http_get() -> None:
     async def run() -> tuple[tuple[int, bytes], tuple[int, bytes]]:
         port = free_port()
         async with await asyncio.start_server(answer, "127.0.0.1", port):
-            found = await http_get("127.0.0.1", port, "/")
+            found = await http_get("127.0.0.1", port, "/", timeout_s=10)
         return found, await http_get("127.0.0.1", port, "/")
 
     assert asyncio.run(run()) == ((200, b"abcde"), (0, b""))

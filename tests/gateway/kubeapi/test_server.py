@@ -97,10 +97,21 @@ def test_list_get_and_errors() -> None:
     run(a_store(), body)
 
 
-async def events(client: httpx.AsyncClient, path: str, **params: str) -> list[dict[str, Any]]:
-    answer = await client.get(path, params={"watch": "true", "timeoutSeconds": "0.3"} | params)
-    assert answer.status_code == 200, answer.text
-    return [json.loads(line) for line in answer.text.splitlines()]
+async def events(
+    client: httpx.AsyncClient, store: Store, path: str, count: int, **params: str
+) -> list[dict[str, Any]]:
+    """The `count` events that a watch sends, and no other before one that is then caused."""
+    last = "last-of-all"
+    found: list[dict[str, Any]] = []
+    async with client.stream("GET", path, params={"watch": "true"} | params) as answer:
+        assert answer.status_code == 200
+        async for line in answer.aiter_lines():
+            found.append(json.loads(line))
+            if found[-1]["object"]["metadata"].get("name") == last:
+                return found[:-1]
+            if len(found) == count:
+                store.apply(pod(last, "ns", "127.0.0.9", {"app": "x"}, (8000,)))
+    raise AssertionError(f"the watch ended after {summary(found)}")
 
 
 def summary(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -111,7 +122,8 @@ def test_watch_from_a_version_replays_and_follows() -> None:
     store = a_store()
 
     async def body(client: httpx.AsyncClient) -> None:
-        watching = asyncio.create_task(events(client, "/api/v1/namespaces/ns/pods", resourceVersion="3"))
+        path = "/api/v1/namespaces/ns/pods"
+        watching = asyncio.create_task(events(client, store, path, 3, resourceVersion="3"))
         await asyncio.sleep(0.1)
         store.apply(pod("p2", "ns", "127.0.0.2", {"app": "x"}, (8000,), ready=False))
         store.delete(pod("p3", "ns", "", {}, ()))
@@ -121,12 +133,23 @@ def test_watch_from_a_version_replays_and_follows() -> None:
 
 
 def test_watch_list_sends_what_is_there_then_a_bookmark() -> None:
+    store = a_store()
+
     async def body(client: httpx.AsyncClient) -> None:
         params = {"sendInitialEvents": "true", "allowWatchBookmarks": "true"}
-        found = await events(client, "/api/v1/namespaces/ns/pods", **params)
+        found = await events(client, store, "/api/v1/namespaces/ns/pods", 3, **params)
         assert summary(found) == [("ADDED", "p2"), ("ADDED", "p3"), ("BOOKMARK", "")]
         meta = found[-1]["object"]["metadata"]
         assert meta == {"resourceVersion": "4", "annotations": {"k8s.io/initial-events-end": "true"}}
+
+    run(store, body)
+
+
+def test_a_watch_ends_when_its_time_is_over() -> None:
+    async def body(client: httpx.AsyncClient) -> None:
+        params = {"watch": "true", "resourceVersion": "4", "timeoutSeconds": "0.3"}
+        answer = await client.get("/api/v1/pods", params=params)
+        assert (answer.status_code, answer.text) == (200, "")
 
     run(a_store(), body)
 
@@ -136,7 +159,7 @@ def test_an_object_that_stops_to_match_is_deleted_for_that_watcher() -> None:
 
     async def body(client: httpx.AsyncClient) -> None:
         watching = asyncio.create_task(
-            events(client, "/api/v1/pods", resourceVersion="4", labelSelector="app=x")
+            events(client, store, "/api/v1/pods", 2, resourceVersion="4", labelSelector="app=x")
         )
         await asyncio.sleep(0.1)
         store.apply(pod("p2", "ns", "127.0.0.2", {"app": "y"}, (8000,)))

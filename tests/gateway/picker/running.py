@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -34,13 +35,14 @@ async def until(condition: Callable[[], object], what: str, limit: float = 5.0) 
 
 
 class ModelServer:
-    """Answers GET with whatever `answer` gives; counts requests and connections."""
+    """Answers GET with whatever `answer` gives; counts requests, also by connection, and connections."""
 
     def __init__(self) -> None:
         self.page = PAGE.format(waiting=0, kv=0).encode()
         self.status = "200 OK"
         self.requests = 0
         self.connections = 0
+        self.by_connection: collections.Counter[int] = collections.Counter()
         self.hold: asyncio.Event | None = None
         self.answer = self._answer
         self.head = b""
@@ -52,11 +54,13 @@ class ModelServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         self._writers.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 self.head = await reader.readuntil(b"\r\n\r\n")
                 self.requests += 1
+                self.by_connection[number] += 1
                 if self.hold is not None:
                     await self.hold.wait()
                 writer.write(self.answer())

@@ -112,7 +112,7 @@ def test_endpoint_changes_are_followed(tmp_path: Path) -> None:
             other = tmp_path / "new.json"
             other.write_text(endpoints_text(("b", "127.0.0.3", 9)))
             os.replace(other, tmp_path / "endpoints.json")
-            async with asyncio.timeout(0.5 + 1):  # half a second, and the client's own start
+            async with asyncio.timeout(10):
                 while await pick(port) != "127.0.0.3:9":
                     pass
 
