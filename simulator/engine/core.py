@@ -7,6 +7,7 @@ what comes next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_bat
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,8 +86,10 @@ class Engine:
                 f"the prompt has {num_prompt} tokens; it must have at least 1 and at most "
                 f"max_model_len - 1 = {self.config.max_model_len - 1}"
             )
-        if min(request.prompt_token_ids) < 0 or max(request.prompt_token_ids) > 0xFFFFFFFF:
-            raise EngineError("token ids must fit an unsigned 32-bit integer")
+        try:
+            array("I", request.prompt_token_ids)  # the quickest look at them all
+        except OverflowError:
+            raise EngineError("token ids must fit an unsigned 32-bit integer") from None
         if request.kv_transfer_params is not None:
             self._transfers.used = True
         request.num_tokens = num_prompt

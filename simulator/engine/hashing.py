@@ -22,7 +22,7 @@ BlockHash = int | bytes  # 64 bits, or vLLM's 32 bytes
 
 
 class BlockHasher:
-    """Extends `request.block_hashes` over the full blocks of its known tokens."""
+    """Extends `request.block_hashes` over the full blocks of its tokens, laid out ones to come included."""
 
     __slots__ = ("_algo", "_block_size", "_root", "_serialize", "_tagged")
 
@@ -37,14 +37,14 @@ class BlockHasher:
         self._root = _root_hash(config.hash_algo, seed)
 
     def extend(self, request: Request) -> None:
-        """Hash the blocks that are full and not hashed yet."""
+        """Hash the blocks that are full, or will be, and are not hashed yet: many at once cost less."""
         size = self._block_size
         hashes = request.block_hashes
-        start, end = len(hashes) * size, request.num_tokens // size * size
-        if start >= end:
-            return
         prompt = request.prompt_token_ids
         num_prompt = len(prompt)
+        start, end = len(hashes) * size, (num_prompt + len(request.script)) // size * size
+        if start >= end:
+            return
         if end <= num_prompt:
             tokens = prompt[start:end]
         elif start >= num_prompt:
@@ -53,8 +53,8 @@ class BlockHasher:
             tokens = prompt[start:] + request.script[: end - num_prompt]
         if self._algo == "fast":
             parent = hashes[-1] if hashes else self._fast_root(request)
-            for at in range(0, end - start, size):
-                parent = hash((parent, *tokens[at : at + size]))
+            for block in zip(*[iter(tokens)] * size, strict=True):
+                parent = hash((parent, block))
                 hashes.append(parent)
         else:
             self._extend_vllm(request, hashes, tokens)

@@ -104,7 +104,8 @@ class KVCacheManager:
         if not self.whole_prompt:
             return
         hashes = request.block_hashes
-        wanted: BlockHash = hashes[len(hit)] if len(hit) < len(hashes) else _NOTHING
+        known = min(len(hashes), request.num_tokens // self.block_size)
+        wanted: BlockHash = hashes[len(hit)] if len(hit) < known else _NOTHING
         self.pool.watched = wanted
         self.refused_at = len(hit)
         self._refused = (request, wanted, self._missing(request, hit, request.num_tokens))
@@ -137,10 +138,16 @@ class KVCacheManager:
 
     def set_limit(self, request: Request) -> None:
         """Note how far the request can go on without a call to `extend` or `cache`."""
-        limit = len(request.block_ids) * self.block_size
-        if self.caching and limit > request.num_cached_blocks * self.block_size:
-            limit = (request.num_cached_blocks + 1) * self.block_size - 1
-        request.token_limit = min(limit, request.last_position)
+        size, cached, last = self.block_size, request.num_cached_blocks, request.last_position
+        blocks = len(request.block_ids)
+        if self.caching and blocks > cached:
+            limit = (cached + 1) * size
+            request.ahead_limit = min(last, limit)
+            limit -= 1
+            request.token_limit = min(last, limit)
+        else:
+            limit = blocks * size
+            request.ahead_limit = request.token_limit = min(last, limit)
 
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
@@ -149,17 +156,28 @@ class KVCacheManager:
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return
-        hashes = request.block_hashes
-        if len(hashes) < full:
-            self.hasher.extend(request)
         if full == start + 1:
-            self.pool.insert_one(hashes[start], request.block_ids[start])
+            self.cache_next(request)
         else:
+            hashes = request.block_hashes
+            if len(hashes) < full:
+                self.hasher.extend(request)
             self.pool.insert(hashes[start:full], request.block_ids[start:full])
-        request.num_cached_blocks = full
+            request.num_cached_blocks = full
+            if self.events is not None:
+                self.events.append(self._stored(request, start, full))
         self.set_limit(request)
+
+    def cache_next(self, request: Request) -> None:
+        """Put its next block, which is full, into the prefix cache; `set_limit` is left to the caller."""
+        start = request.num_cached_blocks
+        hashes = request.block_hashes
+        if len(hashes) <= start:
+            self.hasher.extend(request)
+        self.pool.insert_one(hashes[start], request.block_ids[start])
+        request.num_cached_blocks = start + 1
         if self.events is not None:
-            self.events.append(self._stored(request, start, full))
+            self.events.append(self._stored(request, start, start + 1))
 
     def free(self, request: Request) -> None:
         """Give all blocks back, the tail first, so that it is evicted first."""
@@ -168,14 +186,14 @@ class KVCacheManager:
             self.pool.free(request.block_ids)
             request.block_ids = []
         request.num_cached_blocks = 0
-        request.token_limit = 0
+        request.token_limit = request.ahead_limit = 0
 
     def detach(self, request: Request) -> list[int]:
         """Take the blocks away from the request without freeing them; tail first, as `pool.free` wants."""
         blocks = request.block_ids[::-1]
         request.block_ids = []
         request.num_cached_blocks = 0
-        request.token_limit = 0
+        request.token_limit = request.ahead_limit = 0
         return blocks
 
     def take_events(self) -> list[KVEvent]:

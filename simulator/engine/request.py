@@ -113,6 +113,7 @@ class Request:
     num_cached_blocks: int = 0  # leading blocks that stand in the prefix cache
 
     token_limit: int = 0  # up to here, one more token needs neither a new block nor a look at the cache
+    ahead_limit: int = 0  # the same while a token is in flight: what fills a block is not known yet
 
     # The scheduler's and the frontend's.
     quiet_until: int = -1  # num_tokens below which another token changes nothing but counters

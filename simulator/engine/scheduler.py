@@ -143,7 +143,9 @@ class Scheduler:
             computed = request.num_computed_tokens
             placeholders = request.num_output_placeholders
             if computed + 1 == request.num_tokens + placeholders and (
-                computed < request.token_limit or self._next_block(request)
+                computed < request.token_limit
+                or (placeholders and computed < request.ahead_limit)
+                or self._next_block(request)
             ):
                 request.num_computed_tokens = computed + 1
                 if ahead:
@@ -276,10 +278,12 @@ class Scheduler:
             self._drain_chunks(step)
         for request in step.sampling:
             num_tokens = request.num_tokens
-            if num_tokens < request.quiet_until and request.num_computed_tokens <= request.token_limit:
+            if num_tokens < request.quiet_until:
                 request.num_tokens = num_tokens + 1
                 if ahead:
                     request.num_output_placeholders -= 1
+                    if request.num_computed_tokens > request.token_limit:
+                        self._cache_processed(request)
                 emitted.append(request)
             elif self._take_token(step, request):
                 emitted.append(request)

@@ -95,6 +95,8 @@ class Stretches:
         for request in running:
             left = request.finish_at - request.num_tokens
             least = min(least, left)
+            if request.silent and request.quiet_until >= 0:
+                continue  # nothing to look at, and nothing but its length ends it
             if request.sampling.repetition_detection is not None or (
                 not request.silent and _needs_a_look(request)
             ):
@@ -136,7 +138,7 @@ class Stretches:
     def _may_grow_hit(self, head: Request, running: list[Request], steps: int) -> bool:
         """Whether a running sequence may fill the very block that the head of the queue misses first."""
         hit, size = self._kv.refused_at, self._block_size
-        if not self._kv.caching or hit >= len(head.block_hashes):
+        if not self._kv.caching or hit >= min(len(head.block_hashes), head.num_tokens // size):
             return False
         for request in running:
             filling = request.num_tokens // size
@@ -246,8 +248,9 @@ class Stretches:
         steps, last = len(times), times[-1]
         outputs: list[RequestOutput] = []
         for request in running:
-            start = request.num_output_tokens
-            request.lay_out(start + steps)
+            start = request.num_tokens - len(request.prompt_token_ids)
+            if len(request.script) < start + steps:
+                request.lay_out(start + steps)
             request.num_tokens += steps
             request.num_computed_tokens += steps
             request.last_token_time = last
@@ -261,12 +264,17 @@ class Stretches:
         pool, kv, size = self._kv.pool, self._kv, self._block_size
         usage = pool.usage
         for k in range(steps):
-            usage = pool.usage if k == steps - 1 else usage
+            if k == steps - 1:
+                usage = pool.usage
             for _position, is_cache, request in phases.get(k % size, ()):
                 if is_cache:
-                    kv.cache(request, (request.num_cached_blocks + 1) * size)
+                    kv.cache_next(request)
                 else:
-                    kv.extend(request, 1)
+                    request.block_ids.append(pool.take_one())
+        for entries in phases.values():
+            for _position, is_cache, request in entries:
+                if not is_cache:
+                    kv.set_limit(request)
         return usage
 
     def _take_arrivals(self, until: float) -> None:

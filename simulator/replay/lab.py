@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -91,15 +93,16 @@ class Lab:
         for request in requests:
             self._validate(request)
         started = time.perf_counter()
-        for number, traced in enumerate(requests):
-            if self._policy in _LOOKS_AT_ENGINES:
-                for index in range(len(self._engines)):
-                    self._advance(index, traced.arrival)
-            self._submit(traced, f"{number}-{traced.name}")
-            if progress is not None:
-                progress(len(self._run.outcomes), len(requests), traced.arrival)
-        for index in range(len(self._engines)):
-            self._drain(index, len(requests), progress)
+        with _few_collections():
+            for number, traced in enumerate(requests):
+                if self._policy in _LOOKS_AT_ENGINES:
+                    for index in range(len(self._engines)):
+                        self._advance(index, traced.arrival)
+                self._submit(traced, f"{number}-{traced.name}")
+                if progress is not None:
+                    progress(len(self._run.outcomes), len(requests), traced.arrival)
+            for index in range(len(self._engines)):
+                self._drain(index, len(requests), progress)
         self._run.wall_seconds = time.perf_counter() - started
         self._run.preemptions = sum(outcome.preemptions for outcome in self._run.outcomes)
         return self._run
@@ -177,3 +180,14 @@ class Lab:
                     preemptions=request.num_preemptions,
                 )
             )
+
+
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """An engine makes hardly any cycles, and a collection looks at all of a trace."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)

@@ -46,12 +46,12 @@ def test_a_chain_depends_on_all_before_it(algo: HashAlgo) -> None:
 
 def test_output_tokens_extend_the_chain() -> None:
     whole = list(range(200))
-    made = Request("a", whole[:70], script=whole[70:])
+    made = Request("a", whole[:70])
     hasher = BlockHasher(EngineConfig(block_size=32))
-    for num_tokens in (70, 95, 96, 200):
-        made.num_tokens = num_tokens
+    for laid_out in (70, 95, 96, 200):
+        made.script = whole[70:laid_out]
         hasher.extend(made)
-        assert len(made.block_hashes) == num_tokens // 32
+        assert len(made.block_hashes) == laid_out // 32
     assert [event_hash(one) for one in made.block_hashes] == hashes(whole)
 
 
