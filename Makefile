@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-charts docs lint format clean
+.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts docs lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH
 
 test-slow: $(STAMP)  ## long runs: soak, every packaged scenario, false-positive trials
 	@$(PYTEST) -m slow
+
+test-starved: $(STAMP)  ## the default suite while its processes are stopped at random for a moment
+	@$(BIN)/python tests/starved.py
 
 test-charts: $(STAMP)  ## every chart under Helm 3 and 4 against schemas, CRDs and CEL rules
 	@$(BIN)/python -m pip install --quiet "kubernetes-validate>=1.35" "common-expression-language>=0.10"
