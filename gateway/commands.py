@@ -141,7 +141,7 @@ def _up(argv: list[str]) -> int:
     from gateway.up import UpOptions, up  # noqa: PLC0415
 
     ports, first = _parse_ports(arguments.port)
-    reserve([*ports.values(), *([first] if first is not None else [])])
+    reserve(port for port in (*ports.values(), first) if port is not None)
     picker = PickerOptions(
         arguments.epp,
         _absolute(arguments.epp_config),

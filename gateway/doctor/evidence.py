@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,9 +98,9 @@ def from_log_line(entry: Mapping[str, Any]) -> Evidence:
     )
 
 
-def log_entries(text: str) -> Iterator[dict[str, Any]]:
+def log_entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The entries of an access log; a line that is no JSON object, or not yet a whole one, is passed over."""
-    for line in text.splitlines():
+    for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
@@ -111,4 +111,4 @@ def log_entries(text: str) -> Iterator[dict[str, Any]]:
 
 def read_log(text: str) -> Iterator[Evidence]:
     """What an access log says of each of its requests."""
-    return map(from_log_line, log_entries(text))
+    return map(from_log_line, log_entries(text.splitlines()))

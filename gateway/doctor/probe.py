@@ -76,8 +76,7 @@ def _log_line(path: Path, mark: str) -> dict[str, Any] | None:
     end = time.monotonic() + LOG_WAIT_S
     while True:
         text = path.read_text(errors="replace") if path.exists() else ""
-        marked = "\n".join(line for line in text.splitlines() if mark in line)
-        if entry := next(log_entries(marked), None):
+        if entry := next(log_entries(line for line in text.splitlines() if mark in line), None):
             return entry
         if time.monotonic() > end:
             return None

@@ -61,6 +61,10 @@ class KVCacheManager:
             hit.append(next(iter(found)) if isinstance(found, dict) else found)
         return hit
 
+    def num_hashed(self, request: Request) -> int:
+        """Full blocks of its known tokens, as far as they are hashed; tokens to come may be hashed too."""
+        return min(len(request.block_hashes), request.num_tokens // self.block_size)
+
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
@@ -103,9 +107,8 @@ class KVCacheManager:
         """Remember what a request lacks for the whole of it that does not fit."""
         if not self.whole_prompt:
             return
-        hashes = request.block_hashes
-        known = min(len(hashes), request.num_tokens // self.block_size)
-        wanted: BlockHash = hashes[len(hit)] if len(hit) < known else _NOTHING
+        is_known = len(hit) < self.num_hashed(request)
+        wanted: BlockHash = request.block_hashes[len(hit)] if is_known else _NOTHING
         self.pool.watched = wanted
         self.refused_at = len(hit)
         self._refused = (request, wanted, self._missing(request, hit, request.num_tokens))
@@ -141,13 +144,10 @@ class KVCacheManager:
         size, cached, last = self.block_size, request.num_cached_blocks, request.last_position
         blocks = len(request.block_ids)
         if self.caching and blocks > cached:
-            limit = (cached + 1) * size
-            request.ahead_limit = min(last, limit)
-            limit -= 1
-            request.token_limit = min(last, limit)
+            full = (cached + 1) * size
+            request.ahead_limit, request.token_limit = min(last, full), min(last, full - 1)
         else:
-            limit = blocks * size
-            request.ahead_limit = request.token_limit = min(last, limit)
+            request.ahead_limit = request.token_limit = min(last, blocks * size)
 
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""

@@ -138,7 +138,7 @@ class Stretches:
     def _may_grow_hit(self, head: Request, running: list[Request], steps: int) -> bool:
         """Whether a running sequence may fill the very block that the head of the queue misses first."""
         hit, size = self._kv.refused_at, self._block_size
-        if not self._kv.caching or hit >= min(len(head.block_hashes), head.num_tokens // size):
+        if not self._kv.caching or hit >= self._kv.num_hashed(head):
             return False
         for request in running:
             filling = request.num_tokens // size

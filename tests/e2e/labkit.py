@@ -99,7 +99,7 @@ class Lab:
         def find() -> dict[str, Any] | None:
             for file in paths:
                 text = file.read_text(errors="replace") if file.exists() else ""
-                for entry in reversed(list(log_entries(text))):
+                for entry in log_entries(reversed(text.splitlines())):
                     if entry["path"] == path:
                         return entry
             return None

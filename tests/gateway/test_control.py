@@ -166,7 +166,7 @@ def test_directories(state: Path) -> None:
 def test_of_many_who_start_at_once_one_has_the_directory(state: Path) -> None:
     """Processes of their own, for a lock belongs to a process; a killed stack's directory lies in the way."""
     code = (
-        "import sys, time; from gateway.statedir import stack_directory, running_stacks\n"
+        "import sys; from gateway.statedir import stack_directory, running_stacks\n"
         "from gateway.errors import UsageError\n"
         "sys.stdin.readline(); d = stack_directory('same')\n"
         "try: d.hold()\n"

@@ -107,22 +107,30 @@ def test_a_plan_is_replayed_to_the_byte(null: NullServer, tmp_path: Path) -> Non
     assert [r.id for r in read_records(out)] == [r.id for r in read_records(again)]
 
 
-def test_a_scenario_file_with_timeline_and_expectations(null: NullServer, tmp_path: Path) -> None:
+def run_with_timeline(null: NullServer, tmp_path: Path, duration: str, timeline: str) -> Path:
+    """A scenario file of 50 requests a second with a timeline; its run directory."""
     path = tmp_path / "s.yaml"
     path.write_text(
-        """
+        f"""
 name: events
 model: "null"
 classes:
-  a: {arrival: {process: constant, rate: 50, duration: 2s}, input_tokens: 8}
+  a: {{arrival: {{process: constant, rate: 50, duration: {duration}}}, input_tokens: 8}}
 expect: [outcomes.ok == 100%]
 timeline:
-- {at: 300ms, name: touched, run: "echo hello $LOADGEN_RUN_DIR"}
-- {at: 500ms, name: called, url: "URL/anything", body: "{}"}
-""".replace("URL", null.url)
+{timeline}"""
     )
     out = tmp_path / "run"
     assert loadgen("run", str(path), "--target", null.url, "-q", "--no-selftest", "-o", str(out)) == 0
+    return out
+
+
+def test_a_scenario_file_with_timeline_and_expectations(null: NullServer, tmp_path: Path) -> None:
+    timeline = f"""\
+- {{at: 300ms, name: touched, run: "echo hello $LOADGEN_RUN_DIR"}}
+- {{at: 500ms, name: called, url: "{null.url}/anything", body: "{{}}"}}
+"""
+    out = run_with_timeline(null, tmp_path, "2s", timeline)
     touched, called = read_events(out)
     assert 0.3 <= touched.t < 1.5
     assert touched.output == f"hello {out.resolve()}"
@@ -130,26 +138,17 @@ timeline:
 
 
 def test_events_that_the_end_of_the_run_cuts_off_are_told(null: NullServer, tmp_path: Path) -> None:
-    path = tmp_path / "s.yaml"
-    path.write_text(
-        """
-name: events
-model: "null"
-classes:
-  a: {arrival: {process: constant, rate: 50, duration: 1s}, input_tokens: 8}
-timeline:
+    timeline = """\
 - {at: 100ms, name: endless, run: "exec sleep 60"}
 - {at: 50s, name: never, run: "echo never"}
 """
-    )
-    out = tmp_path / "run"
-    assert loadgen("run", str(path), "--target", null.url, "-q", "--no-selftest", "-o", str(out)) == 0
+    out = run_with_timeline(null, tmp_path, "1s", timeline)
     (endless,) = read_events(out)
     assert (endless.name, endless.exit, endless.output) == ("endless", None, "cut off by the end of the run")
     assert 0 < (endless.took or 0) < 50
     cut, never = read_meta(out).warnings
-    assert cut == "event 'endless' (line 7) failed: cut off by the end of the run"
-    assert never == "event 'never' (line 8) was not done: the run ended before it"
+    assert cut == "event 'endless' (line 8) failed: cut off by the end of the run"
+    assert never == "event 'never' (line 9) was not done: the run ended before it"
 
 
 def test_an_expectation_that_fails_is_exit_code_1(null: NullServer, tmp_path: Path) -> None:
@@ -295,6 +294,7 @@ def test_a_mark_by_hand_stands_in_the_record(null: NullServer, tmp_path: Path) -
     wait_for_records(out, 10)
     assert loadgen("mark", str(out), "policy changed") == 0
     process.communicate(timeout=30)
+    assert process.returncode in (0, 2)  # 2: the machine made it late
     assert read_meta(out).status == "finished"
     (line,) = read_events(out)
     assert line.name == "policy changed"
