@@ -11,6 +11,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY simulator simulator
 COPY gateway gateway
 COPY loadgen loadgen
+COPY kit kit
 # Wheels only: what needs a compiler would fail here and not in the field.
 RUN python -m venv /opt/simfleet \
  && /opt/simfleet/bin/pip install --only-binary :all: hatchling \

@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 install: $(STAMP)  ## the virtual environment with everything in it
 
 demo: $(STAMP)  ## the page on this machine: fleet, Envoy, picker, load, verdict
-	@$(BIN)/python -m gateway.demo
+	@$(BIN)/python -m gateway.commands.demo
 
 test: $(STAMP)  ## the whole default suite
 	@$(PYTEST)

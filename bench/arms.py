@@ -35,7 +35,7 @@ PLUGIN = '''"""A deliberately bad policy: everything goes to the pod whose name 
 
 import msgspec
 
-from gateway.picker.plugins import scorer
+from gateway.picker.plugins.base import scorer
 
 
 class Parameters(msgspec.Struct):

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from simulator.server.protocol_schema import CompletionRequest
+from simulator.server.requests.schema import CompletionRequest
 
 WORD = "testing "
 

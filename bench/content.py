@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from simulator.engine.detokenizer import IncrementalDetokenizer
-from simulator.engine.random_text import PhraseBook, RandomText
-from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.tokenizer import Tokenizer
-from simulator.engine.words import COMMON_WORDS
-from simulator.hf_tokenizer import HfTokenizer
+from simulator.engine.text.detokenizer import IncrementalDetokenizer
+from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.tokenizer import Tokenizer
+from simulator.engine.text.words import COMMON_WORDS
+from simulator.sources.hf_tokenizer import HfTokenizer
 
 PROMPT_WORDS = 100_000
 ROUNDS = 5

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
-from simulator.engine.latency import (
+from simulator.engine.pace.latency import (
     ConstantLatency,
     ConstantTimes,
     HostOverhead,
@@ -22,10 +22,10 @@ from simulator.engine.latency import (
     StepModel,
     ZeroLatency,
 )
-from simulator.engine.random_text import PhraseBook, RandomText
-from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text import ConstantText
+from simulator.engine.text.plans import ConstantText
+from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
 
 REPLAY = Path(__file__).parents[2] / "shared/data/vllm-replay-rtx4090/requests.jsonl"
 RTX_4090 = StepCoefficients(17040, 34.26, 89.91, 192, 6.506, 0.1414, 0.003838)

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 
-from simulator.config import parse_args
-from simulator.fleet import Fleet, ReplicaSpec
+from simulator.config.serve import parse_args
+from simulator.fleet.fleet import Fleet, ReplicaSpec
 
 TARGET_KB = 60.0
 TARGET_SECONDS = 3.0

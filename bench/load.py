@@ -19,13 +19,13 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.plan import write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.progress import Progress, Report
-from loadgen.records import Record, read_records
-from loadgen.scenario_reader import read_scenario
-from loadgen.target import parse_target
-from loadgen.worker import WorkerOrder
+from loadgen.client.target import parse_target
+from loadgen.numbers.progress import Progress, Report
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import write_plan
+from loadgen.records.records import Record, read_records
+from loadgen.run.worker import WorkerOrder
+from loadgen.scenario.read import read_scenario
 
 CLOSED = """
 model: "null"
@@ -59,7 +59,7 @@ class Server:
     """The null server, on core 0 unless told otherwise."""
 
     def __init__(self, *flags: str, core: int | None = 0) -> None:
-        command = (sys.executable, "-m", "loadgen.nullserver", *flags)
+        command = (sys.executable, "-m", "loadgen.client.nullserver", *flags)
         self.process = pinned(core, *command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rsplit(" ", 1)[1])
@@ -96,7 +96,7 @@ def run_worker(
         connections=connections,
         grace=10.0,
     )
-    command = (sys.executable, "-m", "loadgen.worker")
+    command = (sys.executable, "-m", "loadgen.run.worker")
     process = pinned(core, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None

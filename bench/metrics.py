@@ -19,10 +19,10 @@ import uvloop
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from bench.client import Server, connect, request
-from simulator.config import parse_args
+from simulator.config.serve import parse_args
 from simulator.engine.stats import EngineStats
-from simulator.server.exposition import Exposition, Templates
-from simulator.server.metric_families import families
+from simulator.server.metrics.exposition import Exposition, Templates
+from simulator.server.metrics.families import families
 
 REPLICAS, RATE, SECONDS, PORT = 100, 20, 5.0, 18081
 _VALUES = (0.004, 0.03, 0.4, 2.0, 12.0, 300.0)

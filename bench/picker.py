@@ -22,21 +22,21 @@ import uvloop
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hpack import Encoder
 
-from gateway.picker.builtin import BUILTIN
 from gateway.picker.compat import GIE_V12, GIE_V13, LLMD_V010, Compat
 from gateway.picker.config import EndpointPickerConfig, PluginSpec, SchedulingPlugin, SchedulingProfile
-from gateway.picker.datastore import Datastore
 from gateway.picker.director import Director, Incoming
-from gateway.picker.endpoints import NEVER_SCRAPED, Endpoint, EndpointMetrics
-from gateway.picker.exposition import PickerMetrics
-from gateway.picker.grpc_port import GrpcPort, _Connection
-from gateway.picker.h2 import PREFACE, frame
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.loader import DEFAULT_PROFILE, Loader
-from gateway.picker.metric_specs import Engines, vllm_mapping
-from gateway.picker.promtext import extract, validate
-from gateway.picker.scrape import Scraper, ScrapeSettings
-from gateway.picker.server import ext_proc_methods
+from gateway.picker.plugins.builtin import BUILTIN
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.loader import DEFAULT_PROFILE, Loader
+from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.endpoints import NEVER_SCRAPED, Endpoint, EndpointMetrics
+from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.extract import extract, validate
+from gateway.picker.pool.metric_specs import Engines, vllm_mapping
+from gateway.picker.pool.scrape import Scraper, ScrapeSettings
+from gateway.picker.wire.grpc import GrpcPort, _Connection
+from gateway.picker.wire.h2 import PREFACE, frame
+from gateway.picker.wire.server import ext_proc_methods
 
 PORT = 24100
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"

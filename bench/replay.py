@@ -14,8 +14,8 @@ import random
 from pathlib import Path
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.latency import StepModel
-from simulator.engine.profiles import PROFILES, Profile
+from simulator.engine.pace.latency import StepModel
+from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.replay.lab import Lab, Run
 from simulator.replay.trace import TraceRequest, read_trace
 

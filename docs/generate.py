@@ -31,7 +31,7 @@ def table(head: list[str], rows: list[list[object]]) -> str:
 
 def flags() -> str:
     """Every flag of `simfleet serve` by group."""
-    from simulator.flags.table import FLAGS
+    from simulator.config.table import FLAGS
 
     groups: dict[str, list[list[object]]] = {}
     inert = []
@@ -53,7 +53,7 @@ def flags() -> str:
 
 def metrics() -> str:
     """Every vLLM family that a replica exports."""
-    from simulator.server.metric_families import describe
+    from simulator.server.metrics.families import describe
 
     rows: list[list[object]] = []
     for family in describe():
@@ -64,8 +64,8 @@ def metrics() -> str:
 
 def profiles() -> str:
     """The named step models."""
-    from simulator.engine.profiles import PROFILES
-    from simulator.profiles_cli import as_json
+    from simulator.engine.pace.profiles import PROFILES
+    from simulator.replay.profiles import as_json
 
     rows: list[list[object]] = []
     for name, profile in PROFILES.items():
@@ -79,9 +79,9 @@ def profiles() -> str:
 
 def compat() -> str:
     """The table of behaviours, where the three differ."""
-    from simulator.compat import COMPATS
+    from simulator.config.compat import COMPATS
 
-    source = (ROOT / "simulator" / "compat.py").read_text()
+    source = (ROOT / "simulator" / "config" / "compat.py").read_text()
     comments = dict(re.findall(r"^    (\w+): .*?# (.*)$", source, re.MULTILINE))
     rows: list[list[object]] = []
     for field in next(iter(COMPATS.values())).__dataclass_fields__:

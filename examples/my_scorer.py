@@ -29,8 +29,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.picker.endpoints import Candidate
-from gateway.picker.plugins import scorer
+from gateway.picker.plugins.base import scorer
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 

@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
 
         return run_simulator(name, rest)
     if name in STACK:
-        from gateway.commands import run as run_stack  # noqa: PLC0415
+        from gateway.commands.parse import run as run_stack  # noqa: PLC0415
 
         return run_stack(name, rest)
     print(f"simfleet: {unknown(name)}", file=sys.stderr)
@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    from gateway.completion import SHELLS, flags_of, script  # noqa: PLC0415
+    from kit.completion import SHELLS, flags_of, script  # noqa: PLC0415
 
     if arguments[:1] in (["-h"], ["--help"]):
         print(f"usage: simfleet completion {'|'.join(SHELLS)}")

@@ -137,8 +137,8 @@ def _run(args: argparse.Namespace) -> int:
     scenario = scenario_of(args)
     if scenario.arms:
         return _compare(args)
-    from loadgen.runner import execute  # noqa: PLC0415
-    from loadgen.verdict import finish  # noqa: PLC0415
+    from loadgen.report.verdict import finish  # noqa: PLC0415
+    from loadgen.run.runner import execute  # noqa: PLC0415
 
     run_dir = execute(scenario, run_options(args))
     return finish(run_dir, scenario)
@@ -146,7 +146,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from loadgen.flags import scenario_of  # noqa: PLC0415
-    from loadgen.planning import prepare_plan  # noqa: PLC0415
+    from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
 
     info = prepare_plan(scenario_of(args), None, args.out)
     rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
@@ -155,7 +155,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _mark(args: argparse.Namespace) -> int:
-    from loadgen.events import mark  # noqa: PLC0415
+    from loadgen.run.timeline import mark  # noqa: PLC0415
 
     line = mark(args.dir, args.name)
     print(f"{line.name} at {line.t:.3f} s")
@@ -163,15 +163,15 @@ def _mark(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from loadgen.merge import merge_runs  # noqa: PLC0415
-    from loadgen.verdict import finish  # noqa: PLC0415
+    from loadgen.records.merge import merge_runs  # noqa: PLC0415
+    from loadgen.report.verdict import finish  # noqa: PLC0415
 
     merge_runs(args.dirs, args.out)
     return finish(args.out, None)
 
 
 def _scenarios(args: argparse.Namespace) -> int:
-    from loadgen.scenario_reader import packaged_names, packaged_text, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.read import packaged_names, packaged_text, read_scenario  # noqa: PLC0415
 
     if args.name is not None:
         if args.name not in packaged_names():
@@ -190,9 +190,9 @@ def _scenarios(args: argparse.Namespace) -> int:
 
 
 def _print_manifests(args: argparse.Namespace) -> int:
-    from loadgen.fleetneeds import manifests_for  # noqa: PLC0415
-    from loadgen.scenario import FleetNeeds  # noqa: PLC0415
-    from loadgen.scenario_reader import packaged_text, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.fleetneeds import manifests_for  # noqa: PLC0415
+    from loadgen.scenario.read import packaged_text, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.scenario import FleetNeeds  # noqa: PLC0415
 
     scenario = read_scenario(packaged_text(args.name), f"{args.name}.yaml")
     print(manifests_for(scenario.fleet or FleetNeeds(), args.manifests), end="")
@@ -207,19 +207,19 @@ def _completion(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from loadgen.report import run_report  # noqa: PLC0415
+    from loadgen.report.command import run_report  # noqa: PLC0415
 
     return run_report(args)
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from loadgen.compare import run_diff  # noqa: PLC0415
+    from loadgen.compare.run import run_diff  # noqa: PLC0415
 
     return run_diff(args)
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from loadgen.compare import run_compare  # noqa: PLC0415
+    from loadgen.compare.run import run_compare  # noqa: PLC0415
 
     return run_compare(args)
 

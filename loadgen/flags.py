@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from loadgen.runner import RunOptions
-    from loadgen.scenario import Scenario
+    from loadgen.run.runner import RunOptions
+    from loadgen.scenario.scenario import Scenario
 
 CLASS_FLAGS = (
     ("--api", "api", "completions | chat | responses"),
@@ -98,7 +98,7 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_options(args: argparse.Namespace) -> "RunOptions":
     """The conduct flags as options of a run."""
-    from loadgen.runner import RunOptions  # noqa: PLC0415
+    from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     part = (0, 1)
     if args.slice is not None:
@@ -119,9 +119,9 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
 
 def scenario_of(args: argparse.Namespace) -> "Scenario":
     """The scenario that the arguments name or spell."""
-    from loadgen.plan import read_plan_header  # noqa: PLC0415
-    from loadgen.scenario_reader import Overrides, load_scenario, read_scenario  # noqa: PLC0415
-    from loadgen.yamlnodes import parse_duration  # noqa: PLC0415
+    from loadgen.plan.plan import read_plan_header  # noqa: PLC0415
+    from loadgen.scenario.read import Overrides, load_scenario, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.yamlnodes import parse_duration  # noqa: PLC0415
 
     try:
         duration = parse_duration(args.duration) if args.duration else None

@@ -50,11 +50,11 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 def _run(command: str, argv: Sequence[str]) -> int:
     if command == "serve":
-        from simulator.serve import serve_command  # noqa: PLC0415
+        from simulator.fleet.serve import serve_command  # noqa: PLC0415
 
         return serve_command(argv)
     if command == "fleet":
-        from simulator.fleet_command import fleet_command  # noqa: PLC0415
+        from simulator.fleet.command import fleet_command  # noqa: PLC0415
 
         return fleet_command(argv)
     if command == "replay":
@@ -67,7 +67,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
         add_arguments(parser)
         return replay(parser.parse_args(argv))
     if command == "profiles":
-        from simulator.profiles_cli import add_profiles_arguments, run_profiles  # noqa: PLC0415
+        from simulator.replay.profiles import add_profiles_arguments, run_profiles  # noqa: PLC0415
 
         parser = argparse.ArgumentParser("simfleet profiles", description="The named step models.")
         add_profiles_arguments(parser)

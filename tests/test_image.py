@@ -46,7 +46,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image")
     source = folder / "src"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "simulator", "gateway", "loadgen"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "simulator", "gateway", "loadgen", "kit"):
         path = ROOT / name
         if path.is_dir():
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))

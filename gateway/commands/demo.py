@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from gateway.console import complain, say
-from gateway.up import preset
+from gateway.commands.up import preset
+from kit.console import complain, say
 
 STACK = "demo"
 REPEATS = 3

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.console import say
 from gateway.errors import ControlError
-from gateway.processes import tail_of
-from gateway.statedir import StackDirectory
+from gateway.stack.processes import tail_of
+from gateway.stack.statedir import StackDirectory
+from kit.console import say
 
 POLL_S = 0.1
 

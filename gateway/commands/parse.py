@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway.console import complain, say
-from gateway.control import ask
+from gateway.commands.socket import ask
 from gateway.errors import ControlError, GatewayError, UsageError
-from gateway.statedir import StackDirectory, find_stack, running_stacks, stack_directory
+from gateway.stack.statedir import StackDirectory, find_stack, running_stacks, stack_directory
+from kit.console import complain, say
 
 DEFAULT_NAME = "default"
 DOWN_TIMEOUT_S = 60.0
@@ -135,10 +135,10 @@ def _up(argv: list[str]) -> int:
     directory = stack_directory(arguments.name)
     if arguments.detach:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
-    from gateway.envoyprocess import GatewayOptions  # noqa: PLC0415 - --help must be fast
-    from gateway.pickerprocess import PickerOptions  # noqa: PLC0415
-    from gateway.ports import reserve  # noqa: PLC0415
-    from gateway.up import UpOptions, up  # noqa: PLC0415
+    from gateway.commands.up import UpOptions, up  # noqa: PLC0415
+    from gateway.envoy.process import GatewayOptions  # noqa: PLC0415 - --help must be fast
+    from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
+    from gateway.stack.ports import reserve  # noqa: PLC0415
 
     ports, first = _parse_ports(arguments.port)
     reserve(port for port in (*ports.values(), first) if port is not None)
@@ -195,7 +195,7 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
             "or choose another --name"
         )
     read_end, write_end = os.pipe()
-    code = "import sys; from gateway.commands import run; sys.exit(run('up', sys.argv[1:]))"
+    code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
     command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]
     pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
@@ -307,7 +307,7 @@ def _down(argv: list[str]) -> int:
 
 
 def _logs(argv: list[str]) -> int:
-    from gateway.logs import logs  # noqa: PLC0415
+    from gateway.commands.logs import logs  # noqa: PLC0415
 
     parser = _parser("logs", "Show the logs of a stack.")
     parser.add_argument("what", nargs="?", help="up, access, a picker's pod or a gateway; default: all")

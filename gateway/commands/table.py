@@ -1,4 +1,4 @@
-"""The live table of a running stack: `python -m gateway.view SOCKET`.
+"""The live table of a running stack: `python -m gateway.commands.table SOCKET`.
 
 A process of its own that asks the stack once a second and reads the gateways' access logs itself.
 """
@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.control import ask
+from gateway.commands.socket import ask
 from gateway.errors import ControlError
 
 INTERVAL_S = 1.0

@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from gateway.console import complain, say
-from gateway.control import ControlServer
-from gateway.envoyprocess import GatewayOptions
+from gateway.commands.socket import ControlServer
+from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
-from gateway.manifests import Manifests, load
-from gateway.pickerprocess import PickerOptions
-from gateway.plan import make_plan
-from gateway.stack import Stack, StackOptions
-from gateway.statedir import StackDirectory
-from gateway.statusreport import example_request, status
+from gateway.manifests.load import Manifests, load
+from gateway.stack.pickers.process import PickerOptions
+from gateway.stack.plan import make_plan
+from gateway.stack.report import example_request, status
+from gateway.stack.stack import Stack, StackOptions
+from gateway.stack.statedir import StackDirectory
+from kit.console import complain, say
 
 EVENTS_KEPT = 200
 
@@ -159,7 +159,7 @@ class Runner:
 
     async def _start_view(self) -> None:
         if self.options.live:
-            argv = [sys.executable, "-m", "gateway.view", str(self.options.directory.socket)]
+            argv = [sys.executable, "-m", "gateway.commands.table", str(self.options.directory.socket)]
             self._view = await asyncio.create_subprocess_exec(*argv)
 
     async def _stop_view(self) -> None:

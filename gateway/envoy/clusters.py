@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.destinationrule import DestinationRule
-from gateway.inference import SHADOW_PORT, InferencePool
-from gateway.references import service_cluster
-from gateway.workloads import Service, ServicePort
-from gateway.yamldoc import Cursor
+from gateway.manifests.destinationrule import DestinationRule
+from gateway.manifests.inference import SHADOW_PORT, InferencePool
+from gateway.manifests.references import service_cluster
+from gateway.manifests.workloads import Service, ServicePort
+from kit.yamldoc import Cursor
 
 Json = dict[str, Any]
 

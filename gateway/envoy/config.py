@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.attachment import Attachment, attach, attachments_of
-from gateway.destinationrule import rule_for
 from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, service_spec
 from gateway.envoy.listeners import Bound, build_listener
 from gateway.envoy.routes import RouteBuilder
-from gateway.gatewayapi import Gateway, Listener
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
+from gateway.manifests.attach import Attachment, attach, attachments_of
+from gateway.manifests.destinationrule import rule_for
+from gateway.manifests.gatewayapi import Gateway, Listener
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
 
 Json = dict[str, Any]
 

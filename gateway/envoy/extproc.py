@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.inference import InferencePool
-from gateway.references import service_cluster
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.references import service_cluster
 
 Json = dict[str, Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 from gateway.envoy import extproc
 from gateway.envoy.clusters import PICKED_KEY, SERVED_KEY
 from gateway.errors import ManifestError
-from gateway.gatewayapi import GATEWAY_GROUP, Gateway, Listener
-from gateway.manifests import Manifests
-from gateway.references import is_granted
+from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
+from gateway.manifests.load import Manifests
+from gateway.manifests.references import is_granted
 
 Json = dict[str, Any]
 

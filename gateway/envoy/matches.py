@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.gatewayapi import Match, ValueMatch
+from gateway.manifests.gatewayapi import Match, ValueMatch
 
 Json = dict[str, Any]
 

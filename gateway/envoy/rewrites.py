@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.gatewayapi import Filter, Match
-from gateway.yamldoc import Cursor
+from gateway.manifests.gatewayapi import Filter, Match
+from kit.yamldoc import Cursor
 
 Json = dict[str, Any]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.attachment import Attachment
 from gateway.envoy import extproc
 from gateway.envoy.matches import build_match, precedence
 from gateway.envoy.rewrites import (
@@ -18,11 +17,12 @@ from gateway.envoy.rewrites import (
     path_rewrite,
     redirect,
 )
-from gateway.gatewayapi import Filter, Match, Route, Rule, read_backend
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
-from gateway.references import Backend, resolve_backend
-from gateway.yamldoc import Cursor
+from gateway.manifests.attach import Attachment
+from gateway.manifests.gatewayapi import Filter, Match, Route, Rule, read_backend
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.references import Backend, resolve_backend
+from kit.yamldoc import Cursor
 
 Json = dict[str, Any]
 

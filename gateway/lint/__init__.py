@@ -11,7 +11,7 @@ from gateway.lint import deadflags, pickers, pools, routes
 from gateway.lint.finding import Finding, Severity
 from gateway.lint.output import FORMATS
 from gateway.lint.schema import check_schemas, load_crds
-from gateway.manifests import Manifests, load
+from gateway.manifests.load import Manifests, load
 
 CHECKS = (pools.check, pickers.check, routes.check, deadflags.check)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.inference import InferencePool
 from gateway.lint.facts import Picker, is_true
 from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
-from gateway.resources import Resource
-from gateway.workloads import Workload
-from gateway.yamldoc import Cursor
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.resources import Resource
+from gateway.manifests.workloads import Workload
+from kit.yamldoc import Cursor
 
 WATCH = ("get", "list", "watch")
 Right = tuple[str, str]  # (API group, resource)

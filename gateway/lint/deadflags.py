@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
+from gateway.manifests.load import Manifests
 
 ISTIOD = {
     "SUPPORT_GATEWAY_API_INFERENCE_EXTENSION": "ENABLE_GATEWAY_API_INFERENCE_EXTENSION, since 1.27.0",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.workloads import Container, Service, Workload
 from gateway.picker.compat import TABLE, Compat
-from gateway.workloads import Container, Service, Workload
 
 POOL_FLAGS = ("pool-name", "pool-namespace")
 

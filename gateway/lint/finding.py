@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.yamldoc import Cursor
+from kit.yamldoc import Cursor
 
 
 class Severity(StrEnum):

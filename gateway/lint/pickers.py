@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from gateway.inference import InferencePool
 from gateway.lint.access import check_access
 from gateway.lint.facts import Picker, is_true, kv_metrics_of, picker_of, servers_of
 from gateway.lint.finding import Finding, find
 from gateway.lint.tls import check_tls
-from gateway.manifests import Manifests
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.workloads import Workload
 from gateway.picker.config import parse_config
 from gateway.picker.errors import PickerConfigError
-from gateway.workloads import Workload
-from gateway.yamldoc import Cursor
+from kit.yamldoc import Cursor
 
 NOISY = 4
 

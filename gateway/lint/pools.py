@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.inference import InferencePool
 from gateway.lint.facts import flags, picker_of, servers_of
 from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
-from gateway.workloads import Container, Workload
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.workloads import Container, Workload
 
 DEFAULT_PORT = 8000
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.gatewayapi import (
+from gateway.lint.facts import matches
+from gateway.lint.finding import Finding, find
+from gateway.manifests.gatewayapi import (
     GATEWAY_GROUP,
     POOL_GROUP,
     BackendRef,
@@ -14,10 +16,8 @@ from gateway.gatewayapi import (
     Route,
     Rule,
 )
-from gateway.lint.facts import matches
-from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
-from gateway.references import is_granted
+from gateway.manifests.load import Manifests
+from gateway.manifests.references import is_granted
 
 API_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
 

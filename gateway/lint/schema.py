@@ -10,9 +10,9 @@ import yaml
 
 from gateway.errors import UsageError
 from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
-from gateway.resources import Resource
-from gateway.yamldoc import Cursor, show_path
+from gateway.manifests.load import Manifests
+from gateway.manifests.resources import Resource
+from kit.yamldoc import Cursor, show_path
 
 Schema = dict[str, Any]
 _TYPES: dict[str, type | tuple[type, ...]] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.destinationrule import DestinationRule, rule_for
-from gateway.inference import InferencePool
 from gateway.lint.facts import Picker
 from gateway.lint.finding import Finding, find
-from gateway.manifests import Manifests
+from gateway.manifests.destinationrule import DestinationRule, rule_for
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
 
 BROKEN = "every request is answered 500 (ext_proc gRPC error 14)"
 

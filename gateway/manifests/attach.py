@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.gatewayapi import GATEWAY_GROUP, Gateway, Listener, ParentRef, Route
-from gateway.manifests import Manifests
-from gateway.references import Problem
-from gateway.resources import selects
+from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener, ParentRef, Route
+from gateway.manifests.load import Manifests
+from gateway.manifests.references import Problem
+from gateway.manifests.resources import selects
 
 _ROUTE_KINDS = {"HTTP": {"HTTPRoute", "GRPCRoute"}, "HTTPS": {"HTTPRoute", "GRPCRoute"}}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.attachment import ParentResult
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
-from gateway.references import resolve_backend
+from gateway.manifests.attach import ParentResult
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.references import resolve_backend
 
 _POOL_REFERENCED = "Referenced by an HTTPRoute accepted by the parentRef Gateway"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.resources import Resource, Typed
-from gateway.yamldoc import Cursor
+from gateway.manifests.resources import Resource, Typed
+from kit.yamldoc import Cursor
 
 ROOT_NAMESPACE = "istio-system"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.resources import Resource, Typed
-from gateway.yamldoc import Cursor
+from gateway.manifests.resources import Resource, Typed
+from kit.yamldoc import Cursor
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 POOL_GROUP = "inference.networking.k8s.io"

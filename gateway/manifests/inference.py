@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.gatewayapi import POOL_GROUP
-from gateway.resources import Resource, Typed
-from gateway.yamldoc import Cursor
+from gateway.manifests.gatewayapi import POOL_GROUP
+from gateway.manifests.resources import Resource, Typed
+from kit.yamldoc import Cursor
 
 SHADOW_PORT = 54321
 """First port of the headless Service that Istio makes for a pool; the pool's cluster is named by it."""

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ManifestError
-from gateway.patches import apply_json_patch, merge
-from gateway.resources import CLUSTER_SCOPED
-from gateway.yamldoc import Cursor, Document, load_documents
+from gateway.manifests.patches import apply_json_patch, merge
+from gateway.manifests.resources import CLUSTER_SCOPED
+from kit.yamldoc import Cursor, Document, load_documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _KNOWN = {

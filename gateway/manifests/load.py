@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from gateway.destinationrule import DestinationRule, read_destination_rule
 from gateway.errors import ManifestError
-from gateway.gatewayapi import GATEWAY_GROUP, Gateway, Grant, Route, read_gateway, read_grant, read_route
-from gateway.inference import InferencePool, is_pool, read_pool
-from gateway.kustomize import build, kustomization_in
-from gateway.resources import Resource, read_resource
-from gateway.workloads import (
+from gateway.manifests.destinationrule import DestinationRule, read_destination_rule
+from gateway.manifests.gatewayapi import (
+    GATEWAY_GROUP,
+    Gateway,
+    Grant,
+    Route,
+    read_gateway,
+    read_grant,
+    read_route,
+)
+from gateway.manifests.inference import InferencePool, is_pool, read_pool
+from gateway.manifests.kustomize import build, kustomization_in
+from gateway.manifests.resources import Resource, read_resource
+from gateway.manifests.workloads import (
     Files,
     Service,
     Workload,
@@ -27,7 +35,7 @@ from gateway.workloads import (
     read_service,
     read_workload,
 )
-from gateway.yamldoc import Cursor, Document, load_documents
+from kit.yamldoc import Cursor, Document, load_documents
 
 Key = tuple[str, str]  # (namespace, name)
 

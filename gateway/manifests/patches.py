@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
-from gateway.yamldoc import Cursor, Document
+from kit.yamldoc import Cursor, Document
 
 _MERGE_KEYS = {
     "containers": ("name",),

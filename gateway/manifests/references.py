@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.gatewayapi import GATEWAY_GROUP, POOL_GROUP, BackendRef, Route
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
-from gateway.workloads import Service, ServicePort
+from gateway.manifests.gatewayapi import GATEWAY_GROUP, POOL_GROUP, BackendRef, Route
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.workloads import Service, ServicePort
 
 
 @dataclass(frozen=True)

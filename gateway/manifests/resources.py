@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import ManifestError
-from gateway.yamldoc import Cursor, Path
+from kit.yamldoc import Cursor, Path
 
 CLUSTER_SCOPED = frozenset({
     "Namespace", "GatewayClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",

@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.resources import Resource, Typed
-from gateway.yamldoc import Cursor
+from gateway.manifests.resources import Resource, Typed
+from kit.yamldoc import Cursor
 
 
 @dataclass(frozen=True)

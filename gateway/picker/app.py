@@ -11,27 +11,27 @@ from pathlib import Path
 import msgspec
 
 from gateway.picker import compat as compat_table
-from gateway.picker.builtin import BUILTIN
 from gateway.picker.config import EndpointPickerConfig, api_version_of, duration_of, parse_config
-from gateway.picker.datastore import Datastore
 from gateway.picker.decisions import DecisionLog
 from gateway.picker.director import Director
-from gateway.picker.discovery import WatchedFile, endpoints_file, objects_file, watch
-from gateway.picker.endpoints import Endpoint
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.exposition import PickerMetrics
-from gateway.picker.filters import parse_selector
-from gateway.picker.grpc_port import GrpcPort
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.loader import Loaded, Loader
-from gateway.picker.metric_specs import ExtractorParameters, build_engines
 from gateway.picker.options import Options
-from gateway.picker.plugins import load_plugin_file
-from gateway.picker.prefix_plugins import Tracking
-from gateway.picker.scrape import Scraper, ScrapeSettings
-from gateway.picker.server import MetricsPort, ext_proc_methods, health_methods
-from gateway.picker.telemetry import Gauge
-from gateway.picker.tls import load_pair, self_signed_pair
+from gateway.picker.plugins.base import load_plugin_file
+from gateway.picker.plugins.builtin import BUILTIN
+from gateway.picker.plugins.filters import parse_selector
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.loader import Loaded, Loader
+from gateway.picker.plugins.prefix_plugins import Tracking
+from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
+from gateway.picker.pool.endpoints import Endpoint
+from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
+from gateway.picker.pool.scrape import Scraper, ScrapeSettings
+from gateway.picker.wire.grpc import GrpcPort
+from gateway.picker.wire.server import MetricsPort, ext_proc_methods, health_methods
+from gateway.picker.wire.tls import load_pair, self_signed_pair
+from kit.prometheus import Gauge
 
 # How often endpoints that have left the pool are dropped from prefix indexes, as in the EPP.
 _FORGET_S = 120.0

@@ -10,8 +10,8 @@ import msgspec
 import yaml
 
 from gateway.picker.compat import TABLE, Compat, for_api_version
-from gateway.picker.durations import parse_duration
 from gateway.picker.errors import PickerConfigError
+from kit.durations import parse_duration
 
 KIND = "EndpointPickerConfig"
 T = TypeVar("T")

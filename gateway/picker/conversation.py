@@ -10,10 +10,10 @@ import time
 import uuid
 from collections.abc import Awaitable, Iterable
 
-from gateway.picker import gojson, wire
 from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.usage import Usage, usage_of, usage_of_chunk
+from gateway.picker.wire import ext_proc, gojson
 
 
 class Conversation:
@@ -37,9 +37,11 @@ class Conversation:
         self._first_body = False
         self._complete = False
 
-    def receive(self, message: wire.Message) -> Iterable[wire.Message] | Awaitable[Iterable[wire.Message]]:
+    def receive(
+        self, message: ext_proc.Message
+    ) -> Iterable[ext_proc.Message] | Awaitable[Iterable[ext_proc.Message]]:
         """What is to be sent now that `message` has come; later, if flow control makes the request wait."""
-        kind = wire.kind(message)
+        kind = ext_proc.kind(message)
         try:
             if kind == "request_headers":
                 return self._request_headers(message)
@@ -57,7 +59,7 @@ class Conversation:
         if kind == "response_body":
             return self._response_body(message.response_body.body, message.response_body.end_of_stream)
         if kind == "response_trailers" and self._compat.answers_trailers:
-            return [*self._response_body(b"", False, last=True), wire.response_trailers_response()]
+            return [*self._response_body(b"", False, last=True), ext_proc.response_trailers_response()]
         return ()
 
     def close(self) -> None:
@@ -71,10 +73,10 @@ class Conversation:
             self._running = False
             self._metrics.running_requests.inc(self._labels[0], by=-1)
 
-    def _request_headers(self, message: wire.Message) -> Iterable[wire.Message]:
+    def _request_headers(self, message: ext_proc.Message) -> Iterable[ext_proc.Message]:
         self._received = time.monotonic()
         ended = message.request_headers.end_of_stream
-        headers = wire.headers_of(message.request_headers)
+        headers = ext_proc.headers_of(message.request_headers)
         request_id = headers.get(REQUEST_ID) or str(uuid.uuid4())
         if not ended:
             headers[REQUEST_ID] = request_id
@@ -82,28 +84,30 @@ class Conversation:
             return ()
         endpoint = self._director.random_endpoint(request_id)
         given = {} if REQUEST_ID in headers else {REQUEST_ID: request_id}
-        return [wire.request_headers_response(endpoint.host_port, given, 0)]
+        return [ext_proc.request_headers_response(endpoint.host_port, given, 0)]
 
     def _begin_routing(
-        self, message: wire.Message, trailers: bool
-    ) -> Iterable[wire.Message] | Awaitable[Iterable[wire.Message]]:
-        after = [wire.request_trailers_response()] if trailers else []
+        self, message: ext_proc.Message, trailers: bool
+    ) -> Iterable[ext_proc.Message] | Awaitable[Iterable[ext_proc.Message]]:
+        after = [ext_proc.request_trailers_response()] if trailers else []
         if self._routed is not None:
             return after
         raw = bytes(self._body)
         self._body.clear()
-        incoming = Incoming(self._headers, raw, wire.metadata_of(message), self._received)
+        incoming = Incoming(self._headers, raw, ext_proc.metadata_of(message), self._received)
         if self._director.flow_controller is not None:
             return self._route_later(incoming, after)
         return [*self._routed_responses(self._director.handle(incoming)), *after]
 
-    async def _route_later(self, incoming: Incoming, after: list[wire.Message]) -> Iterable[wire.Message]:
+    async def _route_later(
+        self, incoming: Incoming, after: list[ext_proc.Message]
+    ) -> Iterable[ext_proc.Message]:
         try:
             return [*self._routed_responses(await self._director.handle_queued(incoming)), *after]
         except RequestError as error:
             return self._refused(error)
 
-    def _routed_responses(self, routed: Routed) -> Iterable[wire.Message]:
+    def _routed_responses(self, routed: Routed) -> Iterable[ext_proc.Message]:
         self._routed = routed
         request = routed.request
         self._streaming = request.body.stream and not self._compat.remarshal_response
@@ -113,32 +117,32 @@ class Conversation:
         metrics.request_total.inc(*self._labels, str(request.priority))
         metrics.request_sizes.observe(len(routed.body), *self._labels)
         metrics.running_requests.inc(self._labels[0])
-        headers = wire.request_headers_response(
+        headers = ext_proc.request_headers_response(
             routed.destination,
             self._headers,
             len(routed.body),
             guard=self._compat.system_headers,
             scores=routed.scores if self._emit_scores else None,
         )
-        return [headers, *wire.request_body_responses(routed.body)]
+        return [headers, *ext_proc.request_body_responses(routed.body)]
 
-    def _refused(self, error: RequestError) -> Iterable[wire.Message]:
+    def _refused(self, error: RequestError) -> Iterable[ext_proc.Message]:
         self.finished = True
         compat = self._compat
         code = compat.exhausted_code if error.code == "ResourceExhausted" else error.code
         self._metrics.request_error_total.inc("", "", code)
         headers = {"x-llm-d-request-dropped-reason": error.dropped} if error.dropped else {}
         body = compat.error_format.format(code=code, message=error.message)
-        return [wire.immediate_response(error.status, body, headers if compat.dropped_reason else {})]
+        return [ext_proc.immediate_response(error.status, body, headers if compat.dropped_reason else {})]
 
-    def _response_headers(self, message: wire.Message) -> Iterable[wire.Message]:
-        headers = wire.headers_of(message.response_headers)
+    def _response_headers(self, message: ext_proc.Message) -> Iterable[ext_proc.Message]:
+        headers = ext_proc.headers_of(message.response_headers)
         if "text/event-stream" in headers.get("content-type", ""):
             self._streaming = True
-        self._director.response_headers(self._routed, headers, wire.metadata_of(message))
-        return [wire.response_headers_response(headers)]
+        self._director.response_headers(self._routed, headers, ext_proc.metadata_of(message))
+        return [ext_proc.response_headers_response(headers)]
 
-    def _response_body(self, chunk: bytes, ended: bool, last: bool = False) -> Iterable[wire.Message]:
+    def _response_body(self, chunk: bytes, ended: bool, last: bool = False) -> Iterable[ext_proc.Message]:
         """`last` without `ended`: trailers follow."""
         if not self._first_body:
             self._first_body = True
@@ -149,13 +153,13 @@ class Conversation:
             self._passed += len(chunk)
             if ended or last or (done and not self._compat.usage_anywhere):
                 self._finish(ended or last)
-            return wire.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
+            return ext_proc.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
         self._body += chunk
         if not ended and not last:
             return ()
         body = bytes(self._body)
         self._body.clear()
-        return wire.response_body_responses(self._whole_response(body), ended) if body or ended else ()
+        return ext_proc.response_body_responses(self._whole_response(body), ended) if body or ended else ()
 
     def _whole_response(self, body: bytes) -> bytes:
         """A response that was held back until its end, as it is sent on."""

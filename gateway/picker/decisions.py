@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import PickerConfigError, RequestError
+from gateway.picker.plugins.scheduler import Cycle
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
-from gateway.picker.scheduler import Cycle
 
 _ENCODER = msgspec.json.Encoder()
 

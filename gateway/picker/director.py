@@ -10,19 +10,19 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.picker import gojson
 from gateway.picker.compat import Compat
-from gateway.picker.datastore import Datastore
 from gateway.picker.decisions import DecisionLog, decision_record, unread_record, unscheduled_record
-from gateway.picker.endpoints import Candidate, Endpoint
 from gateway.picker.errors import RequestError
-from gateway.picker.exposition import PickerMetrics
 from gateway.picker.flowcontrol import FlowController
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.loader import Loaded, producers_of
-from gateway.picker.plugins import Plugin
+from gateway.picker.plugins.base import Plugin
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.loader import Loaded, producers_of
+from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
+from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.endpoints import Candidate, Endpoint
+from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.request import InferenceRequest, RequestBody, decode_body, model_of
-from gateway.picker.scheduler import Cycle, Scheduler, UnschedulableError
+from gateway.picker.wire import gojson
 
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"

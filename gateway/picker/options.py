@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.picker.durations import parse_duration
 from gateway.picker.errors import PickerConfigError
+from kit.durations import parse_duration
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.picker import gojson
 from gateway.picker.compat import Compat
 from gateway.picker.errors import RequestError
+from gateway.picker.wire import gojson
 
 Api = Literal["completions", "chat", "embeddings", "responses", "conversations", "messages", "raw"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.manifests import Manifests
-from gateway.workloads import Container, EnvVar, Files, Volume, Workload
+from gateway.manifests.load import Manifests
+from gateway.manifests.workloads import Container, EnvVar, Files, Volume, Workload
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^()$\s]+)\)")
 _SHELL_REFERENCE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.attachment import Attachment
-from gateway.gatewayapi import POOL_GROUP, Match
+from gateway.manifests.attach import Attachment
+from gateway.manifests.gatewayapi import POOL_GROUP, Match
 
 PROMPT = "What do reviewers think about The Comedy of Errors?"
 _GENERATING = ("/v1/completions", "/v1/chat/completions")

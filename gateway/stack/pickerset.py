@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway import goflags
-from gateway.containers import PodIdentity, command_line, environment, mount_files
 from gateway.envoy.eds import Address
-from gateway.inference import InferencePool
-from gateway.pickerprocess import (
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.resources import selects
+from gateway.manifests.workloads import Service, ServicePort
+from gateway.stack import goflags
+from gateway.stack.containers import PodIdentity, command_line, environment, mount_files
+from gateway.stack.pickers.process import (
     GRPC_PORT,
     HEALTH_PORT,
     METRICS_PORT,
@@ -20,11 +22,9 @@ from gateway.pickerprocess import (
     PickerSpec,
     make_picker,
 )
-from gateway.plan import PickerPlan, Plan, container_port, pod_name
-from gateway.pods import PodTable
-from gateway.ports import free_port
-from gateway.resources import selects
-from gateway.workloads import Service, ServicePort
+from gateway.stack.plan import PickerPlan, Plan, container_port, pod_name
+from gateway.stack.pods import PodTable
+from gateway.stack.ports import free_port
 
 
 @dataclass

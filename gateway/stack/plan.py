@@ -11,13 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.attachment import attach
-from gateway.gatewayapi import Gateway
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
-from gateway.resources import selects
-from gateway.status import pool_conditions, route_conditions
-from gateway.workloads import Container, Service, ServicePort, Workload
+from gateway.manifests.attach import attach
+from gateway.manifests.conditions import pool_conditions, route_conditions
+from gateway.manifests.gatewayapi import Gateway
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.manifests.resources import selects
+from gateway.manifests.workloads import Container, Service, ServicePort, Workload
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
 

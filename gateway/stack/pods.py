@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from gateway.errors import ControlError
-from gateway.inference import InferencePool
-from gateway.pickerprocess import Endpoint
-from gateway.plan import ServerPlan, container_port, pod_name
-from gateway.resources import selects
-from gateway.workloads import Service, ServicePort
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.resources import selects
+from gateway.manifests.workloads import Service, ServicePort
+from gateway.stack.pickers.process import Endpoint
+from gateway.stack.plan import ServerPlan, container_port, pod_name
 
 
 class ReplicaState(Protocol):

@@ -6,15 +6,15 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.attachment import attach, attachments_of
-from gateway.curl import Example, example
 from gateway.envoy.config import listener_ports
-from gateway.pods import Pod
+from gateway.manifests.attach import attach, attachments_of
+from gateway.stack.example import Example, example
+from gateway.stack.pods import Pod
 
 if TYPE_CHECKING:
-    from gateway.envoyprocess import GatewayProcess
-    from gateway.pickerset import PickerHandle
-    from gateway.stack import Stack
+    from gateway.envoy.process import GatewayProcess
+    from gateway.stack.pickerset import PickerHandle
+    from gateway.stack.stack import Stack
 
 Json = dict[str, Any]
 

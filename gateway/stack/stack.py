@@ -16,19 +16,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.containers import PodIdentity, command_line, environment, mount_files, server_flags, with_compat
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
-from gateway.envoyprocess import GatewayOptions, GatewayProcess
+from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
-from gateway.pickerprocess import PickerOptions, PickerProcess
-from gateway.pickerset import PickerHandle, PickerSet
-from gateway.plan import Plan, ServerPlan, fronting_ports
-from gateway.pods import Pod, PodState, PodTable, ReplicaView
-from gateway.ports import AddressPool, is_free
-from simulator.config import ServeConfig, parse_args
+from gateway.stack.containers import (
+    PodIdentity,
+    command_line,
+    environment,
+    mount_files,
+    server_flags,
+    with_compat,
+)
+from gateway.stack.pickers.process import PickerOptions, PickerProcess
+from gateway.stack.pickerset import PickerHandle, PickerSet
+from gateway.stack.plan import Plan, ServerPlan, fronting_ports
+from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
+from gateway.stack.ports import AddressPool, is_free
+from simulator.config.serve import ServeConfig, parse_args
 from simulator.errors import ConfigError, FleetError
-from simulator.fleet import Fleet, ReplicaSpec
+from simulator.fleet.fleet import Fleet, ReplicaSpec
 
 WATCH_INTERVAL_S = 0.1
 """How often pods are asked for their readiness; a kubelet does it every second at most."""

@@ -12,8 +12,8 @@ from typing import Final, cast
 
 import httptools
 
-from loadgen.exchange import KEPT_HEADERS, Exchange
-from loadgen.target import Renderer, Target, ssl_context
+from loadgen.client.exchange import KEPT_HEADERS, Exchange
+from loadgen.client.target import Renderer, Target, ssl_context
 
 SWEEP: Final = 0.02
 """Seconds between looks at timeouts and idle connections."""

@@ -6,8 +6,8 @@ This file knows what an answer means; it does not know how bytes travel (connect
 from collections.abc import Callable
 from typing import Final
 
-from loadgen.answers import NO_BODY, Body, Usage, decode_body, error_text, text_of
-from loadgen.sse import SseReader
+from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, text_of
+from loadgen.client.sse import SseReader
 
 KEPT_HEADERS: Final = {
     name.encode(): name

@@ -4,9 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic
 
-from loadgen.connection import Pool
-from loadgen.exchange import Exchange
-from loadgen.target import Target
+from loadgen.client.connection import Pool
+from loadgen.client.exchange import Exchange
+from loadgen.client.target import Target
 
 
 @dataclass(frozen=True, slots=True)

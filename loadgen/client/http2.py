@@ -9,10 +9,10 @@ import ssl
 from time import monotonic
 from typing import Final, cast
 
-from loadgen.connection import SWEEP, describe_connect_error
+from loadgen.client.connection import SWEEP, describe_connect_error
+from loadgen.client.exchange import KEPT_HEADERS, Exchange
+from loadgen.client.target import Target, ssl_context
 from loadgen.errors import ScenarioError
-from loadgen.exchange import KEPT_HEADERS, Exchange
-from loadgen.target import Target, ssl_context
 
 try:
     import h2.config

@@ -2,7 +2,7 @@
 
 It gives this machine's own ceiling before a run, and a known truth to measure the client against: with
 `ttft` and `itl` each token leaves at its due time after the request's last byte arrived, and /stats says
-when tokens really left. `python -m loadgen.nullserver --port 8099 --tokens 8`.
+when tokens really left. `python -m loadgen.client.nullserver --port 8099 --tokens 8`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import cast
 
 import httptools
 
-from loadgen.timer import make_alarm, new_event_loop
+from kit.alarm import make_alarm, new_event_loop
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: loadgen-null\r\nx-inference-pod: null-0\r\nx-inference-port: 0\r\n"
@@ -254,7 +254,7 @@ async def serve(sock: socket.socket, config: NullConfig) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; prints one line when it listens."""
-    parser = argparse.ArgumentParser(prog="python -m loadgen.nullserver")
+    parser = argparse.ArgumentParser(prog="python -m loadgen.client.nullserver")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--tokens", type=int, default=8)

@@ -5,7 +5,7 @@ text (`"text":"`, `"content": "` ...). From there on an event is a token when th
 no closing quote follows them. Whatever does not fit is decoded: role chunks, the end, usage, errors.
 """
 
-from loadgen.answers import Body, Usage, decode_body, error_code, error_text, piece_of
+from loadgen.client.answers import Body, Usage, decode_body, error_code, error_text, piece_of
 
 _QUOTE = 0x22
 

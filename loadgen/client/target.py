@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.errors import ScenarioError, TargetError
-from loadgen.scenario import Tls
+from loadgen.scenario.scenario import Tls
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

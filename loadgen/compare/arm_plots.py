@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
 
-from loadgen.plots import shorten
-from loadgen.svg import Canvas, Formatter, seconds
+from loadgen.report.plots import shorten
+from loadgen.report.svg import Canvas, Formatter, seconds
 
 CHARACTER: Final = 6.8
 """Pixels that a character of a label takes, generously."""

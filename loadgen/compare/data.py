@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen import special
-from loadgen.frame import Frame
-from loadgen.namespace import values
-from loadgen.paired import ALPHA, METRICS, Comparison, Difference, compare
-from loadgen.quantity import show
-from loadgen.rundata import load_run
-from loadgen.verdict import judge_run
+from loadgen.judge.named_figures import values
+from loadgen.judge.paired import ALPHA, METRICS, Comparison, Difference, compare
+from loadgen.numbers import distributions
+from loadgen.numbers.quantity import show
+from loadgen.records.frame import Frame
+from loadgen.records.rundata import load_run
+from loadgen.report.verdict import judge_run
 
 COMPARISON_VERSION: Final = 1
 _CURVES: Final = ("ttft", "e2e", "tpot")
@@ -130,7 +130,7 @@ def faster(arm: Sequence[ArmRun], base: Sequence[ArmRun]) -> dict[str, Any] | No
     if len(shares) < 2:
         return {"share": mean, "low": None, "high": None}
     error = float(np.std(shares, ddof=1)) / len(shares) ** 0.5
-    half = special.t_quantile(1 - ALPHA / 2, len(shares) - 1) * error
+    half = distributions.t_quantile(1 - ALPHA / 2, len(shares) - 1) * error
     return {"share": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
 
 

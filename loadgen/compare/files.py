@@ -8,15 +8,15 @@ from typing import Any, Final
 from rich.console import Console
 from rich.markup import escape
 
-from loadgen.comparison_html import comparison_html
-from loadgen.comparison_tables import differences, routing
+from loadgen.compare.html import comparison_html
+from loadgen.compare.tables import differences, routing
 from loadgen.errors import RunError
-from loadgen.forms import write
-from loadgen.junit import junit
-from loadgen.markdown import table as markdown_table
-from loadgen.reportdata import clean
-from loadgen.tables import expectations
-from loadgen.terminal import console, print_table
+from loadgen.judge.report import clean
+from loadgen.report.files import write
+from loadgen.report.junit import junit
+from loadgen.report.markdown import table as markdown_table
+from loadgen.report.tables import expectations
+from loadgen.report.terminal import console, print_table
 
 Data = Mapping[str, Any]
 _COLOURS: Final = {

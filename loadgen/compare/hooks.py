@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from loadgen.errors import RunError, ScenarioError
-from loadgen.scenario import Arm, Scrape
+from loadgen.scenario.scenario import Arm, Scrape
 
 STACK: Final = "loadgen-compare"
 SETUP: Final = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"

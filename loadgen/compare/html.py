@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from loadgen import arm_plots, comparison_tables, plots
-from loadgen.arm_plots import Effect
-from loadgen.charts import Picture
-from loadgen.html import header, page, pictures, section, table, tiles
-from loadgen.plots import colour
-from loadgen.quantity import Dimension, show
-from loadgen.tables import expectations
+from loadgen.compare import arm_plots, tables
+from loadgen.compare.arm_plots import Effect
+from loadgen.numbers.quantity import Dimension, show
+from loadgen.report import plots
+from loadgen.report.html import header, in_pairs, page, section, table, tiles
+from loadgen.report.pictures import Picture
+from loadgen.report.plots import colour
+from loadgen.report.tables import expectations
 
 Data = Mapping[str, Any]
 _TONES: Final = {"beats": "good", "loses to": "bad", "trades with": "warn", "is not told apart from": "none"}
@@ -42,8 +43,8 @@ def comparison_html(data: Data) -> str:
             tiles(_tiles(data)),
             section("Expectations", table(expectations(data), bare=True)),
             *(_arm_section(data, arm) for arm in data["differences"]),
-            section("Arms side by side", _key(data), pictures(_cdfs(data)), pictures(_strips(data))),
-            section("Routing", pictures(_shares(data)), table(comparison_tables.routing(data))),
+            section("Arms side by side", _key(data), in_pairs(_cdfs(data)), in_pairs(_strips(data))),
+            section("Routing", in_pairs(_shares(data)), table(tables.routing(data))),
             section("Runs", _runs(data)),
             f"<footer>{_method(data)}</footer>",
         ],
@@ -62,7 +63,7 @@ def _arm_section(data: Data, arm: str) -> str:
         keys,
         full=True,
     )
-    return section(title, pictures([forest]), table(comparison_tables.differences(data, arm), bare=True))
+    return section(title, in_pairs([forest]), table(tables.differences(data, arm), bare=True))
 
 
 def _effect(d: Mapping[str, Any]) -> Effect:

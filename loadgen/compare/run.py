@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from loadgen.comparison import ArmRun, as_data, contrast, grouped, read_arm_run
+from loadgen.compare.data import ArmRun, as_data, contrast, grouped, read_arm_run
+from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
-from loadgen.hooks import arms_of_files, run_hook
-from loadgen.namespace import of_arms
-from loadgen.rundir import read_meta
-from loadgen.scenario import Arm, Scenario
-from loadgen.verdict import exit_code, judge_all
+from loadgen.judge.named_figures import of_arms
+from loadgen.records.rundir import read_meta
+from loadgen.report.verdict import exit_code, judge_all
+from loadgen.scenario.scenario import Arm, Scenario
 
 if TYPE_CHECKING:
-    from loadgen.runner import RunOptions
+    from loadgen.run.runner import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def run_compare(args: argparse.Namespace) -> int:
 
 def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
     """Run everything, write the comparison, print it; 0, 1 or 2 as for a run."""
-    from loadgen.comparison_forms import print_comparison, write_comparison  # noqa: PLC0415
+    from loadgen.compare.files import print_comparison, write_comparison  # noqa: PLC0415
 
     base = _baseline(scenario, options)
     out = options.out or Path("runs") / f"{scenario.name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -113,8 +113,8 @@ def order(arms: Sequence[Arm], repeat: int) -> list[Arm]:
 
 def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | None = None) -> list[ArmRun]:
     """All runs of all arms, each in its own directory under `out`."""
-    from loadgen.planning import prepare_plan  # noqa: PLC0415
-    from loadgen.runner import RunOptions  # noqa: PLC0415
+    from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
+    from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     tell = say or _printer(options)
     out.mkdir(parents=True, exist_ok=True)
@@ -139,8 +139,8 @@ def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | 
 
 def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) -> ArmRun:
     """A fresh fleet, the plan, and the fleet gone again, whatever happened."""
-    from loadgen.forms import write_all  # noqa: PLC0415
-    from loadgen.runner import execute  # noqa: PLC0415
+    from loadgen.report.files import write_all  # noqa: PLC0415
+    from loadgen.run.runner import execute  # noqa: PLC0415
 
     path = conduct.out or Path(arm.name)
     log = path.parent / f"{arm.name}.log"
@@ -167,13 +167,13 @@ def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) 
 
 
 def _headline(run: ArmRun) -> str:
-    from loadgen.sentences import verdict  # noqa: PLC0415
+    from loadgen.report.sentences import verdict  # noqa: PLC0415
 
     return verdict({**run.report, "expectations": []})
 
 
 def _printer(options: CompareOptions) -> Say:
-    from loadgen.terminal import console  # noqa: PLC0415
+    from loadgen.report.terminal import console  # noqa: PLC0415
 
     screen = console()
     return (lambda _: None) if options.quiet else lambda words: screen.print(words, markup=False)
@@ -181,7 +181,7 @@ def _printer(options: CompareOptions) -> Say:
 
 def run_diff(args: argparse.Namespace) -> int:
     """`loadgen diff A B`: what changed from A to B."""
-    from loadgen.comparison_forms import print_comparison, write_comparison  # noqa: PLC0415
+    from loadgen.compare.files import print_comparison, write_comparison  # noqa: PLC0415
 
     names = _names(args.a, args.b)
     arms = {name: [read_arm_run(name, 1, path)] for name, path in zip(names, (args.a, args.b), strict=True)}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from loadgen.tables import NOTHING, Table, share
+from loadgen.report.tables import NOTHING, Table, share
 
 Data = Mapping[str, Any]
 

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.checks import Check, Status
-from loadgen.frame import Frame
-from loadgen.plan import ClassPlan
-from loadgen.rundata import RunData
-from loadgen.scenario import Arrival
-from loadgen.stats import Floats
+from loadgen.judge.checks import Check, Status
+from loadgen.numbers.stats import Floats
+from loadgen.plan.plan import ClassPlan
+from loadgen.records.frame import Frame
+from loadgen.records.rundata import RunData
+from loadgen.scenario.scenario import Arrival
 
 FEWEST: Final = 100
 SIGMAS: Final = 4.0

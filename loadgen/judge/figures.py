@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen import stats
-from loadgen.frame import Frame, Labels, by
-from loadgen.records import NOT_SENT, OUTCOMES, SHEDS
+from loadgen.numbers import stats
+from loadgen.records.frame import Frame, Labels, by
+from loadgen.records.records import NOT_SENT, OUTCOMES, SHEDS
 
 SLO_METRICS: Final = ("ttft", "tpot", "itl", "ntpot", "e2e")
 HARMLESS: Final = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT

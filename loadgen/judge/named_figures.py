@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from loadgen.expect import Lookup
-from loadgen.frame import LATENCIES
-from loadgen.paired import Comparison
-from loadgen.quantity import Dimension, Quantity
-from loadgen.records import OUTCOMES
-from loadgen.stats import PERCENTILES, percentile_key
+from loadgen.judge.paired import Comparison
+from loadgen.numbers.expect import Lookup
+from loadgen.numbers.quantity import Dimension, Quantity
+from loadgen.numbers.stats import PERCENTILES, percentile_key
+from loadgen.records.frame import LATENCIES
+from loadgen.records.records import OUTCOMES
 
 _SUMMARY: Final[dict[str, Dimension]] = dict.fromkeys(
     ("mean", "stddev", "min", *map(percentile_key, PERCENTILES), "max"), "time"

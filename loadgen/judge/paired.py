@@ -19,10 +19,10 @@ from typing import Final, Literal
 
 import numpy as np
 
-from loadgen import special, stats
-from loadgen.frame import LATENCIES, Frame
-from loadgen.quantity import Dimension
-from loadgen.stats import Floats, Interval
+from loadgen.numbers import distributions, stats
+from loadgen.numbers.quantity import Dimension
+from loadgen.numbers.stats import Floats, Interval
+from loadgen.records.frame import LATENCIES, Frame
 
 ALPHA: Final = 0.05
 ENOUGH_REPEATS: Final = 3
@@ -134,8 +134,8 @@ def difference(
     deltas = np.log(a / b) if metric.relative else a - b
     mean = float(deltas.mean())
     error, degrees = _standard_error(deltas, np.asarray(scatter, dtype=np.float64))
-    half = special.t_quantile(1 - ALPHA / 2, degrees) * error
-    p_value = 2 * special.t_sf(abs(mean) / error, degrees) if error else float(mean == 0)
+    half = distributions.t_quantile(1 - ALPHA / 2, degrees) * error
+    p_value = 2 * distributions.t_sf(abs(mean) / error, degrees) if error else float(mean == 0)
     ends = (mean, mean - half, mean + half) if math.isfinite(half) else (mean, -math.inf, math.inf)
     shown = [_expm1(x) if metric.relative else x for x in ends]
     return Difference(

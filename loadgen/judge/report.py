@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen import stats
-from loadgen.figures import figures, split_figures
-from loadgen.frame import LATENCIES, Frame
-from loadgen.rundata import RunData
-from loadgen.scorecard import scorecard
-from loadgen.selfchecks import selfchecks, trusted
-from loadgen.series import PodSeries
-from loadgen.timeline import curve, timeline
+from loadgen.judge.figures import figures, split_figures
+from loadgen.judge.selfchecks import selfchecks, trusted
+from loadgen.numbers import stats
+from loadgen.records.bins import curve, timeline
+from loadgen.records.frame import LATENCIES, Frame
+from loadgen.records.rundata import RunData
+from loadgen.records.series import PodSeries
+from loadgen.score.scorecard import scorecard
 
 REPORT_VERSION: Final = 1
 

@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.arrival_check import arrival_checks
-from loadgen.checks import Check, Status
-from loadgen.frame import Frame
-from loadgen.quantity import show_time
-from loadgen.rundata import RunData
+from loadgen.judge.arrival_check import arrival_checks
+from loadgen.judge.checks import Check, Status
+from loadgen.numbers.quantity import show_time
+from loadgen.records.frame import Frame
+from loadgen.records.rundata import RunData
 
 CEILING_WARN: Final = 0.7
 LATE_WARN: Final = (0.001, 0.05)

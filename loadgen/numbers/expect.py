@@ -10,7 +10,7 @@
     functions: min(a, b, ...), max(a, b, ...), abs(a)
 
 A name may hold hyphens inside (round-robin), so a minus needs a space on both sides. This file knows how to
-read and evaluate; what figures there are is the caller's (`loadgen.namespace`).
+read and evaluate; what figures there are is the caller's (`loadgen.judge.named_figures`).
 """
 
 import math
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadgen.errors import ScenarioError
-from loadgen.quantity import UNITS, DimensionError, Quantity
+from loadgen.numbers.quantity import UNITS, DimensionError, Quantity
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from loadgen import special
+from loadgen.numbers import distributions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -228,7 +228,7 @@ def spread(counts: Mapping[str, int], expected: Mapping[str, float] | None = Non
         cv=float(values.std()) / mean,
         chi_square=math.inf if impossible else chi,
         degrees=degrees,
-        p_value=0.0 if impossible else special.chi2_sf(chi, degrees) if degrees > 0 else 1.0,
+        p_value=0.0 if impossible else distributions.chi2_sf(chi, degrees) if degrees > 0 else 1.0,
     )
 
 

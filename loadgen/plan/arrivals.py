@@ -14,8 +14,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.presets import Preset
-from loadgen.scenario import Arrival, OnOff, Stage
+from loadgen.scenario.presets import Preset
+from loadgen.scenario.scenario import Arrival, OnOff, Stage
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]

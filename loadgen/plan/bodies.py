@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from loadgen.plan import Answer, Piece, escape
-from loadgen.scenario import ClassSpec
+from loadgen.plan.plan import Answer, Piece, escape
+from loadgen.scenario.scenario import ClassSpec
 
 _MAX_TOKENS_KEY = {"completions": "max_tokens", "chat": "max_tokens", "responses": "max_output_tokens"}
 

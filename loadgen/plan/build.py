@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadgen.arrivals import Schedule, schedule, stream
 from loadgen.errors import ScenarioError
-from loadgen.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
-from loadgen.presets import PRESETS
-from loadgen.production import ProductionMaker
-from loadgen.scenario import ClassSpec, Scenario
-from loadgen.traces import TraceRow, read_trace
-from loadgen.words import sample, sample_count
-from loadgen.workloads import Maker, UnitSpec
+from loadgen.plan.arrivals import Schedule, schedule, stream
+from loadgen.plan.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
+from loadgen.plan.production import ProductionMaker
+from loadgen.plan.prompts import Maker, UnitSpec
+from loadgen.plan.traces import TraceRow, read_trace
+from loadgen.plan.words import sample, sample_count
+from loadgen.scenario.presets import PRESETS
+from loadgen.scenario.scenario import ClassSpec, Scenario
 
 POOL_PER_USER_SECOND = 20
 POOL_LIMIT = 20_000

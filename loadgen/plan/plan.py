@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from loadgen.errors import ScenarioError
-from loadgen.records import JsonlWriter
+from loadgen.records.records import JsonlWriter
 
 PLAN_VERSION: Final = 1
 

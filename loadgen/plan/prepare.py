@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadgen.errors import RunError, ScenarioError
-from loadgen.plan import (
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import (
     ClassPlan,
     PlanHeader,
     PlanLine,
@@ -16,8 +17,7 @@ from loadgen.plan import (
     read_plan_header,
     write_plan,
 )
-from loadgen.plan_builder import build_plan
-from loadgen.scenario import Scenario
+from loadgen.scenario.scenario import Scenario
 
 
 @dataclass(slots=True)

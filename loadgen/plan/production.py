@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen.arrivals import client_shares, stream
-from loadgen.bodies import Text
-from loadgen.plan import escape
-from loadgen.presets import PRESETS, LogNormal
-from loadgen.scenario import ClassSpec
-from loadgen.words import text_of
-from loadgen.workloads import Dialogue, Maker, UnitSpec
+from loadgen.plan.arrivals import client_shares, stream
+from loadgen.plan.bodies import Text
+from loadgen.plan.plan import escape
+from loadgen.plan.prompts import Dialogue, Maker, UnitSpec
+from loadgen.plan.words import text_of
+from loadgen.scenario.presets import PRESETS, LogNormal
+from loadgen.scenario.scenario import ClassSpec
 
 
 def draw(parts: Sequence[LogNormal], rng: np.random.Generator) -> int:

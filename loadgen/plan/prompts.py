@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from loadgen.arrivals import stream
-from loadgen.bodies import Said, Text, body_pieces, token_body_pieces
-from loadgen.plan import Piece, escape
-from loadgen.scenario import ClassSpec, Prefix
-from loadgen.traces import TraceRow, count_words
-from loadgen.words import ids_of, sample, sample_count, text_of
+from loadgen.plan.arrivals import stream
+from loadgen.plan.bodies import Said, Text, body_pieces, token_body_pieces
+from loadgen.plan.plan import Piece, escape
+from loadgen.plan.traces import TraceRow, count_words
+from loadgen.plan.words import ids_of, sample, sample_count, text_of
+from loadgen.scenario.scenario import ClassSpec, Prefix
 
 TEXTS_PER_CLASS = 100_000_000
 """Numbers of shared texts that a class has for itself."""

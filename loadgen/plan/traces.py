@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from loadgen.errors import TraceError
-from loadgen.scenario import Trace
+from loadgen.scenario.scenario import Trace
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from loadgen.scenario import Distribution
+from loadgen.scenario.scenario import Distribution
 
 _LIST: Final = """
 time year people way day man thing woman life child world school state family student group country

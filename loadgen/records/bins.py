@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.frame import Frame, Mask, natural_order
-from loadgen.series import PodSeries, grid
-from loadgen.stats import Floats
+from loadgen.numbers.stats import Floats
+from loadgen.records.frame import Frame, Mask, natural_order
+from loadgen.records.series import PodSeries, grid
 
 MOST_BINS: Final = 60
 _WIDTHS: Final = (

@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen import stats
-from loadgen.records import NOT_SENT, SHEDS, Record
-from loadgen.stats import Floats, Ints
+from loadgen.numbers import stats
+from loadgen.numbers.stats import Floats, Ints
+from loadgen.records.records import NOT_SENT, SHEDS, Record
 
 Labels = NDArray[np.object_]
 Mask = NDArray[np.bool_]

@@ -13,9 +13,16 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import RecordError, RunError
-from loadgen.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
-from loadgen.records import Record, RecordsHeader, read_header, read_lines, record_files, write_records
-from loadgen.rundir import (
+from loadgen.plan.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
+from loadgen.records.records import (
+    Record,
+    RecordsHeader,
+    read_header,
+    read_lines,
+    record_files,
+    write_records,
+)
+from loadgen.records.rundir import (
     EVENTS,
     META,
     PLAN,

@@ -8,14 +8,23 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from loadgen.errors import LoadgenError
-from loadgen.frame import Frame, natural_order
-from loadgen.metrics_text import pod_state
-from loadgen.plan import Plan, PlanHeader, load_plan, read_plan_header
-from loadgen.records import Record, RecordsHeader, read_header, read_records, record_files
-from loadgen.rundir import PLAN, SCENARIO, EventLine, Meta, ScrapeLine, read_events, read_meta, read_scrapes
-from loadgen.scenario import Scenario
-from loadgen.scenario_reader import read_scenario
-from loadgen.series import PodSeries
+from loadgen.plan.plan import Plan, PlanHeader, load_plan, read_plan_header
+from loadgen.records.frame import Frame, natural_order
+from loadgen.records.pod_metrics import pod_state
+from loadgen.records.records import Record, RecordsHeader, read_header, read_records, record_files
+from loadgen.records.rundir import (
+    PLAN,
+    SCENARIO,
+    EventLine,
+    Meta,
+    ScrapeLine,
+    read_events,
+    read_meta,
+    read_scrapes,
+)
+from loadgen.records.series import PodSeries
+from loadgen.scenario.read import read_scenario
+from loadgen.scenario.scenario import Scenario
 
 T = TypeVar("T")
 

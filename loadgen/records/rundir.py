@@ -13,8 +13,8 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from loadgen.errors import RecordError, RunError
-from loadgen.progress import Progress
-from loadgen.records import read_lines
+from loadgen.numbers.progress import Progress
+from loadgen.records.records import read_lines
 
 META: Final = "meta.json"
 PLAN: Final = "plan.jsonl"

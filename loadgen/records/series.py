@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.stats import Floats
+from loadgen.numbers.stats import Floats
 
 GAUGES: Final = ("waiting", "running", "kv")
 COUNTERS: Final = ("hits", "queries", "succeeded", "preempted", "prompt_tokens", "output_tokens")

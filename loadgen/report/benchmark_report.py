@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from loadgen.stats import PERCENTILES, percentile_key
+from loadgen.numbers.stats import PERCENTILES, percentile_key
 
 VERSION: Final = "0.2.1"
 TOOL: Final = "vllm-simfleet-loadgen"

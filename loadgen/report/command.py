@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from loadgen.verdict import finish
+from loadgen.report.verdict import finish
 
 
 def run_report(args: argparse.Namespace) -> int:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadgen import br02
 from loadgen.errors import RunError
-from loadgen.html import html
-from loadgen.junit import junit
-from loadgen.markdown import markdown
-from loadgen.reportdata import as_json
+from loadgen.judge.report import as_json
+from loadgen.report import benchmark_report
+from loadgen.report.html import html
+from loadgen.report.junit import junit
+from loadgen.report.markdown import markdown
 
 
 def write_all(run_dir: Path, report: Mapping[str, Any]) -> list[Path]:
@@ -17,7 +17,7 @@ def write_all(run_dir: Path, report: Mapping[str, Any]) -> list[Path]:
     texts = {
         "report.json": as_json(report),
         "report.md": markdown(report),
-        "report.yaml": br02.dump(report),
+        "report.yaml": benchmark_report.dump(report),
         "report.html": html(report),
         "junit.xml": junit(report),
     }

@@ -10,11 +10,11 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
-from loadgen import charts, sentences, tables
-from loadgen.charts import Picture
-from loadgen.quantity import show_time
-from loadgen.svg import legend
-from loadgen.tables import Table
+from loadgen.numbers.quantity import show_time
+from loadgen.report import pictures, sentences, tables
+from loadgen.report.pictures import Picture
+from loadgen.report.svg import legend
+from loadgen.report.tables import Table
 
 Report = Mapping[str, Any]
 HALF: Final = 520
@@ -36,11 +36,13 @@ def html(report: Report) -> str:
         header(run["name"], _subtitle(report), [(sentences.verdict(report), _tone(report))]),
         tiles(_tiles(report)),
         section("Expectations", table(tables.expectations(report), bare=True)),
-        section("Latency", pictures(charts.latency(report)), table(tables.latency(report))),
-        section("Load and outcomes", pictures(charts.load(report)), *map(table, _load_tables(report))),
-        section("Routing", _scorecard(report), pictures(charts.routing(report)), table(tables.pods(report))),
-        section("Prefix cache", pictures(charts.prefix(report)), table(tables.prefix_groups(report))),
-        section("LoRA adapters", pictures(charts.lora(report))),
+        section("Latency", in_pairs(pictures.latency(report)), table(tables.latency(report))),
+        section("Load and outcomes", in_pairs(pictures.load(report)), *map(table, _load_tables(report))),
+        section(
+            "Routing", _scorecard(report), in_pairs(pictures.routing(report)), table(tables.pods(report))
+        ),
+        section("Prefix cache", in_pairs(pictures.prefix(report)), table(tables.prefix_groups(report))),
+        section("LoRA adapters", in_pairs(pictures.lora(report))),
         section("Events", table(tables.recovery(report), bare=True)),
         section("Is the run to be trusted?", table(tables.selfchecks(report), bare=True)),
         _details("All percentiles", table(tables.percentiles(report), bare=True)),
@@ -89,7 +91,7 @@ def section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
-def pictures(items: Sequence[Picture]) -> str:
+def in_pairs(items: Sequence[Picture]) -> str:
     """Half-width pictures in pairs, full-width ones alone."""
     out, half = [], ""
     for picture in items:

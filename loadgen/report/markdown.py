@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from loadgen import sentences, tables
-from loadgen.tables import Table
+from loadgen.report import sentences, tables
+from loadgen.report.tables import Table
 
 
 def markdown(report: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from loadgen import plots
-from loadgen.plots import Line, colour
-from loadgen.svg import number, percent
+from loadgen.report import plots
+from loadgen.report.plots import Line, colour
+from loadgen.report.svg import number, percent
 
 Report = Mapping[str, Any]
 NAMED: Final = 24

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from loadgen.svg import Canvas, Formatter, Scale, number, percent, seconds
+from loadgen.report.svg import Canvas, Formatter, Scale, number, percent, seconds
 
 Events = Sequence[tuple[float, str]]
 Squares = Iterator[tuple[float, float, float, float, float]]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from loadgen.quantity import show_time
-from loadgen.tables import plain, share
+from loadgen.numbers.quantity import show_time
+from loadgen.report.tables import plain, share
 
 Report = Mapping[str, Any]
 

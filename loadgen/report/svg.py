@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from loadgen.quantity import show_time
+from loadgen.numbers.quantity import show_time
 
 Formatter = Callable[[float], str]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.quantity import digits, show, show_time
+from loadgen.numbers.quantity import digits, show, show_time
 
 Report = Mapping[str, Any]
 NOTHING: Final = "-"

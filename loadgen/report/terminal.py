@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from loadgen import sentences, tables
-from loadgen.tables import Table
+from loadgen.report import sentences, tables
+from loadgen.report.tables import Table
 
 _STYLES: Final = {
     "ok": "green",

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen.errors import RunError
-from loadgen.expect import ExpectError, Judgement, Lookup, judge
-from loadgen.forms import write_all
-from loadgen.namespace import of_report
-from loadgen.reportdata import build
-from loadgen.rundata import RunData, load_run
-from loadgen.scenario import Expectation, Scenario
-from loadgen.terminal import print_report
+from loadgen.judge.named_figures import of_report
+from loadgen.judge.report import build
+from loadgen.numbers.expect import ExpectError, Judgement, Lookup, judge
+from loadgen.records.rundata import RunData, load_run
+from loadgen.report.files import write_all
+from loadgen.report.terminal import print_report
+from loadgen.scenario.scenario import Expectation, Scenario
 
 OK: Final = 0
 FAILED: Final = 1

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from loadgen.plan import ClassPlan, PlanHeader, PlannedRequest, SharedText, join_body, read_plan
-from loadgen.records import Attempt
+from loadgen.plan.plan import ClassPlan, PlanHeader, PlannedRequest, SharedText, join_body, read_plan
+from loadgen.records.records import Attempt
 
 AHEAD_REQUESTS = 20_000
 AHEAD_BYTES = 64 << 20

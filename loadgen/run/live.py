@@ -4,7 +4,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
-from loadgen.progress import Histogram, Progress
+from loadgen.numbers.progress import Histogram, Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -4,10 +4,10 @@ import math
 import time
 from email.utils import parsedate_to_datetime
 
-from loadgen.exchange import Exchange
-from loadgen.jobs import Job
-from loadgen.plan import RetryPlan
-from loadgen.records import Attempt, Record
+from loadgen.client.exchange import Exchange
+from loadgen.plan.plan import RetryPlan
+from loadgen.records.records import Attempt, Record
+from loadgen.run.jobs import Job
 
 HEADERS_APART = frozenset(
     {"x-inference-pod", "x-inference-port", "x-inference-namespace", "content-type", "server"}

@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from loadgen.answers import error_text
-from loadgen.connection import Pool
+from loadgen.client.answers import error_text
+from loadgen.client.connection import Pool
+from loadgen.client.fetch import Fetched, fetch
+from loadgen.client.target import Target
 from loadgen.errors import TargetError
-from loadgen.fetch import Fetched, fetch
-from loadgen.target import Target
 
 RETRY_EVERY: Final = 0.1
 TELL_AFTER: Final = 1.0

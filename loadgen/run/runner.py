@@ -20,22 +20,22 @@ from typing import Final
 
 import msgspec
 
-from loadgen.ceiling import WARNING_SHARE, client_ceiling
-from loadgen.crew import Crew
+from kit.alarm import new_event_loop
+from loadgen.client.target import Target, parse_target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
-from loadgen.events import Timeline
-from loadgen.fleetlist import parse_fleet
-from loadgen.live import Snapshot, View, make_view
-from loadgen.planning import PlanInfo, prepare_plan
-from loadgen.probe import Readiness, wait_ready
-from loadgen.progress import Progress, Report
-from loadgen.records import JsonlWriter
-from loadgen.rundir import PLAN, SCENARIO, SCRAPES, ClientTimes, Meta, write_meta
-from loadgen.scenario import Scenario
-from loadgen.scrape import Scraper, read_fleet
-from loadgen.target import Target, parse_target
-from loadgen.timer import new_event_loop
-from loadgen.worker import WorkerOrder
+from loadgen.numbers.progress import Progress, Report
+from loadgen.plan.prepare import PlanInfo, prepare_plan
+from loadgen.records.records import JsonlWriter
+from loadgen.records.rundir import PLAN, SCENARIO, SCRAPES, ClientTimes, Meta, write_meta
+from loadgen.run.fleetlist import parse_fleet
+from loadgen.run.live import Snapshot, View, make_view
+from loadgen.run.probe import Readiness, wait_ready
+from loadgen.run.scrape import Scraper, read_fleet
+from loadgen.run.selftest import WARNING_SHARE, client_ceiling
+from loadgen.run.timeline import Timeline
+from loadgen.run.worker import WorkerOrder
+from loadgen.run.workers import Crew
+from loadgen.scenario.scenario import Scenario
 
 LEAD: Final = 0.15
 """Seconds between the order to begin and t0, for the order to reach all workers."""

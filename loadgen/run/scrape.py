@@ -14,15 +14,15 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from loadgen.connection import Pool
+from loadgen.client.connection import Pool
+from loadgen.client.fetch import fetch
+from loadgen.client.target import Target, parse_target
 from loadgen.errors import LoadgenError, TargetError
-from loadgen.fetch import fetch
-from loadgen.fleetlist import parse_fleet
-from loadgen.metrics_text import parse_samples, pod_state
-from loadgen.records import JsonlWriter
-from loadgen.rundir import ScrapeLine
-from loadgen.scenario import Scrape
-from loadgen.target import Target, parse_target
+from loadgen.records.pod_metrics import parse_samples, pod_state
+from loadgen.records.records import JsonlWriter
+from loadgen.records.rundir import ScrapeLine
+from loadgen.run.fleetlist import parse_fleet
+from loadgen.scenario.scenario import Scrape
 
 TIMEOUT: Final = 2.0
 SETTLE: Final = 3.0

@@ -15,15 +15,15 @@ from typing import Final
 
 import msgspec
 
-from loadgen.crew import Crew
+from loadgen.client.target import parse_target
 from loadgen.errors import RunError
-from loadgen.plan import write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.progress import Progress, Report
-from loadgen.rundir import Ceiling
-from loadgen.scenario_reader import read_scenario
-from loadgen.target import parse_target
-from loadgen.worker import WorkerOrder
+from loadgen.numbers.progress import Progress, Report
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import write_plan
+from loadgen.records.rundir import Ceiling
+from loadgen.run.worker import WorkerOrder
+from loadgen.run.workers import Crew
+from loadgen.scenario.read import read_scenario
 
 KEPT_SECONDS: Final = 600.0
 SECONDS: Final = 0.8
@@ -99,7 +99,7 @@ async def client_ceiling(
 async def measure(tokens: int, *, stream: bool = True, seconds: float = SECONDS) -> Ceiling:
     """Run the closed loop, 64 in flight, one worker."""
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadgen.nullserver", "--tokens", str(tokens)),
+        *(sys.executable, "-m", "loadgen.client.nullserver", "--tokens", str(tokens)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

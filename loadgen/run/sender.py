@@ -13,13 +13,13 @@ from time import monotonic
 from typing import Final, Protocol
 from zlib import crc32
 
-from loadgen.exchange import Exchange
-from loadgen.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
-from loadgen.outcome import attempt_of, record_of, retry_delay
-from loadgen.plan import PlannedRequest
-from loadgen.progress import Progress
-from loadgen.records import JsonlWriter, Record
-from loadgen.timer import make_alarm
+from kit.alarm import make_alarm
+from loadgen.client.exchange import Exchange
+from loadgen.numbers.progress import Progress
+from loadgen.plan.plan import PlannedRequest
+from loadgen.records.records import JsonlWriter, Record
+from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
+from loadgen.run.outcome import attempt_of, record_of, retry_delay
 
 REFILL: Final = 16
 SPARE: Final = 0.0005

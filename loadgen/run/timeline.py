@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadgen.connection import Pool
-from loadgen.fetch import fetch
-from loadgen.records import JsonlWriter
-from loadgen.rundir import EVENTS, EventLine, read_meta
-from loadgen.scenario import Event
-from loadgen.target import parse_target
+from loadgen.client.connection import Pool
+from loadgen.client.fetch import fetch
+from loadgen.client.target import parse_target
+from loadgen.records.records import JsonlWriter
+from loadgen.records.rundir import EVENTS, EventLine, read_meta
+from loadgen.scenario.scenario import Event
 
 OUTPUT_LIMIT: Final = 2000
 CALL_TIMEOUT: Final = 30.0

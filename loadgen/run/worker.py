@@ -1,4 +1,4 @@
-"""A worker process: `python -m loadgen.worker`, one JSON order on stdin, JSON lines on stdout.
+"""A worker process: `python -m loadgen.run.worker`, one JSON order on stdin, JSON lines on stdout.
 
 Order of things: the parent writes a `WorkerOrder`; the worker opens its files and connections, reads
 ahead and answers `ready`; the parent writes `start T0`; progress lines follow; `stop` ends sending,
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from loadgen.connection import Pool
+from kit.alarm import new_event_loop
+from loadgen.client.connection import Pool
+from loadgen.client.target import Target
 from loadgen.errors import LoadgenError
-from loadgen.jobs import ClosedClass, PlanCursor, users_of_worker
-from loadgen.plan import read_plan_header
-from loadgen.progress import Progress, Report
-from loadgen.records import JsonlWriter, RecordsHeader
-from loadgen.sender import Sender
-from loadgen.target import Target
-from loadgen.timer import new_event_loop
+from loadgen.numbers.progress import Progress, Report
+from loadgen.plan.plan import read_plan_header
+from loadgen.records.records import JsonlWriter, RecordsHeader
+from loadgen.run.jobs import ClosedClass, PlanCursor, users_of_worker
+from loadgen.run.sender import Sender
 
 if TYPE_CHECKING:
-    from loadgen.http2 import Http2Pool
+    from loadgen.client.http2 import Http2Pool
 
 REPORT_EVERY: Final = 0.5
 FLUSH_EVERY: Final = 0.25
@@ -188,7 +188,7 @@ Callback = Callable[[], None]
 def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> "Pool | Http2Pool":
     """The pool that speaks the order's HTTP version."""
     if order.http2:
-        from loadgen.http2 import Http2Pool  # noqa: PLC0415  # the h2 extra
+        from loadgen.client.http2 import Http2Pool  # noqa: PLC0415  # the h2 extra
 
         return Http2Pool(loop, order.target, idle_timeout=order.idle_timeout)
     return Pool(loop, order.target, idle_timeout=order.idle_timeout)

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import RunError
-from loadgen.progress import Report
-from loadgen.worker import WorkerOrder
+from loadgen.numbers.progress import Report
+from loadgen.run.worker import WorkerOrder
 
 READY_TIMEOUT: Final = 120.0
 END_TIMEOUT: Final = 10.0
@@ -29,7 +29,7 @@ class Crew:
         """Start all workers and wait until each has read ahead; RunError when one cannot."""
         for order in self._orders:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "loadgen.worker"),
+                *(sys.executable, "-m", "loadgen.run.worker"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=1 << 22,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from loadgen.errors import ScenarioError
-from loadgen.scenario import FleetNeeds
+from loadgen.scenario.scenario import FleetNeeds
 
 PICKER_KIND: Final = "EndpointPickerConfig"
 OBJECTIVE_API: Final = "inference.networking.x-k8s.io/v1alpha2"

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import yaml
 
-from loadgen.arrival_reader import read_load
-from loadgen.class_reader import Context, read_class
 from loadgen.errors import ScenarioError
-from loadgen.expect import ExpectError, check
-from loadgen.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
-from loadgen.yamlnodes import COMMAND_LINE, Node, parse_yaml
+from loadgen.numbers.expect import ExpectError, check
+from loadgen.scenario.read_arrival import read_load
+from loadgen.scenario.read_class import Context, read_class
+from loadgen.scenario.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
+from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
 

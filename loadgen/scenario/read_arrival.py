@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Literal, cast
 
-from loadgen.scenario import Arrival, Distribution, OnOff, Stage
-from loadgen.yamlnodes import Node
+from loadgen.scenario.scenario import Arrival, Distribution, OnOff, Stage
+from loadgen.scenario.yamlnodes import Node
 
 KINDS = ("fixed", "uniform", "normal", "lognormal", "exponential", "empirical")
 PROCESSES = ("constant", "poisson", "gamma", "clients", "burst", "trace", "closed")

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from loadgen.arrival_reader import read_arrival, read_distribution
-from loadgen.presets import PRESETS
-from loadgen.records import OUTCOMES
-from loadgen.scenario import (
+from loadgen.records.records import OUTCOMES
+from loadgen.scenario.presets import PRESETS
+from loadgen.scenario.read_arrival import read_arrival, read_distribution
+from loadgen.scenario.scenario import (
     PATHS,
     Api,
     Arrival,
@@ -20,7 +20,7 @@ from loadgen.scenario import (
     Trace,
     Workload,
 )
-from loadgen.yamlnodes import Node
+from loadgen.scenario.yamlnodes import Node
 
 BLOCK_SIZES = {"mooncake": 512, "timed_trace": 16}
 """Mooncake's own, and vLLM's default of --timed-trace-chunk-hash-size."""

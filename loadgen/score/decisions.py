@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from loadgen.errors import RecordError
-from loadgen.records import Record, read_lines
-from loadgen.stats import percentile_key
+from loadgen.numbers.stats import percentile_key
+from loadgen.records.records import Record, read_lines
 
 _SHOWN = (50, 90, 99)
 _RANK = re.compile(r"-rank-[0-9]+$")

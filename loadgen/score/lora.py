@@ -9,9 +9,9 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loadgen.frame import natural_order
-from loadgen.records import Record
-from loadgen.series import PodSeries
+from loadgen.records.frame import natural_order
+from loadgen.records.records import Record
+from loadgen.records.series import PodSeries
 
 
 def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> dict[str, Any] | None:

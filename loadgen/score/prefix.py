@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from loadgen.frame import natural_order
-from loadgen.plan import Answer, Plan, PlannedRequest
-from loadgen.prefix_tree import PrefixTree, best_hits, held_by
-from loadgen.records import Record
+from loadgen.plan.plan import Answer, Plan, PlannedRequest
+from loadgen.records.frame import natural_order
+from loadgen.records.records import Record
+from loadgen.score.prefix_tree import PrefixTree, best_hits, held_by
 
 BLOCK_SIZE: Final = 16
 """vLLM's default, used until a scrape says otherwise."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen.frame import Frame, Mask
+from loadgen.records.frame import Frame, Mask
 
 BEFORE: Final = 10.0
 WINDOW: Final = 1.0

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from loadgen import stats
-from loadgen.frame import Frame, natural_order
-from loadgen.records import Record
+from loadgen.numbers import stats
+from loadgen.records.frame import Frame, natural_order
+from loadgen.records.records import Record
 
 PICK_INTERVAL: Final = 0.05
 """Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind."""

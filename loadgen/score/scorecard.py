@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen import prefix
-from loadgen.decisions import read_decisions, staleness
 from loadgen.errors import LoadgenError
-from loadgen.lora_card import lora
-from loadgen.recovery import recovery
-from loadgen.routing import herding, picked_and_served, picks, sessions, spread_card
-from loadgen.rundata import RunData
-from loadgen.series import PodSeries, evenness, scrape_cost
-from loadgen.timeline import bin_edges
+from loadgen.records.bins import bin_edges
+from loadgen.records.rundata import RunData
+from loadgen.records.series import PodSeries, evenness, scrape_cost
+from loadgen.score import prefix
+from loadgen.score.decisions import read_decisions, staleness
+from loadgen.score.lora import lora
+from loadgen.score.recovery import recovery
+from loadgen.score.routing import herding, picked_and_served, picks, sessions, spread_card
 
 DECISION_LOG: Final = "decisions.jsonl"
 WARM_CACHES: Final = 0.01

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from simulator.config.parser import Given, unknown
+from simulator.config.table import find_long
+from simulator.config.values import read
 from simulator.errors import ConfigError
-from simulator.flags.parser import Given, unknown
-from simulator.flags.table import find_long
-from simulator.flags.values import read
 
 
 def read_file(path: str) -> dict[str, Given]:

@@ -11,12 +11,12 @@ import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from simulator.compat import Compat
-from simulator.config import LatencyConfig
+from simulator.config.compat import Compat
+from simulator.config.given import Values
+from simulator.config.serve import LatencyConfig
 from simulator.engine.config import EngineConfig, HashAlgo
-from simulator.engine.profiles import PROFILES, Profile
+from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.errors import ConfigError
-from simulator.flags.given import Values
 
 _DEFAULT_MODEL_LEN: Final = 32768
 _DEFAULT_BLOCKS: Final = 8192

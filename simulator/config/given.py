@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
+from simulator.config.parser import Given
 from simulator.errors import ConfigError
-from simulator.flags.parser import Given
 
 T = TypeVar("T")
 

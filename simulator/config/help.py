@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from simulator.flags.flag import Flag, Kind
-from simulator.flags.table import FLAGS
+from simulator.config.flag import Flag, Kind
+from simulator.config.table import FLAGS
 
 _WIDTH: Final = 100
 _INDENT: Final = " " * 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.flags.flag import Flag, Kind
+from simulator.config.flag import Flag, Kind
 
 _S: Final = ("simfleet",)
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from simulator.config.flag import Flag, Kind
+from simulator.config.table import find_long, find_short, nearest
+from simulator.config.values import is_boolean, read
 from simulator.errors import ConfigError
-from simulator.flags.flag import Flag, Kind
-from simulator.flags.table import find_long, find_short, nearest
-from simulator.flags.values import is_boolean, read
 
 _IS_FLAG: Final = re.compile(r"--?[A-Za-z]")
 

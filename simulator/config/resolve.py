@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from simulator.compat import COMPATS, Compat
-from simulator.compat import compat as find_compat
-from simulator.config import (
+from simulator.config.compat import COMPATS, Compat
+from simulator.config.compat import compat as find_compat
+from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
+from simulator.config.given import Values
+from simulator.config.parser import Arguments, Given, parse
+from simulator.config.serve import (
     ControlConfig,
     FaultConfig,
     KVEventsConfig,
@@ -21,12 +24,9 @@ from simulator.config import (
     TextConfig,
     ToolCallConfig,
 )
+from simulator.config.table import FLAGS
+from simulator.config.values import read
 from simulator.errors import ConfigError
-from simulator.flags.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
-from simulator.flags.given import Values
-from simulator.flags.parser import Arguments, Given, parse
-from simulator.flags.table import FLAGS
-from simulator.flags.values import read
 
 _DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's
 _LOOPBACK: Final = ("127.", "localhost", "::1")
@@ -135,7 +135,7 @@ def _layers(arguments: Arguments, env: Mapping[str, str]) -> Values:
             from_env[name] = Given(read(FLAGS[name], env[variable], variable), variable)
     from_file: dict[str, Given] = {}
     if "config" in line:
-        from simulator.flags.configfile import read_file  # noqa: PLC0415 - YAML only where it is used
+        from simulator.config.configfile import read_file  # noqa: PLC0415 - YAML only where it is used
 
         from_file = read_file(line["config"].value)
     return Values(line, from_env, from_file)

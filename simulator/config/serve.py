@@ -1,7 +1,7 @@
 """What one replica is set to: `ServeConfig`, and the one way to make it from a command line.
 
 Times are seconds here; milliseconds and Go durations exist only in what users type. The flags themselves are
-data in `simulator.flags`; this file knows nothing of their spelling.
+data in `simulator.config`; this file knows nothing of their spelling.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LoRAModule:
 
 @dataclass(frozen=True, slots=True)
 class LatencyConfig:
-    """How long work takes. Exactly one of three models results; see `simulator.build.latency_model`.
+    """How long work takes. Exactly one of three models results; see `simulator.fleet.build.latency_model`.
 
     `profile` (or any of `step_coefficients`) selects the step model; otherwise the constants of
     llm-d-inference-sim hold, and with all of them zero everything is instant.
@@ -236,6 +236,6 @@ class ServeConfig:
 
 def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
     """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
-    from simulator.flags.resolve import resolve  # noqa: PLC0415 - the tables are big; users of ServeConfig need none
+    from simulator.config.resolve import resolve  # noqa: PLC0415 - the tables are big; users of ServeConfig need none
 
     return resolve(argv, env)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from simulator.config.flag import Flag, Kind
 from simulator.errors import ConfigError
-from simulator.flags.flag import Flag, Kind
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "f", "no", "off"})

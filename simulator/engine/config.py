@@ -1,7 +1,7 @@
 """EngineConfig: every number and switch that one engine needs, checked once.
 
 The engine never asks for a version. Where vLLM 0.33 and 0.11 differ, the difference is a field here, and
-`simulator.compat` maps a version's name to its values.
+`simulator.config.compat` maps a version's name to its values.
 """
 
 from __future__ import annotations

@@ -17,19 +17,19 @@ from typing import Any, Literal
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
-from simulator.engine.kv_cache import KVCacheManager
-from simulator.engine.latency import LatencyModel
-from simulator.engine.lockstep import Lockstep
+from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.lora import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.pace.latency import LatencyModel
+from simulator.engine.pace.lockstep import Lockstep
+from simulator.engine.pace.stretch import Arrivals
+from simulator.engine.pace.timelines import Timelines
 from simulator.engine.request import FinishReason, LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.stretch import Arrivals
-from simulator.engine.text import TextSource
-from simulator.engine.timelines import Timelines
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text.plans import TextSource
+from simulator.engine.text.tokenizer import Tokenizer
 from simulator.engine.transfer import Transfers
 from simulator.errors import EngineError, InvariantError
 

@@ -5,12 +5,12 @@ Source: vLLM `v1/engine/output_processor.py`, `v1/metrics/stats.py` (IterationSt
 
 from __future__ import annotations
 
-from simulator.engine.detokenizer import IncrementalDetokenizer
 from simulator.engine.lora import LoRAManager
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, Request
 from simulator.engine.stats import EngineStats
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text.detokenizer import IncrementalDetokenizer
+from simulator.engine.text.tokenizer import Tokenizer
 
 
 class Frontend:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.engine.events import KVEvent
+from simulator.engine.kv.events import KVEvent
 from simulator.engine.request import FinishReason, Request
 
 

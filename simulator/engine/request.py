@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from simulator.engine.repetition import RepetitionDetectionParams
 
 if TYPE_CHECKING:
-    from simulator.engine.detokenizer import IncrementalDetokenizer
-    from simulator.engine.hashing import BlockHash
-    from simulator.engine.text import OutputPlan
+    from simulator.engine.kv.hashing import BlockHash
+    from simulator.engine.text.detokenizer import IncrementalDetokenizer
+    from simulator.engine.text.plans import OutputPlan
 
 
 class RequestStatus(Enum):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from simulator.engine.admission import Admission
 from simulator.engine.config import EngineConfig
-from simulator.engine.kv_cache import KVCacheManager
+from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.lora import LoRAManager
 from simulator.engine.policy import make_queue, pick_victim
 from simulator.engine.request import FinishReason, Request, RequestStatus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.engine.latency import BatchShape
+from simulator.engine.pace.latency import BatchShape
 from simulator.engine.request import Request
 
 

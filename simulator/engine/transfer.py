@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.kv_cache import KVCacheManager
-from simulator.engine.latency import LatencyModel
+from simulator.engine.kv.kv_cache import KVCacheManager
+from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 

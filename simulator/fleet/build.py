@@ -9,10 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from simulator.config import LatencyConfig, ServeConfig, TextConfig
+from simulator.config.serve import LatencyConfig, ServeConfig, TextConfig
 from simulator.engine.core import Engine
-from simulator.engine.dataset_text import Dataset, DatasetText
-from simulator.engine.latency import (
+from simulator.engine.pace.latency import (
     ConstantLatency,
     ConstantTimes,
     HostOverhead,
@@ -22,11 +21,12 @@ from simulator.engine.latency import (
     TransferTimes,
     ZeroLatency,
 )
-from simulator.engine.profiles import PROFILES
-from simulator.engine.random_text import PhraseBook, RandomText
-from simulator.engine.regex_tokenizer import RegexTokenizer
-from simulator.engine.text import EchoText, TextSource
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.pace.profiles import PROFILES
+from simulator.engine.text.dataset_text import Dataset, DatasetText
+from simulator.engine.text.plans import EchoText, TextSource
+from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.tokenizer import Tokenizer
 
 
 class Parts:
@@ -60,7 +60,7 @@ class Parts:
         key = config.text.dataset_path, id(tokenizer)
         dataset = self._datasets.get(key)
         if dataset is None:
-            from simulator.dataset import read_dataset  # noqa: PLC0415 - most replicas have none
+            from simulator.sources.dataset import read_dataset  # noqa: PLC0415 - most replicas have none
 
             rows = read_dataset(Path(config.text.dataset_path))
             dataset = self._datasets[key] = Dataset(rows, book)
@@ -80,14 +80,14 @@ class Parts:
 
 def _tokenizer(path: str | None, chat_template: str | None) -> Tokenizer:
     if path is not None:
-        from simulator.hf_tokenizer import HfTokenizer  # noqa: PLC0415 - an extra
+        from simulator.sources.hf_tokenizer import HfTokenizer  # noqa: PLC0415 - an extra
 
         return HfTokenizer(Path(path), chat_template)
     return RegexTokenizer(_render)  # routes pass --chat-template along with each request
 
 
 def _render(template: str, messages: Any, tools: Any, **options: Any) -> str:
-    from simulator.chat_template import render  # noqa: PLC0415 - jinja2, only where a template is used
+    from simulator.sources.chat_template import render  # noqa: PLC0415 - jinja2, only where a template is used
 
     return render(template, messages, tools, **options)
 

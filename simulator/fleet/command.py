@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.config import ServeConfig
+from simulator.config.help import flags_help
+from simulator.config.parser import parse
+from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
-from simulator.flags.help import flags_help
-from simulator.flags.parser import parse
 
 if TYPE_CHECKING:
-    from simulator.fleet import ReplicaSpec
-    from simulator.lifecycle import Signals
+    from simulator.fleet.fleet import ReplicaSpec
+    from simulator.fleet.lifecycle import Signals
 
 _HELP: Final = """usage: simfleet fleet --replicas N [--address 127.0.0.2] [--port 8000] [flags of serve]
 
@@ -76,14 +76,14 @@ def fleet_command(argv: Sequence[str]) -> int:
     if own.processes > 1:
         if "control-port" in arguments.given:
             raise ConfigError("--control-port belongs to one process; take away --processes")
-        from simulator.fleet_processes import run_processes  # noqa: PLC0415
+        from simulator.fleet.processes import run_processes  # noqa: PLC0415
 
         return run_processes(own)
-    from simulator.flags.resolve import configuration  # noqa: PLC0415 - --help does without
+    from simulator.config.resolve import configuration  # noqa: PLC0415 - --help does without
 
     base = configuration(arguments, os.environ)
     specs = specs_of(own, base, os.environ)
-    from simulator.lifecycle import run_until_signal  # noqa: PLC0415
+    from simulator.fleet.lifecycle import run_until_signal  # noqa: PLC0415
     from simulator.server.logs import set_up  # noqa: PLC0415
 
     set_up(base.log_format, base.log_level)
@@ -131,7 +131,7 @@ def _typed(found: Mapping[str, Any], rest: Sequence[str]) -> FleetArguments:
 
 def specs_of(own: FleetArguments, base: ServeConfig, env: Mapping[str, str]) -> list[ReplicaSpec]:
     """The replicas of this command line with their addresses; raises ConfigError."""
-    from simulator.fleet import ReplicaSpec  # noqa: PLC0415 - FastAPI takes half a second
+    from simulator.fleet.fleet import ReplicaSpec  # noqa: PLC0415 - FastAPI takes half a second
 
     overrides = _Overrides(own, env)
     ranks = base.data_parallel_size
@@ -181,7 +181,7 @@ class _Overrides:
         self._unused.difference_update(keys)
         argv = [*self._serve, *(argument for key in keys for argument in self._flags[key])]
         try:
-            from simulator.flags.resolve import configuration  # noqa: PLC0415
+            from simulator.config.resolve import configuration  # noqa: PLC0415
 
             return configuration(parse(argv), self._env)
         except ConfigError as error:
@@ -246,8 +246,8 @@ def _end_with_parent(signals: Signals) -> None:
 
 
 async def _run(own: FleetArguments, base: ServeConfig, specs: Sequence[ReplicaSpec]) -> int:
-    from simulator.fleet import Fleet  # noqa: PLC0415
-    from simulator.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
+    from simulator.fleet.fleet import Fleet  # noqa: PLC0415
+    from simulator.fleet.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
 
     signals = Signals()
     async with Fleet() as fleet:

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-from simulator.config import ControlConfig, ServeConfig
+from simulator.config.serve import ControlConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
 from simulator.server.app import create_app
-from simulator.server.control_api import ControlAPI
-from simulator.server.listener import HTTPServer, Listener
-from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.http.listener import HTTPServer, Listener
+from simulator.server.http.tls import ssl_context
+from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.replica import Replica, Shared
+from simulator.server.routes.lab_control import ControlAPI
 from simulator.server.timer import Timer
-from simulator.server.tls import ssl_context
 
 # While draining: at how many looks in a row, 20 ms apart, nobody must have come before the sockets close, and
 # how long they stay open at most.

@@ -12,8 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from simulator.config import ServeConfig
-from simulator.fleet import Fleet
+from simulator.config.serve import ServeConfig
+from simulator.fleet.fleet import Fleet
 from simulator.server.logs import event
 from simulator.server.stats_log import log_stats
 

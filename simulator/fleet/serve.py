@@ -7,13 +7,13 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simulator.config import ServeConfig
+from simulator.config.help import serve_help
+from simulator.config.parser import parse
+from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
-from simulator.flags.help import serve_help
-from simulator.flags.parser import parse
 
 if TYPE_CHECKING:
-    from simulator.fleet import ReplicaSpec
+    from simulator.fleet.fleet import ReplicaSpec
 
 
 def serve_command(argv: Sequence[str]) -> int:
@@ -22,10 +22,10 @@ def serve_command(argv: Sequence[str]) -> int:
     if arguments.wants_help:
         print(serve_help(), end="")  # noqa: T201 - the answer to --help
         return 0
-    from simulator.flags.resolve import configuration  # noqa: PLC0415 - --help does without
+    from simulator.config.resolve import configuration  # noqa: PLC0415 - --help does without
 
     config = configuration(arguments, os.environ)
-    from simulator.lifecycle import run_until_signal  # noqa: PLC0415
+    from simulator.fleet.lifecycle import run_until_signal  # noqa: PLC0415
     from simulator.server.logs import set_up  # noqa: PLC0415
 
     set_up(config.log_format, config.log_level)
@@ -33,8 +33,8 @@ def serve_command(argv: Sequence[str]) -> int:
 
 
 async def _serve(config: ServeConfig) -> int:
-    from simulator.fleet import Fleet  # noqa: PLC0415 - FastAPI takes half a second
-    from simulator.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
+    from simulator.fleet.fleet import Fleet  # noqa: PLC0415 - FastAPI takes half a second
+    from simulator.fleet.lifecycle import Signals, announce, shut_down, statistics  # noqa: PLC0415
 
     signals = Signals()  # before the sockets open: a signal in between must not kill without a word
     async with Fleet(single=True) as fleet:
@@ -48,7 +48,7 @@ async def _serve(config: ServeConfig) -> int:
 
 def spec_of(config: ServeConfig) -> ReplicaSpec:
     """Where the configuration itself says that the replica is."""
-    from simulator.fleet import ReplicaSpec  # noqa: PLC0415
+    from simulator.fleet.fleet import ReplicaSpec  # noqa: PLC0415
 
     ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
     if config.uds and ranks > 1:

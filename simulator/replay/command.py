@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from simulator.compat import compat
+from simulator.config.compat import compat
+from simulator.config.values import duration
 from simulator.engine.config import EngineConfig
-from simulator.engine.latency import HostOverhead, StepCoefficients, StepModel
-from simulator.engine.profiles import PROFILES, Profile
-from simulator.engine.regex_tokenizer import RegexTokenizer
+from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
+from simulator.engine.pace.profiles import PROFILES, Profile
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.errors import ConfigError
-from simulator.flags.values import duration
 from simulator.replay import report
 from simulator.replay.lab import POLICIES, Lab
 from simulator.replay.trace import read_trace, scale_rate

@@ -12,10 +12,10 @@ from random import Random
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
-from simulator.engine.latency import LatencyModel
 from simulator.engine.outputs import StepOutput
+from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text import ConstantText
+from simulator.engine.text.plans import ConstantText
 from simulator.errors import ConfigError
 from simulator.replay.trace import TraceRequest
 

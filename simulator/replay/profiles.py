@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from simulator.engine.profiles import PROFILES, Profile
+from simulator.engine.pace.profiles import PROFILES, Profile
 
 _COLUMNS = (
     ("profile", 27, "name"),

@@ -17,14 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from simulator.server import control, lora_routes, messages_routes, models_routes, responses_routes
 from simulator.server.errors import ApiError, internal_error
-from simulator.server.exchange import UNSAFE_VALUE, Receive, Scope
+from simulator.server.http.exchange import UNSAFE_VALUE, Receive, Scope
+from simulator.server.http.writer import Message, Send
 from simulator.server.logs import event
-from simulator.server.openapi import describe
-from simulator.server.routes import GENERATING, Prepare, generate
-from simulator.server.validation import from_errors
-from simulator.server.writer import Message, Send
+from simulator.server.requests.validation import from_errors
+from simulator.server.routes import lora, messages, models, responses, vllm_admin
+from simulator.server.routes.generate import GENERATING, Prepare, generate
+from simulator.server.routes.openapi import describe
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
@@ -93,7 +93,7 @@ class App:
         self, scope: Scope, receive: Receive, send: Send, replica: Replica, path: str
     ) -> None:
         scope["state"] = {**scope.get("state", {}), "replica": replica}
-        exists = control.EXISTS.get(path)
+        exists = vllm_admin.EXISTS.get(path)
         answer = _FrameworkAnswer(scope, send, replica)
         if exists is not None and not exists(replica):
             await _not_found(replica)(scope, receive, answer.send)
@@ -193,7 +193,7 @@ async def _metrics(scope: Scope, receive: Receive, send: Send, replica: Replica)
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for routes in (control, lora_routes, models_routes):
+    for routes in (vllm_admin, lora, models):
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -201,13 +201,13 @@ def _framework() -> FastAPI:
     app.add_exception_handler(Exception, _on_exception)
     framed = {
         **GENERATING,
-        "/v1/responses": responses_routes.prepare,
-        "/v1/messages": messages_routes.prepare,
+        "/v1/responses": responses.prepare,
+        "/v1/messages": messages.prepare,
     }
     for path, prepare in framed.items():
         app.router.routes.append(Route(path, _Endpoint(path, prepare), methods=["POST"]))
-    app.include_router(messages_routes.router)
-    app.include_router(responses_routes.router)
+    app.include_router(messages.router)
+    app.include_router(responses.router)
     describe(app)
     return app
 

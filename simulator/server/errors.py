@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.compat import Compat
+from simulator.config.compat import Compat
 from simulator.errors import SimfleetError
 
 _encode = msgspec.json.Encoder().encode

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from simulator.config import FaultConfig
+from simulator.config.serve import FaultConfig
 from simulator.errors import ConfigError
 from simulator.server.errors import ApiError
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from simulator.config import KVEventsConfig
-from simulator.engine.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
+from simulator.config.serve import KVEventsConfig
+from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
 from simulator.engine.outputs import StepOutput
 from simulator.errors import ConfigError, FleetError
 

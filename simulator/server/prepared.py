@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from simulator.compat import Compat, Keys, compat
-from simulator.config import ServeConfig
-from simulator.server.auth import KeyGuard
-from simulator.server.cors import Cors
+from simulator.config.compat import Compat, Keys, compat
+from simulator.config.serve import ServeConfig
 from simulator.server.faults import Faults
-from simulator.server.templates import BodyTemplate
-from simulator.server.writer import Rounds
+from simulator.server.http.auth import KeyGuard
+from simulator.server.http.cors import Cors
+from simulator.server.http.templates import BodyTemplate
+from simulator.server.http.writer import Rounds
 
 if TYPE_CHECKING:
-    from simulator.server.generation import Generation
+    from simulator.server.answers.generation import Generation
 
 Pair = tuple[bytes, bytes]
 _VARY: Final = (b"vary", b"Origin")

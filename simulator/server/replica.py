@@ -11,17 +11,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from simulator.build import Parts
-from simulator.config import ServeConfig
+from simulator.config.serve import ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
+from simulator.fleet.build import Parts
 from simulator.server.driver import Driver
-from simulator.server.exposition import Exposition, Templates
-from simulator.server.fake_metrics import FakeStats
-from simulator.server.front import Front
-from simulator.server.http_metrics import HTTPMetrics
 from simulator.server.kv_events import KVEventPublisher
-from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.metrics.exposition import Exposition, Templates
+from simulator.server.metrics.fake_metrics import FakeStats
+from simulator.server.metrics.http_metrics import HTTPMetrics
+from simulator.server.metrics.process_metrics import ProcessMetrics
+from simulator.server.prepared import Front
 from simulator.server.timer import Timer
 
 

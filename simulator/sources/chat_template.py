@@ -15,7 +15,7 @@ from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from simulator.engine.chatml import content_text
+from simulator.engine.text.chatml import content_text
 from simulator.errors import EngineError
 
 # a template that walks over a message's content wants its parts, not one string (vLLM's "openai" format)

@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from simulator.engine.chatml import content_text
-from simulator.engine.dataset_text import DatasetRow
+from simulator.engine.text.chatml import content_text
+from simulator.engine.text.dataset_text import DatasetRow
 from simulator.errors import ConfigError
 
 _SQLITE_MAGIC = b"SQLite format 3\0"

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator import chat_template as templates
-from simulator.engine import chatml
-from simulator.engine.segments import SEGMENT_CHARS, SegmentCache
-from simulator.engine.tokenizer import Message
+from simulator.engine.text import chatml
+from simulator.engine.text.segments import SEGMENT_CHARS, SegmentCache
+from simulator.engine.text.tokenizer import Message
 from simulator.errors import ConfigError
+from simulator.sources import chat_template as templates
 
 if TYPE_CHECKING:
     import tokenizers
@@ -102,7 +102,7 @@ class _TokenTexts(dict[int, str | None]):
 
 
 class HfTokenizer:
-    """See `simulator.engine.tokenizer.Tokenizer`. `path`: a tokenizer.json or the folder that holds one.
+    """See `simulator.engine.text.tokenizer.Tokenizer`. `path`: a tokenizer.json or the folder that holds one.
 
     Raises ConfigError where the files are missing or broken. `chat_template` overrides the tokenizer's own.
     """

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway import goflags
-from simulator.config import parse_args
+from gateway.stack import goflags
+from simulator.config.serve import parse_args
 from tests.charts.conftest import Helm
 from tests.charts.test_render import CASES
 

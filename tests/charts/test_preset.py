@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.up import preset
+from gateway.commands.up import preset
 from tests.charts.conftest import Helm
 
 pytestmark = pytest.mark.charts

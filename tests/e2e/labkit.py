@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.control import ask
+from gateway.commands.socket import ask
 from gateway.doctor.evidence import log_entries
 
 UP_TIMEOUT_S = 40.0

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.ports import free_port
-from gateway.up import preset
+from gateway.commands.up import preset
+from gateway.stack.ports import free_port
 from tests.e2e.labkit import Lab, Labs, completion, until
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.up import preset
+from gateway.commands.up import preset
 from tests.e2e.labkit import Lab, Labs, completion, until
 
 CHAT_ROUTE = """

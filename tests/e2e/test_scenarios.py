@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import read_records
-from loadgen.scenario_reader import packaged_names
+from loadgen.records.records import read_records
+from loadgen.scenario.read import packaged_names
 from tests.loadgen.fakes import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -45,7 +45,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupted(name: str, argv: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.commands.run", interrupted)
+    monkeypatch.setattr("gateway.commands.parse.run", interrupted)
     assert main(["up"]) == 130
     assert capsys.readouterr().err == ""
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from loadgen.timer import Alarm, SpinningAlarm, TimerfdAlarm, make_alarm, new_event_loop
+from kit.alarm import Alarm, SpinningAlarm, TimerfdAlarm, make_alarm, new_event_loop
 
 KINDS = [SpinningAlarm, TimerfdAlarm]
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from gateway.cli import SIMULATOR, STACK, main
-from gateway.completion import SHELLS
+from kit.completion import SHELLS
 from loadgen.cli import main as loadgen
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.errors import ManifestError
-from gateway.yamldoc import Document, load_documents
+from kit.yamldoc import Document, load_documents
 
 TEXT = """\
 # a comment

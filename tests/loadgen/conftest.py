@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadgen import selfchecks
+from loadgen.judge import selfchecks
 
 
 @pytest.fixture

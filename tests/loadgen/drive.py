@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.connection import Pool
-from loadgen.exchange import Exchange
-from loadgen.jobs import ClosedClass, PlanCursor
-from loadgen.plan import read_plan_header, write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.records import JsonlWriter, Record, RecordsHeader, read_records
-from loadgen.scenario_reader import read_scenario
-from loadgen.sender import Sender, Wire
-from loadgen.target import parse_target
+from loadgen.client.connection import Pool
+from loadgen.client.exchange import Exchange
+from loadgen.client.target import parse_target
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import read_plan_header, write_plan
+from loadgen.records.records import JsonlWriter, Record, RecordsHeader, read_records
+from loadgen.run.jobs import ClosedClass, PlanCursor
+from loadgen.run.sender import Sender, Wire
+from loadgen.scenario.read import read_scenario
 
 BODY = b'{"model":"m","prompt":"hi","stream":true}'
 

@@ -12,9 +12,19 @@ from pathlib import Path
 
 import msgspec
 
-from loadgen.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, SharedText, write_plan
-from loadgen.records import JsonlWriter, Record, RecordsHeader, write_records
-from loadgen.rundir import EVENTS, PLAN, SCENARIO, SCRAPES, Ceiling, EventLine, Meta, ScrapeLine, write_meta
+from loadgen.plan.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, SharedText, write_plan
+from loadgen.records.records import JsonlWriter, Record, RecordsHeader, write_records
+from loadgen.records.rundir import (
+    EVENTS,
+    PLAN,
+    SCENARIO,
+    SCRAPES,
+    Ceiling,
+    EventLine,
+    Meta,
+    ScrapeLine,
+    write_meta,
+)
 
 T0 = 1_800_000_000.0
 BLOCK = 16

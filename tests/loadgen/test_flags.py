@@ -7,7 +7,7 @@ import pytest
 from loadgen.cli import build_parser
 from loadgen.errors import ScenarioError
 from loadgen.flags import run_options, scenario_of
-from loadgen.scenario import Scenario
+from loadgen.scenario.scenario import Scenario
 
 
 def parse(*arguments: str) -> argparse.Namespace:

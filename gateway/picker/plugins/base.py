@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.picker.compat import Compat
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.inflight import InflightLoad
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.scorers import NoParameters
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
-from gateway.picker.scorers import NoParameters
 
 P = TypeVar("P")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -182,6 +182,6 @@ def load_plugin_file(path: str) -> Registry:
     if not isinstance(plugins, dict) or not all(callable(factory) for factory in plugins.values()):
         raise PickerConfigError(
             f'--plugin {path}: it must define PLUGINS = {{"my-scorer": scorer(my_function)}}, '
-            "from gateway.picker.plugins import scorer"
+            "from gateway.picker.plugins.base import scorer"
         )
     return plugins

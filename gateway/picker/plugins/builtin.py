@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.picker import filters, pickers, saturation, scorers
 from gateway.picker.config import duration_of
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import (
+from gateway.picker.plugins import filters, pickers, saturation, scorers
+from gateway.picker.plugins.base import (
     Detector,
     Factory,
     Filter,
@@ -28,7 +27,8 @@ from gateway.picker.plugins import (
     Settings,
     scorer,
 )
-from gateway.picker.prefix_plugins import PrefixProducer, prefix_scorer
+from gateway.picker.plugins.prefix_plugins import PrefixProducer, prefix_scorer
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 SERVED_KEY = "x-gateway-destination-endpoint-served"

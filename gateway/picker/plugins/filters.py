@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.pool.endpoints import Candidate
 
 TEST_HEADER = "test-epp-endpoint-selection"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.picker.endpoints import Candidate
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 # Of GIE v1.5's SimpleTokenEstimator: 4 bytes a token, and 1.5 tokens out for each token in.

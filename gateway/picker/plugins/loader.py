@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.picker.builtin import UtilizationDetector
 from gateway.picker.compat import TABLE, Compat
 from gateway.picker.config import (
     DataLayer,
@@ -30,9 +29,7 @@ from gateway.picker.flowcontrol import (
     BandLimits,
     FlowControlLimits,
 )
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.known_types import since, that_only_the_epp_has
-from gateway.picker.plugins import (
+from gateway.picker.plugins.base import (
     Detector,
     Filter,
     Picker,
@@ -43,9 +40,12 @@ from gateway.picker.plugins import (
     Registry,
     Scorer,
 )
-from gateway.picker.prefix_plugins import producer_parameters
-from gateway.picker.saturation import UtilizationLimits
-from gateway.picker.scheduler import Profile
+from gateway.picker.plugins.builtin import UtilizationDetector
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.known_types import since, that_only_the_epp_has
+from gateway.picker.plugins.prefix_plugins import producer_parameters
+from gateway.picker.plugins.saturation import UtilizationLimits
+from gateway.picker.plugins.scheduler import Profile
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
 PRODUCER = "approx-prefix-cache-producer"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import xxhash
 
-from gateway.picker.endpoints import Candidate, Endpoint
-from gateway.picker.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
+from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.request import InferenceRequest
 
 DEFAULT_CAPACITY = 31250

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.picker import scorers
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import Plugin, PluginContext, Producer, Scorer
-from gateway.picker.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
+from gateway.picker.plugins import scorers
+from gateway.picker.plugins.base import Plugin, PluginContext, Producer, Scorer
+from gateway.picker.plugins.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 

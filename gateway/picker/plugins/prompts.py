@@ -10,8 +10,8 @@ from typing import Any
 
 import xxhash
 
-from gateway.picker import gojson
 from gateway.picker.request import RequestBody
+from gateway.picker.wire import gojson
 
 BYTES_PER_TOKEN = 4
 # An image counts as this many pseudo-tokens where its size is not known.

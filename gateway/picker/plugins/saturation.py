@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.picker.endpoints import Candidate, EndpointMetrics
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.pool.endpoints import Candidate, EndpointMetrics
 
 
 class UtilizationLimits(msgspec.Struct, frozen=True):

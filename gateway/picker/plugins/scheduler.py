@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.picker.endpoints import Candidate
 from gateway.picker.errors import RequestError
-from gateway.picker.plugins import Filter, Picker, Plugin, Producer, Scorer
+from gateway.picker.plugins.base import Filter, Picker, Plugin, Producer, Scorer
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 # (extension point, plugin, seconds)

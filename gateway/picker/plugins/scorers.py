@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from gateway.picker.endpoints import Candidate
+from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 SESSION_HEADER = "x-session-token"

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.picker.endpoints import Endpoint
+from gateway.picker.pool.endpoints import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 import yaml
 
-from gateway.picker.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
-from gateway.picker.endpoints import Endpoint
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.filters import LabelSelector, selects
+from gateway.picker.plugins.filters import LabelSelector, selects
+from gateway.picker.pool.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
+from gateway.picker.pool.endpoints import Endpoint
 
 POLL_S = 0.05
 MAX_BYTES = 1 << 20

@@ -3,9 +3,9 @@
 import time
 
 from gateway.picker.compat import Compat
-from gateway.picker.datastore import Datastore
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.telemetry import Counter, Gauge, Histogram, Registry
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.pool.datastore import Datastore
+from kit.prometheus import Counter, Gauge, Histogram, Registry
 
 MODELS = 1000
 _MODEL = ("model_name", "target_model_name")

@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gateway.picker.compat import Compat
-from gateway.picker.endpoints import EndpointMetrics
 from gateway.picker.errors import ScrapeError
-from gateway.picker.metric_specs import MetricMapping, MetricSpec
+from gateway.picker.pool.endpoints import EndpointMetrics
+from gateway.picker.pool.metric_specs import MetricMapping, MetricSpec
 
 RUNNING_ADAPTERS = "running_lora_adapters"
 WAITING_ADAPTERS = "waiting_lora_adapters"

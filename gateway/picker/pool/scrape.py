@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from gateway.picker.compat import Compat
-from gateway.picker.endpoints import Endpoint
 from gateway.picker.errors import ScrapeError
-from gateway.picker.metric_specs import Engines
-from gateway.picker.promtext import extract, validate
+from gateway.picker.pool.endpoints import Endpoint
+from gateway.picker.pool.extract import extract, validate
+from gateway.picker.pool.metric_specs import Engines
 
 # A page is read as a whole, to find a broken line that is not asked for, at most this often per endpoint.
 VALIDATE_S = 1.0

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from urllib.parse import quote
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.h2 import H2Connection, H2Error
+from gateway.picker.wire.h2 import H2Connection, H2Error
 
 OK, UNKNOWN, UNIMPLEMENTED, INTERNAL = 0, 2, 12, 13
 # ":status: 200" from HPACK's static table, and content-type as a literal that is not indexed.

@@ -7,11 +7,11 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 
-from gateway.picker import wire
 from gateway.picker.conversation import Conversation
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.grpc_port import UNIMPLEMENTED, GrpcError, Method, Unary
+from gateway.picker.wire import ext_proc
+from gateway.picker.wire.grpc import UNIMPLEMENTED, GrpcError, Method, Unary
 
 # HealthCheckResponse{status}: field 1, a varint enum.
 _SERVING = b"\x08\x01"
@@ -30,21 +30,21 @@ class ExtProcCall:
         return self._conversation.finished
 
     def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]:
-        replies = self._conversation.receive(wire.read_request(message))
+        replies = self._conversation.receive(ext_proc.read_request(message))
         if isinstance(replies, Awaitable):
             return _serialized(replies)
-        return map(wire.write_response, replies)
+        return map(ext_proc.write_response, replies)
 
     def close(self) -> None:
         self._conversation.close()
 
 
-async def _serialized(replies: Awaitable[Iterable[wire.Message]]) -> Iterable[bytes]:
-    return [wire.write_response(reply) for reply in await replies]
+async def _serialized(replies: Awaitable[Iterable[ext_proc.Message]]) -> Iterable[bytes]:
+    return [ext_proc.write_response(reply) for reply in await replies]
 
 
 def ext_proc_methods(director: Director, emit_scores: bool = False) -> dict[str, Method]:
-    return {f"/{wire.SERVICE}/Process": lambda: ExtProcCall(director, emit_scores)}
+    return {f"/{ext_proc.SERVICE}/Process": lambda: ExtProcCall(director, emit_scores)}
 
 
 def health_methods(ready: Callable[[], bool]) -> dict[str, Method]:

@@ -1,7 +1,7 @@
 """The endpoint picker of a pool as a process: what every kind of picker has in common, and the reference one.
 
-`PickerProcess` is the seam. The reference picker stands here; `gateway.epp` runs a Go binary behind the same
-interface.
+`PickerProcess` is the seam. The reference picker stands here; `gateway.stack.pickers.go` runs a Go binary
+behind the same interface.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Protocol
 
 import yaml
 
-from gateway import goflags
 from gateway.envoy.eds import replace_file
 from gateway.errors import ManifestError, UsageError
-from gateway.inference import InferencePool
-from gateway.manifests import Manifests
-from gateway.ports import free_port
-from gateway.probe import grpc_is_serving
-from gateway.processes import Process
+from gateway.manifests.inference import InferencePool
+from gateway.manifests.load import Manifests
+from gateway.stack import goflags
+from gateway.stack.ports import free_port
+from gateway.stack.processes import Process
+from gateway.stack.readiness import grpc_is_serving
 
 GRPC_PORT, HEALTH_PORT, METRICS_PORT = 9002, 9003, 9090
 """The EPP's defaults of --grpc-port, --grpc-health-port and --metrics-port, inside the pod."""
@@ -209,7 +209,7 @@ def make_picker(spec: PickerSpec) -> PickerProcess:
     binary = find_epp(spec.options.epp)
     if binary is None:
         return ReferencePicker(spec)
-    from gateway.epp import make_external_picker  # noqa: PLC0415 - only with a binary
+    from gateway.stack.pickers.go import make_external_picker  # noqa: PLC0415 - only with a binary
 
     return make_external_picker(spec, binary)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simulator.engine.block_pool import BlockPool
 from simulator.engine.config import EngineConfig
-from simulator.engine.events import BlockStored, KVEvent
-from simulator.engine.hashing import BlockHash, BlockHasher, event_hash, event_keys
+from simulator.engine.kv.block_pool import BlockPool
+from simulator.engine.kv.events import BlockStored, KVEvent
+from simulator.engine.kv.hashing import BlockHash, BlockHasher, event_hash, event_keys
 from simulator.engine.request import Request
 
 _NOTHING = b""  # no block has this content

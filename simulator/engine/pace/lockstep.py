@@ -7,11 +7,11 @@ ends (vLLM's batch queue of depth 2). Everything happens at the ends of steps.
 from __future__ import annotations
 
 from simulator.engine.frontend import Frontend
-from simulator.engine.latency import LatencyModel
 from simulator.engine.outputs import StepOutput
+from simulator.engine.pace.latency import LatencyModel
+from simulator.engine.pace.stretch import Arrivals, Stretches
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
-from simulator.engine.stretch import Arrivals, Stretches
 
 
 class Lockstep:

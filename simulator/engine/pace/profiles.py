@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simulator.engine.latency import HostOverhead, StepCoefficients
+from simulator.engine.pace.latency import HostOverhead, StepCoefficients
 
 _AIC = "NVIDIA AIConfigurator 0.12.0 silicon tables"
 _LLMSERVINGSIM = "LLMServingSim profiler tables"

@@ -16,13 +16,13 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from simulator.engine.frontend import Frontend
-from simulator.engine.latency import BatchShape
 from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.pace.latency import BatchShape
 from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from simulator.engine.lockstep import Lockstep
+    from simulator.engine.pace.lockstep import Lockstep
 
 Arrivals = deque[tuple[float, Request]]  # (when, who), in order of time
 

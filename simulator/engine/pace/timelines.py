@@ -9,12 +9,12 @@ from __future__ import annotations
 import heapq
 
 from simulator.engine.frontend import Frontend
-from simulator.engine.latency import LatencyModel
 from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.pace.latency import LatencyModel
+from simulator.engine.pace.stretch import Arrivals
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
-from simulator.engine.stretch import Arrivals
 
 RUNNING = RequestStatus.RUNNING
 

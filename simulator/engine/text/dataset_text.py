@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from simulator.engine.random_text import Chooser, PhraseBook
 from simulator.engine.request import Request
-from simulator.engine.text import BaseText, OutputPlan, TokenPlan
+from simulator.engine.text.plans import BaseText, OutputPlan, TokenPlan
+from simulator.engine.text.random_text import Chooser, PhraseBook
 from simulator.errors import ConfigError
 
 

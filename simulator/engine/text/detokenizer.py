@@ -11,7 +11,7 @@ import codecs
 from collections.abc import Sequence
 
 from simulator.engine.request import FinishReason, Request
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text.tokenizer import Tokenizer
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from simulator.engine.request import Request
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text.tokenizer import Tokenizer
 
 
 class OutputPlan(Protocol):

@@ -11,11 +11,11 @@ from __future__ import annotations
 import zlib
 from random import Random
 
-from simulator.engine import output_length
 from simulator.engine.request import Request
-from simulator.engine.sentences import SENTENCES
-from simulator.engine.text import BaseText, OutputPlan, TokenPlan
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text import output_length
+from simulator.engine.text.phrases import SENTENCES
+from simulator.engine.text.plans import BaseText, OutputPlan, TokenPlan
+from simulator.engine.text.tokenizer import Tokenizer
 
 _RING_SENTENCES = 2048
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from simulator.engine import chatml
-from simulator.engine.segments import SEGMENT_CHARS, SegmentCache
-from simulator.engine.tokenizer import Message
-from simulator.engine.vocabulary import BOS_ID, BYTE_BASE, EOS_ID, VOCAB_SIZE, Vocabulary
+from simulator.engine.text import chatml
+from simulator.engine.text.segments import SEGMENT_CHARS, SegmentCache
+from simulator.engine.text.tokenizer import Message
+from simulator.engine.text.vocabulary import BOS_ID, BYTE_BASE, EOS_ID, VOCAB_SIZE, Vocabulary
 from simulator.errors import EngineError
 
 _PUNCTUATION = r"!-/:;=-@\[-`{-~"  # ASCII without "<", which may open a special token

@@ -1,7 +1,7 @@
 """Text to token ids and back: the Protocol that everybody codes against.
 
 The built-in tokenizer is `regex_tokenizer.RegexTokenizer`; a Hugging Face `tokenizer.json` is read by
-`simulator.hf_tokenizer`, which stands outside the engine because it needs third-party packages.
+`simulator.sources.hf_tokenizer`, which stands outside the engine because it needs third-party packages.
 """
 
 from __future__ import annotations

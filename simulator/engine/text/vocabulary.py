@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from string import ascii_letters, ascii_lowercase, ascii_uppercase, punctuation
 
-from simulator.engine.words import COMMON_WORDS
+from simulator.engine.text.words import COMMON_WORDS
 
 VOCAB_SIZE = 131072  # the tail is reserved; ids there are valid and say nothing
 SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<|tool_call|>")

@@ -9,13 +9,20 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.front import ordered
-from simulator.server.generation import HOLES, Generation, Job, Sequence, StreamGeneration, UnaryGeneration
-from simulator.server.logprobs import TokenLogprobs
-from simulator.server.protocol import ChatRequest
-from simulator.server.streaming import StreamShape
-from simulator.server.templates import BodyTemplate, split_event
-from simulator.server.tools import SpokenCalls, call_delta, call_object
+from simulator.server.answers.generation import (
+    HOLES,
+    Generation,
+    Job,
+    Sequence,
+    StreamGeneration,
+    UnaryGeneration,
+)
+from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.streaming import StreamShape
+from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
+from simulator.server.http.templates import BodyTemplate, split_event
+from simulator.server.prepared import ordered
+from simulator.server.requests.lean import ChatRequest
 
 _DETAILS: Final = frozenset({"prompt_tokens_details"})
 

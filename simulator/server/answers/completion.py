@@ -10,12 +10,12 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.front import ordered
-from simulator.server.generation import HOLES, Job, Sequence, StreamGeneration, UnaryGeneration
-from simulator.server.logprobs import TokenLogprobs
-from simulator.server.protocol import CompletionRequest
-from simulator.server.streaming import StreamShape
-from simulator.server.templates import BodyTemplate, split_event
+from simulator.server.answers.generation import HOLES, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.streaming import StreamShape
+from simulator.server.http.templates import BodyTemplate, split_event
+from simulator.server.prepared import ordered
+from simulator.server.requests.lean import CompletionRequest
 
 _ECHO_ONLY: Final = 0
 

@@ -17,11 +17,11 @@ import msgspec
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
+from simulator.server.answers.sinks import sink_for
 from simulator.server.errors import ApiError, internal_error
-from simulator.server.exchange import Exchange
-from simulator.server.prompts import Prompt
-from simulator.server.sinks import sink_for
-from simulator.server.templates import BodyTemplate
+from simulator.server.http.exchange import Exchange
+from simulator.server.http.templates import BodyTemplate
+from simulator.server.requests.prompts import Prompt
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -11,9 +11,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from simulator.config import ToolCallConfig
+from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.regex_values import matching_text
 from simulator.server.errors import ApiError
-from simulator.server.regex_values import matching_text
 
 Schema = Mapping[str, Any]
 _WORDS: Final = (

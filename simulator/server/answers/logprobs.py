@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from simulator.engine.tokenizer import Tokenizer
+from simulator.engine.text.tokenizer import Tokenizer
 
 _STRIDE: Final = 7919  # a prime: alternatives are far from the token in the vocabulary
 _STEP: Final = 0.5

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
-from simulator.server.render_responses import arguments_object
-from simulator.server.tools import SpokenCalls, ToolCall
+from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.responses import arguments_object
+from simulator.server.answers.tools import SpokenCalls, ToolCall
 
 _STOP_REASONS: Final = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from simulator.server.generation import Generation
+from simulator.server.answers.generation import Generation
 from simulator.server.logs import event
 
 

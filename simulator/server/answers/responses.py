@@ -7,10 +7,10 @@ from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
+from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.tools import SpokenCalls, ToolCall
 from simulator.server.errors import ApiError
-from simulator.server.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
-from simulator.server.protocol_other import ResponsesRequest
-from simulator.server.tools import SpokenCalls, ToolCall
+from simulator.server.requests.other import ResponsesRequest
 
 
 def _response(generation: ResponsesUnary | ResponsesStream, status: str, output: list[Any]) -> dict[str, Any]:

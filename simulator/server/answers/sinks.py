@@ -9,7 +9,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.server.driver import Sink
 
 if TYPE_CHECKING:
-    from simulator.server.generation import Sequence
+    from simulator.server.answers.generation import Sequence
 
 _LAST_WORDS_SECONDS: Final = 0.005
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simulator.server.protocol import StreamOptions
+from simulator.server.requests.lean import StreamOptions
 
 if TYPE_CHECKING:
-    from simulator.server.generation import Generation
+    from simulator.server.answers.generation import Generation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ import random
 from collections.abc import Mapping
 from typing import Any, Final
 
-from simulator.config import ToolCallConfig
+from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.json_values import JsonValues
+from simulator.server.answers.regex_values import matching_text
 from simulator.server.errors import ApiError
-from simulator.server.json_values import JsonValues
-from simulator.server.protocol import GenerationRequest
-from simulator.server.regex_values import matching_text
+from simulator.server.requests.lean import GenerationRequest
 
 # What json_object alone asks for: any object; long enough to be cut by a small max_tokens, as a real one is.
 _ANY_OBJECT: Final = {

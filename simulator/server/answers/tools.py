@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simulator.compat import Compat
-from simulator.config import ServeConfig, ToolCallConfig
+from simulator.config.compat import Compat
+from simulator.config.serve import ServeConfig, ToolCallConfig
+from simulator.server.answers.json_values import JsonValues
 from simulator.server.errors import ApiError
-from simulator.server.front import ordered
-from simulator.server.json_values import JsonValues
-from simulator.server.protocol import ChatRequest
+from simulator.server.prepared import ordered
+from simulator.server.requests.lean import ChatRequest
 
 _MAX_CALLS: Final = 8
 

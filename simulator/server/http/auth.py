@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 from typing import Any, Final
 
-from simulator.config import ServeConfig
+from simulator.config.serve import ServeConfig
 
 GUARDED: Final = ("/v1", "/v2", "/inference", "/cohere")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from simulator.config import ServeConfig
-from simulator.server.writer import Message, Send
+from simulator.config.serve import ServeConfig
+from simulator.server.http.writer import Message, Send
 
 _METHODS: Final = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 

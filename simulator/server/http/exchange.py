@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.server.errors import ApiError, body_too_large
+from simulator.server.http.writer import Send, Writer
 from simulator.server.logs import event
-from simulator.server.validation import check_content_type
-from simulator.server.writer import Send, Writer
+from simulator.server.requests.validation import check_content_type
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import Request
 
 from simulator.server.errors import body_too_large
-from simulator.server.exchange import PASSED_OVER
-from simulator.server.validation import check_content_type
+from simulator.server.http.exchange import PASSED_OVER
+from simulator.server.requests.validation import check_content_type
 
 
 async def read_body(request: Request, replica: Any) -> bytes:

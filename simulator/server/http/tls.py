@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from simulator.config import ServeConfig
+from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
 
 

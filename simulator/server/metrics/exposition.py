@@ -12,14 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from simulator.compat import compat
-from simulator.config import ServeConfig
+from simulator.config.compat import compat
+from simulator.config.serve import ServeConfig
 from simulator.engine.stats import EngineStats, Histogram
-from simulator.server.cache_info import cache_config_labels
-from simulator.server.fake_metrics import FakeStats
-from simulator.server.http_metrics import HTTPMetrics
-from simulator.server.lora_info import LoRAInfo
-from simulator.server.metric_families import (
+from simulator.server.metrics.cache_info import cache_config_labels
+from simulator.server.metrics.fake_metrics import FakeStats
+from simulator.server.metrics.families import (
     CACHE_HELP,
     CACHE_NAME,
     LLMD,
@@ -27,8 +25,10 @@ from simulator.server.metric_families import (
     Family,
     families,
 )
-from simulator.server.numbers import escape, go_number, python_number
-from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.metrics.http_metrics import HTTPMetrics
+from simulator.server.metrics.lora_info import LoRAInfo
+from simulator.server.metrics.numbers import escape, go_number, python_number
+from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.timer import LAG_BUCKETS, LagHistogram
 
 _PYTHON_CONTENT: Final = b"text/plain; version=1.0.0; charset=utf-8"

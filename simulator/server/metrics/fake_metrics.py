@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from simulator.config.values import duration
 from simulator.engine.stats import EngineStats, Histogram
 from simulator.errors import ConfigError
-from simulator.flags.values import duration
 
 FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
     # fraction of the period -> position between start (0) and end (1)

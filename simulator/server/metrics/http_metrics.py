@@ -8,7 +8,7 @@ import time
 from bisect import bisect_left
 from typing import Any, Final
 
-from simulator.server.numbers import escape, python_number
+from simulator.server.metrics.numbers import escape, python_number
 
 # Handlers that vLLM does not count.
 EXCLUDED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})

@@ -13,8 +13,8 @@ from typing import Literal
 
 from simulator.engine.outputs import StepOutput
 from simulator.engine.stats import EngineStats
-from simulator.server.metric_families import LORA_HELP, LORA_NAME
-from simulator.server.numbers import escape, python_number
+from simulator.server.metrics.families import LORA_HELP, LORA_NAME
+from simulator.server.metrics.numbers import escape, python_number
 
 Meaning = Literal["epp", "0.33", "0.11", "fixed"]
 

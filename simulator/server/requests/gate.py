@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.engine.request import LoRARequest
 from simulator.server.errors import ApiError, busy, paused, queue_full, unknown_model
-from simulator.server.exchange import Exchange
+from simulator.server.http.exchange import Exchange
 
 if TYPE_CHECKING:
-    from simulator.server.generation import Generation
+    from simulator.server.answers.generation import Generation
     from simulator.server.replica import Replica
 
 

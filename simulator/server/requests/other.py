@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulator.server.protocol_messages import ChatCompletionMessageParam
-from simulator.server.protocol_schema import ChatCompletionToolsParam, TokenId
+from simulator.server.requests.messages import ChatCompletionMessageParam
+from simulator.server.requests.schema import ChatCompletionToolsParam, TokenId
 
 
 class _Open(BaseModel):

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.compat import Compat
-from simulator.config import ServeConfig
-from simulator.engine.tokenizer import Tokenizer
+from simulator.config.compat import Compat
+from simulator.config.serve import ServeConfig
+from simulator.engine.text.tokenizer import Tokenizer
 from simulator.errors import EngineError
 from simulator.server.errors import ApiError, invalid
-from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 
 
 @dataclass(slots=True)

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simulator.compat import Compat
-from simulator.config import ServeConfig
+from simulator.config.compat import Compat
+from simulator.config.serve import ServeConfig
 from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError, invalid
-from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 
 Raw = Mapping[str, Any]
 _MAX_N: Final = 16384  # VLLM_MAX_N_SEQUENCES

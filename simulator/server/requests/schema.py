@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simulator.engine.repetition import RepetitionDetectionParams
-from simulator.server.protocol_messages import ChatCompletionMessageParam
+from simulator.server.requests.messages import ChatCompletionMessageParam
 
 TokenId = Annotated[int, Field(ge=0)]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from simulator.compat import Compat
+from simulator.config.compat import Compat
 from simulator.server.errors import ApiError
 
 T = TypeVar("T")

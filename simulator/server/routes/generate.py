@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from simulator.engine.request import FinishReason, SamplingParams
-from simulator.server.admission import (
+from simulator.server.answers.chat import ChatStream, ChatUnary
+from simulator.server.answers.completion import CompletionStream, CompletionUnary
+from simulator.server.answers.generation import Generation, Job, StreamGeneration
+from simulator.server.answers.request_log import log_request
+from simulator.server.answers.structured import constrained_text
+from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
+from simulator.server.errors import ApiError, internal_error
+from simulator.server.http.exchange import ClientGone, Exchange, Receive, Scope
+from simulator.server.http.writer import Send
+from simulator.server.requests.gate import (
     check_faults,
     check_open,
     check_queued_tokens,
@@ -23,10 +32,8 @@ from simulator.server.admission import (
     pick_rank,
     resolve_model,
 )
-from simulator.server.errors import ApiError, internal_error
-from simulator.server.exchange import ClientGone, Exchange, Receive, Scope
-from simulator.server.generation import Generation, Job, StreamGeneration
-from simulator.server.prompts import (
+from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.prompts import (
     Prompt,
     PromptRules,
     chat_prompt,
@@ -34,17 +41,15 @@ from simulator.server.prompts import (
     is_prompt,
     messages_are_plain,
 )
-from simulator.server.protocol import ChatRequest, CompletionRequest, GenerationRequest
-from simulator.server.protocol_schema import ChatCompletionRequest as ChatSchema
-from simulator.server.protocol_schema import CompletionRequest as CompletionSchema
-from simulator.server.render_chat import ChatStream, ChatUnary
-from simulator.server.render_completion import CompletionStream, CompletionUnary
-from simulator.server.request_log import log_request
-from simulator.server.sampling import before_chat, before_completion, check_engine_limits, sampling_params
-from simulator.server.structured import constrained_text
-from simulator.server.tools import SpokenCalls, check_tools, decide_calls
-from simulator.server.validation import convert, go_fields, parse_object
-from simulator.server.writer import Send
+from simulator.server.requests.sampling import (
+    before_chat,
+    before_completion,
+    check_engine_limits,
+    sampling_params,
+)
+from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
+from simulator.server.requests.schema import CompletionRequest as CompletionSchema
+from simulator.server.requests.validation import convert, go_fields, parse_object
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -29,12 +29,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.compat import COMPATS
+from simulator.config.compat import COMPATS
 from simulator.errors import ConfigError, FleetError
-from simulator.server.control import abort_from_outside
 from simulator.server.errors import ApiError
-from simulator.server.validation import parse_object
-from simulator.server.writer import Send
+from simulator.server.http.writer import Send
+from simulator.server.requests.validation import parse_object
+from simulator.server.routes.vllm_admin import abort_from_outside
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from simulator.compat import Compat
-from simulator.server.control import Asked
+from simulator.config.compat import Compat
 from simulator.server.errors import ApiError
-from simulator.server.protocol_other import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
-from simulator.server.reading import read_body
-from simulator.server.validation import parse_object, validate
+from simulator.server.http.reading import read_body
+from simulator.server.requests.other import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+from simulator.server.requests.validation import parse_object, validate
+from simulator.server.routes.vllm_admin import Asked
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

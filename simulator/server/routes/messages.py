@@ -7,18 +7,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from simulator.server.admission import check_faults, pick_rank, resolve_model
-from simulator.server.control import Asked
+from simulator.server.answers.generation import Generation
+from simulator.server.answers.messages import MessagesStream, MessagesUnary
 from simulator.server.errors import ApiError
-from simulator.server.exchange import Exchange
-from simulator.server.generation import Generation
-from simulator.server.prompts import PromptRules, chat_prompt
-from simulator.server.protocol import ChatRequest
-from simulator.server.protocol_other import AnthropicCountTokensRequest, AnthropicMessagesRequest
-from simulator.server.reading import read_body
-from simulator.server.render_messages import MessagesStream, MessagesUnary
-from simulator.server.routes import chat_job
-from simulator.server.validation import parse_object, validate
+from simulator.server.http.exchange import Exchange
+from simulator.server.http.reading import read_body
+from simulator.server.requests.gate import check_faults, pick_rank, resolve_model
+from simulator.server.requests.lean import ChatRequest
+from simulator.server.requests.other import AnthropicCountTokensRequest, AnthropicMessagesRequest
+from simulator.server.requests.prompts import PromptRules, chat_prompt
+from simulator.server.requests.validation import parse_object, validate
+from simulator.server.routes.generate import chat_job
+from simulator.server.routes.vllm_admin import Asked
 
 router = APIRouter()
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
-from simulator.server.admission import resolve_model
-from simulator.server.control import Asked
 from simulator.server.errors import ApiError
-from simulator.server.front import ordered
-from simulator.server.prompts import PromptRules, chat_prompt
-from simulator.server.protocol import ChatRequest
-from simulator.server.protocol_other import (
+from simulator.server.http.reading import read_body
+from simulator.server.prepared import ordered
+from simulator.server.requests.gate import resolve_model
+from simulator.server.requests.lean import ChatRequest
+from simulator.server.requests.other import (
     DetokenizeRequest,
     EmbeddingRequest,
     TokenizeChatRequest,
     TokenizeCompletionRequest,
 )
-from simulator.server.reading import read_body
-from simulator.server.validation import parse_object, validate, validate_union
+from simulator.server.requests.prompts import PromptRules, chat_prompt
+from simulator.server.requests.validation import parse_object, validate, validate_union
+from simulator.server.routes.vllm_admin import Asked
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from simulator.server.protocol_other import (
+from simulator.server.requests.other import (
     AnthropicCountTokensRequest,
     AnthropicMessagesRequest,
     DetokenizeRequest,
@@ -20,7 +20,7 @@ from simulator.server.protocol_other import (
     TokenizeCompletionRequest,
     UnloadLoRAAdapterRequest,
 )
-from simulator.server.protocol_schema import ChatCompletionRequest, CompletionRequest
+from simulator.server.requests.schema import ChatCompletionRequest, CompletionRequest
 
 
 class ErrorInfo(BaseModel):

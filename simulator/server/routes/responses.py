@@ -10,15 +10,15 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from simulator.server.admission import check_faults, pick_rank
+from simulator.server.answers.generation import Generation
+from simulator.server.answers.responses import ResponsesStream, ResponsesUnary
 from simulator.server.errors import ApiError
-from simulator.server.exchange import Exchange
-from simulator.server.generation import Generation
-from simulator.server.protocol import ChatRequest
-from simulator.server.protocol_other import ResponsesRequest
-from simulator.server.render_responses import ResponsesStream, ResponsesUnary
-from simulator.server.routes import chat_job
-from simulator.server.validation import parse_object, validate
+from simulator.server.http.exchange import Exchange
+from simulator.server.requests.gate import check_faults, pick_rank
+from simulator.server.requests.lean import ChatRequest
+from simulator.server.requests.other import ResponsesRequest
+from simulator.server.requests.validation import parse_object, validate
+from simulator.server.routes.generate import chat_job
 
 router = APIRouter()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.config import ServeConfig
+from simulator.config.serve import ServeConfig
 
 
 def server_info(config: ServeConfig) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from simulator.server.answers.generation import Generation
 from simulator.server.errors import ApiError
-from simulator.server.generation import Generation
-from simulator.server.server_info import server_info
-from simulator.server.validation import parse_object
+from simulator.server.requests.validation import parse_object
+from simulator.server.routes.server_info import server_info
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.epp import Binary, inspect
+from gateway.stack.pickers.go import Binary, inspect
 from tests.e2e.labkit import Lab, Labs, completion, until
 from tests.gateway.picker.real_epp import binaries
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import doctor
-from gateway.epp import Binary
+from gateway.stack.pickers.go import Binary
 from tests.e2e.labkit import Lab, Labs, until
 from tests.e2e.test_doctor import STATIC, broken_world
 

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.epp import Binary
-from gateway.up import preset
+from gateway.commands.up import preset
+from gateway.stack.pickers.go import Binary
 from tests.e2e.labkit import Lab, Labs, completion, until
 from tests.e2e.loader import Load
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.epp import Binary
+from gateway.stack.pickers.go import Binary
 from tests.e2e.epp.conftest import Started
 from tests.e2e.labkit import Lab, completion, until
 

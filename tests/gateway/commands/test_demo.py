@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.demo import Shell, decision_table, reason_of
+from gateway.commands.demo import Shell, decision_table, reason_of
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from gateway import commands
-from gateway.control import ControlServer, ask
+from gateway.commands import parse
+from gateway.commands.socket import ControlServer, ask
 from gateway.errors import ControlError, GatewayError, UsageError
-from gateway.statedir import find_stack, running_stacks, stack_directory
+from gateway.stack.statedir import find_stack, running_stacks, stack_directory
 
 
 @pytest.fixture
@@ -109,37 +109,37 @@ def test_what_the_socket_refuses(state: Path) -> None:
 def test_commands_ask_the_stack(
     stack: Fake, capsys: pytest.CaptureFixture[str], argv: list[str], call: tuple[str, dict[str, Any]]
 ) -> None:
-    assert commands.run(argv[0], argv[1:]) == 0
+    assert parse.run(argv[0], argv[1:]) == 0
     assert stack.calls == [call]
     assert capsys.readouterr().out == f"{argv[0]} done\n"
 
 
 @pytest.mark.usefixtures("stack")
 def test_ps(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("ps", []) == 0
+    assert parse.run("ps", []) == 0
     table = capsys.readouterr().out
     assert "gateway  n/gw  80 at http://x" in table
     assert "pod      pod-1  127.0.0.2:8000  ready  running 1  waiting 2" in table
-    assert commands.run("ps", ["--format", "json"]) == 0
+    assert parse.run("ps", ["--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"stacks": [STATUS]}
 
 
 @pytest.mark.usefixtures("stack")
 def test_what_commands_refuse(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("kill", ["nobody"]) == 1
+    assert parse.run("kill", ["nobody"]) == 1
     assert "pod 'nobody' does not exist" in capsys.readouterr().err
-    assert commands.run("scale", ["pool", "many"]) == 2
+    assert parse.run("scale", ["pool", "many"]) == 2
     assert "whole number" in capsys.readouterr().err
-    assert commands.run("drain", ["pod", "--name", "two"]) == 1
+    assert parse.run("drain", ["pod", "--name", "two"]) == 1
     assert "no stack named 'two' is running; running: one" in capsys.readouterr().err
-    assert commands.run("logs", ["nothing"]) == 1
+    assert parse.run("logs", ["nothing"]) == 1
     assert "no log 'nothing'; there are: up" in capsys.readouterr().err
 
 
 def test_nothing_runs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("ps", []) == 0
+    assert parse.run("ps", []) == 0
     assert "no stack is running" in capsys.readouterr().out
-    assert commands.run("down", []) == 1
+    assert parse.run("down", []) == 1
     assert list(state.iterdir()) == []
 
 
@@ -166,7 +166,7 @@ def test_directories(state: Path) -> None:
 def test_of_many_who_start_at_once_one_has_the_directory(state: Path) -> None:
     """Processes of their own, for a lock belongs to a process; a killed stack's directory lies in the way."""
     code = (
-        "import sys; from gateway.statedir import stack_directory, running_stacks\n"
+        "import sys; from gateway.stack.statedir import stack_directory, running_stacks\n"
         "from gateway.errors import UsageError\n"
         "sys.stdin.readline(); d = stack_directory('same')\n"
         "try: d.hold()\n"

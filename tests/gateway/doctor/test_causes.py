@@ -12,7 +12,7 @@ import pytest
 
 from gateway.doctor.causes import CAUSES, diagnose
 from gateway.doctor.evidence import Evidence, from_log_line, read_log
-from gateway.doctor.probe import _log_line
+from gateway.doctor.examine import _log_line
 
 POOL = "outbound|54321||sim-ip-12aa9e1e.ns.svc.cluster.local"
 

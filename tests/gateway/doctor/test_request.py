@@ -10,7 +10,7 @@ import pytest
 
 from gateway.doctor.request import Request, read_curl, read_headers, send
 from gateway.errors import UsageError
-from gateway.ports import free_port
+from gateway.stack.ports import free_port
 
 
 class Echo(http.server.BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ import pytest
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build
 from gateway.envoy.extproc import FILTER
 from gateway.errors import ManifestError
-from gateway.manifests import load
+from gateway.manifests.load import load
 from tests.e2e import worlds
 
 POOL = worlds.pool("p", "x", "epp")

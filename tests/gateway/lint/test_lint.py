@@ -10,8 +10,8 @@ import pytest
 from gateway.lint import lint, run
 from gateway.lint.facts import flags, kv_metrics_of, release_of
 from gateway.lint.finding import RULES, Finding, Severity
-from gateway.manifests import read
-from gateway.yamldoc import load_documents
+from gateway.manifests.load import read
+from kit.yamldoc import load_documents
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT.parent / "shared" / "page"

@@ -4,10 +4,10 @@ import io
 
 import pytest
 
-from gateway.attachment import attach, common_hostnames
-from gateway.manifests import Manifests, load
-from gateway.references import is_granted, resolve_backend
-from gateway.status import pool_conditions, route_conditions
+from gateway.manifests.attach import attach, common_hostnames
+from gateway.manifests.conditions import pool_conditions, route_conditions
+from gateway.manifests.load import Manifests, load
+from gateway.manifests.references import is_granted, resolve_backend
 from tests.e2e import worlds
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from gateway.errors import ManifestError
-from gateway.manifests import load
-from gateway.patches import merge
+from gateway.manifests.load import load
+from gateway.manifests.patches import merge
 from tests.e2e import worlds
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.commands.up import preset
 from gateway.errors import ManifestError
-from gateway.manifests import Manifests, load
-from gateway.up import preset
+from gateway.manifests.load import Manifests, load
 from tests.e2e import worlds
 
-PAGE = Path(__file__).parents[3] / "shared" / "page"
+PAGE = Path(__file__).parents[4] / "shared" / "page"
 
 
 def read(text: str, namespace: str = "default") -> Manifests:

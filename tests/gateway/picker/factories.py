@@ -6,12 +6,12 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.picker.builtin import BUILTIN
 from gateway.picker.compat import GIE_V12, Compat
 from gateway.picker.config import parse_config
-from gateway.picker.endpoints import Candidate, Endpoint, EndpointMetrics
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.loader import Loaded, Loader
+from gateway.picker.plugins.builtin import BUILTIN
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.loader import Loaded, Loader
+from gateway.picker.pool.endpoints import Candidate, Endpoint, EndpointMetrics
 from gateway.picker.request import InferenceRequest, RequestBody
 
 API = {

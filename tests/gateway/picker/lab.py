@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from gateway.picker.builtin import BUILTIN
 from gateway.picker.compat import GIE_V12, Compat
 from gateway.picker.config import parse_config
-from gateway.picker.datastore import Datastore
 from gateway.picker.decisions import DecisionLog
 from gateway.picker.director import Director, Incoming, Routed
-from gateway.picker.endpoints import EndpointMetrics
 from gateway.picker.errors import RequestError
-from gateway.picker.exposition import PickerMetrics
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.loader import Loader
+from gateway.picker.plugins.builtin import BUILTIN
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.loader import Loader
+from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.endpoints import EndpointMetrics
+from gateway.picker.pool.exposition import PickerMetrics
 from tests.gateway.picker.factories import config, endpoint
 
 CHART = config(

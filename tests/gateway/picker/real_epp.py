@@ -19,7 +19,7 @@ from gateway.kubeapi.pods import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
 from gateway.picker.app import Picker
-from gateway.ports import free_port
+from gateway.stack.ports import free_port
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import ModelServer
 

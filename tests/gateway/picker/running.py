@@ -16,7 +16,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from gateway.picker.app import Picker
 from gateway.picker.options import parse_options
-from gateway.ports import free_port
+from gateway.stack.ports import free_port
 from tests.gateway.picker.factories import config
 
 PAGE = """\

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.picker.builtin import UtilizationDetector
 from gateway.picker.compat import (
     GIE_V12,
     GIE_V13,
@@ -20,9 +19,10 @@ from gateway.picker.compat import (
 )
 from gateway.picker.config import parse_config, quantity_of, read_yaml
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.loader import Loaded
-from gateway.picker.prefix_plugins import PrefixProducer, TrackingPrefixScorer
-from gateway.picker.saturation import UtilizationLimits
+from gateway.picker.plugins.builtin import UtilizationDetector
+from gateway.picker.plugins.loader import Loaded
+from gateway.picker.plugins.prefix_plugins import PrefixProducer, TrackingPrefixScorer
+from gateway.picker.plugins.saturation import UtilizationLimits
 from tests.gateway.picker.factories import API, config, load
 
 ROOT = Path(__file__).parents[3]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.picker.datastore import PoolObjects
 from gateway.picker.director import Incoming
 from gateway.picker.errors import RequestError
+from gateway.picker.pool.datastore import PoolObjects
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.lab import CHART, Lab
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.picker.durations import parse_duration
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.options import Options, parse_options
+from kit.durations import parse_duration
 
 POOL = ("--pool-name", "p")
 

@@ -51,7 +51,7 @@ def test_tls_with_a_certificate_of_its_own(tmp_path: Path) -> None:
 
 
 def test_tls_with_a_given_certificate(tmp_path: Path) -> None:
-    from gateway.picker.tls import self_signed_pair
+    from gateway.picker.wire.tls import self_signed_pair
 
     key, certificate = self_signed_pair()
     (tmp_path / "tls.key").write_bytes(key)
@@ -104,7 +104,7 @@ def test_health_on_the_ext_proc_port(tmp_path: Path) -> None:
 def test_a_plugin_that_fails_ends_its_own_request_only(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(
-        "from gateway.picker.plugins import scorer\n"
+        "from gateway.picker.plugins.base import scorer\n"
         "def f(request, candidates, parameters):\n"
         "    if request.model == 'bad': raise ValueError('oh')\n"
         "    return [1.0] * len(candidates)\n"

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.containers import (
+from gateway.errors import ManifestError
+from gateway.manifests.load import Manifests, load
+from gateway.stack.containers import (
     PodIdentity,
     command_line,
     environment,
@@ -16,8 +18,6 @@ from gateway.containers import (
     server_flags,
     with_compat,
 )
-from gateway.errors import ManifestError
-from gateway.manifests import Manifests, load
 from tests.e2e import worlds
 
 POD = PodIdentity("pod-1", "apps", "127.0.0.2", {"app": "x", "tier": "a"}, {"note": "n"})

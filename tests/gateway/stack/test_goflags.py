@@ -1,4 +1,4 @@
-from gateway import goflags
+from gateway.stack import goflags
 
 
 def test_split_and_join() -> None:

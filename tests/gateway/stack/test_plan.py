@@ -2,8 +2,8 @@ import io
 import re
 from typing import Any
 
-from gateway.manifests import load
-from gateway.plan import Plan, fronting_ports, make_plan, pod_name
+from gateway.manifests.load import load
+from gateway.stack.plan import Plan, fronting_ports, make_plan, pod_name
 from tests.e2e import worlds
 
 

@@ -10,12 +10,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from gateway import goflags
-from gateway.attachment import attach, attachments_of
-from gateway.curl import Example, example
+from gateway.commands.table import LogCounter, Rates, render
 from gateway.errors import ControlError, GatewayError
-from gateway.manifests import load
-from gateway.pickerprocess import (
+from gateway.manifests.attach import attach, attachments_of
+from gateway.manifests.load import load
+from gateway.stack import goflags
+from gateway.stack.example import Example, example
+from gateway.stack.pickers.process import (
     Endpoint,
     PickerOptions,
     PickerSpec,
@@ -24,9 +25,8 @@ from gateway.pickerprocess import (
     find_epp,
     make_picker,
 )
-from gateway.plan import ServerPlan, make_plan
-from gateway.pods import Pod, PodState, PodTable
-from gateway.view import LogCounter, Rates, render
+from gateway.stack.plan import ServerPlan, make_plan
+from gateway.stack.pods import Pod, PodState, PodTable
 from tests.e2e import worlds
 
 OBJECTIVE = {

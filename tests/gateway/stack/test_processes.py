@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from gateway.errors import ProcessError, StackError
-from gateway.ports import FIRST, LAST, AddressPool, free_port, is_free
-from gateway.probe import grpc_is_serving, http_get
-from gateway.processes import Process, tail_of
+from gateway.stack.ports import FIRST, LAST, AddressPool, free_port, is_free
+from gateway.stack.processes import Process, tail_of
+from gateway.stack.readiness import grpc_is_serving, http_get
 
 
 def python(tmp_path: Path, code: str) -> Process:

@@ -6,9 +6,9 @@ import time
 import msgspec
 import pytest
 
-from loadgen.connection import Pool
-from loadgen.exchange import Exchange
-from loadgen.target import parse_target
+from loadgen.client.connection import Pool
+from loadgen.client.exchange import Exchange
+from loadgen.client.target import parse_target
 from tests.loadgen.drive import one_exchange
 from tests.loadgen.fakes import (
     DONE,
@@ -264,7 +264,7 @@ def test_events_split_anywhere_are_read_alike() -> None:
 def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("loadgen.connection.RACE", 5.0)  # the next test holds the real one
+    monkeypatch.setattr("loadgen.client.connection.RACE", 5.0)  # the next test holds the real one
 
     async def script(_: Seen, reply: Reply) -> None:
         if len(server.seen) == 2:  # the second request meets a connection that is being closed

@@ -14,9 +14,9 @@ import h2.config
 import h2.connection
 import h2.events
 
-from loadgen.http2 import Http2Pool
-from loadgen.records import Record
-from loadgen.target import parse_target
+from loadgen.client.http2 import Http2Pool
+from loadgen.client.target import parse_target
+from loadgen.records.records import Record
 
 
 class Http2Server(asyncio.Protocol):

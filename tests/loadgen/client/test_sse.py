@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from loadgen import sse
-from loadgen.sse import SseReader, event_data
+from loadgen.client import sse
+from loadgen.client.sse import SseReader, event_data
 
 
 def reader(*, text: bool = False) -> SseReader:

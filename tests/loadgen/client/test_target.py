@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.connection import Pool
+from loadgen.client.connection import Pool
+from loadgen.client.exchange import Exchange
+from loadgen.client.target import Renderer, parse_target
 from loadgen.errors import ScenarioError, TargetError
-from loadgen.exchange import Exchange
-from loadgen.probe import wait_ready
-from loadgen.scenario import Tls
-from loadgen.target import Renderer, parse_target
+from loadgen.run.probe import wait_ready
+from loadgen.scenario.scenario import Tls
 from tests.loadgen.drive import one_exchange
 from tests.loadgen.fakes import Reply, good_stream, plain, read_request
 

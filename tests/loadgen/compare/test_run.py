@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from loadgen import runner
 from loadgen.cli import main
-from loadgen.compare import CompareOptions, compare_arms, judged, order, run_arms
-from loadgen.comparison import ArmRun, faster, grouped, read_arm_run
-from loadgen.comparison_forms import write_comparison
+from loadgen.compare.data import ArmRun, faster, grouped, read_arm_run
+from loadgen.compare.files import write_comparison
+from loadgen.compare.hooks import arms_of_files, run_hook
+from loadgen.compare.run import CompareOptions, compare_arms, judged, order, run_arms
 from loadgen.errors import RunError, ScenarioError
-from loadgen.hooks import arms_of_files, run_hook
-from loadgen.rundir import Ceiling, read_meta, write_meta
-from loadgen.scenario import Arm, Expectation, Scenario
-from loadgen.scenario_reader import read_scenario
+from loadgen.records.rundir import Ceiling, read_meta, write_meta
+from loadgen.run import runner
+from loadgen.scenario.read import read_scenario
+from loadgen.scenario.scenario import Arm, Expectation, Scenario
 from tests.loadgen.fakes import free_port
 from tests.loadgen.synthetic import Fleet, write_run
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from loadgen.figures import figures, goodput, split_figures
-from loadgen.frame import Frame, natural_order
-from loadgen.records import Record
+from loadgen.judge.figures import figures, goodput, split_figures
+from loadgen.records.frame import Frame, natural_order
+from loadgen.records.records import Record
 
 
 def record(name: str, at: float, **more: object) -> Record:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadgen import paired
-from loadgen.frame import Frame
-from loadgen.paired import METRICS, Metric
-from loadgen.records import Record
-from loadgen.stats import Interval
+from loadgen.judge import paired
+from loadgen.judge.paired import METRICS, Metric
+from loadgen.numbers.stats import Interval
+from loadgen.records.frame import Frame
+from loadgen.records.records import Record
 
 TTFT = next(m for m in METRICS if m.path == "ttft.p90")
 OK = next(m for m in METRICS if m.path == "outcomes.ok")

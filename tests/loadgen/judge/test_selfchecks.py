@@ -2,9 +2,9 @@
 
 import msgspec
 
-from loadgen.frame import Frame
-from loadgen.records import Record
-from loadgen.selfchecks import lateness, unanswered
+from loadgen.judge.selfchecks import lateness, unanswered
+from loadgen.records.frame import Frame
+from loadgen.records.records import Record
 
 
 def frame(*outcomes: str) -> Frame:

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from loadgen import expect
-from loadgen.expect import ExpectError
-from loadgen.quantity import Quantity, digits, show
+from loadgen.numbers import expect
+from loadgen.numbers.expect import ExpectError
+from loadgen.numbers.quantity import Quantity, digits, show
 
 FIGURES = {
     "ttft.p99": Quantity(0.250, "time"),

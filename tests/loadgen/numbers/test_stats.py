@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from loadgen import stats
+from loadgen.numbers import stats
 
 
 def test_percentile_keys_are_the_benchmark_reports() -> None:

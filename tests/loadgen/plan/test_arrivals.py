@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from loadgen.arrivals import Floats, Schedule, schedule, segments, stream
-from loadgen.presets import PRESETS
-from loadgen.scenario import Arrival, OnOff, Stage
+from loadgen.plan.arrivals import Floats, Schedule, schedule, segments, stream
+from loadgen.scenario.presets import PRESETS
+from loadgen.scenario.scenario import Arrival, OnOff, Stage
 
 RATE = 100.0
 COUNT = 20_000

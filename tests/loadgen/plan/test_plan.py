@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import ScenarioError
-from loadgen.plan import (
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import (
     Answer,
     PlannedRequest,
     SharedText,
@@ -18,8 +19,7 @@ from loadgen.plan import (
     read_plan_header,
     write_plan,
 )
-from loadgen.plan_builder import build_plan
-from loadgen.scenario_reader import read_scenario
+from loadgen.scenario.read import read_scenario
 
 TEXT = """
 name: plan

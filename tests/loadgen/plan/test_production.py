@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.plan import Answer, PlannedRequest, load_plan, write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.presets import PRESETS
-from loadgen.scenario_reader import read_scenario
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import Answer, PlannedRequest, load_plan, write_plan
+from loadgen.scenario.presets import PRESETS
+from loadgen.scenario.read import read_scenario
 
 BLOCK = 16
 ANSWER_WORDS = 80

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import TraceError
-from loadgen.plan import Plan, load_plan, write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.scenario import Trace
-from loadgen.scenario_reader import read_scenario
-from loadgen.traces import read_trace
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import Plan, load_plan, write_plan
+from loadgen.plan.traces import read_trace
+from loadgen.scenario.read import read_scenario
+from loadgen.scenario.scenario import Trace
 
 MOONCAKE = [
     {"timestamp": 1000, "input_length": 1200, "output_length": 5, "hash_ids": [0, 1, 2]},

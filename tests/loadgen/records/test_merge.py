@@ -7,13 +7,13 @@ from typing import Literal
 import pytest
 
 from loadgen.errors import RecordError, RunError
-from loadgen.merge import merge_runs, one_series
-from loadgen.plan import load_plan, write_plan
-from loadgen.plan_builder import build_plan
-from loadgen.progress import Progress
-from loadgen.records import Attempt, Record, RecordsHeader, read_records, write_records
-from loadgen.rundir import EventLine, Meta, ScrapeLine, read_events, read_scrapes, write_meta
-from loadgen.scenario_reader import read_scenario
+from loadgen.numbers.progress import Progress
+from loadgen.plan.build import build_plan
+from loadgen.plan.plan import load_plan, write_plan
+from loadgen.records.merge import merge_runs, one_series
+from loadgen.records.records import Attempt, Record, RecordsHeader, read_records, write_records
+from loadgen.records.rundir import EventLine, Meta, ScrapeLine, read_events, read_scrapes, write_meta
+from loadgen.scenario.read import read_scenario
 
 
 def machine(folder: Path, cls: str, t0: float) -> Path:

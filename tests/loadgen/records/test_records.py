@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import RecordError, RunError
-from loadgen.progress import Histogram, Progress
-from loadgen.records import (
+from loadgen.numbers.progress import Histogram, Progress
+from loadgen.records.records import (
     OUTCOMES,
     Attempt,
     JsonlWriter,
@@ -16,7 +16,7 @@ from loadgen.records import (
     read_records,
     write_records,
 )
-from loadgen.rundir import Meta, read_meta, write_meta
+from loadgen.records.rundir import Meta, read_meta, write_meta
 
 
 def record(number: int) -> Record:

@@ -17,16 +17,16 @@ import msgspec
 import pytest
 import yaml
 
-from loadgen import br02
 from loadgen.cli import main
 from loadgen.errors import RecordError
-from loadgen.markdown import markdown
-from loadgen.namespace import of_report
-from loadgen.records import Record, RecordsHeader, read_records, write_records
-from loadgen.reportdata import build
-from loadgen.rundata import load_run
-from loadgen.rundir import Ceiling, read_meta, write_meta
-from loadgen.verdict import finish, judged_report
+from loadgen.judge.named_figures import of_report
+from loadgen.judge.report import build
+from loadgen.records.records import Record, RecordsHeader, read_records, write_records
+from loadgen.records.rundata import load_run
+from loadgen.records.rundir import Ceiling, read_meta, write_meta
+from loadgen.report import benchmark_report
+from loadgen.report.markdown import markdown
+from loadgen.report.verdict import finish, judged_report
 from tests.loadgen.synthetic import T0, Fleet, write_run
 
 FULL = Fleet(
@@ -365,7 +365,7 @@ def test_benchmark_report_counts_from_the_actual_start(full: Path, report: dict[
     ours = document["results"]["observability"]["loadgen"]
     assert ours["scheduled_time_to_first_token"]["p99"] == report["latency"]["ttft"]["p99"]
     assert ours["spread"]["jain"] == report["spread"]["jain"]
-    assert br02.document(report, "exp")["run"]["eid"] == "exp"
+    assert benchmark_report.document(report, "exp")["run"]["eid"] == "exp"
 
 
 # --- is the run to be trusted? -------------------------------------------------------------------

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from loadgen import arm_plots, plots
-from loadgen.arm_plots import Effect
-from loadgen.html import html
-from loadgen.paired import METRICS
-from loadgen.plots import Line
-from loadgen.records import Record, RecordsHeader, write_records
-from loadgen.svg import Canvas, Scale, linear_ticks, log_ticks, number, seconds
-from loadgen.verdict import finish, judged_report
+from loadgen.compare import arm_plots
+from loadgen.compare.arm_plots import Effect
+from loadgen.judge.paired import METRICS
+from loadgen.records.records import Record, RecordsHeader, write_records
+from loadgen.report import plots
+from loadgen.report.html import html
+from loadgen.report.plots import Line
+from loadgen.report.svg import Canvas, Scale, linear_ticks, log_ticks, number, seconds
+from loadgen.report.verdict import finish, judged_report
 from tests.loadgen.synthetic import Fleet, write_run
 
 EDGES = [0.0, 1.0, 2.0, 3.0]

@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from loadgen import live
-from loadgen.live import PlainView, Snapshot, make_view, plain_line, render
-from loadgen.progress import Progress
+from loadgen.numbers.progress import Progress
+from loadgen.run import live
+from loadgen.run.live import PlainView, Snapshot, make_view, plain_line, render
 
 
 def snapshot() -> Snapshot:

@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from loadgen.outcome import retry_after_seconds
+from loadgen.run.outcome import retry_after_seconds
 
 
 @pytest.mark.parametrize(

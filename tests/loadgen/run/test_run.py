@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.cli import main
-from loadgen.plan import load_plan
-from loadgen.records import read_records
-from loadgen.rundir import read_events, read_meta
+from loadgen.plan.plan import load_plan
+from loadgen.records.records import read_records
+from loadgen.records.rundir import read_events, read_meta
 from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -31,7 +31,7 @@ class NullServer:
     def __init__(self, *flags: str) -> None:
         self.port = free_port()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "loadgen.nullserver", "--port", str(self.port), *flags],
+            [sys.executable, "-m", "loadgen.client.nullserver", "--port", str(self.port), *flags],
             stdout=subprocess.PIPE,
             text=True,
         )

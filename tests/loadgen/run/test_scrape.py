@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import LoadgenError, TargetError
-from loadgen.fleetlist import parse_fleet
-from loadgen.metrics_text import parse_samples, pod_state, split_series
-from loadgen.records import JsonlWriter
-from loadgen.rundir import ScrapeLine, read_scrapes
-from loadgen.scenario import Scrape
-from loadgen.scrape import Scraper, read_fleet
+from loadgen.records.pod_metrics import parse_samples, pod_state, split_series
+from loadgen.records.records import JsonlWriter
+from loadgen.records.rundir import ScrapeLine, read_scrapes
+from loadgen.run.fleetlist import parse_fleet
+from loadgen.run.scrape import Scraper, read_fleet
+from loadgen.scenario.scenario import Scrape
 from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
 
 PAGE = """# HELP vllm:num_requests_running Running.

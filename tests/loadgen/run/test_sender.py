@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records import Record
+from loadgen.records.records import Record
 from tests.loadgen.drive import drive
 from tests.loadgen.fakes import (
     DONE,

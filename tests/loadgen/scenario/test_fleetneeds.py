@@ -7,10 +7,10 @@ import yaml
 
 from loadgen.cli import main
 from loadgen.errors import ScenarioError
-from loadgen.fleetneeds import apply_needs, merged_arguments
-from loadgen.scenario import FleetNeeds
+from loadgen.scenario.fleetneeds import apply_needs, merged_arguments
+from loadgen.scenario.scenario import FleetNeeds
 
-LAB = Path(__file__).parents[2] / "gateway" / "presets" / "lab" / "lab.yaml"
+LAB = Path(__file__).parents[3] / "gateway" / "presets" / "lab" / "lab.yaml"
 
 
 def test_arguments_take_the_place_of_their_like() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import ScenarioError
-from loadgen.scenario import Scenario
-from loadgen.scenario_reader import Overrides, load_scenario, packaged_names, packaged_text, read_scenario
-from loadgen.yamlnodes import parse_duration
+from loadgen.scenario.read import Overrides, load_scenario, packaged_names, packaged_text, read_scenario
+from loadgen.scenario.scenario import Scenario
+from loadgen.scenario.yamlnodes import parse_duration
 
 FULL = """
 name: full

@@ -6,10 +6,10 @@ from itertools import product
 import msgspec
 import pytest
 
-from loadgen import prefix
-from loadgen.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest
-from loadgen.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
-from loadgen.records import Record
+from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest
+from loadgen.records.records import Record
+from loadgen.score import prefix
+from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
 
 
 def test_common_prefix_of_everything_short() -> None:

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from loadgen.decisions import Candidate, Decision, read_decisions, staleness
 from loadgen.errors import RecordError
-from loadgen.frame import Frame
-from loadgen.lora_card import lora
-from loadgen.records import Record
-from loadgen.recovery import recovery
-from loadgen.routing import herding, picked_and_served, picks, sessions, spread_card
-from loadgen.series import PodSeries, evenness, grid
+from loadgen.records.frame import Frame
+from loadgen.records.records import Record
+from loadgen.records.series import PodSeries, evenness, grid
+from loadgen.score.decisions import Candidate, Decision, read_decisions, staleness
+from loadgen.score.lora import lora
+from loadgen.score.recovery import recovery
+from loadgen.score.routing import herding, picked_and_served, picks, sessions, spread_card
 
 
 def pick(at: float, pod: str | None, **more: object) -> Record:

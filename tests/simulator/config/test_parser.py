@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from simulator.config.flag import Kind
+from simulator.config.parser import Arguments, parse
+from simulator.config.table import FLAGS
 from simulator.errors import ConfigError
-from simulator.flags.flag import Kind
-from simulator.flags.parser import Arguments, parse
-from simulator.flags.table import FLAGS
 
 
 def given(*argv: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.config.flag import Flag, Kind
+from simulator.config.values import duration, read
 from simulator.errors import ConfigError
-from simulator.flags.flag import Flag, Kind
-from simulator.flags.values import duration, read
 
 
 @pytest.mark.parametrize(

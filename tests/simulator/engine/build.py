@@ -6,9 +6,9 @@ from typing import Any
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, RequestOutput, StepOutput
-from simulator.engine.latency import BatchShape, LatencyModel
+from simulator.engine.pace.latency import BatchShape, LatencyModel
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text import ConstantText, OutputPlan, TextSource, TokenPlan
+from simulator.engine.text.plans import ConstantText, OutputPlan, TextSource, TokenPlan
 
 
 class FixedSteps:

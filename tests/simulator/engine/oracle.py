@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.kv_cache import KVCacheManager
-from simulator.engine.latency import ZeroLatency
+from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.lora import LoRAManager
+from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.text import ConstantText
+from simulator.engine.text.plans import ConstantText
 from simulator.engine.transfer import Transfers
 
 DEFAULT_SCENARIO: dict[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
-from simulator.engine.latency import (
+from simulator.engine.pace.latency import (
     ConstantLatency,
     ConstantTimes,
     HostOverhead,
@@ -18,7 +18,7 @@ from simulator.engine.latency import (
     ZeroLatency,
 )
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text import TokenPlan
+from simulator.engine.text.plans import TokenPlan
 from tests.simulator.engine.scenarios import scenario
 
 

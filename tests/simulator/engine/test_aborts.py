@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from simulator.engine.latency import ConstantLatency, ConstantTimes, LatencyModel
+from simulator.engine.pace.latency import ConstantLatency, ConstantTimes, LatencyModel
 from simulator.engine.request import LoRARequest
 from tests.simulator.engine.build import FixedSteps, engine, request
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import FinishReason, SamplingParams
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from tests.simulator.engine.build import Says, engine, outputs, request, run
 
 TOKENIZER = RegexTokenizer()

@@ -13,7 +13,7 @@ import pytest
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
-from simulator.engine.latency import LatencyModel, ZeroLatency
+from simulator.engine.pace.latency import LatencyModel, ZeroLatency
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.engine.stats import KV_FETCH_STAGES
 from tests.simulator.engine.build import FixedSteps

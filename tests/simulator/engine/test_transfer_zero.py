@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from simulator.build import latency_model
-from simulator.config import parse_args
+from simulator.config.serve import parse_args
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
-from simulator.engine.random_text import PhraseBook, RandomText
-from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import FinishReason, Request, SamplingParams
+from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.fleet.build import latency_model
 
 
 def test_a_pull_without_latency_ends() -> None:

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from simulator.config import parse_args
+from simulator.config.serve import parse_args
 from simulator.errors import FleetError, InvariantError
-from simulator.fleet import Fleet, ReplicaSpec
+from simulator.fleet.fleet import Fleet, ReplicaSpec
 from tests.simulator.server.inprocess import FLAT_20_MS, run
 from tests.simulator.server.serving import free_port
 
@@ -149,7 +149,7 @@ def test_drain_is_unready_first_and_finishes_what_it_has() -> None:
 
 
 def test_drain_answers_who_had_connected_and_not_yet_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.server.listener._FIRST_REQUEST_SECONDS", 15.0)
+    monkeypatch.setattr("simulator.server.http.listener._FIRST_REQUEST_SECONDS", 15.0)
 
     async def main() -> None:
         port = free_port()

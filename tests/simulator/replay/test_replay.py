@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.latency import HostOverhead, StepCoefficients, StepModel
-from simulator.engine.profiles import PROFILES
+from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
+from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError
-from simulator.profiles_cli import add_profiles_arguments, run_profiles
 from simulator.replay import add_arguments, run
 from simulator.replay.command import parse_coefficients
 from simulator.replay.lab import POLICIES, Lab
+from simulator.replay.profiles import add_profiles_arguments, run_profiles
 from simulator.replay.report import percentile, summarize, to_json
 from simulator.replay.trace import Measured, TraceRequest
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from simulator.compat import COMPATS, compat
+from simulator.config.compat import COMPATS, compat
 from simulator.errors import ConfigError
 from tests.simulator.server.serving import Reply, Server, serving
 

@@ -12,9 +12,9 @@ import pytest
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.errors import EngineError, InvariantError
-from simulator.server.exchange import Exchange
-from simulator.server.generation import Job, Sequence, UnaryGeneration
-from simulator.server.prompts import Prompt
+from simulator.server.answers.generation import Job, Sequence, UnaryGeneration
+from simulator.server.http.exchange import Exchange
+from simulator.server.requests.prompts import Prompt
 from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
 
 

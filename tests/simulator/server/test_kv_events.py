@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from simulator.config import KVEventsConfig
-from simulator.engine.events import AllBlocksCleared, BlockRemoved, BlockStored
+from simulator.config.serve import KVEventsConfig
+from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStored
 from simulator.errors import FleetError
 from simulator.server import kv_events
 from simulator.server.kv_events import KVEventPublisher, encode_array, encode_map

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from simulator.server import timerfd
+from kit import timerfd
 from simulator.server.timer import LAG_BUCKETS, LagHistogram, Timer
 from tests.simulator.server.inprocess import run
 

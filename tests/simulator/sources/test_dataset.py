@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.dataset import read_dataset
 from simulator.errors import ConfigError
+from simulator.sources.dataset import read_dataset
 
 
 def test_every_form_of_row(tmp_path: Path) -> None:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from simulator.chat_template import render
-from simulator.engine.detokenizer import IncrementalDetokenizer
 from simulator.engine.request import Request
+from simulator.engine.text.detokenizer import IncrementalDetokenizer
 from simulator.errors import ConfigError, EngineError
+from simulator.sources.chat_template import render
 
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra tokenizers")
-from simulator.hf_tokenizer import HfTokenizer  # noqa: E402
+from simulator.sources.hf_tokenizer import HfTokenizer  # noqa: E402
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "vllm-0.33-golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "data" / "vllm-0.33-golden"
 needs_recording = pytest.mark.skipif(not GOLDEN.exists(), reason="the recording of vLLM 0.33 is not here")
 
 

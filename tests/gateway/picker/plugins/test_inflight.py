@@ -6,7 +6,7 @@ import pytest
 
 from gateway.picker.compat import GIE_V12, GIE_V15, LLMD_V010, Compat
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import Filter, Scorer
+from gateway.picker.plugins.base import Filter, Scorer
 from tests.gateway.picker.factories import candidate, config, load, request
 
 PRODUCER = "{type: inflight-load-producer}"

@@ -9,11 +9,17 @@ import struct
 import pytest
 
 from gateway.picker.compat import GIE_V12, GIE_V15, LLMD_V010, Compat
-from gateway.picker.inflight import InflightLoad
-from gateway.picker.plugins import PluginContext
-from gateway.picker.prefix import PrefixIndex, PrefixSettings, PrefixTracker, chain_chars, chain_tokens
-from gateway.picker.prefix_plugins import prefix_settings
-from gateway.picker.prompts import messages_json, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.base import PluginContext
+from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.plugins.prefix import (
+    PrefixIndex,
+    PrefixSettings,
+    PrefixTracker,
+    chain_chars,
+    chain_tokens,
+)
+from gateway.picker.plugins.prefix_plugins import prefix_settings
+from gateway.picker.plugins.prompts import messages_json, prompt_bytes, pseudo_tokens
 from gateway.picker.request import RequestBody
 from tests.gateway.picker.factories import candidate, request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.saturation import (
+from gateway.picker.plugins.saturation import (
     ConcurrencyParameters,
     UtilizationLimits,
     any_has_room,

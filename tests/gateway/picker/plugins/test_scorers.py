@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from gateway.picker import scorers
-from gateway.picker.scorers import NoParameters
+from gateway.picker.plugins import scorers
+from gateway.picker.plugins.scorers import NoParameters
 from tests.gateway.picker.factories import candidate, request
 
 NONE = NoParameters()

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.picker.datastore import Datastore
-from gateway.picker.discovery import endpoints_file, objects_file, parse_endpoints, parse_objects, watch
-from gateway.picker.endpoints import Endpoint, EndpointMetrics
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.filters import parse_selector
+from gateway.picker.plugins.filters import parse_selector
+from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.discovery import endpoints_file, objects_file, parse_endpoints, parse_objects, watch
+from gateway.picker.pool.endpoints import Endpoint, EndpointMetrics
 from tests.gateway.picker.running import endpoints_text, until
 
 YAML = """\

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.picker.app import Picker
 from gateway.picker.compat import GIE_V12
-from gateway.picker.exposition import MODELS, PickerMetrics
-from gateway.picker.promtext import validate
-from gateway.picker.telemetry import Counter, Gauge, Histogram, Registry
+from gateway.picker.pool.exposition import MODELS, PickerMetrics
+from gateway.picker.pool.extract import validate
+from kit.prometheus import Counter, Gauge, Histogram, Registry
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import ModelServer, body, data_plane, headers, picker, until
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from gateway.picker.compat import GIE_V12, GIE_V13, GIE_V15, LLMD_V010, Compat
-from gateway.picker.endpoints import NEVER_SCRAPED, EndpointMetrics
 from gateway.picker.errors import PickerConfigError, ScrapeError
-from gateway.picker.metric_specs import (
+from gateway.picker.pool.endpoints import NEVER_SCRAPED, EndpointMetrics
+from gateway.picker.pool.extract import extract, validate
+from gateway.picker.pool.metric_specs import (
     EngineConfig,
     ExtractorParameters,
     build_engines,
     parse_spec,
     vllm_mapping,
 )
-from gateway.picker.promtext import extract, validate
 
 VLLM = b"""\
 # HELP vllm:num_requests_running Number of requests.

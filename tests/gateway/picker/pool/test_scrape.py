@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.picker.compat import GIE_V12, GIE_V15
-from gateway.picker.endpoints import Endpoint
 from gateway.picker.errors import ScrapeError
-from gateway.picker.metric_specs import Engines, vllm_mapping
-from gateway.picker.scrape import HttpPage, Scraper, ScrapeSettings
+from gateway.picker.pool.endpoints import Endpoint
+from gateway.picker.pool.metric_specs import Engines, vllm_mapping
+from gateway.picker.pool.scrape import HttpPage, Scraper, ScrapeSettings
 from tests.gateway.picker.running import PAGE, ModelServer, free_port, until
 
 

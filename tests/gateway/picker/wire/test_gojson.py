@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.picker import gojson
+from gateway.picker.wire import gojson
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import struct
 import pytest
 from hpack import Encoder
 
-from gateway.picker.h2 import PREFACE, H2Connection, H2Error, frame
+from gateway.picker.wire.h2 import PREFACE, H2Connection, H2Error, frame
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS, PADDED = 1, 4, 8

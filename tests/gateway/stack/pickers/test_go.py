@@ -12,7 +12,9 @@ import httpx
 import pytest
 import yaml
 
-from gateway.epp import (
+from gateway.errors import ManifestError, ProcessError, StackError
+from gateway.manifests.load import load
+from gateway.stack.pickers.go import (
     DISCOVERY,
     FileDiscoveryPicker,
     KubeApiPicker,
@@ -20,10 +22,8 @@ from gateway.epp import (
     make_external_picker,
     with_file_discovery,
 )
-from gateway.errors import ManifestError, ProcessError, StackError
-from gateway.manifests import load
-from gateway.pickerprocess import Endpoint, PickerOptions, PickerProcess, PickerSpec
-from gateway.probe import grpc_is_serving
+from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerProcess, PickerSpec
+from gateway.stack.readiness import grpc_is_serving
 from tests.gateway.oddpicker import odd_picker
 
 MANIFESTS = """

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from simulator.engine.block_pool import BlockPool
-from simulator.engine.events import AllBlocksCleared, BlockRemoved, KVEvent
+from simulator.engine.kv.block_pool import BlockPool
+from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, KVEvent
 from simulator.errors import InvariantError
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
-from simulator.engine.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
-from simulator.engine.latency import ZeroLatency
+from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
+from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text import ConstantText
+from simulator.engine.text.plans import ConstantText
 
 FIRST, SECOND, THIRD = 18168584000289579919, 13629943782531060781, 256098480582483614
 WITH_LORA_AND_SALT = 15582749963132031333

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from simulator.engine.latency import (
+from simulator.engine.pace.latency import (
     BatchShape,
     ConstantLatency,
     ConstantTimes,
@@ -19,7 +19,7 @@ from simulator.engine.latency import (
     TransferTimes,
     ZeroLatency,
 )
-from simulator.engine.profiles import PROFILES
+from simulator.engine.pace.profiles import PROFILES
 from simulator.engine.request import LoRARequest, Request
 from simulator.errors import ConfigError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.engine.latency import ConstantLatency, ConstantTimes
+from simulator.engine.pace.latency import ConstantLatency, ConstantTimes
 from tests.simulator.engine.build import engine, request, run, times
 
 

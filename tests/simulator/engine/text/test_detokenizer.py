@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from simulator.engine.detokenizer import IncrementalDetokenizer
-from simulator.engine.regex_tokenizer import RegexTokenizer
 from simulator.engine.request import FinishReason, Request, SamplingParams
-from simulator.engine.vocabulary import BYTE_BASE, EOS_ID
+from simulator.engine.text.detokenizer import IncrementalDetokenizer
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.vocabulary import BYTE_BASE, EOS_ID
 
 TOKENIZER = RegexTokenizer()
 

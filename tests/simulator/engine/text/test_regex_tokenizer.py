@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.engine.chatml import content_text
-from simulator.engine.regex_tokenizer import RegexTokenizer
-from simulator.engine.segments import SEGMENT_CHARS, SegmentCache, cut
-from simulator.engine.vocabulary import BYTE_BASE, VOCAB_SIZE, Vocabulary
-from simulator.engine.words import COMMON_WORDS
+from simulator.engine.text.chatml import content_text
+from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.segments import SEGMENT_CHARS, SegmentCache, cut
+from simulator.engine.text.vocabulary import BYTE_BASE, VOCAB_SIZE, Vocabulary
+from simulator.engine.text.words import COMMON_WORDS
 from simulator.errors import EngineError
 
 TOKENIZER = RegexTokenizer()

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.compat import compat
-from simulator.config import ToolCallConfig
+from simulator.config.compat import compat
+from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.json_values import JsonValues
+from simulator.server.answers.regex_values import matching_text
+from simulator.server.answers.structured import constrained_text
+from simulator.server.answers.tools import decide_calls
 from simulator.server.errors import ApiError
-from simulator.server.json_values import JsonValues
-from simulator.server.protocol import ChatRequest
-from simulator.server.regex_values import matching_text
-from simulator.server.structured import constrained_text
-from simulator.server.tools import decide_calls
+from simulator.server.requests.lean import ChatRequest
 
 SETTINGS = ToolCallConfig()
 COMPAT = compat("vllm-0.33")

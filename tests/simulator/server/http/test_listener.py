@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config import parse_args
+from simulator.config.serve import parse_args
 from simulator.errors import ConfigError, FleetError
-from simulator.fleet import Fleet
-from simulator.serve import spec_of
-from simulator.server.listener import bound
-from simulator.server.tls import ssl_context
+from simulator.fleet.fleet import Fleet
+from simulator.fleet.serve import spec_of
+from simulator.server.http.listener import bound
+from simulator.server.http.tls import ssl_context
 from tests.simulator.server.inprocess import run
 from tests.simulator.server.serving import free_port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from simulator.server.writer import Rounds, Writer
+from simulator.server.http.writer import Rounds, Writer
 
 
 class Transport:

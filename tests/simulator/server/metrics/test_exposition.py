@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config import ServeConfig, parse_args
+from simulator.config.serve import ServeConfig, parse_args
 from simulator.engine.stats import EngineStats
-from simulator.server.exposition import Exposition, Templates
-from simulator.server.process_metrics import ProcessMetrics
+from simulator.server.metrics.exposition import Exposition, Templates
+from simulator.server.metrics.process_metrics import ProcessMetrics
 
-DATA = Path(__file__).parents[2] / "conformance" / "data"
+DATA = Path(__file__).parents[3] / "conformance" / "data"
 RECORDED_SERVER = [
     "--served-model-name", "tiny", "--max-model-len", "1024", "--block-size", "128",
     "--num-gpu-blocks-override", "8192",

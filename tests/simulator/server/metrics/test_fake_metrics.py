@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from simulator.errors import ConfigError
-from simulator.server.fake_metrics import FUNCTIONS, FakeStats, parse_function
+from simulator.server.metrics.fake_metrics import FUNCTIONS, FakeStats, parse_function
 from tests.simulator.server.inprocess import replica, run
 
 REASONS = ("stop", "length")

@@ -7,7 +7,7 @@ import time
 
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.stats import EngineStats
-from simulator.server.lora_info import LoRAInfo
+from simulator.server.metrics.lora_info import LoRAInfo
 from tests.simulator.server.inprocess import request
 
 

@@ -14,7 +14,7 @@ from schemathesis.checks import not_a_server_error
 
 from tests.simulator.server.serving import Server, serving
 
-RECORDED = Path(__file__).parents[4] / "shared" / "data" / "vllm-0.33-golden" / "openapi.json"
+RECORDED = Path(__file__).parents[5] / "shared" / "data" / "vllm-0.33-golden" / "openapi.json"
 FLAGS = ("--model", "m", "--seed", "1", "--latency", "zero", "--max-model-len", "256", "--max-num-seqs", "64")
 
 

@@ -1,0 +1,1 @@
+"""The commands of `simfleet up` and its relatives: arguments, tables, logs, the stack's control socket."""

@@ -1,0 +1,1 @@
+"""Kubernetes manifests as typed data: files and folders in, resources and their relations out."""

@@ -1,0 +1,1 @@
+"""One request on the wire: target, connection, exchange, answer."""

@@ -1,0 +1,1 @@
+"""Several arms in turn, and what can be said of their differences."""

@@ -1,0 +1,1 @@
+"""From scores to judgement: named figures, self-checks, paired differences."""

@@ -1,0 +1,1 @@
+"""Quantities, statistics, distributions and the line-by-line files they are kept in."""

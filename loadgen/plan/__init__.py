@@ -1,0 +1,1 @@
+"""The list of intended requests, from one seed."""

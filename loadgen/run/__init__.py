@@ -1,0 +1,1 @@
+"""A plan sent: workers, schedule, scrapes, timeline events, live view."""

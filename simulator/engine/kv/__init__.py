@@ -1,0 +1,1 @@
+"""The KV cache: blocks, hashes, eviction and events."""

@@ -1,0 +1,1 @@
+"""How long steps take and when tokens leave: latency models and the timelines they make."""

@@ -1,0 +1,1 @@
+"""N replicas in one process or several, each on its own address."""

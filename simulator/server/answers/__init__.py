@@ -1,0 +1,1 @@
+"""From engine outputs to bodies and streams of each API."""

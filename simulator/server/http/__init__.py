@@ -1,0 +1,1 @@
+"""The wire: listener, writer, authentication, TLS, CORS."""

@@ -1,0 +1,1 @@
+"""The metric catalogue of vLLM, rendered from the engine's numbers."""

@@ -1,0 +1,1 @@
+"""From a body to an engine request: schemas, validation, prompts, sampling."""

@@ -1,0 +1,1 @@
+"""What a replica reads from disk: tokenizers, chat templates, data sets."""
