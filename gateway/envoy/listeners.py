@@ -68,7 +68,6 @@ def build_listener(
         "name": f"0.0.0.0_{bound.port}",
         "address": {"socket_address": {"address": bound.host, "port_value": bound.local_port}},
         "traffic_direction": "OUTBOUND",
-        "per_connection_buffer_limit_bytes": 32768,
         "filter_chains": [chain],
     }
     if bound.protocol == "HTTPS":
