@@ -2,20 +2,36 @@
 
 import re
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "μs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_PART = re.compile(r"(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(ns|us|µs|μs|ms|s|m|h)")
+_LIMIT = 2**63  # Go counts nanoseconds in 64 bits
+
+
+def nanoseconds(text: str) -> int:
+    """A Go duration, exactly; ValueError for anything that time.ParseDuration refuses."""
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    if rest == "0":
+        return 0
+    total, position = 0, 0
+    while match := _PART.match(rest, position):
+        whole, fraction, unit = match[1] or "0", match[2] or match[3] or "0", _UNITS[match[4]]
+        total += int(whole) * unit + int(fraction) * unit // 10 ** len(fraction)
+        position = match.end()
+    if not rest or position != len(rest) or total >= _LIMIT:
+        raise ValueError(f'{text!r} is not a duration; write it like "50ms", "2s" or "1m30s"')
+    return sign * total
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a Go duration; ValueError for anything time.ParseDuration refuses."""
-    sign = -1.0 if text.startswith("-") else 1.0
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return 0.0
-    total, position = 0.0, 0
-    while match := _PART.match(rest, position):
-        total += float(match[1]) * _UNITS[match[2]]
-        position = match.end()
-    if not rest or position != len(rest):
-        raise ValueError(f'{text!r} is not a duration; write it like "50ms", "2s" or "1m30s"')
-    return sign * total
+    """Seconds of a Go duration; ValueError for anything that time.ParseDuration refuses."""
+    return nanoseconds(text) / 10**9

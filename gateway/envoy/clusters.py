@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.manifests.destinationrule import DestinationRule
+from gateway.manifests.durations import istio_duration
 from gateway.manifests.inference import SHADOW_PORT, InferencePool
 from gateway.manifests.references import service_cluster
 from gateway.manifests.workloads import Service, ServicePort
@@ -63,7 +64,7 @@ def build_cluster(spec: ClusterSpec, rule: DestinationRule | None) -> Json:
                 "path_config_source": {"path": str(spec.eds_file)},
             },
         },
-        "connect_timeout": _tcp(pool, "connectTimeout", "10s"),
+        "connect_timeout": _duration(pool.opt("tcp") if pool else None, "connectTimeout", "10s"),
         "circuit_breakers": {"thresholds": [_thresholds(pool)]},
     }
     cluster["typed_extension_protocol_options"] = _protocol_options(_is_http2(spec, pool), pool)
@@ -94,16 +95,15 @@ def _protocol_options(http2: bool, pool: Cursor | None) -> Json:
     common: Json = {}
     if http is not None and (limit := http.number("maxRequestsPerConnection", 0)):
         common["max_requests_per_connection"] = limit
-    if http is not None and (idle := http.text("idleTimeout", "")):
-        common["idle_timeout"] = idle
+    if http is not None and (idle := istio_duration(http, "idleTimeout")):
+        common["idle_timeout"] = idle.envoy
     if common:
         options["common_http_protocol_options"] = common
     return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
 
 
-def _tcp(pool: Cursor | None, key: str, default: str) -> str:
-    tcp = pool.opt("tcp") if pool else None
-    return tcp.text(key, default) if tcp else default
+def _duration(root: Cursor | None, key: str, default: str) -> str:
+    return found.envoy if (found := istio_duration(root, key)) else default
 
 
 def _thresholds(pool: Cursor | None) -> Json:
@@ -192,7 +192,7 @@ def _outlier_detection(spec: ClusterSpec, rule: DestinationRule | None) -> Json 
         "enforcing_consecutive_5xx": 100 if consecutive else 0,
         "consecutive_gateway_failure": gateway or 5,
         "enforcing_consecutive_gateway_failure": 100 if gateway else 0,
-        "interval": settings.text("interval", "10s"),
-        "base_ejection_time": settings.text("baseEjectionTime", "30s"),
+        "interval": _duration(settings, "interval", "10s"),
+        "base_ejection_time": _duration(settings, "baseEjectionTime", "30s"),
         "max_ejection_percent": settings.number("maxEjectionPercent", 10),
     }

@@ -129,6 +129,7 @@ def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Pat
         "normalize_path": True,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": "0s",
+        "proxy_100_continue": True,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {},
         "http_filters": _http_filters(),

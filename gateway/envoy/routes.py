@@ -18,7 +18,8 @@ from gateway.envoy.rewrites import (
     redirect,
 )
 from gateway.manifests.attach import Attachment
-from gateway.manifests.gatewayapi import Filter, Match, Route, Rule, read_backend
+from gateway.manifests.durations import Duration
+from gateway.manifests.gatewayapi import Filter, Match, Retry, Route, Rule, read_backend
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import Backend, resolve_backend
@@ -129,13 +130,13 @@ class RouteBuilder:
     def _behaviour(self, route: Route, rule: Rule, filters: Sequence[Filter]) -> Json:
         """Timeouts, retries, mirrors and the host of a RouteAction."""
         retries = _retry_policy(rule.retry)
-        timeout = rule.request_timeout or 0.0
+        timeout = rule.request_timeout or Duration(0)
         if rule.backend_timeout and rule.retry is not None and retries is not None:
-            retries["per_try_timeout"] = _seconds(rule.backend_timeout)
+            retries["per_try_timeout"] = rule.backend_timeout.envoy
         elif rule.backend_timeout:
             timeout = min(filter(None, (timeout, rule.backend_timeout)))
         result: Json = {
-            "timeout": _seconds(timeout),
+            "timeout": timeout.envoy,
             "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
         }
         if retries is not None:
@@ -152,7 +153,7 @@ class RouteBuilder:
         return {"cluster": self._use(backend), "runtime_fraction": fraction}
 
 
-def _retry_policy(retry: Cursor | None) -> Json | None:
+def _retry_policy(retry: Retry | None) -> Json | None:
     """Istio's default policy, changed by what the rule's `retry` says."""
     policy: Json = {
         "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
@@ -167,15 +168,11 @@ def _retry_policy(retry: Cursor | None) -> Json | None:
     }
     if retry is None:
         return policy
-    if (attempts := retry.number("attempts", 2)) <= 0:
+    if retry.attempts <= 0:
         return None
-    policy["num_retries"] = attempts
-    if codes := [item.value for item in retry.items("codes")]:
-        policy["retriable_status_codes"] = codes
-    if backoff := retry.text("backoff", ""):
-        policy["retry_back_off"] = {"base_interval": backoff}
+    policy["num_retries"] = retry.attempts
+    if retry.codes:
+        policy["retriable_status_codes"] = list(retry.codes)
+    if retry.backoff is not None:
+        policy["retry_back_off"] = {"base_interval": retry.backoff.envoy}
     return policy
-
-
-def _seconds(value: float) -> str:
-    return f"{value:g}s"

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.manifests.durations import istio_duration
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
 ROOT_NAMESPACE = "istio-system"
+_DURATIONS = {
+    **dict.fromkeys(("connectTimeout", "idleTimeout", "maxConnectionDuration"), 1),
+    **dict.fromkeys(("interval", "time", "timeout"), 1),  # of outlier detection and of keep-alives
+    **dict.fromkeys(("baseEjectionTime", "warmupDurationSecs", "duration"), 1),
+    "ttl": 0,  # a session's cookie
+}
+"""Fields of a trafficPolicy that are durations, wherever they stand, and the fewest milliseconds of each."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,26 @@ class DestinationRule(Typed):
 
 def read_destination_rule(resource: Resource) -> DestinationRule:
     spec = resource.root.child("spec")
+    for part in (spec, *spec.items("subsets")):
+        _check_durations(part.at("trafficPolicy"))
     return DestinationRule(
         resource=resource,
         host=_qualified(spec.text("host"), resource.namespace),
         policy=spec.opt("trafficPolicy"),
         export_to=tuple(spec.strings("exportTo")),
     )
+
+
+def _check_durations(at: Cursor) -> None:
+    """Raise ManifestError for a malformed duration anywhere in a policy, also where no cluster uses it."""
+    if isinstance(at.value, dict):
+        for key in at.value:
+            if key in _DURATIONS:
+                istio_duration(at, key, _DURATIONS[key])
+            _check_durations(at.at(key))
+    elif isinstance(at.value, list):
+        for i in range(len(at.value)):
+            _check_durations(at.at(i))
 
 
 def _qualified(host: str, namespace: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.manifests.durations import Duration, gateway_duration
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
@@ -89,13 +90,22 @@ class BackendRef:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """How often a request is sent again, on which status codes beside failed connections, how soon."""
+
+    attempts: int
+    codes: tuple[int, ...]
+    backoff: Duration | None
+
+
+@dataclass(frozen=True)
 class Rule:
     matches: tuple[Match, ...]
     filters: tuple[Filter, ...]
     backends: tuple[BackendRef, ...]
-    request_timeout: float | None  # seconds
-    backend_timeout: float | None
-    retry: Cursor | None
+    request_timeout: Duration | None
+    backend_timeout: Duration | None
+    retry: Retry | None
     root: Cursor
 
 
@@ -178,16 +188,33 @@ def _read_parent(root: Cursor, namespace: str) -> ParentRef:
 
 def _read_rule(root: Cursor, namespace: str, *, grpc: bool) -> Rule:
     read_match = _read_grpc_match if grpc else _read_http_match
-    timeouts = root.opt("timeouts")
+    timeouts, session = root.opt("timeouts"), root.opt("sessionPersistence")
+    for key in ("absoluteTimeout", "idleTimeout"):
+        gateway_duration(session, key)  # Istio serves no sessions; a wrong one is wrong all the same
     return Rule(
         matches=tuple(read_match(m) for m in root.items("matches")) or (Match(),),
         filters=_read_filters(root),
         backends=tuple(read_backend(b, namespace) for b in root.items("backendRefs")),
-        request_timeout=_duration(timeouts, "request"),
-        backend_timeout=_duration(timeouts, "backendRequest"),
-        retry=root.opt("retry"),
+        request_timeout=gateway_duration(timeouts, "request"),
+        backend_timeout=gateway_duration(timeouts, "backendRequest"),
+        retry=_read_retry(root.opt("retry")),
         root=root,
     )
+
+
+def _read_retry(root: Cursor | None) -> Retry | None:
+    """Attempts default to 2, as in Istio."""
+    if root is None:
+        return None
+    codes = []
+    for item in root.items("codes"):
+        if type(item.value) is not int or not 400 <= item.value <= 599:
+            raise item.error(f"must be a status code from 400 to 599, is {item.value!r}")
+        codes.append(item.value)
+    backoff = gateway_duration(root, "backoff")
+    if backoff == Duration(0):
+        raise root.error("must be more than 0s: Envoy takes no retries without a pause", "backoff")
+    return Retry(root.number("attempts", 2), tuple(codes), backoff)
 
 
 def _read_http_match(root: Cursor) -> Match:
@@ -258,26 +285,6 @@ def read_backend(root: Cursor, namespace: str) -> BackendRef:
         filters=_read_filters(root),
         root=root,
     )
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-
-
-def parse_duration(text: str) -> float | None:
-    """Seconds of a Gateway API duration such as 1h2m3s4ms; None for what is none."""
-    if not text or _DURATION.sub("", text):
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
-
-
-def _duration(root: Cursor | None, key: str) -> float | None:
-    if root is None or not (text := root.text(key, "")):
-        return None
-    seconds = parse_duration(text)
-    if seconds is None:
-        raise root.error(f"must be a duration such as 10s or 500ms, is {text!r}", key)
-    return seconds
 
 
 def read_grant(resource: Resource) -> Grant:

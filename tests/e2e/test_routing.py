@@ -245,6 +245,23 @@ def test_http_1_1_client(ask: Ask) -> None:
     connection.close()
 
 
+def test_a_client_that_expects_100_continue(ask: Ask) -> None:
+    """The picker waits for the body and Envoy leaves the 100 to the model server, as in Istio."""
+    place = urlsplit(ask.urls[80])
+    body = json.dumps({**BODY, "prompt": "x " * 50_000}).encode()
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+    connection.putrequest("POST", "/deep/er")
+    connection.putheader("Expect", "100-continue")
+    connection.putheader("Content-Type", "application/json")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders()
+    connection.send(body)  # unasked, as curl does after a second
+    answer = connection.getresponse()
+    assert (answer.status, "x-went-into-resp-headers" in answer.headers) == (200, True)
+    assert json.loads(answer.read())["object"] == "text_completion"
+    connection.close()
+
+
 def test_h2c_client(ask: Ask) -> None:
     """HTTP/2 with prior knowledge, three streams on one connection."""
     place = urlsplit(ask.urls[80])

@@ -284,7 +284,7 @@ def test_timeouts_and_retries() -> None:
     assert action["timeout"] == "90s"
     retry = action["retry_policy"]
     assert (retry["num_retries"], retry["retriable_status_codes"]) == (4, [502])
-    assert (retry["per_try_timeout"], retry["retry_back_off"]) == ("2s", {"base_interval": "100ms"})
+    assert (retry["per_try_timeout"], retry["retry_back_off"]) == ("2s", {"base_interval": "0.1s"})
     only = one_route(worlds.rule(worlds.to_pool("p"), timeouts={"backendRequest": "2s"}))["route"]
     assert only["timeout"] == "2s"
     none = one_route(worlds.rule(worlds.to_pool("p"), retry={"attempts": 0}))["route"]

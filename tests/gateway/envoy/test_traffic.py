@@ -1,8 +1,10 @@
-"""Requests through a real Envoy with our configuration; figures are those of real Istio's (istio-measured.md)."""
+"""Requests through a real Envoy with our configuration; figures are real Istio's (istio-measured.md)."""
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import h11
 import httpx
 import pytest
 
@@ -59,5 +61,39 @@ def test_a_large_body_is_sent_again(tmp_path: Path, size: int) -> None:
         server = Server()
         async with running(tmp_path, objects, [dead(), server.address], server) as url:
             assert await posts(url, 30, size) == [200] * 30
+
+    asyncio.run(scenario())
+
+
+def test_100_continue_is_the_model_server_s_to_say(tmp_path: Path) -> None:
+    """Envoy answers no Expect itself: the picker waits for a body that the client sends in the end unasked.
+
+    Where Envoy answers itself, its 100 Continue is under way before the picker is asked.
+    """
+
+    async def scenario() -> None:
+        server = Server()
+        picker = Picker(server.address)
+        async with running(tmp_path, TO_POOL, [server.address], server, picker) as url:
+            place = urlsplit(url)
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            client = h11.Connection(h11.CLIENT)
+            head = [("host", "lab"), ("expect", "100-continue"), ("content-length", "5")]
+            writer.write(client.send(h11.Request(method="POST", target="/", headers=head)) or b"")
+            await asyncio.wait_for(picker.seen.wait(), 10)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.3)
+            assert server.asked == []
+            for part in (h11.Data(b"hello"), h11.EndOfMessage()):
+                writer.write(client.send(part) or b"")
+            answers = []
+            while not isinstance(event := client.next_event(), h11.EndOfMessage):
+                if event is h11.NEED_DATA:
+                    client.receive_data(await asyncio.wait_for(reader.read(65536), 10))
+                elif isinstance(event, h11.InformationalResponse | h11.Response):
+                    answers.append(event.status_code)
+            writer.close()
+        ((_, headers, length),) = server.asked
+        assert (answers[-1], headers["expect"], length) == (200, "100-continue", 5)
 
     asyncio.run(scenario())

@@ -90,6 +90,11 @@ def test_a_pool_or_a_selector_is_needed() -> None:
         ("1.5h", 5400.0),
         ("0", 0.0),
         ("250us", 0.00025),
+        ("1µs1μs", 0.000002),
+        ("+.5s", 0.5),
+        ("1.s", 1.0),
+        ("0.3s", 0.3),
+        ("9223372036.854775807s", 9223372036.854775807),
         ("-1s", -1.0),
     ],
 )
@@ -97,7 +102,9 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "1 s", "1sec", "--1s"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "1 s", "1sec", "--1s", ".s", "\u0661s", "9223372036.854775808s"]
+)
 def test_bad_durations(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
