@@ -248,7 +248,7 @@ def test_http_1_1_client(ask: Ask) -> None:
 def test_a_client_that_expects_100_continue(ask: Ask) -> None:
     """The picker waits for the body and Envoy leaves the 100 to the model server, as in Istio."""
     place = urlsplit(ask.urls[80])
-    body = json.dumps({**BODY, "prompt": "x " * 50_000}).encode()
+    body = json.dumps({**BODY, "prompt": "x " * 10_000}).encode()
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
     connection.putrequest("POST", "/deep/er")
     connection.putheader("Expect", "100-continue")
