@@ -18,6 +18,7 @@ Json = dict[str, Any]
 PICKED_KEY = "x-gateway-destination-endpoint"
 SERVED_KEY = "x-gateway-destination-endpoint-served"
 MAX = 4294967295
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -66,11 +67,16 @@ def build_cluster(spec: ClusterSpec, rule: DestinationRule | None) -> Json:
         },
         "connect_timeout": _duration(pool.opt("tcp") if pool else None, "connectTimeout", "10s"),
         "circuit_breakers": {"thresholds": [_thresholds(pool)]},
+        # Istio never panics: with no endpoint left that is not ejected a request fails
+        "common_lb_config": {"healthy_panic_threshold": {"value": _least_healthy(spec, rule)}},
     }
-    cluster["typed_extension_protocol_options"] = _protocol_options(_is_http2(spec, pool), pool)
+    options = _protocol_options(_is_http2(spec, pool), pool)
+    cluster["typed_extension_protocol_options"] = {_HTTP_OPTIONS: options}
     cluster.update(_load_balancing(spec, rule))
     if tls := _tls(spec, rule):
         cluster["transport_socket"] = tls
+        if names := _names_from_host(rule.settings("tls", spec.number) if rule else None):
+            options["upstream_http_protocol_options"] = names
     if outliers := _outlier_detection(spec, rule):
         cluster["outlier_detection"] = outliers
     return cluster
@@ -89,7 +95,7 @@ def _protocol_options(http2: bool, pool: Cursor | None) -> Json:
     http = pool.opt("http") if pool else None
     explicit: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     options: Json = {
-        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
         "explicit_http_config": explicit,
     }
     common: Json = {}
@@ -99,7 +105,7 @@ def _protocol_options(http2: bool, pool: Cursor | None) -> Json:
         common["idle_timeout"] = idle.envoy
     if common:
         options["common_http_protocol_options"] = common
-    return {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options}
+    return options
 
 
 def _duration(root: Cursor | None, key: str, default: str) -> str:
@@ -170,6 +176,14 @@ def _tls(spec: ClusterSpec, rule: DestinationRule | None) -> Json | None:
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
+def _names_from_host(settings: Cursor | None) -> Json:
+    """Without an sni of its own a rule names and checks the server by the request's host."""
+    if settings is None or settings.text("sni", ""):
+        return {}
+    checked = not settings.flag("insecureSkipVerify", False) and not settings.strings("subjectAltNames")
+    return {"auto_sni": True, **({"auto_san_validation": True} if checked else {})}
+
+
 def _validation(settings: Cursor) -> Json:
     """Istio verifies against the system's authorities unless told otherwise."""
     system = next((file for file in _CA_FILES if Path(file).exists()), _CA_FILES[0])
@@ -195,4 +209,11 @@ def _outlier_detection(spec: ClusterSpec, rule: DestinationRule | None) -> Json 
         "interval": _duration(settings, "interval", "10s"),
         "base_ejection_time": _duration(settings, "baseEjectionTime", "30s"),
         "max_ejection_percent": settings.number("maxEjectionPercent", 10),
+        "enforcing_success_rate": 0,
     }
+
+
+def _least_healthy(spec: ClusterSpec, rule: DestinationRule | None) -> int:
+    """Percent of endpoints below which ejected ones are used again."""
+    settings = rule.settings("outlierDetection", spec.number) if rule else None
+    return settings.number("minHealthPercent", 0) if settings else 0

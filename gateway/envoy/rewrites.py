@@ -19,7 +19,6 @@ _REDIRECT_CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def header_changes(filters: Sequence[Filter]) -> Json:
@@ -44,23 +43,30 @@ def header_changes(filters: Sequence[Filter]) -> Json:
 
 
 def host_rewrite(filters: Sequence[Filter]) -> str | None:
-    """The new Host: Envoy has it apart from other headers."""
+    """The new Host: Envoy has it apart from other headers. URLRewrite wins, wherever it stands."""
+    host = None
     for item in filters:
         if item.type == "URLRewrite" and item.root.has("hostname"):
             return item.root.text("hostname")
-        if item.type == "RequestHeaderModifier":
-            for header in item.root.items("set"):
-                if header.text("name").lower() == "host":
-                    return header.text("value")
-    return None
+        if item.type == "RequestHeaderModifier" and host is None:
+            named = (h for h in item.root.items("set") if h.text("name").lower() == "host")
+            host = next((header.text("value") for header in named), None)
+    return host
 
 
-def path_rewrite(filters: Sequence[Filter], match: Match) -> Json:
-    """prefix_rewrite or regex_rewrite of a RouteAction."""
+def path_rewrite(filters: Sequence[Filter], match: Match, *, istio_bugs: bool = False) -> Json:
+    """prefix_rewrite or regex_rewrite of a RouteAction; `istio_bugs` loses the slash behind a new root."""
     for item in filters:
         path = item.root.opt("path") if item.type == "URLRewrite" else None
         if path is not None:
-            return _rewrite(path, match)
+            rewrite = _rewrite(path, match)
+            if (
+                istio_bugs
+                and not match.path.rstrip("/")
+                and len(new := rewrite.get("prefix_rewrite", "")) > 1
+            ):
+                rewrite["prefix_rewrite"] = new.rstrip("/")  # istio#60182: /x goes to /prex
+            return rewrite
     return {}
 
 
@@ -94,7 +100,7 @@ def redirect(filters: Sequence[Filter], match: Match) -> Json | None:
         action["scheme_redirect"] = scheme
     if hostname := root.text("hostname", ""):
         action["host_redirect"] = hostname
-    if port := root.number("port", _DEFAULT_PORTS.get(scheme, 0)):
+    if port := root.number("port", 0):
         action["port_redirect"] = port
     path = root.opt("path")
     if path is not None and path.text("type") == "ReplaceFullPath":
@@ -115,6 +121,7 @@ def cors(filters: Sequence[Filter]) -> Json:
         "filter_enabled": {"default_value": {"numerator": 100}},
         "allow_origin_string_match": [_origin(origin) for origin in root.strings("allowOrigins")],
         "allow_credentials": root.flag("allowCredentials", False),
+        "forward_not_matching_preflights": False,
     }
     for key, name in (
         ("allowMethods", "allow_methods"),

@@ -39,7 +39,7 @@ class RouteBuilder:
     """Translates routes and remembers the backends that they lead to.
 
     `istio_bugs` reproduces what Istio up to 1.31 gets wrong: one picker for all pools of a rule (the last
-    backendRef's), no picker under a CORS filter, none for a GRPCRoute.
+    backendRef's), no picker under a CORS filter, none for a GRPCRoute, no slash where `/` is replaced.
     """
 
     manifests: Manifests
@@ -86,7 +86,7 @@ class RouteBuilder:
             result["typed_per_filter_config"] = config
         result["route"] = {
             **self._destination(live),
-            **path_rewrite(filters, match),
+            **path_rewrite(filters, match, istio_bugs=self.istio_bugs),
             **self._behaviour(route, rule, filters),
         }
         return result
@@ -137,6 +137,7 @@ class RouteBuilder:
             timeout = min(filter(None, (timeout, rule.backend_timeout)))
         result: Json = {
             "timeout": timeout.envoy,
+            "max_grpc_timeout": timeout.envoy,  # of a client's grpc-timeout; 0s: it holds as it is
             "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
         }
         if retries is not None:
@@ -150,7 +151,11 @@ class RouteBuilder:
     def _mirror(self, route: Route, ref: Cursor, fraction: Json) -> Json:
         """A mirror that does not resolve names a cluster that does not exist: Envoy sends nothing."""
         backend = resolve_backend(self.manifests, route, read_backend(ref, route.namespace))
-        return {"cluster": self._use(backend), "runtime_fraction": fraction}
+        return {
+            "cluster": self._use(backend),
+            "runtime_fraction": fraction,
+            "disable_shadow_host_suffix_append": True,
+        }
 
 
 def _retry_policy(retry: Retry | None) -> Json | None:

@@ -11,6 +11,7 @@ import collections
 import contextlib
 import io
 import json
+import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -39,9 +40,11 @@ def dead() -> Address:
 
 
 class Server:
-    """An HTTP/1.1 server that answers 200 and keeps what it was asked: path, headers, length of the body."""
+    """An HTTP/1.1 server that answers `status` and keeps what it was asked: path, headers, body's length."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 200, tls: ssl.SSLContext | None = None) -> None:
+        self.status = status
+        self.tls = tls
         self.address: Address = ("127.0.0.1", free_port())
         self.asked: list[tuple[str, dict[str, str], int]] = []
 
@@ -63,7 +66,7 @@ class Server:
                 elif isinstance(event, h11.EndOfMessage) and request is not None:
                     headers = {k.decode(): v.decode() for k, v in request.headers}
                     self.asked.append((request.target.decode(), headers, length))
-                    answer = h11.Response(status_code=200, headers=[("content-length", "2")])
+                    answer = h11.Response(status_code=self.status, headers=[("content-length", "2")])
                     for part in (answer, h11.Data(b"ok"), h11.EndOfMessage()):
                         writer.write(connection.send(part) or b"")
                     connection.start_next_cycle()
@@ -117,7 +120,11 @@ def _streamed(kind: str, data: bytes, end: bool) -> Any:
 
 @contextlib.asynccontextmanager
 async def running(
-    directory: Path, objects: Sequence[Any], endpoints: Sequence[Address], *servers: Server | Picker
+    directory: Path,
+    objects: Sequence[Any],
+    endpoints: Sequence[Address],
+    *servers: Server | Picker,
+    istio_bugs: bool = False,
 ) -> AsyncIterator[str]:
     """URL of the first listener. Every cluster has `endpoints` but the picker's (port 9002), which has it."""
     manifests = load(["-"], "apps", io.StringIO(worlds.dump(*objects)))
@@ -126,10 +133,12 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         for server in servers:
             if isinstance(server, Server):
-                await stack.enter_async_context(await asyncio.start_server(server.serve, *server.address))
+                listening = await asyncio.start_server(server.serve, *server.address, ssl=server.tls)
+                await stack.enter_async_context(listening)
             else:
                 stack.push_async_callback(await _serve_grpc(server))
-        envoy = GatewayProcess(manifests, gateway, directory, GatewayOptions(concurrency=1))
+        options = GatewayOptions(concurrency=1, istio_bugs=istio_bugs)
+        envoy = GatewayProcess(manifests, gateway, directory, options)
         stack.push_async_callback(envoy.stop)
         await envoy.start(lambda spec: pickers if spec.number == PICKER_PORT else endpoints)
         yield next(iter(envoy.urls.values()))

@@ -144,6 +144,10 @@ def test_tls_towards_the_picker_is_the_destination_rule_s() -> None:
     assert "transport_socket" not in picker_cluster(service)
     socket = picker_cluster(service, destination_rule(tls=SKIP_VERIFY))["transport_socket"]["typed_config"]
     assert socket["common_tls_context"] == {"alpn_protocols": ["h2"]}
+    (options,) = picker_cluster(service, destination_rule(tls=SKIP_VERIFY))[
+        "typed_extension_protocol_options"
+    ].values()
+    assert options["upstream_http_protocol_options"] == {"auto_sni": True}
     verified = picker_cluster(service, destination_rule(tls={"mode": "SIMPLE"}))["transport_socket"]
     assert "trusted_ca" in verified["typed_config"]["common_tls_context"]["validation_context"]
     off = destination_rule(tls={"mode": "DISABLE"})
@@ -179,6 +183,15 @@ def test_connection_pool_of_a_destination_rule() -> None:
     assert "transport_socket" not in picker_cluster(
         service, destination_rule(portLevelSettings=of_other_port)
     )
+
+
+def test_outlier_detection() -> None:
+    service = worlds.service("epp", "epp", 9002, appProtocol="http2")
+    plain = picker_cluster(service)
+    assert plain["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
+    made = picker_cluster(service, destination_rule(outlierDetection={"minHealthPercent": 40}))
+    assert made["common_lb_config"] == {"healthy_panic_threshold": {"value": 40}}
+    assert made["outlier_detection"]["enforcing_success_rate"] == 0
 
 
 def test_weights_each_with_its_own_picker() -> None:
@@ -281,7 +294,7 @@ def test_timeouts_and_retries() -> None:
         worlds.to_pool("p"), timeouts=timeouts, retry={"attempts": 4, "codes": [502], "backoff": "100ms"}
     )
     action = one_route(rule)["route"]
-    assert action["timeout"] == "90s"
+    assert (action["timeout"], action["max_grpc_timeout"]) == ("90s", "90s")
     retry = action["retry_policy"]
     assert (retry["num_retries"], retry["retriable_status_codes"]) == (4, [502])
     assert (retry["per_try_timeout"], retry["retry_back_off"]) == ("2s", {"base_interval": "0.1s"})
