@@ -215,7 +215,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "route-without-backend",
         "500, details direct_response or cluster_not_found, flag NC",
-        "the route's backend cannot be resolved: wrong group or kind, missing pool, or no ReferenceGrant",
+        "the route's backend cannot be resolved: wrong group or kind, missing pool, Service or port, or no ReferenceGrant",
         "backendRefs with group inference.networking.k8s.io; the route's ResolvedRefs condition",
         lambda e: _flag("NC")(e) or (e.status == 500 and ("cluster_not_found" in e.details or e.details == "direct_response")),
     ),

@@ -77,7 +77,7 @@ class RouteBuilder:
         live = [b for b in backends if b.ref.weight > 0]
         if (action := redirect(rule.filters, match)) is not None:
             return {**result, "redirect": action, **header_changes(rule.filters)}
-        if unknown or not any(b.cluster for b in live):
+        if unknown or not live:
             return {**result, "direct_response": {"status": 500}}
         filters = rule.filters + (live[0].ref.filters if len(live) == 1 else ())
         result.update(header_changes(filters))
@@ -122,10 +122,9 @@ class RouteBuilder:
 
     def _use(self, backend: Backend) -> str:
         """The cluster's name; for a reference that does not resolve one that does not exist."""
-        if backend.cluster is None:
-            return f"unresolved|{backend.ref.namespace}/{backend.ref.name}"
-        self.backends[backend.cluster] = backend
-        return backend.cluster
+        if backend.cluster is not None:
+            self.backends[backend.cluster] = backend
+        return backend.destination
 
     def _behaviour(self, route: Route, rule: Rule, filters: Sequence[Filter]) -> Json:
         """Timeouts, retries, mirrors and the host of a RouteAction."""

@@ -132,6 +132,16 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
             "name one that exists, with its namespace",
             "name",
         )
+    service = manifests.services.get((backend.namespace, backend.name)) if backend.kind == "Service" else None
+    if service is not None and backend.port is not None and service.port(backend.port) is None:
+        yield find(
+            "route-backend",
+            backend.root,
+            f"{route}: Service {target} has no port {backend.port}",
+            "Istio writes ResolvedRefs True all the same and the route gives 500",
+            f"one of its ports: {', '.join(str(port.port) for port in service.ports)}",
+            "port",
+        )
     if backend.namespace != route.namespace and not _granted(manifests, route, backend):
         yield find(
             "route-grant",

@@ -23,7 +23,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Backend:
-    """A backendRef and what it names: a pool, or a Service and its port, or a problem."""
+    """A backendRef and what it names: a pool, or a Service and its port, or a problem.
+
+    A Service without the port is no problem to Istio: the reference counts as resolved and requests get 500.
+    """
 
     ref: BackendRef
     pool: InferencePool | None = None
@@ -33,12 +36,28 @@ class Backend:
 
     @property
     def cluster(self) -> str | None:
-        """Name of the Envoy cluster behind it, None for a problem."""
+        """Name of the Envoy cluster behind it, None where there is none."""
         if self.pool is not None:
             return self.pool.cluster
         if self.service is not None and self.port is not None:
             return service_cluster(self.service.host, self.port.port)
         return None
+
+    @property
+    def destination(self) -> str:
+        """The cluster that a route names: one that does not exist where the reference leads nowhere."""
+        if self.cluster is not None:
+            return self.cluster
+        ref = self.ref
+        missing = self.problem is None or (ref.kind == "Service" and self.problem.reason == "BackendNotFound")
+        if not missing or ref.port is None:
+            return "UnknownService"
+        return service_cluster(service_host(ref.name, ref.namespace), ref.port)
+
+
+def service_host(name: str, namespace: str) -> str:
+    """A Service's name in the cluster's DNS."""
+    return f"{name}.{namespace}.svc.cluster.local"
 
 
 def service_cluster(host: str, port: int) -> str:
@@ -85,14 +104,11 @@ def resolve_backend(manifests: Manifests, route: Route, ref: BackendRef) -> Back
 def _resolve_service(manifests: Manifests, ref: BackendRef) -> Backend:
     service = manifests.services.get((ref.namespace, ref.name))
     if service is None:
-        host = f"{ref.name}.{ref.namespace}.svc.cluster.local"
+        host = service_host(ref.name, ref.namespace)
         return _failed(ref, "BackendNotFound", f"backend({host}) not found")
     if ref.port is None:
         return _failed(ref, "UnsupportedValue", "port is required for a backendRef to a Service")
-    port = service.port(ref.port)
-    if port is None:
-        return _failed(ref, "BackendNotFound", f"backend({service.host}) has no port {ref.port}")
-    return Backend(ref, service=service, port=port)
+    return Backend(ref, service=service, port=service.port(ref.port))
 
 
 def _failed(ref: BackendRef, reason: str, message: str) -> Backend:

@@ -16,6 +16,7 @@ from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
+from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
 
@@ -149,6 +150,13 @@ def _note_conditions(plan: Plan) -> None:
                 f"{condition.object} at Gateway {condition.gateway}: {condition.type} is False, "
                 f"{condition.reason}: {condition.message}"
             )
+    for result in results:
+        for ref in (r for rule in result.route.rules for r in rule.backends):
+            backend = resolve_backend(plan.manifests, result.route, ref)
+            if backend.service is not None and backend.port is None:
+                plan.notes.append(
+                    f"{result.route}: {backend.service} has no port {ref.port}; requests get 500"
+                )
     for listener, gateway in ((x, g) for g in plan.gateways for x in g.listeners):
         if listener.protocol not in {"HTTP", "HTTPS"}:
             plan.notes.append(

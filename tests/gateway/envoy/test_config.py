@@ -207,11 +207,13 @@ def test_weights_each_with_its_own_picker() -> None:
 
 
 def test_unresolved_backends() -> None:
-    assert one_route(worlds.rule(worlds.to_pool("gone")))["direct_response"] == {"status": 500}
+    gone = one_route(worlds.rule(worlds.to_pool("gone")))["route"]
+    assert gone["cluster"] == "UnknownService"
+    assert gone["cluster_not_found_response_code"] == "INTERNAL_SERVER_ERROR"
     assert one_route(worlds.rule())["direct_response"] == {"status": 500}
     mixed = one_route(worlds.rule(worlds.to_pool("p", weight=1), worlds.to_pool("gone", weight=1)))
     names = [c["name"] for c in mixed["route"]["weighted_clusters"]["clusters"]]
-    assert names[1] == "unresolved|apps/gone"
+    assert names[1] == "UnknownService"
     assert mixed["route"]["cluster_not_found_response_code"] == "INTERNAL_SERVER_ERROR"
 
 

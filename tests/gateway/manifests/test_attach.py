@@ -98,7 +98,7 @@ def test_grants() -> None:
         (worlds.to_pool("bare"), "BackendNotFound"),
         (worlds.to_pool("pool", namespace="else"), "RefNotPermitted"),
         (worlds.to_service("svc", 80), "outbound|80||svc.apps.svc.cluster.local"),
-        (worlds.to_service("svc", 81), "BackendNotFound"),
+        (worlds.to_service("none", 80), "BackendNotFound"),
         ({"name": "svc"}, "UnsupportedValue"),
         ({"name": "x", "kind": "Bucket", "group": "s3"}, "InvalidKind"),
     ],
@@ -113,6 +113,31 @@ def test_backends(ref: object, found: str) -> None:
     route = manifests.routes[0]
     backend = resolve_backend(manifests, route, route.rules[0].backends[0])
     assert (backend.cluster or (backend.problem and backend.problem.reason) or "").startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("ref", "destination"),
+    [
+        (worlds.to_service("svc", 81), "outbound|81||svc.apps.svc.cluster.local"),
+        (worlds.to_service("none", 80), "outbound|80||none.apps.svc.cluster.local"),
+        (worlds.to_service("svc", 80, namespace="else"), "UnknownService"),
+        (worlds.to_pool("gone", port=80), "UnknownService"),
+        ({"name": "svc"}, "UnknownService"),
+        ({"name": "x", "kind": "Bucket", "group": "s3", "port": 80}, "UnknownService"),
+    ],
+)
+def test_what_leads_nowhere_names_a_cluster_that_does_not_exist(ref: object, destination: str) -> None:
+    manifests = read(worlds.service("svc", "x", 80), worlds.route("r", "gw", worlds.rule(ref)))  # type: ignore[arg-type]
+    route = manifests.routes[0]
+    backend = resolve_backend(manifests, route, route.rules[0].backends[0])
+    assert (backend.cluster, backend.destination) == (None, destination)
+
+
+def test_a_missing_port_counts_as_resolved() -> None:
+    route = worlds.route("r", "gw", worlds.rule(worlds.to_service("svc", 81)))
+    manifests = read(worlds.gateway("gw"), worlds.service("svc", "x", 80), route)
+    conditions = {c.type: c.status for c in route_conditions(manifests, attach(manifests))}
+    assert conditions == {"Accepted": True, "ResolvedRefs": True}
 
 
 def test_conditions_in_istio_s_words() -> None:

@@ -65,6 +65,9 @@ def test_what_will_not_work_is_noted() -> None:
     assert "requests get 200 by round robin" in notes(open_pool)
     assert "no endpointPickerRef" in notes(worlds.pool("p", "x", None))
     assert "has no port 9002" in notes(pool, worlds.service("epp", "epp", 9003))
+    route = worlds.route("r", "gw", worlds.rule(worlds.to_service("svc", 81)))
+    to_no_port = notes(worlds.gateway("gw"), route, worlds.service("svc", "x", 80))
+    assert "HTTPRoute apps/r: Service apps/svc has no port 81; requests get 500" in to_no_port
     assert "no workload behind picker Service epp" in notes(pool, worlds.service("epp", "epp", 9002))
     idle = worlds.picker("epp", "p")
     idle[0]["spec"]["replicas"] = 0
