@@ -99,7 +99,11 @@ def _up_parser() -> _Parser:
         metavar="N",
         help="worker threads of each Envoy (half of the cores, two at most)",
     )
-    add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
+    add(
+        "--istio-bugs",
+        action="store_true",
+        help="route wrongly where Istio up to 1.31 does (docs/fidelity.md)",
+    )
     add(
         "--epp",
         default="auto",

@@ -67,7 +67,7 @@ RULES = {
         Rule("route-parent", _E, "a route that no listener accepts"),
         Rule("route-backend", _E, "a route to something that is not there"),
         Rule("route-grant", _E, "a reference into another namespace that nothing allows"),
-        Rule("route-filter", _E, "a filter that breaks a route to a pool"),
+        Rule("route-filter", _E, "a filter with which Istio breaks a route"),
         Rule("route-pools", _W, "a rule with several pools"),
         Rule("route-port", _I, "a port on a reference to a pool"),
         Rule("route-paths", _I, "only some of the API is routed", 14),

@@ -75,6 +75,7 @@ def _allows(manifests: Manifests, gateway: Gateway, listener: Listener, route: R
 
 
 def _check_rule(manifests: Manifests, route: Route, rule: Rule) -> Iterator[Finding]:
+    yield from _check_rewrite(route, rule)
     pools = [b for b in rule.backends if b.kind == "InferencePool"]
     for backend in rule.backends:
         yield from _check_backend(manifests, route, backend)
@@ -103,6 +104,23 @@ def _check_rule(manifests: Manifests, route: Route, rule: Rule) -> Iterator[Find
                 f"{route}: a CORS filter on a rule with an InferencePool",
                 "Istio drops the picker's filter from such a route: requests go round robin or fail",
                 "put CORS on a rule without pools, or let the model servers answer preflights",
+            )
+
+
+def _check_rewrite(route: Route, rule: Rule) -> Iterator[Finding]:
+    """A rule for / that replaces its prefix."""
+    if all(m.path_type != "PathPrefix" or m.path.rstrip("/") for m in rule.matches):
+        return
+    for given in rule.filters:
+        path = given.root.opt("path") if given.type == "URLRewrite" else None
+        new = path.text("replacePrefixMatch", "").rstrip("/") if path else ""
+        if new:
+            yield find(
+                "route-filter",
+                given.root,
+                f"{route}: a rule for / replaces its prefix by {new}",
+                f"Istio loses the slash (istio#60182): /x goes to {new}x",
+                "a rule for each path below /, such as /v1",
             )
 
 

@@ -57,13 +57,22 @@ def _check_rule(
             f"{rule} uses {mode}, and the picker has no certificate of the mesh",
             "tls.mode SIMPLE with insecureSkipVerify true",
         )
-    elif picker.secure and tls is not None and "cert-path" not in picker.flags:
-        if not tls.flag("insecureSkipVerify", False) and not tls.has("caCertificates"):
+    elif picker.secure and tls is not None and not tls.flag("insecureSkipVerify", False):
+        if "cert-path" not in picker.flags and not tls.has("caCertificates"):
             yield _tls(
                 picker,
                 rule,
                 f"{rule} verifies the picker's certificate, which the picker signs itself",
-                "insecureSkipVerify: true, or --cert-path with a certificate that caCertificates covers",
+                "insecureSkipVerify: true, or --cert-path with a certificate that caCertificates and "
+                "subjectAltNames cover",
+            )
+        elif not tls.text("sni", "") and not tls.strings("subjectAltNames"):
+            yield _tls(
+                picker,
+                rule,
+                f"{rule} verifies the picker's name and gives none: Istio takes the cluster's, which no "
+                "certificate proves",
+                f"sni or subjectAltNames with the name in the certificate, such as {host}",
             )
     elif not picker.secure and mode != "DISABLE":
         yield _tls(

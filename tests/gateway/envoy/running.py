@@ -77,7 +77,8 @@ class Server:
 class Picker:
     """An ext_proc server: `answer` (ip:port,...) for every request, once its body is there."""
 
-    def __init__(self, *endpoints: Address) -> None:
+    def __init__(self, *endpoints: Address, tls: grpc.ServerCredentials | None = None) -> None:
+        self.tls = tls
         self.address: Address = ("127.0.0.1", free_port())
         self.answer = ",".join(f"{host}:{port}" for host, port in endpoints)
         self.messages: collections.Counter[str] = collections.Counter()  # by x-request-id
@@ -154,7 +155,11 @@ async def _serve_grpc(picker: Picker) -> Callable[[], Any]:
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     service = "envoy.service.ext_proc.v3.ExternalProcessor"
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Process": process})])
-    server.add_insecure_port("{}:{}".format(*picker.address))
+    place = "{}:{}".format(*picker.address)
+    if picker.tls is None:
+        server.add_insecure_port(place)
+    else:
+        server.add_secure_port(place, picker.tls)
     await server.start()
     return lambda: server.stop(0)
 

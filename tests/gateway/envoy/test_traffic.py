@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import h11
 import httpx
 import pytest
@@ -232,5 +233,31 @@ def test_the_server_s_name_is_verified(tmp_path: Path, more: dict[str, Any], sta
             hosts = ("right.example", "wrong.example")
             got = [(await client.get(url, headers={"host": host})).status_code for host in hosts]
         assert got == statuses
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"insecureSkipVerify": True}, 200),
+        ({}, 500),  # the host of a stream to the picker is the cluster's name, which no certificate proves
+        ({"sni": "epp.apps.svc.cluster.local"}, 200),
+        ({"subjectAltNames": ["epp.apps.svc.cluster.local"]}, 200),
+        ({"subjectAltNames": ["other"]}, 500),
+    ],
+)
+def test_a_picker_s_name_is_verified_where_the_rule_gives_one(
+    tmp_path: Path, more: dict[str, Any], status: int
+) -> None:
+    _, authority = serves_as("epp.apps.svc.cluster.local", tmp_path)
+    pair = ((tmp_path / "key.pem").read_bytes(), (tmp_path / "cert.pem").read_bytes())
+    rule = destination_rule(tls={"mode": "SIMPLE", "caCertificates": authority, **more})
+
+    async def scenario() -> None:
+        server = Server()
+        picker = Picker(server.address, tls=grpc.ssl_server_credentials([pair]))
+        async with running(tmp_path, [*TO_POOL, rule], [server.address], server, picker) as url:
+            assert await posts(url, 1, 1) == [status]
 
     asyncio.run(scenario())

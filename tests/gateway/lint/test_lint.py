@@ -45,6 +45,7 @@ MISTAKES = [
     ("- /config/plugins.yaml", "- /config/other.yaml", "picker-config", "other.yaml"),
     ("mode: SIMPLE", "mode: DISABLE", "picker-tls", "TLS"),
     ("insecureSkipVerify: true", "sni: x", "picker-tls", "verifies"),
+    ("insecureSkipVerify: true", "caCertificates: /ca.pem", "picker-tls", "gives none"),
     ("mode: SIMPLE", "mode: ISTIO_MUTUAL", "picker-tls", "ISTIO_MUTUAL"),
     ("--secure-serving=true", "--secure-serving=false", "picker-tls", "plain text"),
     ("host: inference-epp.inference-model-server.svc.cluster.local", "host: inference-epp.other.svc.cluster.local",
@@ -126,6 +127,19 @@ def test_a_cors_filter_on_a_pool() -> None:
         1,
     )
     assert "route-filter" in {f.rule.id for f in findings(text)}
+
+
+def test_a_replaced_root() -> None:
+    def rules_of(new: str) -> set[str]:
+        return {f.rule.id for f in findings(SOUND.replace('value: "/v1/models"', 'value: "/"').replace(
+            "      backendRefs:",
+            "      filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, "
+            f"replacePrefixMatch: {new}}}}}}}]\n      backendRefs:",
+            1,
+        ))}  # fmt: skip
+
+    assert "route-filter" in rules_of("/pre")
+    assert "route-filter" not in rules_of("/")
 
 
 def test_the_page_has_the_defects_that_manifests_can_show(capsys: pytest.CaptureFixture[str]) -> None:
