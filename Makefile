@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MADE := $(VENV)/.made-here
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -14,7 +15,8 @@ help:  ## this list
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vllm-simfleet needs Python >= 3.11, this is " + sys.version.split()[0])'
-	@test -x $(BIN)/python || { echo "==> making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/python || { echo "==> making $(VENV)"; test -e $(VENV) || ours=yes; \
+	  $(PYTHON) -m venv $(VENV) || exit 1; test -z "$$ours" || echo '$(abspath $(VENV))' > $(MADE); }
 	@echo "==> installing vllm-simfleet and its development tools into $(VENV) (once, about a minute)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -61,4 +63,6 @@ format: $(STAMP)  ## ruff's formatter and safe fixes
 	@$(BIN)/ruff format .
 
 clean:  ## everything that make made
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@if test "$$(cat $(MADE) 2>/dev/null)" = '$(abspath $(VENV))' && test ! -L $(VENV); then rm -rf $(VENV); \
+	elif test -e $(VENV); then echo "$(VENV) stays: it was not made by make"; fi

@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.commands.up import preset
+from gateway.errors import UsageError
+from gateway.stack import owned
 from kit.console import complain, say
 
 STACK = "demo"
@@ -182,8 +184,11 @@ def main() -> int:
     """Run the demo; the exit code."""
     begin = time.monotonic()
     shell = Shell()
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    RESULTS.mkdir(parents=True)
+    try:
+        owned.renew(RESULTS)
+    except (UsageError, OSError) as error:
+        complain(f"demo: {error}")
+        return 1
     work = Path(tempfile.mkdtemp(prefix="simfleet-demo-"))
     try:
         manifests = work / "lab.yaml"

@@ -18,10 +18,9 @@ from typing import Any, NoReturn
 
 from gateway.commands.socket import ask
 from gateway.errors import ControlError, GatewayError, UsageError
-from gateway.stack.statedir import StackDirectory, find_stack, running_stacks, stack_directory
+from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
 from kit.console import complain, say
 
-DEFAULT_NAME = "default"
 DOWN_TIMEOUT_S = 60.0
 CHANGE_TIMEOUT_S = 120.0
 
@@ -194,10 +193,7 @@ def _parse_ports(texts: Sequence[str]) -> tuple[dict[int, int], int | None]:
 def _detach(directory: StackDirectory, argv: list[str]) -> int:
     """Start `up` in a session of its own, which prints here until it is ready."""
     if directory.is_held():
-        raise UsageError(
-            f"a stack named {directory.name!r} is running: `simfleet down --name {directory.name}`, "
-            "or choose another --name"
-        )
+        raise directory.taken()
     read_end, write_end = os.pipe()
     code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
     command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]

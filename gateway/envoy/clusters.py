@@ -9,6 +9,7 @@ from typing import Any
 from gateway.manifests.destinationrule import DestinationRule
 from gateway.manifests.durations import istio_duration
 from gateway.manifests.inference import SHADOW_PORT, InferencePool
+from gateway.manifests.inside import inside
 from gateway.manifests.references import service_cluster
 from gateway.manifests.workloads import Service, ServicePort
 from kit.yamldoc import Cursor
@@ -42,12 +43,13 @@ class ClusterSpec:
 
 
 def pool_spec(pool: InferencePool, directory: Path) -> ClusterSpec:
-    return ClusterSpec(pool.cluster, directory / f"{pool.shadow_service}.{pool.namespace}.json", pool=pool)
+    file = inside(directory, f"{pool.shadow_service}.{pool.namespace}.json")
+    return ClusterSpec(pool.cluster, file, pool=pool)
 
 
 def service_spec(service: Service, port: ServicePort, directory: Path) -> ClusterSpec:
     name = service_cluster(service.host, port.port)
-    file = directory / f"{service.name}.{service.namespace}.{port.port}.json"
+    file = inside(directory, f"{service.name}.{service.namespace}.{port.port}.json")
     return ClusterSpec(name, file, service=service, port=port)
 
 

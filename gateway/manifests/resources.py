@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.errors import ManifestError
+from gateway.manifests import names
 from kit.yamldoc import Cursor, Path
 
 CLUSTER_SCOPED = frozenset({
@@ -79,13 +80,14 @@ def read_resource(root: Cursor, default_namespace: str) -> Resource:
     if not isinstance(root.value, dict):
         raise root.error("a Kubernetes object is a mapping with apiVersion, kind and metadata")
     api_version, kind = root.text("apiVersion"), root.text("kind")
+    group = api_version.rpartition("/")[0]
     meta = root.child("metadata")
-    namespace = "" if kind in CLUSTER_SCOPED else meta.text("namespace", default_namespace)
+    namespace = "" if kind in CLUSTER_SCOPED else names.label(meta, "namespace", default_namespace)
     return Resource(
         api_version=api_version,
         kind=kind,
         namespace=namespace,
-        name=meta.text("name"),
+        name=names.object_name(meta, group, kind),
         labels=meta.string_map("labels"),
         annotations=meta.string_map("annotations"),
         root=root,

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.manifests import names
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
@@ -129,14 +130,14 @@ def read_workload(resource: Resource) -> Workload:
         pod_annotations=meta.string_map("annotations") if meta else {},
         containers=containers,
         sidecars=tuple(_read_container(c) for c in pod.items("initContainers")),
-        volumes={v.text("name"): _read_volume(v) for v in pod.items("volumes")},
+        volumes=_read_volumes(pod),
         service_account=pod.text("serviceAccountName", "default"),
     )
 
 
 def _read_container(root: Cursor) -> Container:
     return Container(
-        name=root.text("name"),
+        name=names.label(root, "name"),
         image=root.text("image", ""),
         command=tuple(root.strings("command")),
         args=tuple(root.strings("args")),
@@ -146,7 +147,7 @@ def _read_container(root: Cursor) -> Container:
             ContainerPort(p.number("containerPort"), p.text("name", "")) for p in root.items("ports")
         ),
         mounts=tuple(
-            VolumeMount(m.text("name"), m.text("mountPath"), m.text("subPath", ""))
+            VolumeMount(m.text("name"), names.mount_path(m), names.path_in_volume(m, "subPath", ""))
             for m in root.items("volumeMounts")
         ),
         root=root,
@@ -175,8 +176,18 @@ def _read_env_from(root: Cursor) -> tuple[str, str]:
     return "Secret", root.child("secretRef").text("name")
 
 
+def _read_volumes(pod: Cursor) -> dict[str, Volume]:
+    found: dict[str, Volume] = {}
+    for item in pod.items("volumes"):
+        volume = _read_volume(item)
+        if volume.name in found:
+            raise item.error(f"the name {volume.name} stands twice", "name")
+        found[volume.name] = volume
+    return found
+
+
 def _read_volume(root: Cursor) -> Volume:
-    name = root.text("name")
+    name = names.label(root, "name")
     if source := root.opt("configMap"):
         return Volume(name, config_map=source.text("name"), items=_volume_items(source))
     if source := root.opt("secret"):
@@ -186,7 +197,7 @@ def _read_volume(root: Cursor) -> Volume:
 
 def _volume_items(source: Cursor) -> dict[str, str] | None:
     items = source.items("items")
-    return {i.text("key"): i.text("path") for i in items} if items else None
+    return {i.text("key"): names.item_path(i) for i in items} if items else None
 
 
 def read_service(resource: Resource) -> Service:
@@ -212,18 +223,28 @@ def _read_service_port(root: Cursor) -> ServicePort:
 
 
 def read_config_map(resource: Resource) -> Files:
-    data = {key: value.encode() for key, value in resource.root.string_map("data").items()}
-    return Files(resource, data | _decoded(resource, "binaryData"))
+    data = {key: value.encode() for key, value in _checked(resource, "data").items()}
+    binary = _decoded(resource, "binaryData")
+    for key in data.keys() & binary.keys():
+        raise resource.error(f"key {key} stands in data and in binaryData", ("binaryData", key))
+    return Files(resource, data | binary)
 
 
 def read_secret(resource: Resource) -> Files:
-    plain = {key: value.encode() for key, value in resource.root.string_map("stringData").items()}
+    plain = {key: value.encode() for key, value in _checked(resource, "stringData").items()}
     return Files(resource, _decoded(resource, "data") | plain)
+
+
+def _checked(resource: Resource, field: str) -> dict[str, str]:
+    """The texts under `field`, their keys checked."""
+    if (child := resource.root.opt(field)) is not None:
+        names.check_keys(child)
+    return resource.root.string_map(field)
 
 
 def _decoded(resource: Resource, field: str) -> dict[str, bytes]:
     result = {}
-    for key, value in resource.root.string_map(field).items():
+    for key, value in _checked(resource, field).items():
         try:
             result[key] = base64.b64decode(value, validate=False)
         except binascii.Error as error:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.manifests.inside import inside
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Container, EnvVar, Files, Volume, Workload
 
@@ -97,21 +100,37 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 def mount_files(
     manifests: Manifests, workload: Workload, container: Container, directory: Path
 ) -> dict[str, Path]:
-    """Write the ConfigMaps and Secrets that the container mounts; mount path to local path."""
+    """Write the ConfigMaps and Secrets that the container mounts; mount path to local path.
+
+    Raises ManifestError for a path that leads out of its volume, or that no file can have.
+    """
     places = {}
     for mount in container.mounts:
         volume = workload.volumes.get(mount.volume)
         files = _volume_files(manifests, workload, volume) if volume else None
         if volume is None or files is None:
             continue
-        local = directory / mount.volume
+        local = inside(directory, mount.volume)
         for key, content in files.data.items():
             name = key if volume.items is None else volume.items.get(key)
             if name is not None:
-                (local / name).parent.mkdir(parents=True, exist_ok=True)
-                (local / name).write_bytes(content)
-        places[mount.path.rstrip("/")] = local / mount.sub_path if mount.sub_path else local
+                _write(workload, volume, inside(local, name), content)
+        places[posixpath.normpath(mount.path).rstrip("/")] = inside(local, mount.sub_path)
     return places
+
+
+def _write(workload: Workload, volume: Volume, file: Path, content: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:  # `a` and `a/b` among the items
+        raise workload.resource.error(
+            f"volume {volume.name}: {file.name} is a file and a directory at once"
+        ) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise workload.resource.error(f"volume {volume.name}: {file.name}: {error.strerror}") from error
 
 
 def _volume_files(manifests: Manifests, workload: Workload, volume: Volume) -> Files | None:
@@ -123,10 +142,18 @@ def _volume_files(manifests: Manifests, workload: Workload, volume: Volume) -> F
 
 
 def relocate(text: str, places: Mapping[str, Path]) -> str:
-    """`text` with paths below a mount pointing at the local files."""
+    """`text` with paths below a mount pointing at the local files.
+
+    A path that leads out of its mount by `..` is another path of the container, and stays as it is written.
+    """
     for mount in sorted(places, key=len, reverse=True):
-        local = str(places[mount]).replace("\\", r"\\")
-        text = re.sub(rf"(?<![\w./-]){re.escape(mount)}(?=/|$)", local, text)
+
+        def replaced(found: re.Match[str], mount: str = mount) -> str:
+            path = posixpath.normpath(found[0])
+            below = path[len(mount) :] if path == mount or path.startswith(f"{mount}/") else None
+            return found[0] if below is None else f"{places[mount]}{below}{'/' * found[0].endswith('/')}"
+
+        text = re.sub(rf"(?<![\w./-]){re.escape(mount)}(?:/[^\s,;:=\"']*|$)", replaced, text)
     return text
 
 

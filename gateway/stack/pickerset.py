@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.envoy.eds import Address
+from gateway.errors import ManifestError
 from gateway.manifests.inference import InferencePool
+from gateway.manifests.inside import inside, is_inside
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Service, ServicePort
 from gateway.stack import goflags
@@ -88,7 +91,7 @@ class PickerSet:
     def _spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
         manifests, workload = self._plan.manifests, picker.workload
         name = pod_name(workload, 0)
-        directory = self._directory / "pickers" / name
+        directory = inside(self._directory / "pickers", name)
         labels, annotations = workload.pod_labels, workload.pod_annotations
         identity = PodIdentity(
             name, workload.namespace, "127.0.0.1", labels, annotations, workload.service_account
@@ -101,7 +104,10 @@ class PickerSet:
             log = options.decision_log
             path = log.with_name(f"{log.stem}-{picker.pool.name}{log.suffix}")
             options = PickerOptions(options.epp, options.config_file, path, options.plugins)
-        flags = tuple(goflags.split(words))
+        given = goflags.split(words)
+        if options.config_file is not None:  # in place of whatever the manifests name
+            given = goflags.without(given, {"config-file", "config-text"})
+        flags = local_files(given, directory, picker)
         log_file = self._directory / "pickers" / f"{name}.log"
         return PickerSpec(name, picker.pool, flags, env, directory, log_file, manifests, options)
 
@@ -137,3 +143,32 @@ class PickerSet:
 
     async def stop(self) -> None:
         await asyncio.gather(*(handle.process.stop() for handle in self._handles))
+
+
+_READ = ("config-file", "cert-path", "plugin")
+_WRITTEN = ("decision-log",)
+Flags = tuple[tuple[str, str | None], ...]
+
+
+def local_files(flags: Sequence[tuple[str, str | None]], directory: Path, picker: PickerPlan) -> Flags:
+    """The flags of a picker, whose files all lie in its directory: what is mounted there, what it writes.
+
+    Raises ManifestError for a file that is read and that nothing mounted has: the same path of this machine
+    is another file.
+    """
+    found: list[tuple[str, str | None]] = []
+    for name, value in flags:
+        if name in _READ and value and not (is_inside(directory, Path(value)) and Path(value).exists()):
+            raise ManifestError(
+                f"the picker of {picker.pool} is given --{name} {value}, which no mounted ConfigMap or "
+                "Secret has: check volumes, volumeMounts and the keys",
+                picker.workload.resource.root.file,
+                picker.container.root.line,
+            )
+        if name in _WRITTEN and value and not is_inside(directory, Path(value)):
+            path = inside(directory, "written", posixpath.normpath(f"/{value}").lstrip("/"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found.append((name, str(path)))
+        else:
+            found.append((name, value))
+    return tuple(found)

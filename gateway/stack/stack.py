@@ -20,6 +20,7 @@ from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
+from gateway.manifests.inside import inside
 from gateway.stack.containers import (
     PodIdentity,
     command_line,
@@ -87,7 +88,7 @@ class Stack:
         await self._add_pods()
         self.pickers.make()
         for gateway in self.plan.gateways:
-            directory = self.options.directory / "gateways" / f"{gateway.namespace}.{gateway.name}"
+            directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
             process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway)
             self.gateways.append(process)
         self.pickers.update(self.pods)
@@ -192,7 +193,8 @@ class Stack:
             name, workload.namespace, address, labels, annotations, workload.service_account
         )
         env = environment(manifests, workload, server.container, identity)
-        directory = self.options.directory / "volumes" / workload.name
+        kind = workload.resource.kind.lower()
+        directory = inside(self.options.directory / "volumes", workload.namespace, kind, workload.name)
         places = mount_files(manifests, workload, server.container, directory)
         words = command_line(server.container, env, places)
         flags = with_compat(server.container, server_flags(server.container, words))

@@ -137,6 +137,7 @@ class ReferencePicker:
     def _argv(self) -> list[str]:
         spec, options = self.spec, self.spec.options
         ours = {"grpc-port", "grpc-health-port", "metrics-port", "pool-name", "pool-namespace"}
+        ours |= {"endpoints-file", "objectives-file"}
         if options.config_file is not None:
             ours |= {"config-file", "config-text"}
         flags = goflags.without(spec.flags, ours)

@@ -76,6 +76,18 @@ def stack(state: Path) -> Iterator[Fake]:
     directory.remove()
 
 
+def left_by_a_killed_stack(name: str) -> Path:
+    """The directory of a stack whose process was killed."""
+    code = (
+        "import os, sys; from gateway.stack.statedir import stack_directory\n"
+        "d = stack_directory(sys.argv[1]); d.hold(); d.log.write_text(''); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, name], check=False)
+    path = stack_directory(name).path
+    assert (path / "up.log").exists()
+    return path
+
+
 @pytest.mark.usefixtures("stack")
 def test_what_the_socket_refuses(state: Path) -> None:
     path = state / "one" / "control.sock"
@@ -155,10 +167,7 @@ def test_directories(state: Path) -> None:
     one.remove()
     assert find_stack(None).name == "two"
     two.remove()
-    dead = state / "dead"
-    dead.mkdir()
-    (dead / "lock").write_text("1")
-    (dead / "left-over").write_text("")
+    dead = left_by_a_killed_stack("dead")
     assert list(running_stacks()) == []
     assert not dead.exists(), "what a killed stack left is removed"
 
@@ -175,8 +184,7 @@ def test_of_many_who_start_at_once_one_has_the_directory(state: Path) -> None:
         "sys.stdin.readline(); d.remove() if d._lock else None"
     )
     for _ in range(3):
-        (state / "same").mkdir(exist_ok=True)
-        (state / "same" / "lock").write_text("1")
+        left_by_a_killed_stack("same")
         flags: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         racers = [subprocess.Popen([sys.executable, "-c", code], **flags) for _ in range(6)]
         for stage in range(2):
