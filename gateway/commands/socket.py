@@ -12,7 +12,9 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from gateway.errors import ControlError, GatewayError
 
@@ -47,7 +49,7 @@ class ControlServer:
         if task is not None:
             self._connections.add(task)
         try:
-            while line := await reader.readline():
+            while line := await _next_line(reader):
                 answer = await self._answer(line)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
@@ -59,19 +61,52 @@ class ControlServer:
                 self._connections.discard(task)
 
     async def _answer(self, line: bytes) -> Json:
+        """The answer to one line. Every line has one, or the asker would take the stack for dead."""
         try:
             request = json.loads(line)
-            command = self._commands[request.pop("do")]
-        except (ValueError, KeyError, AttributeError, TypeError):
-            return {"error": f"not a request: {line[:200].decode(errors='replace').strip()}"}
+            do = request.pop("do")
+            command = self._commands[do]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            known = ", ".join(self._commands)
+            shown = line[:200].decode(errors="replace").strip()
+            return {"error": f"not a request: {shown}; a request is an object with `do`, one of {known}"}
         try:
-            inspect.signature(command).bind(**request)
-        except TypeError as error:
-            return {"error": f"wrong arguments: {error}"}
+            arguments = _typed(command, request)
+        except (TypeError, msgspec.ValidationError) as error:
+            return {"error": f"{do}: wrong arguments: {error}"}
         try:
-            return {"ok": await command(**request)}
+            return {"ok": await command(**arguments)}
         except GatewayError as error:
             return {"error": str(error)}
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return {"error": f"{do} was not carried through: {where}{error.strerror or error}"}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the stack goes on and the asker is told
+            return {"error": f"{do} failed: {type(error).__name__}: {error}"}
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """The next request; empty at the end, which a line beyond the limit is as well."""
+    try:
+        return await reader.readline()
+    except ValueError:
+        return b""
+
+
+def _typed(command: Command, arguments: Json) -> Json:
+    """The arguments as the command's annotations want them.
+
+    Raises TypeError for missing and unknown ones, ValidationError for those of another type.
+    """
+    inspect.signature(command).bind(**arguments)
+    hints = get_type_hints(command)
+    found = {}
+    for name, value in arguments.items():
+        try:
+            found[name] = msgspec.convert(value, hints.get(name, Any))
+        except msgspec.ValidationError as error:
+            raise msgspec.ValidationError(f"{name} is {value!r}: {error}") from None
+    return found
 
 
 def ask(path: Path, do: str, *, timeout_s: float = 120.0, **arguments: Any) -> Any:

@@ -11,6 +11,7 @@ import collections
 import contextlib
 import functools
 import os
+import resource
 import signal
 import sys
 import time
@@ -27,7 +28,7 @@ from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
 from gateway.stack.stack import Stack, StackOptions
-from gateway.stack.statedir import StackDirectory
+from gateway.stack.statedir import StackDirectory, why
 from kit.console import complain, say
 
 EVENTS_KEPT = 200
@@ -76,8 +77,8 @@ class Runner:
         """Show a line; while the table is on the screen, it shows the last ones itself."""
         if self._announced:
             self.events.append(line)
-        with contextlib.suppress(FileNotFoundError), self.options.directory.log.open("a") as log:
-            log.write(line + "\n")  # somebody may have removed the directory under a running stack
+        with contextlib.suppress(OSError), self.options.directory.log.open("a") as log:
+            log.write(line + "\n")  # the disk may be full, the directory removed under a running stack
         if self._view is None or self._view.returncode is not None:
             say(line)
 
@@ -177,15 +178,26 @@ def counted(number: int, noun: str) -> str:
 def up(options: UpOptions) -> int:
     """Run a stack to its end; the exit code."""
     options.directory.hold()
+    _raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_run(options))
     except GatewayError as error:
         complain(f"simfleet up: {error}")
         return error.exit_code
+    except OSError as error:  # the disk is full, a name is too long for a file
+        complain(f"simfleet up: {why(error)}")
+        return StackError.exit_code
     finally:
         options.directory.remove()
     return 0
+
+
+def _raise_file_limit() -> None:
+    """As many descriptors as the system allows: every pod and every connection takes some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and refuses it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run(options: UpOptions) -> None:

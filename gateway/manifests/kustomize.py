@@ -6,14 +6,16 @@ the field: a build that left it out silently would run something else than the c
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gateway.errors import ManifestError
+from gateway.manifests.inside import is_inside
 from gateway.manifests.patches import apply_json_patch, merge
 from gateway.manifests.resources import CLUSTER_SCOPED
 from kit.yamldoc import Cursor, Document, load_documents
@@ -32,9 +34,13 @@ def kustomization_in(directory: Path) -> Path | None:
     return next((directory / name for name in FILE_NAMES if (directory / name).is_file()), None)
 
 
-def build(file: Path) -> list[Document]:
-    """The objects that `kubectl kustomize` would print for this kustomization file."""
-    root = next(load_documents(file.read_text(), str(file)), None)
+def build(file: Path, roots: tuple[Path, ...] = ()) -> list[Document]:
+    """The objects that `kubectl kustomize` would print for this kustomization file.
+
+    `roots`: the directories whose builds lead here. As with kustomize's LoadRestrictionsRootOnly every file
+    is in or below the directory of the kustomization that names it, links followed; bases may be elsewhere.
+    """
+    root = next(load_documents(_contents(file, file.name, ManifestError), str(file)), None)
     if root is None or not isinstance(root.data, dict):
         raise ManifestError("an empty kustomization", str(file))
     spec = root.cursor()
@@ -45,7 +51,9 @@ def build(file: Path) -> list[Document]:
                 "`kubectl kustomize DIR | simfleet up -f -`",
                 field,
             )
-    documents = [d for entry in [*spec.items("resources"), *spec.items("bases")] for d in _load(file, entry)]
+    roots = (*roots, file.parent.resolve())
+    entries = [*spec.items("resources"), *spec.items("bases")]
+    documents = [d for entry in entries for d in _load(file, entry, roots)]
     documents = [deepcopy(d) for d in documents] + _generated(file, spec)
     for patch in _patches(file, spec):
         _apply(patch, documents)
@@ -54,39 +62,50 @@ def build(file: Path) -> list[Document]:
     return documents
 
 
-def _load(file: Path, entry: Cursor) -> Iterator[Document]:
+def _load(file: Path, entry: Cursor, roots: tuple[Path, ...]) -> Iterator[Document]:
     name = entry.as_str()
     if "://" in name or name.startswith("github.com/"):
         raise entry.error(f"remote resource {name!r} cannot be read offline; fetch it and name the file")
     path = file.parent / name
-    if path.is_dir():
-        inner = kustomization_in(path)
-        if inner is None:
-            raise entry.error(f"{path} has no kustomization.yaml")
-        yield from build(inner)
-    elif path.is_file():
-        yield from load_documents(path.read_text(), str(path))
-    else:
-        raise entry.error(f"{path} does not exist")
+    if not os.path.isdir(path):  # False, too, for a name that no path can have
+        yield from load_documents(_contents(file, name, entry.error), str(path))
+        return
+    if Path(name).is_absolute():
+        raise entry.error(f"the base {name} must be named relative to {file.parent}")
+    if visited := next((root for root in roots if root.is_relative_to(path.resolve())), None):
+        raise entry.error(f"the base {path} leads back to {visited}, which is being built: a cycle")
+    inner = kustomization_in(path)
+    if inner is None:
+        raise entry.error(f"{path} has no kustomization.yaml")
+    yield from build(inner, roots)
 
 
 def _patches(file: Path, spec: Cursor) -> Iterator[tuple[Cursor, Document, dict[str, Any]]]:
     """(entry, patch, target) of every patch; a strategic patch without target names its object itself."""
     for entry in spec.items("patchesStrategicMerge"):
         text = entry.as_str()
-        body = text if "\n" in text else _read(file, entry, text)
+        body = text if "\n" in text else _contents(file, text, entry.error)
         yield from ((entry, d, {}) for d in load_documents(body, entry.file))
     for entry in [*spec.items("patches"), *spec.items("patchesJson6902")]:
-        body = entry.text("patch", "") or _read(file, entry, entry.text("path"))
+        body = entry.text("patch", "") or _contents(file, entry.text("path"), entry.error)
         target = entry.opt("target")
         yield from ((entry, d, target.value if target else {}) for d in load_documents(body, entry.file))
 
 
-def _read(file: Path, entry: Cursor, name: str) -> str:
+def _contents(file: Path, name: str, error: Callable[[str], ManifestError]) -> str:
+    """The text of a file that the kustomization `file` names; `error` makes the error where it may not."""
     path = file.parent / name
-    if not path.is_file():
-        raise entry.error(f"{path} does not exist")
-    return path.read_text()
+    try:
+        if not path.is_file():
+            raise error(f"{path} does not exist, or is no file")
+        if not is_inside(file.parent, path):
+            raise error(
+                f"{path} is not in or below {file.parent.resolve()}: kustomize reads no file from outside; "
+                "make its directory a base, or copy it"
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise error(f"{str(path)!r} cannot be read: {problem}") from problem
 
 
 def _apply(patch: tuple[Cursor, Document, dict[str, Any]], documents: list[Document]) -> None:
@@ -159,7 +178,7 @@ def _generated(file: Path, spec: Cursor) -> list[Document]:
                 data[key] = value.strip("\"'")
             for item in entry.items("files"):
                 key, equals, name = item.as_str().partition("=")
-                data[key if equals else Path(key).name] = _read(file, item, name if equals else key)
+                data[key if equals else Path(key).name] = _contents(file, name if equals else key, item.error)
             meta = {"name": entry.text("name")}
             if entry.has("namespace"):
                 meta["namespace"] = entry.text("namespace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -247,6 +246,6 @@ def _decoded(resource: Resource, field: str) -> dict[str, bytes]:
     for key, value in _checked(resource, field).items():
         try:
             result[key] = base64.b64decode(value, validate=False)
-        except binascii.Error as error:
+        except ValueError as error:
             raise resource.error(f"{field}.{key} is not base64: {error}", (field, key)) from error
     return result

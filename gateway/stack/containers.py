@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.manifests.inside import inside
+from gateway.manifests.inside import inside, is_inside
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Container, EnvVar, Files, Volume, Workload
 
@@ -200,6 +200,27 @@ def server_flags(container: Container, words: Sequence[str]) -> list[str]:
         elif program in {"vllm", "simfleet"} or container.command:
             rest = rest[1:]
     return rest[1:] if rest[:1] == ["serve"] else rest
+
+
+_FILE_FLAGS = {"config", "chat-template", "dataset-path", "ssl-keyfile", "ssl-certfile", "ssl-ca-certs"}
+
+
+def check_files(container: Container, flags: Sequence[str], directory: Path) -> None:
+    """A pod has the files that are mounted, not those of this machine. Raises ManifestError for the others.
+
+    A tokenizer may stand on this machine, for weights are never part of manifests.
+    """
+    for word, after in zip(flags, [*flags[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        name, value = flag.removeprefix("--").replace("_", "-"), value if equals else after
+        if word.startswith("--") and name == "uds":
+            raise container.root.error("--uds: a gateway reaches a pod over TCP; leave it out", "args")
+        if not word.startswith("--") or name not in _FILE_FLAGS or not os.path.exists(value):
+            continue
+        if not is_inside(directory, Path(value)):
+            raise container.root.error(
+                f"--{name} {value} is a file of this machine, not of the pod: mount one instead", "args"
+            )
 
 
 _COMPAT_BY_IMAGE = (

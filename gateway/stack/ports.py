@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,9 @@ from gateway.errors import StackError
 
 FIRST, LAST = 18000, 32767
 """Where free ports are looked for: below the ephemeral range, from which outgoing connections are given."""
+
+MAX_ADDRESSES = 254 + 255 * 254 - 1
+"""How many pods can have an address of their own: as many as `loopback_addresses` gives."""
 
 _given: set[int] = set()
 
@@ -36,7 +40,7 @@ def free_port(host: str = "127.0.0.1", preferred: Sequence[int] = ()) -> int:
     span = LAST - FIRST + 1
     start = os.getpid() * 131 % span
     walk = (FIRST + (start + i) % span for i in range(span))
-    for port in [*preferred, *walk]:
+    for port in itertools.chain(preferred, walk):
         if port not in _given and is_free(host, port):
             _given.add(port)
             return port

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from gateway.errors import ControlError, StackError
 from gateway.manifests.inside import inside
 from gateway.stack.containers import (
     PodIdentity,
+    check_files,
     command_line,
     environment,
     mount_files,
@@ -33,7 +34,7 @@ from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan, fronting_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from gateway.stack.ports import AddressPool, is_free
+from gateway.stack.ports import MAX_ADDRESSES, AddressPool, is_free
 from simulator.config.serve import ServeConfig, parse_args
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
@@ -69,6 +70,7 @@ class Stack:
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
         self._changing = asyncio.Lock()  # one scale, drain or restart at a time
+        self._untold: OSError | None = None  # why the endpoints could not be written
 
     async def __aenter__(self) -> Self:
         try:
@@ -138,10 +140,26 @@ class Stack:
     # what runs, and who is told
 
     def publish(self) -> None:
-        """Tell every picker and every Envoy the endpoints as they are now."""
-        self.pickers.update(self.pods)
-        for gateway in self.gateways:
-            gateway.publish(self._endpoints_of)
+        """Tell every picker and every Envoy the endpoints as they are now.
+
+        What cannot be written (a full disk) is reported once and tried again until it can.
+        """
+        try:
+            self.pickers.update(self.pods)
+            for gateway in self.gateways:
+                gateway.publish(self._endpoints_of)
+        except OSError as error:
+            if self._untold is None:
+                self.report(self._why_untold(error))
+            self._untold = error
+        else:
+            self._untold = None
+
+    def _why_untold(self, error: OSError) -> str:
+        directory = self.options.directory
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        cause = why if directory.is_dir() else f"the stack's directory {directory} is gone"
+        return f"gateways and pickers cannot be told of changes: {cause}"
 
     def _endpoints_of(self, spec: ClusterSpec) -> list[Address]:
         if spec.pool is not None:
@@ -152,14 +170,17 @@ class Stack:
 
     async def _until_applied(self, timeout_s: float = 5.0) -> None:
         """Return when every Envoy has the endpoints that were published; a matter of milliseconds."""
+        if self._untold is not None:
+            raise StackError(self._why_untold(self._untold))
         deadline = time.monotonic() + timeout_s
         while not all([await g.has_applied() for g in self.gateways]):
             if time.monotonic() > deadline:
                 raise StackError(f"Envoy did not take over the endpoints within {timeout_s:g} s")
             await asyncio.sleep(0.01)
 
-    def _set_state(self, pod: Pod, state: PodState) -> None:
-        pod.state = state
+    def _set_state(self, state: PodState, *pods: Pod) -> None:
+        for pod in pods:
+            pod.state = state
         self.publish()
 
     # model servers
@@ -198,6 +219,7 @@ class Stack:
         places = mount_files(manifests, workload, server.container, directory)
         words = command_line(server.container, env, places)
         flags = with_compat(server.container, server_flags(server.container, words))
+        check_files(server.container, flags, directory)
         try:
             return parse_args(flags, env)
         except ConfigError as error:
@@ -210,6 +232,8 @@ class Stack:
         """Follow readiness probes, deaths that come after a number of tokens, and the size of access logs."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            if self._untold is not None:
+                self.publish()
             for gateway in self.gateways:
                 await gateway.rotate_log()
             for pod in self.pods:
@@ -221,7 +245,7 @@ class Stack:
                     state = PodState.KILLED
                     self.report(f"pod {pod.name} died")
                 if state is not pod.state:
-                    self._set_state(pod, state)
+                    self._set_state(state, pod)
 
     # deaths
 
@@ -248,31 +272,37 @@ class Stack:
 
     async def scale(self, target: str, replicas: int) -> str:
         """Change the number of pods of a pool or workload; those that go are drained first."""
-        if replicas < 0:
-            raise ControlError(f"replicas must be 0 or more, not {replicas}")
+        if not 0 <= replicas <= MAX_ADDRESSES:
+            raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
         async with self._changing:
             server = self._server(target)
             pods = self.pods.of_workload(server)
-            for _ in range(replicas - len(pods)):
-                self._publish_ready(await self._add_pod(server))
-            leaving = pods[replicas:] if replicas < len(pods) else []
-            await asyncio.gather(*(self._remove(pod) for pod in leaving))
+            try:
+                for _ in range(replicas - len(pods)):
+                    await self._add_pod(server)
+                    await asyncio.sleep(0)  # the pods that run answer from the same thread
+            except (StackError, OSError) as error:
+                got = f"{len(pods)} -> {len(self.pods.of_workload(server))} pods"
+                raise ControlError(f"{server.workload.name}: {got}, then: {error}") from error
+            finally:
+                self.publish()
+            await self._remove(pods[replicas:])
             await self._until_applied()
         return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
 
-    def _publish_ready(self, pod: Pod) -> None:
-        if pod.state is PodState.READY:
-            self.publish()
-
-    async def _remove(self, pod: Pod) -> None:
-        if pod.is_running:
-            await self._drain(pod, DRAIN_TIMEOUT_S)
-        await self._fleet.remove(pod.name)
-        self.pods.remove(pod)
-        self._addresses.release(pod.address)
+    async def _remove(self, pods: Sequence[Pod]) -> None:
+        if running := [pod for pod in pods if pod.is_running]:
+            await self._drain(running, DRAIN_TIMEOUT_S)
+        for pod in pods:
+            await self._fleet.remove(pod.name)
+            self.pods.remove(pod)
+            self._addresses.release(pod.address)
+            await asyncio.sleep(0)
 
     async def kill(self, name: str, after_tokens: int | None = None) -> str:
         """End a pod or a picker as `kill -9` would; with `after_tokens`, a pod that many tokens later."""
+        if after_tokens is not None and after_tokens < 0:
+            raise ControlError(f"after_tokens must be 0 or more, not {after_tokens}")
         if (handle := self.pickers.find(name)) is not None:
             await handle.process.process.kill()
             self.publish()
@@ -281,24 +311,27 @@ class Stack:
         self._fleet.kill(pod.name, after_tokens)
         if after_tokens:
             return f"pod {pod.name} dies after {after_tokens} more tokens"
-        self._set_state(pod, PodState.KILLED)
+        self._set_state(PodState.KILLED, pod)
         return f"pod {pod.name} killed"
 
     async def drain(self, name: str, grace_s: float = DRAIN_TIMEOUT_S) -> str:
         """Take a pod out of the endpoints, let it finish what it has, close it."""
+        if not 0 <= grace_s < float("inf"):
+            raise ControlError(f"grace_s must be 0 seconds or more, not {grace_s:g}")
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
         async with self._changing:
-            finished = await self._drain(pod, grace_s)
+            finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
-    async def _drain(self, pod: Pod, grace_s: float) -> bool:
-        self._set_state(pod, PodState.DRAINING)
+    async def _drain(self, pods: Sequence[Pod], grace_s: float) -> bool:
+        """All of them together: endpoints are published and applied once. False: some were cut off."""
+        self._set_state(PodState.DRAINING, *pods)
         await self._until_applied()
-        finished = await self._fleet.drain(pod.name, grace_s)
-        self._set_state(pod, PodState.DRAINED)
-        return finished
+        finished = await asyncio.gather(*(self._fleet.drain(pod.name, grace_s) for pod in pods))
+        self._set_state(PodState.DRAINED, *pods)
+        return all(finished)
 
     async def restart(self, name: str) -> str:
         """Start a pod with an empty cache on its old address, or a picker anew."""
@@ -314,7 +347,7 @@ class Stack:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
-            self._set_state(pod, PodState.READY if _is_ready(pod, replica) else PodState.STARTING)
+            self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
             await self._until_applied()
         return f"pod {pod.name} restarted"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -225,12 +226,12 @@ def _text(values: Values, seed: int | None) -> TextConfig:
     if mode == "dataset" and not dataset:
         raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
     tokenizer = values.text("tokenizer")
-    if tokenizer is not None and not Path(tokenizer).exists():
+    if tokenizer is not None and not os.path.exists(tokenizer):
         if tokenizer.startswith(("/", "./", "../", "~")):
             raise ConfigError(f"{values.where('tokenizer')}: {tokenizer} does not exist")
         tokenizer = None  # a name on the Hugging Face hub: nothing is ever downloaded
     template = values.text("chat-template")
-    if template is not None and Path(template).is_file():
+    if template is not None and os.path.isfile(template):  # False, too, where it is too long for a path
         template = Path(template).read_text(encoding="utf-8")
     elif template is not None and not any(mark in template for mark in "{}\n"):
         raise ConfigError(f"{values.where('chat-template')}: {template} is neither a file nor a template")
@@ -356,7 +357,7 @@ def _checked(config: ServeConfig, values: Values) -> ServeConfig:
     if config.self_signed_certs and config.ssl_certfile:
         raise ConfigError("--self-signed-certs cannot go with --ssl-certfile and --ssl-keyfile")
     for path in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs):
-        if path and not Path(path).is_file():
+        if path and not os.path.isfile(path):
             raise ConfigError(f"{path}: no such file (TLS)")
     ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
     if config.port + ranks - 1 > 65535:
