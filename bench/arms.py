@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from loadgen.records.rundir import fresh_directory
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PRESET = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"
@@ -53,7 +55,7 @@ PLUGINS = {"first-name-scorer": scorer(first_name, Parameters)}
 
 def compare(out: Path, scenario: str, arms: dict[str, str], *flags: str) -> dict[str, object]:
     """One comparison; its comparison.json."""
-    out.mkdir(parents=True, exist_ok=True)
+    fresh_directory(out, ["first_name.py", "runs", *(f"{name}.yaml" for name in arms)])
     plugin = out / "first_name.py"
     plugin.write_text(PLUGIN)
     files = []

@@ -15,7 +15,7 @@ _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _MAX = 253
 _RBAC_GROUP = "rbac.authorization.k8s.io"
 _NAMED_BY_LABEL = {("", "Namespace"), ("", "Service")}
-LABEL_RULE = (
+_LABEL_RULE = (
     "must be 1 to 63 lower-case letters, digits and '-', a letter or digit first and last (DNS-1123 label)"
 )
 _SUBDOMAIN_RULE = (
@@ -25,16 +25,11 @@ _SUBDOMAIN_RULE = (
 _KEY_RULE = "a key must be 1 to 253 letters, digits, '-', '_' and '.', and must not begin with '..' or be '.'"
 
 
-def is_label(text: str) -> bool:
-    """Whether it is a DNS-1123 label: a namespace, a Service, a volume, a container."""
-    return _LABEL.fullmatch(text) is not None
-
-
-def label(parent: Cursor, key: str, default: str | None = None) -> str:
-    """The DNS-1123 label under `key`. Raises ManifestError for any other text."""
-    text = parent.text(key) if default is None else parent.text(key, default)
-    if not is_label(text):
-        raise parent.error(f"{LABEL_RULE}, is {_shown(text)}", key)
+def label(parent: Cursor, key: str) -> str:
+    """The DNS-1123 label under `key`, as of a volume or container. ManifestError for any other text."""
+    text = parent.text(key)
+    if not _LABEL.fullmatch(text):
+        raise parent.error(f"{_LABEL_RULE}, is {_shown(text)}", key)
     return text
 
 

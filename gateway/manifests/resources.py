@@ -82,7 +82,10 @@ def read_resource(root: Cursor, default_namespace: str) -> Resource:
     api_version, kind = root.text("apiVersion"), root.text("kind")
     group = api_version.rpartition("/")[0]
     meta = root.child("metadata")
-    namespace = "" if kind in CLUSTER_SCOPED else names.label(meta, "namespace", default_namespace)
+    namespace = ""
+    if kind not in CLUSTER_SCOPED:
+        named = meta.text("namespace", "")  # an empty one is none, as for kubectl
+        namespace = names.label(meta, "namespace") if named else default_namespace
     return Resource(
         api_version=api_version,
         kind=kind,

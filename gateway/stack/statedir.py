@@ -8,6 +8,7 @@ $XDG_RUNTIME_DIR/simfleet, else ~/.cache/simfleet, else ./.simfleet; SIMFLEET_ST
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -102,11 +103,13 @@ class StackDirectory:
         self.remove_left()
         if self.is_held():
             raise self.taken()
-        with owned.made(self.path) as fresh:
-            lock = (fresh / "lock").open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with contextlib.ExitStack() as undo:
+            with owned.made(self.path) as fresh:
+                lock = undo.enter_context((fresh / "lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock.write(str(os.getpid()))
+                lock.flush()
+            undo.pop_all()
         self._lock = lock
 
     def taken(self) -> UsageError:

@@ -10,14 +10,15 @@ from rich.markup import escape
 
 from loadgen.compare.html import comparison_html
 from loadgen.compare.tables import differences, routing
-from loadgen.errors import RunError
 from loadgen.judge.report import clean
+from loadgen.records.rundir import fresh_directory
 from loadgen.report.files import write
 from loadgen.report.junit import junit
 from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
 from loadgen.report.terminal import console, print_table
 
+COMPARISON_FILES: Final = ("comparison.*", "junit.xml")
 Data = Mapping[str, Any]
 _COLOURS: Final = {
     "beats": "green",
@@ -28,11 +29,8 @@ _COLOURS: Final = {
 
 
 def write_comparison(out: Path, data: Data) -> list[Path]:
-    """All files of a comparison; RunError when they cannot be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {out}: {error.strerror}") from error
+    """All files of a comparison; RunError when they cannot be written, or would overwrite others."""
+    fresh_directory(out, COMPARISON_FILES)
     finite = clean(data)
     texts = {
         "comparison.json": json.dumps(finite, indent=1, allow_nan=False) + "\n",

@@ -12,6 +12,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from loadgen.compare.data import ArmRun, as_data, contrast, grouped, read_arm_ru
 from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
 from loadgen.judge.named_figures import of_arms
-from loadgen.records.rundir import read_meta
+from loadgen.records.rundir import fresh_directory, read_meta
 from loadgen.report.verdict import exit_code, judge_all
 from loadgen.scenario.scenario import Arm, Scenario
 
@@ -113,11 +114,13 @@ def order(arms: Sequence[Arm], repeat: int) -> list[Arm]:
 
 def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | None = None) -> list[ArmRun]:
     """All runs of all arms, each in its own directory under `out`."""
+    from loadgen.compare.files import COMPARISON_FILES  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
     from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     tell = say or _printer(options)
-    out.mkdir(parents=True, exist_ok=True)
+    theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
+    fresh_directory(out, ["plan.jsonl", *COMPARISON_FILES, *theirs])
     plan = out / "plan.jsonl"
     prepare_plan(scenario, None, plan)
     runs: list[ArmRun] = []

@@ -9,6 +9,7 @@ to turn k of the same session. Joined and encoded as UTF-8 the pieces are the bo
 independent request, one for all turns of a session. Workers share the schedule and no seeds.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from loadgen.errors import ScenarioError
+from loadgen.errors import RunError, ScenarioError
 from loadgen.records.records import JsonlWriter
 
 PLAN_VERSION: Final = 1
@@ -126,14 +127,29 @@ _request = msgspec.json.Decoder(PlannedRequest)
 
 
 def write_plan(path: Path, lines: Iterable[PlanLine]) -> None:
-    """Write a plan; the header comes first."""
-    path.unlink(missing_ok=True)
+    """Write a plan; the header comes first. A plan that is there is replaced, RunError for any other file."""
+    _clear(path)
     writer = JsonlWriter(path)
     try:
         for line in lines:
             writer.write(line)
     finally:
         writer.close()
+
+
+def _clear(path: Path) -> None:
+    """Remove the plan at `path`."""
+    if not os.path.lexists(path):
+        return
+    try:
+        if path.is_symlink() or not path.is_file():  # a pipe would be read for ever
+            raise ScenarioError("is no file", where=path)
+        read_plan_header(path)
+    except ScenarioError as error:
+        raise RunError(
+            f"{path} is there and no plan of this version, so it stays as it is: give another name ({error})"
+        ) from error
+    path.unlink()
 
 
 def read_plan_header(path: Path) -> PlanHeader:

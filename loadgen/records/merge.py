@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from loadgen.errors import RecordError, RunError
+from loadgen.errors import RecordError
 from loadgen.plan.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
 from loadgen.records.records import (
     Record,
@@ -24,13 +24,14 @@ from loadgen.records.records import (
 )
 from loadgen.records.rundir import (
     EVENTS,
-    META,
     PLAN,
     SCENARIO,
     SCRAPES,
     EventLine,
     Meta,
     ScrapeLine,
+    check_free,
+    fresh_directory,
     read_events,
     read_meta,
     read_scrapes,
@@ -51,8 +52,7 @@ MOMENTS: Final = (
 
 def merge_runs(dirs: Sequence[Path], out: Path) -> Meta:
     """Write the merged run to `out`; RecordError when ids collide, RunError when `out` is taken."""
-    if (out / META).exists():
-        raise RunError(f"{out} holds a run already; give another --out")
+    check_free(out)
     metas = [read_meta(directory) for directory in dirs]
     zero = min(meta.t0 for meta in metas)
     records: list[Record] = []
@@ -72,7 +72,7 @@ def merge_runs(dirs: Sequence[Path], out: Path) -> Meta:
                 records.append(_moved(record, shift, worker))
             worker += 1
     records.sort(key=lambda record: (record.intended, record.id))
-    out.mkdir(parents=True, exist_ok=True)
+    fresh_directory(out)
     write_records(out / "records.jsonl", RecordsHeader(t0=zero, workers=worker), records)
     _merge_series(dirs, metas, zero, out)
     _merge_plans(dirs, out)

@@ -7,6 +7,8 @@ events.jsonl   one EventLine for each thing done to the system, by the timeline 
 """
 
 import os
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -22,7 +24,33 @@ SCRAPES: Final = "scrapes.jsonl"
 EVENTS: Final = "events.jsonl"
 SCENARIO: Final = "scenario.yaml"
 
+RECORDS: Final = "records*.jsonl"
+RUN_FILES: Final = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, "report.*", "junit.xml")
+"""What a run and its report write."""
+
 T = TypeVar("T")
+
+
+def fresh_directory(path: Path, patterns: Iterable[str] = RUN_FILES) -> None:
+    """Make a directory for results; it may be there and hold other files.
+
+    Raises RunError when it holds something that `patterns` names, which would be overwritten, and when it
+    cannot be made.
+    """
+    check_free(path, patterns)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {path}: {error.strerror}") from error
+
+
+def check_free(path: Path, patterns: Iterable[str] = RUN_FILES) -> None:
+    """RunError when the directory holds something that `patterns` names; it need not be there."""
+    there = sorted(os.listdir(path)) if path.is_dir() else []
+    for pattern in patterns:
+        if found := next((name for name in there if fnmatch(name, pattern)), None):
+            what = "a run already" if pattern == RECORDS else f"{found} already, which would be overwritten"
+            raise RunError(f"{path} holds {what}; give another --out")
 
 
 class ScrapeLine(msgspec.Struct, kw_only=True):

@@ -26,7 +26,16 @@ from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
 from loadgen.records.records import JsonlWriter
-from loadgen.records.rundir import PLAN, SCENARIO, SCRAPES, ClientTimes, Meta, write_meta
+from loadgen.records.rundir import (
+    PLAN,
+    RUN_FILES,
+    SCENARIO,
+    SCRAPES,
+    ClientTimes,
+    Meta,
+    fresh_directory,
+    write_meta,
+)
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.live import Snapshot, View, make_view
 from loadgen.run.probe import Readiness, wait_ready
@@ -67,27 +76,27 @@ def execute(scenario: Scenario, options: RunOptions) -> Path:
         return runner.run(_Run(scenario, options).run())
 
 
-def new_run_dir(name: str, out: Path | None) -> Path:
-    """A directory for a run; RunError when the one asked for holds a run already."""
+def new_run_dir(name: str, out: Path | None, plan: Path | None = None) -> Path:
+    """A directory for a run; RunError when the one asked for holds files of a run already.
+
+    `plan`: the given plan, which may lie there.
+    """
     run_dir = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     suffix = 1
     while out is None and run_dir.exists():
         suffix += 1
         run_dir = run_dir.with_name(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{suffix}")
-    if run_dir.is_dir() and any(run_dir.glob("records*.jsonl")):
-        raise RunError(f"{run_dir} holds a run already; give another --out")
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {run_dir}: {error.strerror}") from error
+    is_there = plan is not None and plan.resolve() == (run_dir / PLAN).resolve()
+    fresh_directory(run_dir, [name for name in RUN_FILES if name != PLAN or not is_there])
     return run_dir
 
 
-def _forget(run_dir: Path) -> None:
-    """Remove a directory of our own naming: the target refused, nothing ran, nothing should be found."""
-    for name in (PLAN, SCENARIO):
-        (run_dir / name).unlink(missing_ok=True)
-    for empty in (run_dir, Path("runs")):
+def _forget(run_dir: Path, options: RunOptions) -> None:
+    """The target refused, nothing ran: remove what was written, and a directory of our own naming."""
+    for path in (run_dir / PLAN, run_dir / SCENARIO):
+        if options.plan is None or options.plan.resolve() != path.resolve():
+            path.unlink(missing_ok=True)
+    for empty in (run_dir, Path("runs")) if options.out is None else ():
         with contextlib.suppress(OSError):  # it holds something else
             empty.rmdir()
 
@@ -127,15 +136,14 @@ class _Run:
         scenario, options, meta = self.scenario, self.options, self.meta
         meta.target = await self._target_url()
         target = parse_target(meta.target, scenario.tls)
-        run_dir = new_run_dir(scenario.name, options.out)
+        run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
         self._describe(info)
         try:
             ready = await wait_ready(target, info.models, scenario.ready_timeout, info.authorization)
         except TargetError:
-            if options.out is None:
-                _forget(run_dir)
+            _forget(run_dir, options)
             raise
         self._note_readiness(ready)
         await self._note_ceiling(info)

@@ -14,6 +14,7 @@ from loadgen.scenario.read_class import Context, read_class
 from loadgen.scenario.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
+_MAX_NAME = 100
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
 
 
@@ -79,7 +80,7 @@ def read_scenario(
         replay=over.replay,
     )
     scenario = Scenario(
-        name=name.text() if name else Path(where).stem,
+        name=_file_name(name, name.text()) if name else Path(where).stem,
         description=description.text() if description else "",
         classes=_read_classes(root, context),
         target=over.target or (target.text() if target else None),
@@ -211,12 +212,21 @@ def _read_event(node: Node) -> Event:
     return event
 
 
+def _file_name(node: Node, name: str) -> str:
+    """A name after which directories are called."""
+    if not name or "/" in name or "\0" in name or name.startswith(".") or len(name.encode()) > _MAX_NAME:
+        raise node.error(
+            f"results are kept under this name: 1 to {_MAX_NAME} bytes, no '/', no '.' in front; not {name!r}"
+        )
+    return name
+
+
 def _read_arm(name: str, node: Node, directory: Path) -> Arm:
     node.get("name")
     setup, teardown, target = node.get("setup"), node.get("teardown"), node.get("target")
     env, scrape = node.get("env"), node.get("scrape")
     arm = Arm(
-        name=name,
+        name=_file_name(node, name),
         setup=setup.text() if setup else None,
         teardown=teardown.text() if teardown else None,
         target=target.text() if target else None,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.commands.demo import Shell, decision_table, reason_of
+from gateway.commands.demo import RESULTS, Shell, decision_table, main, reason_of
+from gateway.stack import owned
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
@@ -55,3 +56,20 @@ def test_a_command_that_fails_ends_the_demo() -> None:
     shell.run("true")
     with pytest.raises(subprocess.CalledProcessError, match="status 3"):
         shell.run("sh", "-c", "exit 3")
+
+
+def test_results_of_somebody_else_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    thesis = tmp_path / "results" / "demo" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("mine")
+    assert main() == 1
+    assert "demo: results/demo stands in the way" in capsys.readouterr().err
+    assert thesis.read_text() == "mine"
+    thesis.parent.rename(tmp_path / "saved")
+    for _ in range(2):  # its own ones it renews
+        owned.renew(RESULTS)
+        assert [p.name for p in RESULTS.iterdir()] == [owned.MARK]
+        (RESULTS / "figures").write_text("old")

@@ -1,7 +1,11 @@
 """The control socket, state directories and the commands that use them."""
 
 import asyncio
+import errno
 import json
+import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +19,7 @@ import pytest
 from gateway.commands import parse
 from gateway.commands.socket import ControlServer, ask
 from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.stack import owned
 from gateway.stack.statedir import find_stack, running_stacks, stack_directory
 
 
@@ -204,3 +209,124 @@ def test_of_many_who_start_at_once_one_has_the_directory(state: Path) -> None:
 def test_names(state: Path, name: str) -> None:
     with pytest.raises(GatewayError, match="lower-case letters"):
         stack_directory(name)
+
+
+def test_what_is_not_ours_is_never_removed(state: Path, tmp_path: Path) -> None:
+    """A project folder of the stack's name, a copied mark, a moved directory, a link, an empty directory."""
+    ours = left_by_a_killed_stack("one")
+    shutil.copytree(ours, state / "copied")
+    (state / "copied" / "work").write_text("mine")
+    shutil.copytree(ours, tmp_path / "elsewhere")
+    (state / "linked").symlink_to(tmp_path / "elsewhere")
+    (state / "project" / ".git").mkdir(parents=True)
+    (state / "project" / "lock").write_text("1")
+    (state / "empty").mkdir()
+    (state / "file").write_text("mine")
+    ours.rename(state / "moved")
+    before = sorted(state.rglob("*"))
+    for name in ("copied", "linked", "project", "empty", "file", "moved"):
+        directory = stack_directory(name)
+        with pytest.raises(UsageError, match=f"{directory.path} .*was not made by simfleet"):
+            directory.hold()
+        directory.remove()
+        directory.remove_left()
+        with pytest.raises(UsageError, match="not made by simfleet"):
+            owned.renew(directory.path)
+    assert list(running_stacks()) == []
+    assert sorted(state.rglob("*")) == before
+
+
+def test_up_leaves_a_project_of_its_name_alone(tmp_path: Path) -> None:
+    """SIMFLEET_STATE_DIR=. beside a folder called as the stack."""
+    (tmp_path / "x" / ".git").mkdir(parents=True)
+    (tmp_path / "x" / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
+    env = {**os.environ, "SIMFLEET_STATE_DIR": "."}
+    for more in ((), ("--detach",)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--name", "x", *more],
+            cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "simfleet up: x stands in the way" in done.stderr
+    assert (tmp_path / "x" / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x"]
+
+
+def test_what_took_the_place_of_a_lost_directory_stays(state: Path) -> None:
+    """Somebody deletes a running stack's directory and makes one of his own there."""
+    directory = stack_directory("one")
+    directory.hold()
+    shutil.rmtree(directory.path)
+    directory.path.mkdir()
+    (directory.path / "lock").write_text("mine")
+    directory.remove()
+    assert (state / "one" / "lock").read_text() == "mine"
+
+
+def test_a_stack_without_its_directory_still_has_its_name(state: Path) -> None:
+    directory = stack_directory("one")
+    directory.hold()
+    shutil.rmtree(state)
+    lost = rf"'one' is running \(pid {os.getpid()}\), but its directory .* is gone .* `kill {os.getpid()}`"
+    if sys.platform == "linux":
+        with pytest.raises(UsageError, match=lost):
+            stack_directory("one").hold()
+        with pytest.raises(ControlError, match=lost):
+            find_stack("one")
+    with pytest.raises(ControlError, match="no stack is running"):
+        find_stack(None)
+    directory.remove()
+    again = stack_directory("one")
+    again.hold()
+    again.remove()
+
+
+def test_places_where_no_directory_can_be_made(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state / "file").write_text("")
+    monkeypatch.setenv("SIMFLEET_STATE_DIR", str(state / "file"))
+    assert list(running_stacks()) == []
+    with pytest.raises(UsageError, match=r"no directory for the stack: .*file"):
+        stack_directory("one").hold()
+    monkeypatch.setenv("SIMFLEET_STATE_DIR", str(state / ("x" * 100)))
+    with pytest.raises(UsageError, match="too long a path for a socket"):
+        stack_directory("one").hold()
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        ('{"do": "scale", "target": "p", "replicas": "5"}', "replicas is .5.: Expected `int`"),
+        ('{"do": "scale", "target": "p", "replicas": true}', "replicas is True: Expected `int`"),
+        ('{"do": "scale", "target": "p", "replicas": 1.5}', "replicas is 1.5: Expected `int`"),
+        ('{"do": "scale", "target": ["p"], "replicas": 1}', "target is \\['p'\\]: Expected `str`"),
+        ('{"do": "scale", "target": "p"}', "scale: wrong arguments: missing a required argument: 'replicas'"),
+        ('{"do": "scale", "target": "p", "replicas": 1, "x": 2}', "unexpected keyword argument 'x'"),
+        ('{"do": "scale", "target": "full", "replicas": 1}', "not carried through: /x: No space left"),
+        ('{"do": "scale", "target": "bug", "replicas": 1}', "scale failed: ZeroDivisionError: "),
+        ('{"do": ["scale"]}', "not a request: .* one of scale"),
+        ("[" * 100_000, "not a request"),
+        ("{}", "not a request"),
+    ],
+)  # fmt: skip
+def test_every_request_has_an_answer(state: Path, request_: str, answer: str) -> None:
+    async def scale(target: str, replicas: int) -> str:
+        if target == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
+        return str(replicas // (target != "bug"))
+
+    async def talk() -> tuple[str, str]:
+        server = ControlServer(state / "s", {"scale": scale})
+        await server.start()
+        reader, writer = await asyncio.open_unix_connection(state / "s")
+        said = []
+        for line in (request_, '{"do": "scale", "target": "p", "replicas": 3}'):
+            writer.write(line.encode() + b"\n")
+            said.append((await reader.readline()).decode())
+        writer.close()
+        await server.close()
+        return said[0], said[1]
+
+    first, second = asyncio.run(talk())
+    assert re.search(answer, json.loads(first)["error"])
+    assert json.loads(second) == {"ok": "3"}, "the connection goes on"
