@@ -8,7 +8,6 @@ what comes next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_bat
 from __future__ import annotations
 
 from array import array
-from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +16,12 @@ from typing import Any, Literal
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals, put, withdraw
 from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.lora import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
-from simulator.engine.pace.stretch import Arrivals
 from simulator.engine.pace.timelines import Timelines
 from simulator.engine.request import FinishReason, LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
@@ -97,7 +96,7 @@ class Engine:
         request.arrival_time = request.arrival_time or now
         self._plan(request)
         self._requests[request.request_id] = request
-        _put(self._arrivals, (now, request))
+        put(self._arrivals, (now, request))
 
     def abort(
         self, request_ids: Iterable[str], now: float, by: Literal["client", "server"] = "client"
@@ -109,7 +108,7 @@ class Engine:
         """
         for request_id in request_ids:
             if request_id in self._requests:
-                _put(self._aborts, (now, request_id, by == "server"))
+                put(self._aborts, (now, request_id, by == "server"))
 
     def peek(self) -> float | None:
         """Absolute time at which `step` has something to do; None: idle."""
@@ -147,6 +146,14 @@ class Engine:
             max_steps -= max(step.num_steps, 1)
             steps.append(step)
         return steps
+
+    def catch_up(self, now: float) -> None:
+        """Let work that takes no time go on at `now`.
+
+        Steps without length all happen at one moment: whatever comes in later would wait for the last of
+        them, however long a driver takes over them.
+        """
+        self._pace.catch_up(now)
 
     def _next_event(self) -> float:
         """Before this time nothing but arrivals comes in from outside, and nothing ends but steps."""
@@ -223,25 +230,22 @@ class Engine:
             self._drop(request, at)
         self._frontend.stopped.clear()
         aborts = self._aborts
+        due: list[tuple[Request, bool]] = []
         while aborts and aborts[0][0] <= at:
             _when, request_id, counted = aborts.popleft()
             aborted = self._requests.get(request_id)
-            if aborted is None:
-                continue
-            self._take_arrival(aborted)
-            self._drop(aborted, at)
+            if aborted is not None:
+                due.append((aborted, counted))
+        for request in withdraw(self._arrivals, {request for request, _counted in due}):
+            self._scheduler.add(request)  # no boundary has taken it in yet
+        for request, counted in due:
+            if request.request_id not in self._requests:
+                continue  # aborted twice
+            self._drop(request, at)
             if counted:
-                self._ended.append(self._frontend.end(aborted, at))
+                self._ended.append(self._frontend.end(request, at))
             else:
-                self._frontend.forget(aborted)
-
-    def _take_arrival(self, request: Request) -> None:
-        """A request may be aborted before a boundary has taken it in."""
-        for entry in self._arrivals:
-            if entry[1] is request:
-                self._arrivals.remove(entry)
-                self._scheduler.add(request)
-                return
+                self._frontend.forget(request)
 
     def _drop(self, request: Request, at: float) -> None:
         if self._requests.pop(request.request_id, None) is not None:
@@ -385,15 +389,3 @@ def _describe(request: Request) -> dict[str, Any]:
 
 def _ids(requests: list[Request]) -> list[str]:
     return [request.request_id for request in requests]
-
-
-def _put(queue: deque[Any], entry: tuple[Any, ...]) -> None:
-    """Append in order of time; entries of the same time keep the order in which they came."""
-    if not queue or queue[-1][0] <= entry[0]:
-        queue.append(entry)
-    else:
-        insort(queue, entry, key=_time)
-
-
-def _time(entry: tuple[float, Any]) -> float:
-    return entry[0]

@@ -85,6 +85,7 @@ class Frontend:
 
     def end(self, request: Request, now: float) -> RequestOutput:
         """The last output of a sequence that the server ends: no token, but counted."""
+        now = max(now, request.queued_time)  # a boundary of the past may end one that it has not seen
         output = self._text_output(request, now)
         self._finished(request, now)
         return output

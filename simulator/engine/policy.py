@@ -56,10 +56,11 @@ class FCFSQueue(deque[Request]):
 class PriorityQueue:
     """Smaller `priority` first, then earlier arrival, then request id. There is no front to prepend to."""
 
-    __slots__ = ("_heap",)
+    __slots__ = ("_gone", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, float, str, Request]] = []
+        self._gone: set[Request] = set()  # removed, and still in the heap below its top
 
     def push(self, request: Request) -> None:
         heapq.heappush(self._heap, (request.priority, request.arrival_time, request.request_id, request))
@@ -74,17 +75,25 @@ class PriorityQueue:
         return self._heap[0][3]
 
     def pop(self) -> Request:
-        return heapq.heappop(self._heap)[3]
+        request = heapq.heappop(self._heap)[3]
+        self._prune()
+        return request
 
     def remove(self, request: Request) -> None:
-        self._heap = [entry for entry in self._heap if entry[3] is not request]
-        heapq.heapify(self._heap)
+        """For good: a request that has been removed does not come back."""
+        self._gone.add(request)
+        self._prune()
+
+    def _prune(self) -> None:
+        while self._gone and self._heap[0][3] in self._gone:
+            self._gone.remove(heapq.heappop(self._heap)[3])
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) - len(self._gone)
 
     def __iter__(self) -> Iterator[Request]:
-        return (entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:3]))
+        entries = sorted(self._heap, key=lambda entry: entry[:3])
+        return (entry[3] for entry in entries if entry[3] not in self._gone)
 
 
 def make_queue(policy: SchedulingPolicyName) -> WaitingQueue:

@@ -3,7 +3,7 @@
 The engine knows when its next step is due (`peek`); the driver sees to it that `step` is called then, and
 hands each output to its sink inside that call: one pass over the batch, no task wake-up per token. The
 schedule is absolute. A driver that comes late steps with the time it is and the lag is recorded; the engine
-keeps the pace.
+keeps the pace. Who leaves is gone at the next boundary, even where the engine's clock is behind the real one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from simulator.errors import EngineError
 from simulator.server.logs import logger
 from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
-# Seconds of back-to-back steps before sockets get their turn.
-_BURST: Final = 1e-3
 # Most steps taken at once when the driver is behind; one answer of usual length with zero latency.
 _STRETCH: Final = 128
+# Most tokens taken at once, as far as whole steps allow: a millisecond or two of streaming.
+_TOKENS: Final = 512
 
 
 class Sink(Protocol):
@@ -43,8 +43,8 @@ class Driver:
     """
 
     __slots__ = (
-        "_batch_rounds", "_idle", "_loop", "_round", "_sinks", "_soon", "_stalled", "_timer", "_wakeup",
-        "engine", "is_dead", "lag", "on_death", "on_step", "stretch",
+        "_batch_rounds", "_idle", "_loop", "_queued", "_round", "_sinks", "_stalled", "_stands_still",
+        "_timer", "_wakeup", "engine", "is_dead", "lag", "on_death", "on_step", "stretch",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, timer: Timer, *, batch_rounds: bool = False) -> None:
@@ -58,11 +58,12 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._sinks: dict[str, Sink] = {}
         self._wakeup: TimerHandle | None = None
-        self._soon: asyncio.Handle | None = None
+        self._queued = False  # for a turn
         self._idle: list[asyncio.Future[None]] = []
         self._stalled = False
         self._batch_rounds = batch_rounds
-        self._round = 0.0  # when the engine was last given a request that it has not seen yet
+        self._round = 0.0  # when the engine got the first request that it has not seen yet; 0: none
+        self._stands_still = False  # the engine's clock, over a whole turn of steps
 
     @property
     def num_unfinished(self) -> int:
@@ -77,7 +78,7 @@ class Driver:
         if self.is_dead:
             raise EngineError("the engine is dead")
         now = time.monotonic()
-        if self._batch_rounds and self._soon is not None:
+        if self._batch_rounds and self._queued and self._round:
             now = self._round
             request.arrival_time = min(request.arrival_time, now)
         self._round = now
@@ -92,9 +93,19 @@ class Driver:
     def abort_many(self, request_ids: Iterable[str]) -> None:
         ids = [request_id for request_id in request_ids if self._sinks.pop(request_id, None) is not None]
         if ids:
-            self.engine.abort(ids, time.monotonic())
+            self.engine.abort(ids, self._next_boundary())
             self.schedule()
         self._notify_idle()
+
+    def end_many(self, request_ids: Iterable[str]) -> None:
+        """The server ends them: at the next step boundary each gets its last output, which says so."""
+        self.engine.abort(request_ids, self._next_boundary(), by="server")
+        self.schedule()
+
+    def _next_boundary(self) -> float:
+        """On the engine's clock, where that is behind: what lies before the present may take minutes."""
+        now, due = time.monotonic(), self.engine.peek()
+        return now if due is None else min(due, now)
 
     def stall(self) -> None:
         """Stop stepping (a fault); requests queue up. `resume` goes on from the present."""
@@ -120,46 +131,60 @@ class Driver:
     def schedule(self) -> None:
         """See to it that the engine's next step happens; call after anything that gives the engine work."""
         due = None if self._stalled else self.engine.peek()
-        if due is None or self._soon is not None:
+        if due is None or self._queued:
             return
         if due <= time.monotonic():
             self._cancel_wakeup()
-            self._soon = self._loop.call_soon(self._tick)
+            self._queued = True
+            self._timer.turns.join(self._take_turn)
         elif self._wakeup is None or self._wakeup.callback is None or due < self._wakeup.when:
             self._cancel_wakeup()
-            self._wakeup = self._timer.call_at(due, self._tick)
+            self._wakeup = self._timer.call_at(due, self._wake)
 
     def _unschedule(self) -> None:
         self._cancel_wakeup()
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+        if self._queued:
+            self._queued = False
+            self._timer.turns.leave(self._take_turn)
 
     def _cancel_wakeup(self) -> None:
         if self._wakeup is not None:
             self._wakeup.cancel()
             self._wakeup = None
 
-    def _tick(self) -> None:
-        self._soon = None
+    def _wake(self) -> None:
+        """By the timer: what is due now; who is behind goes on in turns with the others."""
         self._wakeup = None
+        self._take_turn(0.0)
+
+    def _take_turn(self, deadline: float) -> None:
+        """Steps that are due, until they have caught up or the deadline is past."""
         engine = self.engine
+        self._queued = False
+        self._round = 0.0
         now = time.monotonic()
-        deadline = now + _BURST
+        if self._stands_still:
+            engine.catch_up(now)
+        due = first = engine.peek()
         try:
-            while not self._stalled and now < deadline and (due := engine.peek()) is not None and due <= now:
+            while due is not None and due <= now and not self._stalled:
                 for step in self._advance(now):
                     if step.num_steps:
                         self.lag.observe_all(now, step.times or (step.end,))
                     self._deliver(step)
+                due = engine.peek()
                 now = time.monotonic()
+                if now >= deadline:
+                    break
         finally:
+            self._stands_still = due is not None and due == first
             self.schedule()  # a sink that fails must not stop the engine under all others
 
     def _advance(self, now: float) -> list[StepOutput]:
         """What the engine has done by `now`; nothing if that killed it."""
         try:
-            return self.engine.fast_forward(now, self.stretch)
+            batch = min(len(self._sinks), self.engine.config.max_num_seqs) or 1
+            return self.engine.fast_forward(now, min(self.stretch, _TOKENS // batch or 1))
         except Exception:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500 from now on
             logger.exception("engine died")
             self.is_dead = self._stalled = True

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from kit import timerfd
+from simulator.server.turns import Turns
 
 # Seconds. Fine around the millisecond that the project promises, coarse beyond.
 LAG_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 1.0, 5.0)
@@ -85,7 +86,10 @@ class TimerHandle:
 
 
 class Timer:
-    """Wakes callbacks at monotonic times, in order of time and then of registration."""
+    """Wakes callbacks at monotonic times, in order of time and then of registration.
+
+    `turns` is for those who need not wait.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop or asyncio.get_running_loop()
@@ -96,6 +100,7 @@ class Timer:
         self._fallback: asyncio.TimerHandle | None = None
         self._kernel = timerfd.create()
         self.lag = LagHistogram()
+        self.turns = Turns(self._loop)
         if self._kernel is not None:
             self._loop.add_reader(self._kernel.fd, self._on_readable)
 

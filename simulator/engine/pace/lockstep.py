@@ -7,9 +7,10 @@ ends (vLLM's batch queue of depth 2). Everything happens at the ends of steps.
 from __future__ import annotations
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.latency import LatencyModel
-from simulator.engine.pace.stretch import Arrivals, Stretches
+from simulator.engine.pace.stretch import Stretches
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
 
@@ -58,6 +59,12 @@ class Lockstep:
         step.index = self._index
         self._index += 1
         queue.append(step)
+
+    def catch_up(self, now: float) -> None:
+        """Steps that should have ended do so at `now`."""
+        for step in self.scheduler.in_flight:
+            if step.end < now:
+                step.start = step.end = now
 
     def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
         """A stretch of steps that end at or before `until` and earlier than `before`; None: there is none."""

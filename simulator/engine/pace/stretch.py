@@ -9,13 +9,13 @@ period. Everything that is not steady is left to the ordinary step.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import BatchShape
 from simulator.engine.request import Request
@@ -23,8 +23,6 @@ from simulator.engine.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from simulator.engine.pace.lockstep import Lockstep
-
-Arrivals = deque[tuple[float, Request]]  # (when, who), in order of time
 
 _SHORTEST = 2  # steps; below that stepping is cheaper
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
-from simulator.engine.pace.stretch import Arrivals
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep
@@ -113,6 +113,17 @@ class Timelines:
         )
         request.due = due = begin + seconds
         heapq.heappush(self._work, (due, request.order, request, n, gives_token))
+
+    def catch_up(self, now: float) -> None:
+        """The work that is next, and should have been done, is done at `now`."""
+        late, work = self.next_time(), self._work
+        if late is None or late >= now:
+            return
+        for position, item in enumerate(work):
+            if item[0] == late and _is_current(item):
+                item[2].due = now
+                work[position] = (now, *item[1:])
+        heapq.heapify(work)
 
     def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
         """Boundaries at or before `until` and earlier than `before` at which sequences only decode on.

@@ -199,8 +199,7 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
 def abort_from_outside(replica: Replica, generations: list[Generation]) -> None:
     """The server ends these requests; each gets a last output with finish_reason abort."""
     ids = [sequence.request.request_id for g in generations for sequence in g.sequences]
-    replica.engine.abort(ids, time.monotonic(), by="server")
-    replica.driver.schedule()
+    replica.driver.end_many(ids)
 
 
 @router.get("/weight_info")
