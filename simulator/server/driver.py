@@ -22,7 +22,7 @@ from simulator.server.timer import LagHistogram, Timer, TimerHandle
 # Most steps taken at once when the driver is behind; one answer of usual length with zero latency.
 _STRETCH: Final = 128
 # Most tokens taken at once, as far as whole steps allow: a millisecond or two of streaming.
-_TOKENS: Final = 512
+_TOKENS: Final = 1024
 
 
 class Sink(Protocol):

@@ -21,6 +21,7 @@ from simulator.server.http.auth import KeyGuard
 from simulator.server.http.cors import Cors
 from simulator.server.http.templates import BodyTemplate
 from simulator.server.http.writer import Rounds
+from simulator.server.turns import Turns
 
 if TYPE_CHECKING:
     from simulator.server.answers.generation import Generation
@@ -45,7 +46,7 @@ class Front:
         "templates",
     )  # fmt: skip
 
-    def __init__(self, config: ServeConfig, port: int) -> None:
+    def __init__(self, config: ServeConfig, port: int, turns: Turns) -> None:
         self.config = config
         self.compat: Compat = compat(config.compat)
         self.guard = KeyGuard(config)
@@ -55,7 +56,7 @@ class Front:
         self.fingerprint = _fingerprint(config, self.compat)
         self.active: set[Generation] = set()
         self.inference_headers = _inference_headers(config, port)
-        self.rounds = Rounds()
+        self.rounds = Rounds(turns)
         self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes
         self._content: random.Random | None = None
         self._sequence = 0

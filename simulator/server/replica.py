@@ -119,7 +119,7 @@ class Replica:
         self.engine = shared.parts.engine(config)
         self.driver = Driver(self.engine, shared.timer, batch_rounds=config.latency.kind == "zero")
         self.http = HTTPMetrics()
-        self.front = Front(config, port)
+        self.front = Front(config, port, shared.timer.turns)
         self.loras = LoRARegistry()
         for module in config.lora_modules:
             self.loras.add(module.name, module.path, module.base_model_name)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 # Seconds of a round of turns. A request waits for two of them at most: for the one under way, and in its own.
-_ROUND: Final = 4e-3
+_ROUND: Final = 6e-3
 # Rounds of the loop between them: accept, read, the task that parses, the task that answers or submits.
 _BREATHS: Final = 4
 
@@ -31,6 +31,11 @@ class Turns:
         self._queue: deque[Turn] = deque()
         self._scheduled = False
         self._breaths = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is waiting for a turn."""
+        return self._scheduled
 
     def join(self, turn: Turn) -> None:
         """Have `turn` called soon, and never from inside this call; once for each call."""

@@ -17,7 +17,7 @@ import msgspec
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
-from simulator.server.answers.sinks import sink_for
+from simulator.server.answers.sinks import Held, sink_for
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
 from simulator.server.http.templates import BodyTemplate
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_AT_ONCE: Final = 256  # sequences that are handed to the engine in one round of the loop
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Sequence:
         "finish_reason",
         "frame",
         "generation",
+        "held",
         "index",
         "num_tokens",
         "prompt",
@@ -86,9 +88,32 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.reason_text: str | None = None  # a finish_reason that no engine knows
+        self.held: Held | None = None  # what a reader who stands still has not been sent
 
     def on_output(self, output: RequestOutput) -> None:
         """Called by the driver inside the step."""
+        if self.writer.full or self.held is not None:
+            self._hold(output)
+        else:
+            self._deliver(output)
+
+    def _hold(self, output: RequestOutput) -> None:
+        """Merge what a full writer would only pile up; the last output goes out with all that is held."""
+        if self.held is None:
+            self.held = Held()
+            self.writer.on_room = self.generation.deliver_held
+        self.held.add(output)
+        if output.finish_reason is not None:
+            self.deliver_held()
+
+    def deliver_held(self) -> None:
+        """Pass on as one output what has been held, if anything."""
+        held, self.held = self.held, None
+        output = held.take() if held is not None else None
+        if output is not None:
+            self._deliver(output)
+
+    def _deliver(self, output: RequestOutput) -> None:
         self.num_tokens += len(output.new_token_ids)
         frame = self.frame
         if output.finish_reason is None:
@@ -152,7 +177,7 @@ class Generation:
         """Hand the sequences to the engine; raises ApiError where it refuses the first.
 
         An idle engine begins with the first one, since vLLM's frontend hands them over one by one: the others
-        follow in the loop's next round.
+        follow in the loop's next round; of very many, some in each.
         """
         first, *rest = self.sequences
         try:
@@ -170,10 +195,12 @@ class Generation:
         if self.done:
             return
         try:
-            for sequence in rest:
+            for sequence in rest[:_AT_ONCE]:
                 self._submit_one(sequence)
         except EngineError as error:
             self.fail(self._refused(error))
+        if len(rest) > _AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._submit_rest, rest[_AT_ONCE:])
 
     def _refused(self, error: EngineError) -> ApiError:
         """A dead engine is vLLM's 500; what a living one refuses says why."""
@@ -186,6 +213,12 @@ class Generation:
 
     def write_error(self, error: ApiError) -> None:
         raise NotImplementedError
+
+    def deliver_held(self) -> None:
+        """The client reads again: send what its writer had no room for."""
+        if not self.done:
+            for sequence in self.sequences:
+                sequence.deliver_held()
 
     def answer_without_tokens(self, reason: FinishReason, text: str | None = None) -> None:
         """End every sequence before it begins; `text` is the finish_reason that the client reads."""
@@ -228,6 +261,7 @@ class Generation:
 
     def release(self) -> None:
         """Cut the circle between sequences and generation, so that nothing waits for a collection."""
+        self.exchange.writer.on_room = None
         for sequence in self.sequences:
             del sequence.generation
 

@@ -1,8 +1,9 @@
-"""Between an engine's outputs and a choice: --stream-interval, and the fault that cuts streams."""
+"""Between an engine's outputs and a choice: --stream-interval, slow readers, a fault that cuts streams."""
 
 from __future__ import annotations
 
 import asyncio
+from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 from simulator.engine.outputs import RequestOutput
@@ -27,27 +28,52 @@ def sink_for(sequence: Sequence) -> Sink:
     return sink
 
 
+class Held:
+    """Outputs of one sequence that are kept back, to be delivered as one.
+
+    vLLM merges likewise what a stream has not taken yet (`v1/engine/output_processor.py`,
+    RequestOutputCollector). A token costs its id and its text, a twentieth of its event.
+    """
+
+    __slots__ = ("_ids", "_last", "_text")
+
+    def __init__(self) -> None:
+        self._last: RequestOutput | None = None
+        self._ids: list[int] = []
+        self._text = StringIO()
+
+    def __len__(self) -> int:
+        """Tokens."""
+        return len(self._ids)
+
+    def add(self, output: RequestOutput) -> None:
+        self._last = output
+        self._ids += output.new_token_ids
+        self._text.write(output.text)
+
+    def take(self) -> RequestOutput | None:
+        """All of them, in the shape of the last; None: there are none."""
+        output, self._last = self._last, None
+        if output is not None:
+            output.new_token_ids, self._ids = self._ids, []
+            output.text, self._text = self._text.getvalue(), StringIO()
+        return output
+
+
 class IntervalSink:
     """--stream-interval: the first token at once, then `interval` tokens in one piece, the last at once."""
 
     def __init__(self, sink: Sink, interval: int) -> None:
         self._sink = sink
         self._interval = interval
-        self._held: RequestOutput | None = None
+        self._held = Held()
         self._begun = False
 
     def on_output(self, output: RequestOutput) -> None:
-        held = self._held
-        if held is not None:
-            output.new_token_ids = held.new_token_ids + output.new_token_ids
-            output.text = held.text + output.text
-        enough = len(output.new_token_ids) >= self._interval or not self._begun
-        if enough or output.finish_reason is not None:
+        self._held.add(output)
+        if len(self._held) >= self._interval or not self._begun or output.finish_reason is not None:
             self._begun = True
-            self._held = None
-            self._sink.on_output(output)
-        else:
-            self._held = output
+            self._sink.on_output(self._held.take() or output)
 
 
 class CuttingSink:

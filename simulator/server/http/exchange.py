@@ -177,7 +177,7 @@ class Exchange:
             try:
                 message = await asyncio.wait_for(self.receive(), interval)
             except TimeoutError:
-                if writer.bytes_out == seen and not writer.finished:
+                if writer.bytes_out == seen and not writer.finished and not writer.blocked:
                     writer.write(b": keep-alive\n\n")
                 seen = writer.bytes_out
             else:
