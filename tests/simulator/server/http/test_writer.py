@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from simulator.server.http.writer import Rounds, Writer
+from simulator.server.turns import Turns
 
 
 class Transport:
@@ -108,5 +111,90 @@ def test_a_send_that_yields_bare_goes_on_in_the_next_round() -> None:
         for _ in range(6):
             await asyncio.sleep(0)
         assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
+
+    run(check)
+
+
+def test_a_reader_who_stands_still_is_told_of_and_let_go_on() -> None:
+    async def check() -> None:
+        transport = Transport()
+        writer = Writer(transport.send, Rounds())
+        rooms: list[bool] = []
+        writer.on_room = lambda: rooms.append(writer.full)
+        writer.start(200, [])
+        transport.writable.clear()
+        piece = b"x" * 1024
+        for _ in range(200):
+            writer.write(piece)
+            await asyncio.sleep(0)
+        assert not writer.full, "who is only slow gets every event"
+        for _ in range(100):
+            writer.write(piece)
+            await asyncio.sleep(0)
+        assert writer.full
+        assert rooms == []
+        transport.writable.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert rooms == [False]
+        assert transport.body == piece * 300
+        assert not writer.blocked
+
+    run(check)
+
+
+def test_a_round_goes_on_while_engines_take_turns() -> None:
+    async def check() -> None:
+        transport, turns = Transport(), Turns(asyncio.get_running_loop())
+        writer = Writer(transport.send, Rounds(turns))
+        writer.start(200, [])
+        left = iter(range(50))
+        sizes: list[int] = []
+
+        def turn(_deadline: float) -> None:
+            writer.write(b"x")
+            sizes.append(len(transport.body))
+            if next(left, None) is not None:
+                turns.join(turn)
+
+        turns.join(turn)
+        while turns.busy:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(sizes) == 51
+        assert transport.body == b"x" * 51
+        assert len(transport.messages) < 51, "pieces leave together"
+
+    run(check)
+
+
+def test_turns_are_taken_in_order_and_the_loop_breathes() -> None:
+    async def check() -> None:
+        turns = Turns(asyncio.get_running_loop())
+        seen: list[str] = []
+
+        def turn(name: str, rounds: int) -> Callable[[float], None]:
+            def take(deadline: float) -> None:
+                nonlocal rounds
+                seen.append(name)
+                while time.monotonic() < deadline:  # work
+                    pass
+                rounds -= 1
+                if rounds:
+                    turns.join(take)
+
+            return take
+
+        gone = turn("gone", 1)
+        for each in (turn("a", 3), gone, turn("b", 3)):
+            turns.join(each)
+        turns.leave(gone)
+        breaths = 0
+        while turns.busy:
+            await asyncio.sleep(0)
+            breaths += 1
+        assert sorted(seen) == ["a"] * 3 + ["b"] * 3
+        assert seen[:2] == ["a", "b"]
+        assert breaths > 4, "others run in between"
 
     run(check)
