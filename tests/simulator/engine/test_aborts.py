@@ -119,9 +119,7 @@ def test_who_arrives_beside_work_that_takes_no_time(pace: str) -> None:
     made.catch_up(7.0)
     steps = made.fast_forward(7.0, max_steps=5)
     ends = [o for step in steps for o in step.outputs if o.request.request_id == "short"]
-    answered = (
-        5.0 if pace == "timelines" else 7.0
-    )  # with a timeline of its own it need not wait for the batch
+    answered = 5.0 if pace == "timelines" else 7.0  # own timelines need not wait
     assert [(o.time, o.finish_reason) for o in ends] == [(answered, "length")]
     made.catch_up(6.0)
     made.fast_forward(7.0)
