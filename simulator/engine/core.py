@@ -236,6 +236,8 @@ class Engine:
             aborted = self._requests.get(request_id)
             if aborted is not None:
                 due.append((aborted, counted))
+        if not due:
+            return
         for request in withdraw(self._arrivals, {request for request, _counted in due}):
             self._scheduler.add(request)  # no boundary has taken it in yet
         for request, counted in due:

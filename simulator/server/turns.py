@@ -59,7 +59,7 @@ class Turns:
         try:
             while queue and now < deadline:
                 turn = queue.popleft()
-                turn(now + (deadline - now) / (len(queue) + 1))
+                turn(min(deadline, now + _ROUND / (len(queue) + 1)))
                 now = time.monotonic()
         finally:
             self._scheduled = bool(queue)
