@@ -1,7 +1,7 @@
 """What servers say: the few fields of OpenAI answers, stream events and errors that a load client reads."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,6 +45,7 @@ class ToolCall(msgspec.Struct):
 class Message(msgspec.Struct):
     """A chat message, or the delta of one."""
 
+    role: Any = None
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -55,6 +56,7 @@ class Choice(msgspec.Struct):
     text: str | None = None
     delta: Message | None = None
     message: Message | None = None
+    finish_reason: Any = None
 
 
 class OutputPart(msgspec.Struct):
@@ -88,6 +90,7 @@ class Body(msgspec.Struct):
 
 _bodies = msgspec.json.Decoder(Body)
 NO_BODY: Final = Body()
+ENDS_OF_RESPONSE: Final = ("response.completed", "response.incomplete")
 
 
 def decode_body(data: bytes | bytearray) -> Body | None:
@@ -123,6 +126,25 @@ def piece_of(body: Body) -> tuple[str, str]:
     if body.delta and body.type and body.type.endswith(".delta"):
         return body.delta, "delta"
     return "", ""
+
+
+def opens(body: Body) -> bool:
+    """Whether a chat event only says who speaks: a role, and nothing that was generated."""
+    return bool(body.choices) and all(
+        choice.delta is not None
+        and choice.delta.role is not None
+        and not choice.delta.tool_calls
+        and choice.finish_reason is None
+        for choice in body.choices or ()
+    )
+
+
+def is_step(body: Body) -> bool:
+    """Whether an event stands for something generated, be it without text: a held-back or closing token."""
+    if body.choices:
+        return True
+    kind = body.type or ""
+    return kind.endswith(".delta") or kind in ENDS_OF_RESPONSE
 
 
 def text_of(body: Body) -> str:

@@ -3,20 +3,39 @@
 The first event that carries text is decoded; from it the reader learns the bytes that stand before the
 text (`"text":"`, `"content": "` ...). From there on an event is a token when those bytes are in it and
 no closing quote follows them. Whatever does not fit is decoded: role chunks, the end, usage, errors.
+
+A token need not have text: the end-of-sequence token and what a server holds back come as events with
+choices and nothing to read. Such events are steps of the answer too, and the last of them is its end.
 """
 
-from loadgen.client.answers import Body, Usage, decode_body, error_code, error_text, piece_of
+from loadgen.client.answers import (
+    ENDS_OF_RESPONSE,
+    Body,
+    Usage,
+    decode_body,
+    error_code,
+    error_text,
+    is_step,
+    opens,
+    piece_of,
+)
 
 _QUOTE = 0x22
 
 
 class SseReader:
-    """One stream. `feed` it what arrives; `times` holds a moment for each token event when wanted."""
+    """One stream; `feed` it what arrives.
+
+    tokens: events with text. steps: events that generated something, with text or without; `first` and
+    `last` are the moments of the first and the last of them, `times` those of all when wanted. `leading` and
+    `silent` count the steps before the first and behind the last text. opening: when a chat stream said its
+    role, if that was before the first step.
+    """
 
     # fmt: off
     __slots__ = (
-        "_marker", "_raw", "_tail", "complete", "error", "error_code", "first", "last", "last_event",
-        "times", "tokens", "usage",
+        "_fed", "_marker", "_raw", "_tail", "complete", "error", "error_code", "first", "first_text", "last",
+        "last_event", "last_text", "leading", "opening", "silent", "steps", "times", "tokens", "usage",
     )
     # fmt: on
 
@@ -25,8 +44,14 @@ class SseReader:
         self._tail = b""
         self._raw: list[bytes] | None = [] if keep_text else None
         self.tokens = 0
+        self.steps = 0
+        self.leading = self.silent = 0
+        self._fed = 0.0
+        self.opening: float | None = None
         self.first: float | None = None
         self.last: float | None = None
+        self.first_text: float | None = None
+        self.last_text: float | None = None
         self.times: list[float] | None = [] if keep_times else None
         self.usage: Usage | None = None
         self.complete = False
@@ -42,20 +67,23 @@ class SseReader:
             data = data.replace(b"\r\n", b"\n")
         events = data.split(b"\n\n")
         self._tail = events.pop()
+        self._fed = now
         marker = self._marker
         tokens = 0
         for event in events:
             if marker:
                 at = event.find(marker)
-                if at >= 0:
+                if at >= 0 and event[at + len(marker)] != _QUOTE:
                     self.last_event = event
-                    if event[at + len(marker)] != _QUOTE:
-                        tokens += 1
+                    tokens += 1
                     continue
             if event == b"data: [DONE]":
                 self.complete = True
             elif event:
-                tokens += self._inspect(event)
+                if tokens:
+                    self._stamp(tokens, now)
+                    tokens = 0
+                self._inspect(event, now)
                 marker = self._marker
         if tokens:
             self._stamp(tokens, now)
@@ -63,52 +91,67 @@ class SseReader:
             self._raw += events
 
     def _stamp(self, tokens: int, now: float) -> None:
+        """Count events with text that arrived together."""
+        if not self.tokens:
+            self.first_text = now
+            self.leading = self.silent
+        self.tokens += tokens
+        self.silent = 0
+        self.last_text = now
+        self._step(tokens, now)
+
+    def _step(self, steps: int, now: float) -> None:
         if self.first is None:
             self.first = now
         self.last = now
-        self.tokens += tokens
+        self.steps += steps
         if self.times is not None:
-            self.times += [now] * tokens
+            self.times += [now] * steps
 
-    def _inspect(self, event: bytes) -> int:
-        """Decode an event; the number of tokens it stands for, 0 or 1."""
+    def _inspect(self, event: bytes, now: float) -> None:
+        """Decode an event and count what it stands for."""
         payload = event_data(event)
         if payload == b"[DONE]":
             self.complete = True
-            return 0
+            return
         body = decode_body(payload) if payload else None
         if body is None:
-            return 0
-        self.last_event = event
+            return
+        self.last_event = b""
         self._note(body, payload)
         text, key = piece_of(body)
-        if not text:
-            return 0
-        for marker in (f'"{key}":"'.encode(), f'"{key}": "'.encode()):
-            if marker in event:
-                self._marker = marker
-                break
-        return 1
+        if text:
+            for marker in (f'"{key}":"'.encode(), f'"{key}": "'.encode()):
+                if marker in event:
+                    self._marker = marker
+                    break
+            self._stamp(1, now)
+        elif self.first is None and opens(body):
+            self.opening = now if self.opening is None else self.opening
+        elif is_step(body):
+            self.silent += 1
+            self._step(1, now)
 
     def _note(self, body: Body, payload: bytes) -> None:
         if body.usage is not None:
             self.usage = body.usage
         if body.response is not None and body.response.usage is not None:
             self.usage = body.response.usage
-        if body.type in ("response.completed", "response.incomplete"):
+        if body.type in ENDS_OF_RESPONSE:
             self.complete = True
         if (body.error and bytes(body.error) != b"null") or body.object == "error":
             self.error = error_text(payload)
             self.error_code = error_code(body.error) if body.error else None
 
     def finish(self) -> None:
-        """The stream has ended: a usage that rode on the last token event is read."""
+        """The stream has ended: takes an event without its blank line, and the usage on the last token."""
         if self._tail.strip():
-            self._inspect(self._tail)
-        if self.usage is None and self.last_event:
-            body = decode_body(event_data(self.last_event))
+            self._inspect(self._tail, self._fed)
+        if self.last_event and (self.usage is None or b'"usage"' in self.last_event):
+            payload = event_data(self.last_event)
+            body = decode_body(payload)
             if body is not None:
-                self._note(body, event_data(self.last_event))
+                self._note(body, payload)
 
     def text(self) -> str:
         """Everything that was generated; needs `keep_text`."""

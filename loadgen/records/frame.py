@@ -4,9 +4,9 @@ Meanings (inference-perf's and GKE's). The plain name counts from the intended s
 moment the request was handed to the socket layer; what the client itself delayed is the difference.
 
 ttft   first token - start                         only streamed answers
-tpot   (last token - first token) / (tokens - 1)   answers of two tokens and more
+tpot   (last token - first token) / (tokens - 1)   answers of two tokens and more, in two events and more
 ntpot  (end - start) / tokens
-itl    gaps between chunks, pooled; a chunk of k tokens adds k - 1 gaps of zero
+itl    gaps between tokens, pooled; one event's tokens share the time since the event before it evenly
 e2e    end - start
 Only requests with outcome `ok` have latencies: an error that is quick must not flatter a percentile.
 """
@@ -66,6 +66,11 @@ class Frame:
     @cached_property
     def first_token(self) -> Floats:
         return self._floats(lambda record: record.first_token)
+
+    @cached_property
+    def pace_start(self) -> Floats:
+        """Where tpot begins: the first token, seen or told by a chat stream's opening."""
+        return np.fmin(self.first_token, self._floats(lambda record: record.opening))
 
     @cached_property
     def last_token(self) -> Floats:
@@ -153,19 +158,34 @@ class Frame:
                 return np.asarray((self.end - since) / np.where(tokens > 0, tokens, np.nan))
             case "tpot":
                 after = np.where(tokens > 1, tokens - 1, np.nan)
-                return np.asarray((self.last_token - self.first_token) / after)
+                span = self.last_token - self.pace_start
+                return np.asarray(np.where(self._in_one_event, np.nan, span) / after)
         raise KeyError(name)
+
+    @cached_property
+    def _in_one_event(self) -> Mask:
+        """Answers all of whose tokens came in a single event: nothing tells how far they were apart."""
+
+        def alone(record: Record) -> bool:
+            if record.opening is not None:
+                return False
+            times = record.chunk_times
+            return len(times) == 1 if times else record.last_token == record.first_token
+
+        return np.fromiter(map(alone, self.records), dtype=np.bool_, count=len(self.records))
 
     @cached_property
     def _gaps(self) -> tuple[Floats, Ints]:
         gaps: list[Floats] = []
         rows: list[Ints] = []
         for row in np.flatnonzero(self.ok).tolist():
-            times = self.records[row].chunk_times
-            if times is None or not times:
+            record = self.records[row]
+            times = record.chunk_times
+            if not times:
                 continue
-            inside = max(0, (self.records[row].output_tokens or 0) - len(times))
-            gaps.append(np.concatenate([np.diff(np.asarray(times)), np.zeros(inside)]))
+            if record.opening is not None:
+                times = [record.opening, *times]
+            gaps.append(gaps_of_tokens(np.diff(np.asarray(times)), (record.output_tokens or 0) - 1))
             rows.append(np.full(gaps[-1].size, row, dtype=np.int64))
         if not gaps:
             return np.empty(0), np.empty(0, dtype=np.int64)
@@ -186,6 +206,31 @@ class Frame:
             if summary is not None:
                 out[name] = summary
         return out
+
+
+def gaps_of_tokens(gaps: Floats, tokens: int) -> Floats:
+    """The gaps between events as `tokens` gaps between tokens, of the same sum.
+
+    How many tokens an event carried is not known where there are more of them than events. Each then takes
+    the time since the one before in even parts, longer gaps in more of them, so that all parts are as alike
+    as they can be. Where no gap has a length, or tokens are no more than gaps, they stay as they are.
+    """
+    if tokens <= gaps.size or not (gaps > 0).any():
+        return gaps
+    counts = np.ones(gaps.size, dtype=np.int64)
+    open_ = np.ones(gaps.size, dtype=np.bool_)
+    while True:  # a gap shorter than the pace of the others is one token's
+        left = tokens - int((~open_).sum())
+        pace = float(gaps[open_].sum()) / left
+        short = open_ & (gaps < pace * (1 - 1e-9))
+        if not short.any():
+            break
+        open_ &= ~short
+    wanted = gaps[open_] / pace
+    whole = np.maximum(1, np.floor(wanted + 1e-9)).astype(np.int64)
+    whole[np.argsort(whole - wanted, kind="stable")[: left - int(whole.sum())]] += 1
+    counts[open_] = whole
+    return np.asarray(np.repeat(gaps / counts, counts))
 
 
 def by(labels: Labels) -> dict[str, Mask]:

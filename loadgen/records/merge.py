@@ -44,6 +44,7 @@ MOMENTS: Final = (
     "connected",
     "sent",
     "first_byte",
+    "opening",
     "first_token",
     "last_token",
     "end",

@@ -72,6 +72,8 @@ class Record(msgspec.Struct, kw_only=True):
     sent: float | None = None
     """When the kernel had taken the whole request; None when it took it at `connected`."""
     first_byte: float | None = None
+    opening: float | None = None
+    """When a chat stream said its role, where that was with a first token that had no event of its own."""
     first_token: float | None = None
     last_token: float | None = None
     end: float | None = None
@@ -95,6 +97,7 @@ class Record(msgspec.Struct, kw_only=True):
     attempt: int = 1
     attempts: list[Attempt] = []
     chunk_times: list[float] | None = None
+    """Moments of the events that stand for tokens; fewer than tokens where one event carried several."""
     reused: bool = False
     resent: bool = False
     """Written twice: the kept connection had been closed by the server as the request was on its way."""

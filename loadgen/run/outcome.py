@@ -5,6 +5,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 from loadgen.client.exchange import Exchange
+from loadgen.client.tokens import NO_TOKENS, token_moments
 from loadgen.plan.plan import RetryPlan
 from loadgen.records.records import Attempt, Record
 from loadgen.run.jobs import Job
@@ -54,9 +55,11 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
     kept = {key: value for key, value in headers.items() if key not in HEADERS_APART}
     if exchange.outcome == "gateway_503" and "server" in headers:
         kept["server"] = headers["server"]
+    output = usage.output if usage is not None else None
+    moments = token_moments(reader, output, exchange.first_byte) if reader is not None else NO_TOKENS
     times = None
-    if keep_times and reader is not None and reader.times is not None:
-        times = relative_times(reader.times, t0)
+    if keep_times and moments.times is not None:
+        times = relative_times(moments.times, t0)
     return Record(
         id=request.id if job.unit.worker_round == 1 else f"{request.id}#{job.unit.worker_round}",
         cls=request.cls,
@@ -66,8 +69,9 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         connected=relative(exchange.connected, t0),
         sent=relative(exchange.sent, t0),
         first_byte=relative(exchange.first_byte, t0),
-        first_token=relative(reader.first, t0) if reader is not None else None,
-        last_token=relative(reader.last, t0) if reader is not None else None,
+        opening=relative(moments.opening, t0),
+        first_token=relative(moments.first, t0),
+        last_token=relative(moments.last, t0),
         end=relative(exchange.end, t0),
         outcome=exchange.outcome,
         status=exchange.status,
@@ -76,7 +80,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         adapter=request.adapter,
         prompt_tokens=usage.prompt if usage is not None else None,
         cached_tokens=usage.cached if usage is not None else None,
-        output_tokens=_output_tokens(exchange),
+        output_tokens=output if output is not None else moments.seen,
         max_tokens=request.max_tokens,
         pod=headers.get("x-inference-pod"),
         port=headers.get("x-inference-port"),
@@ -94,14 +98,6 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,
     )
-
-
-def _output_tokens(exchange: Exchange) -> int | None:
-    """The server's count; of a stream that gave none, the token events seen."""
-    usage = exchange.usage
-    if usage is not None and usage.output is not None:
-        return usage.output
-    return exchange.reader.tokens if exchange.reader is not None else None
 
 
 def retry_after_seconds(value: str | None) -> float | None:

@@ -234,7 +234,8 @@ class Sender:
         if record.first_token is not None and record.last_token is not None:
             progress.ttft.add(record.first_token - record.intended)
             if tokens > 1:
-                progress.tpot.add((record.last_token - record.first_token) / (tokens - 1))
+                begin = record.first_token if record.opening is None else record.opening
+                progress.tpot.add((record.last_token - begin) / (tokens - 1))
         if record.end is not None:
             progress.latency.add(record.end - record.intended)
 

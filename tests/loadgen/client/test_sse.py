@@ -57,7 +57,7 @@ def test_the_role_chunk_is_no_token() -> None:
     r.feed(data(chat(content="")), 3.0)
     r.feed(data(chat(content='"')), 4.0)
     r.feed(DONE, 5.0)
-    assert (r.tokens, r.first, r.last) == (2, 2.0, 4.0)
+    assert (r.tokens, r.steps, r.opening, r.first, r.last) == (2, 3, 1.0, 2.0, 4.0)
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "content"])
@@ -73,7 +73,7 @@ def test_arguments_of_tool_calls_are_tokens() -> None:
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": ""}}])), 1.0)
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"arguments": "{"}}])), 2.0)
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"arguments": "}"}}])), 3.0)
-    assert (r.tokens, r.first) == (2, 2.0)
+    assert (r.tokens, r.steps, r.first) == (2, 3, 1.0)  # the name was generated too
 
 
 def test_text_that_looks_like_the_marker_fools_nobody() -> None:
