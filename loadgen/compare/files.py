@@ -1,6 +1,5 @@
 """A comparison on terminal and on disk: comparison.json, .md, .html and junit.xml."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +9,9 @@ from rich.markup import escape
 
 from loadgen.compare.html import comparison_html
 from loadgen.compare.tables import differences, routing
-from loadgen.judge.report import clean
+from loadgen.judge.report import as_json, clean
 from loadgen.records.rundir import fresh_directory
-from loadgen.report.files import write
+from loadgen.report.files import Form, write_all
 from loadgen.report.junit import junit
 from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
@@ -32,13 +31,13 @@ def write_comparison(out: Path, data: Data) -> list[Path]:
     """All files of a comparison; RunError when they cannot be written, or would overwrite others."""
     fresh_directory(out, COMPARISON_FILES)
     finite = clean(data)
-    texts = {
-        "comparison.json": json.dumps(finite, indent=1, allow_nan=False) + "\n",
-        "comparison.md": comparison_markdown(finite),
-        "comparison.html": comparison_html(finite),
-        "junit.xml": junit(_as_suite(finite)),
-    }
-    return [write(out / name, text) for name, text in texts.items()]
+    forms: list[Form] = [
+        ("comparison.json", as_json),
+        ("comparison.md", comparison_markdown),
+        ("comparison.html", comparison_html),
+        ("junit.xml", lambda data: junit(_as_suite(data))),
+    ]
+    return write_all(out, finite, forms)
 
 
 def _as_suite(data: Data) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Each picture stands in the page twice, drawn for a wide and for a narrow screen,
 one that fits; text in a picture is never scaled below reading size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
@@ -20,6 +20,7 @@ Report = Mapping[str, Any]
 HALF: Final = 520
 FULL: Final = 1080
 NARROW: Final = 346
+ROUTING: Final = (pictures.shares, pictures.picks, pictures.gauges)
 _TONES: Final = {
     "ok": "good", "passed": "good", "warn": "warn", "fail": "bad", "failed": "bad", "error": "bad",
     "skip": "none",
@@ -36,13 +37,15 @@ def html(report: Report) -> str:
         header(run["name"], _subtitle(report), [(sentences.verdict(report), _tone(report))]),
         tiles(_tiles(report)),
         section("Expectations", table(tables.expectations(report), bare=True)),
-        section("Latency", in_pairs(pictures.latency(report)), table(tables.latency(report))),
-        section("Load and outcomes", in_pairs(pictures.load(report)), *map(table, _load_tables(report))),
+        section("Latency", _drawn(report, pictures.latency), table(tables.latency(report))),
+        section("Load and outcomes", _drawn(report, pictures.load), *map(table, _load_tables(report))),
+        section("Routing", _scorecard(report), _drawn(report, *ROUTING), table(tables.pods(report))),
         section(
-            "Routing", _scorecard(report), in_pairs(pictures.routing(report)), table(tables.pods(report))
+            "Prefix cache",
+            _drawn(report, pictures.prefix, pictures.prefix_groups),
+            table(tables.prefix_groups(report)),
         ),
-        section("Prefix cache", in_pairs(pictures.prefix(report)), table(tables.prefix_groups(report))),
-        section("LoRA adapters", in_pairs(pictures.lora(report))),
+        section("LoRA adapters", _drawn(report, pictures.lora)),
         section("Events", table(tables.recovery(report), bare=True)),
         section("Is the run to be trusted?", table(tables.selfchecks(report), bare=True)),
         _details("All percentiles", table(tables.percentiles(report), bare=True)),
@@ -91,6 +94,21 @@ def section(title: str, *parts: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
+def _drawn(report: Report, *makers: Callable[[Report], list[Picture]]) -> str:
+    """The pictures of several makers; one that fails costs its own, never the page."""
+    items: list[Picture] = []
+    for make in makers:
+        try:
+            items += make(report)
+        except Exception as error:  # noqa: BLE001  # a picture is not worth a verdict
+            items.append(Picture(make.__name__, lambda _, error=error: _undrawn(error)))  # type: ignore[misc]
+    return in_pairs(items)
+
+
+def _undrawn(error: Exception) -> str:
+    return f"<p>This picture could not be drawn: {escape(f'{type(error).__name__}: {error}')}</p>"
+
+
 def in_pairs(items: Sequence[Picture]) -> str:
     """Half-width pictures in pairs, full-width ones alone."""
     out, half = [], ""
@@ -111,7 +129,10 @@ def in_pairs(items: Sequence[Picture]) -> str:
 def _figure(picture: Picture, width: int) -> str:
     small = f"<small>{escape(picture.note)}</small>" if picture.note else ""
     keys = legend(picture.keys) if picture.keys else ""
-    large, narrow = picture.draw(width), picture.draw(NARROW)
+    try:
+        large, narrow = picture.draw(width), picture.draw(NARROW)
+    except Exception as error:  # noqa: BLE001  # a picture is not worth a verdict
+        large = narrow = _undrawn(error)
     caption = f"<figcaption>{escape(picture.title)}{small}</figcaption>"
     return (
         f'<figure>{caption}{keys}<div class="large">{large}</div><div class="small">{narrow}</div></figure>'

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from loadgen.records.frame import natural_order
 from loadgen.report import plots
 from loadgen.report.plots import Line, colour
 from loadgen.report.svg import number, percent
@@ -113,34 +114,50 @@ def load(report: Report) -> list[Picture]:
     ]
 
 
-def routing(report: Report) -> list[Picture]:
-    """Shares per pod, picks over time, queue and KV over time."""
+def shares(report: Report) -> list[Picture]:
+    """Shares of answers and of cached tokens per pod."""
+    spread = report.get("spread")
+    if not spread or spread["pods"] < 2:
+        return []
+    out = [_by_pod("Share of answers", spread["shares"], 1 / spread["pods"], "dashed: an even share", "s0")]
+    card = report.get("prefix") or {}
+    hits = card.get("pods", {})
+    cached = {name: hits[name]["hit_share"] for name in spread["shares"] if name in hits}
+    if cached:
+        best = card["best_capacity"] or card["best_infinite"]
+        note = "dashed: the best possible over all pods"
+        out.append(_by_pod("Prompt tokens found cached", cached, best, note, "s2"))
+    return out
+
+
+def picks(report: Report) -> list[Picture]:
+    """Which pod answered when."""
     spread, timeline = report.get("spread"), report.get("timeline")
     if not spread or not timeline or spread["pods"] < 2:
         return []
-    out = [_by_pod("Share of answers", spread["shares"], 1 / spread["pods"], "dashed: an even share", "s0")]
-    hits = (report.get("prefix") or {}).get("pods")
-    if hits:
-        cached = {name: hits[name]["hit_share"] for name in spread["shares"] if name in hits}
-        best = report["prefix"]["best_capacity"] or report["prefix"]["best_infinite"]
-        note = "dashed: the best possible over all pods"
-        out.append(_by_pod("Prompt tokens found cached", cached, best, note, "s2"))
-    names = list(timeline["pods"])
+    names, edges = list(timeline["pods"]), timeline["edges"]
     heat = _bind(
-        plots.heat, "Requests by pod and time", names, timeline["edges"], list(timeline["pods"].values()),
+        plots.heat, "Requests by pod and time", names, edges, list(timeline["pods"].values()),
         events=events(report),
     )  # fmt: skip
-    width = timeline["edges"][1] - timeline["edges"][0]
-    out.append(Picture("Picks", heat, f"answers per pod and {width:g} s; darker is more", full=True))
-    for column, title, show, top in (
-        ("waiting", "Queue", number, None),
-        ("running", "Running requests", number, None),
-        ("kv", "KV cache in use", percent, 1.0),
-    ):
-        picture = _gauge(report, column, title, show, top)
-        if picture:
-            out.append(picture)
-    return out
+    return [
+        Picture("Picks", heat, f"answers per pod and {edges[1] - edges[0]:g} s; darker is more", full=True)
+    ]
+
+
+def gauges(report: Report) -> list[Picture]:
+    """Queue, running requests and KV cache of each scraped pod over time."""
+    if not report.get("timeline"):
+        return []
+    found = (
+        _gauge(report, column, title, show, top)
+        for column, title, show, top in (
+            ("waiting", "Queue", number, None),
+            ("running", "Running requests", number, None),
+            ("kv", "KV cache in use", percent, 1.0),
+        )
+    )
+    return [picture for picture in found if picture is not None]
 
 
 def _by_pod(title: str, values: Mapping[str, float], mark: float, note: str, cls: str) -> Picture:
@@ -185,7 +202,7 @@ def _gauge(
 
 
 def prefix(report: Report) -> list[Picture]:
-    """What was reused beside what could have been, and which group went where."""
+    """What was reused beside what could have been."""
     card = report.get("prefix")
     if not card:
         return []
@@ -193,27 +210,21 @@ def prefix(report: Report) -> list[Picture]:
     if card["best_capacity"] is not None:
         rows.append(("best, real caches", card["best_capacity"], "s7"))
     rows.append(("best, endless caches", card["best_infinite"], "s7"))
-    out = [
-        Picture(
-            "Prompt tokens from cache",
-            _bind(plots.bars, "Prompt tokens from cache", rows, top=1.0),
-            "share of all prompt tokens",
-        )
-    ]
-    groups = sorted(card["group_pods"], key=lambda name: -sum(card["group_pods"][name].values()))[:24]
-    pods = sorted(
-        {pod for group in groups for pod in card["group_pods"][group]},
-        key=list(report["spread"]["counts"]).index,
-    )
-    if len(groups) > 1 and len(pods) > 1:
-        values = [[card["group_pods"][group].get(pod, 0) for pod in pods] for group in groups]
-        draw = _bind(plots.matrix, "Prefix groups by pod", groups, pods, values)
-        out.append(
-            Picture(
-                "Where prefix groups went", draw, "requests; shade: share of the group", full=len(pods) > 8
-            )
-        )
-    return out
+    draw = _bind(plots.bars, "Prompt tokens from cache", rows, top=1.0)
+    return [Picture("Prompt tokens from cache", draw, "share of all prompt tokens")]
+
+
+def prefix_groups(report: Report) -> list[Picture]:
+    """Which prefix group went to which pods, as far as answers name them."""
+    group_pods = (report.get("prefix") or {}).get("group_pods", {})
+    groups = sorted(group_pods, key=lambda name: -sum(group_pods[name].values()))[:24]
+    pods = natural_order({pod for group in groups for pod in group_pods[group]})
+    if len(groups) < 2 or len(pods) < 2:
+        return []
+    values = [[group_pods[group].get(pod, 0) for pod in pods] for group in groups]
+    draw = _bind(plots.matrix, "Prefix groups by pod", groups, pods, values)
+    note = "requests; shade: share of the group"
+    return [Picture("Where prefix groups went", draw, note, full=len(pods) > 8)]
 
 
 def lora(report: Report) -> list[Picture]:
