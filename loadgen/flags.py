@@ -78,7 +78,9 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     verdict = parser.add_argument_group("verdict")
     verdict.add_argument("--slo", action="append", default=[], metavar="METRIC=LIMIT", help="ttft=300ms ...")
     verdict.add_argument("--expect", action="append", default=[], metavar="EXPR", help="'ttft.p99 < 300ms'")
-    verdict.add_argument("--scrape", action="append", default=[], metavar="URL", help="a pod's /metrics")
+    verdict.add_argument(
+        "--scrape", action="append", default=[], metavar="[NAME=]URL", help="a pod's /metrics"
+    )
     verdict.add_argument("--fleet", help="command or file that gives `simfleet ps --format json`")
     verdict.add_argument("--epp", action="append", default=[], metavar="URL", help="the picker's /metrics")
     verdict.add_argument("--prometheus", metavar="URL", help="a Prometheus that scrapes the pods")

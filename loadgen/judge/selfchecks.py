@@ -205,7 +205,6 @@ def hit_counters(run: RunData) -> Check:
 
 def _growth(run: RunData, column: str) -> dict[str, float]:
     """Growth of a counter by pod, of those scraped before the first start and after the last end."""
-    seen = {(line.name, line.phase) for line in run.scrapes if line.error is None}
-    whole = [pod for pod in run.pods.values() if {(pod.name, "before"), (pod.name, "after")} <= seen]
+    whole = [pod for pod in run.known_pods.values() if {"before", "after"} <= pod.phases]
     grown = {pod.name: pod.grew(column) for pod in whole}
     return {name: count for name, count in grown.items() if count is not None}

@@ -16,6 +16,7 @@ KEPT_PREFIXES: Final = (
     "process_resident_memory_bytes",
     "lora_",
 )
+POD_LABELS: Final = ("pod", "kubernetes_pod_name", "pod_name")
 COLUMNS: Final = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:num_requests_running": "running",
@@ -89,6 +90,18 @@ def pod_state(samples: Mapping[str, float]) -> PodState:
             state.block_size = _number(labels.get("block_size", ""))
             state.num_gpu_blocks = _number(labels.get("num_gpu_blocks", ""))
     return state
+
+
+def named_pods(samples: Mapping[str, float]) -> frozenset[str]:
+    """The pods that labels name, as a service monitor or the server itself adds them."""
+    return frozenset(
+        labels[key]
+        for series in samples
+        if "pod" in series
+        for labels in (split_series(series)[1],)
+        for key in POD_LABELS
+        if labels.get(key)
+    )
 
 
 def _names(text: str) -> frozenset[str]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from loadgen.errors import LoadgenError
 from loadgen.plan.plan import Plan, PlanHeader, load_plan, read_plan_header
 from loadgen.records.frame import Frame, natural_order
-from loadgen.records.pod_metrics import pod_state
+from loadgen.records.pod_metrics import named_pods, pod_state
+from loadgen.records.podnames import all_names, by_pod
 from loadgen.records.records import Record, RecordsHeader, read_header, read_records, record_files
 from loadgen.records.rundir import (
     PLAN,
@@ -54,13 +55,20 @@ class RunData:
 
     @cached_property
     def pods(self) -> dict[str, PodSeries]:
-        """Series of the scraped pods by name."""
-        return pod_series(line for line in self.scrapes if line.source == "pod")
+        """Series of the scraped pods, under the names that answers give them wherever these are known."""
+        pages = pod_series(line for line in self.scrapes if line.source == "pod")
+        found = by_pod(pages, self.records, self.meta.target)
+        return {name: found[name] for name in natural_order(found)}
 
     @cached_property
     def pod_names(self) -> list[str]:
-        """Every pod that answered or was scraped."""
-        return natural_order({*self.pods, *(record.pod for record in self.records if record.pod)})
+        """Every pod that answered or was scraped, none of them twice."""
+        return natural_order(all_names(self.pods, {record.pod for record in self.records if record.pod}))
+
+    @cached_property
+    def known_pods(self) -> dict[str, PodSeries]:
+        """The scraped pods that go by the names of the answers, or all when answers name none."""
+        return {name: self.pods[name] for name in self.pod_names if name in self.pods}
 
     @cached_property
     def plan(self) -> Plan | None:
@@ -116,7 +124,7 @@ def _or_note(run: RunData, read: Callable[[], T]) -> T | None:
 
 
 def pod_series(lines: Iterable[ScrapeLine]) -> dict[str, PodSeries]:
-    """Scrapes by pod; a failed one stands as a gap."""
+    """Scrapes by page; a failed one stands as a gap."""
     out: dict[str, PodSeries] = {}
     for line in lines:
         series = out.setdefault(line.name, PodSeries(line.name))
@@ -126,4 +134,9 @@ def pod_series(lines: Iterable[ScrapeLine]) -> dict[str, PodSeries]:
         series.block_size = state.block_size or series.block_size
         series.num_gpu_blocks = state.num_gpu_blocks or series.num_gpu_blocks
         series.address = urlsplit(line.url).netloc or series.address
-    return {name: out[name] for name in natural_order(out)}
+        series.pod = line.pod or series.pod
+        if line.error is None:
+            series.phases |= {line.phase}
+            if not series.labels:
+                series.labels = named_pods(line.samples)
+    return out

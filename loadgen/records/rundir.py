@@ -66,6 +66,8 @@ class ScrapeLine(msgspec.Struct, kw_only=True):
     source: Literal["pod", "epp"] = "pod"
     name: str
     url: str
+    pod: str | None = None
+    """What the pod's answers call it, where that is known."""
     phase: Literal["before", "during", "after"] = "during"
     error: str | None = None
     bytes: int = 0

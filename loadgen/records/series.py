@@ -7,7 +7,7 @@ failed is a gap (NaN), never a zero: a pod that does not answer is not an idle o
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -33,6 +33,12 @@ class PodSeries:
     block_size: int | None = None
     num_gpu_blocks: int | None = None
     address: str = ""
+    pod: str | None = None
+    """Whose page it is, where that was known when it was read."""
+    labels: frozenset[str] = frozenset()
+    """Pods that the labels of its series name."""
+    phases: frozenset[str] = frozenset()
+    """Phases of the run in which it was read."""
 
     def add(self, t: float, values: Mapping[str, float], adapters: frozenset[str], took: float) -> None:
         """Append one scrape; a column that appears late is NaN before."""
@@ -59,6 +65,42 @@ class PodSeries:
     def cache_tokens(self) -> int | None:
         """KV capacity in tokens, when the pod says it."""
         return self.block_size * self.num_gpu_blocks if self.block_size and self.num_gpu_blocks else None
+
+
+ALIGNED: Final = 0.05
+"""Seconds by which looks at the pages of one pod may differ."""
+
+
+def together(name: str, parts: Sequence[PodSeries]) -> PodSeries:
+    """The pages of one pod (its data-parallel ranks) as one: counts add up, the fullest KV cache counts.
+
+    Times are those of the first page; a page that failed makes a gap of all.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return replace(first, name=name)
+    out = replace(
+        first, name=name, times=[], columns={}, adapters=[], took=[],
+        phases=frozenset.intersection(*(part.phases for part in parts)),
+    )  # fmt: skip
+    sizes = [part.num_gpu_blocks for part in parts]
+    out.num_gpu_blocks = sum(size for size in sizes if size) if all(sizes) else None
+    for t in first.times:
+        rows = [(part, row) for part in parts if (row := part.at(t + ALIGNED)) is not None]
+        if len(rows) < len(parts):
+            continue
+        values = {}
+        for column in first.columns:
+            each = [
+                part.columns.get(column, [])[row] if column in part.columns else math.nan
+                for part, row in rows
+            ]
+            values[column] = (
+                math.nan if any(map(math.isnan, each)) else (max if column == "kv" else sum)(each)
+            )
+        adapters = frozenset[str]().union(*(part.adapters[row] for part, row in rows))
+        out.add(t, values, adapters, sum(part.took[row] for part, row in rows))
+    return out
 
 
 def grid(pods: Iterable[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Floats]:

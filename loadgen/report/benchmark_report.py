@@ -206,8 +206,10 @@ def _sessions(report: Mapping[str, Any]) -> dict[str, Any]:
 def _observability(report: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"drop_rate": _single(report["outcomes"]["shares"]["shed"], "fraction")}
     components = []
-    hits = (report.get("prefix") or {}).get("pods", {})
-    for pod, gauges in {**{pod: {} for pod in hits}, **report.get("pod_gauges", {})}.items():
+    hits, scraped = (report.get("prefix") or {}).get("pods", {}), report.get("pod_gauges", {})
+    if scraped and not hits.keys() & scraped.keys():  # pages that nothing ties to the pods of the answers
+        hits = {}
+    for pod, gauges in {**{pod: {} for pod in hits}, **scraped}.items():
         resources = {
             field: _statistics(gauges[name], "fraction" if name == "kv" else "count")
             for field, name in _RESOURCES.items()

@@ -22,6 +22,8 @@ class FleetMember:
     name: str
     metrics_url: str
     source: Literal["pod", "epp"] = "pod"
+    pod: str | None = None
+    """The name that its answers carry, which the pages of all its ranks share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ def _members(item: Any, source: Literal["pod", "epp"]) -> list[FleetMember]:
         return []
     pages = _pages(item)
     if len(pages) == 1:
-        return [FleetMember(name, pages[0], source)]
-    return [FleetMember(f"{name}#{rank}", page, source) for rank, page in enumerate(pages)]
+        return [FleetMember(name, pages[0], source, name)]
+    return [FleetMember(f"{name}#{rank}", page, source, name) for rank, page in enumerate(pages)]
 
 
 def _pages(item: dict[str, Any]) -> list[str]:

@@ -39,10 +39,15 @@ class Page:
 
     name: str
     url: str
+    pod: str | None
     source: Literal["pod", "epp"]
     target: Target
     path: str
     pool: Pool
+    given: bool = False
+    """Named by an address or by hand, not by a listing."""
+    told: bool = False
+    """Whether its server was asked for its name and answered."""
 
 
 class Scraper:
@@ -63,29 +68,57 @@ class Scraper:
 
     async def discover(self) -> None:
         """Find the pages; pods that left keep being asked (their refusals are part of the record)."""
-        for url in self._spec.pods:
-            self._add(_host_port(url), url, "pod")
+        for given in self._spec.pods:
+            name, url = split_name(given)
+            taken = name is None or name in self._pages  # a pod may have several pages
+            self._add(_host_port(url) if taken else name or "", url, "pod", name, given=True)
         for url in self._spec.epp:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
             fleet = parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet)
             self.decision_log = self.decision_log or fleet.decision_log
             for member in fleet.members:
-                self._add(member.name, member.metrics_url, member.source)
+                self._add(member.name, member.metrics_url, member.source, member.pod)
+        unasked = [page for page in self._pages.values() if page.given and not page.told]
+        await asyncio.gather(*map(self._ask_name, unasked))
 
-    def _add(self, name: str, url: str, source: Literal["pod", "epp"]) -> None:
+    async def _ask_name(self, page: Page) -> None:
+        """Ask a generating route what nothing is generated for: answers name their pod, refusals too.
+
+        The server's word goes before a name that was given, for it is what the answers of the run will say.
+        """
+        answer = await fetch(page.pool, page.target, "/v1/completions", timeout=TIMEOUT)
+        page.told = answer.outcome == "ok"
+        pod = answer.headers.get("x-inference-pod")
+        if not pod:
+            return
+        page.pod = pod
+        if pod not in self._pages:
+            self._pages[pod] = self._pages.pop(page.name)
+            page.name = pod
+
+    def _add(
+        self,
+        name: str,
+        url: str,
+        source: Literal["pod", "epp"],
+        pod: str | None = None,
+        *,
+        given: bool = False,
+    ) -> None:
         if "://" not in url:
             url = f"http://{url}"
         if not urlsplit(url).path.strip("/"):
             url = url.rstrip("/") + "/metrics"
-        known = self._pages.get(name)
-        if known is not None and known.url == url:
+        if any(page.url == url and page.source == source for page in self._pages.values()):
             return
+        known = self._pages.get(name)
         if known is not None:
             known.pool.close()
         path = urlsplit(url).path
         target = parse_target(url[: url.index(path, url.index("://") + 3)])
-        self._pages[name] = Page(name, url, source, target, path, Pool(asyncio.get_running_loop(), target))
+        pool = Pool(asyncio.get_running_loop(), target)
+        self._pages[name] = Page(name, url, pod, source, target, path, pool, given)
 
     def begin(self, t0: float) -> None:
         """The run starts at `t0` on the monotonic clock."""
@@ -133,6 +166,7 @@ class Scraper:
             source=page.source,
             name=page.name,
             url=page.url,
+            pod=page.pod,
             phase=phase,
             bytes=len(answer.body),
         )
@@ -203,6 +237,12 @@ def _by_pod(result: list[_Series]) -> dict[str, dict[str, float]]:
         with contextlib.suppress(ValueError):
             pods.setdefault(pod, {})[f"{name}{{{inside}}}"] = float(series.value[1])
     return pods
+
+
+def split_name(given: str) -> tuple[str | None, str]:
+    """NAME=URL as its two halves; a plain URL has no name."""
+    name, equals, url = given.partition("=")
+    return (name.strip(), url.strip()) if equals and not set(name) & set("/:?") else (None, given)
 
 
 def _host_port(url: str) -> str:

@@ -212,8 +212,9 @@ class Expectation:
 class Scrape:
     """Whose /metrics to read during the run.
 
-    pods: URLs or host:port; fleet: a command or file that gives `simfleet ps --format json`; epp: URL;
-    prometheus: base URL of a Prometheus that scrapes them already.
+    pods: URLs or host:port, as NAME=URL where the name in their answers cannot be learnt; fleet: a command or
+    file that gives `simfleet ps --format json`; epp: URL; prometheus: base URL of a Prometheus that scrapes
+    them already.
     """
 
     pods: tuple[str, ...] = ()

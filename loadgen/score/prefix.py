@@ -208,8 +208,10 @@ def score(
 
 def _use_counters(pods: dict[str, dict[str, float]], hits: Mapping[str, float]) -> None:
     """Put what the pods counted in the place of what the answers did not say."""
+    for name in pods.keys() - hits.keys():
+        del pods[name]
     for name, row in pods.items():
-        row["cached_tokens"] = hits.get(name, 0.0)
+        row["cached_tokens"] = hits[name]
         row["hit_share"] = row["cached_tokens"] / row["prompt_tokens"] if row["prompt_tokens"] else 0.0
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from loadgen.numbers import stats
 from loadgen.records.frame import Frame, natural_order
+from loadgen.records.podnames import SERVED_HEADERS
 from loadgen.records.records import Record
 
 PICK_INTERVAL: Final = 0.05
 """Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind."""
 PICKED_HEADER: Final = "x-gateway-destination-endpoint"
-SERVED_HEADERS: Final = ("x-gateway-destination-endpoint-served", "x-conformance-test-served-endpoint")
 
 
 def picks(frame: Frame) -> list[Record]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from loadgen.errors import LoadgenError
 from loadgen.records.bins import bin_edges
+from loadgen.records.frame import natural_order
 from loadgen.records.rundata import RunData
 from loadgen.records.series import PodSeries, evenness, scrape_cost
 from loadgen.score import prefix
@@ -25,12 +26,18 @@ def scorecard(run: RunData) -> dict[str, Any]:
     ordered = picks(run.frame)
     series = list(run.pods.values())
     edges = [float(edge) for edge in bin_edges(run.frame)] if len(run.frame) else []
+    unknown = run.pods.keys() - run.known_pods.keys()
+    if unknown:
+        run.notes.append(
+            f"{', '.join(natural_order(unknown))}: scraped, and not told which pod of the answers each is; "
+            "give --scrape NAME=URL with the name in x-inference-pod"
+        )
     addresses = {pod.address: pod.name for pod in series if pod.address}
     return {
-        "spread": spread_card(ordered, run.pod_names, lifetimes(run.pods)),
+        "spread": spread_card(ordered, run.pod_names, lifetimes(run.known_pods)),
         "herding": herding(ordered),
         "prefix": _prefix(run),
-        "lora": lora(ordered, run.pods),
+        "lora": lora(ordered, run.known_pods),
         "sessions": sessions(ordered),
         "picks": picked_and_served(ordered, addresses),
         "queue": evenness(series, "waiting", edges) if edges else None,

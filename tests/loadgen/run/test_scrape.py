@@ -12,7 +12,7 @@ from loadgen.records.pod_metrics import parse_samples, pod_state, split_series
 from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import ScrapeLine, read_scrapes
 from loadgen.run.fleetlist import parse_fleet
-from loadgen.run.scrape import Scraper, read_fleet
+from loadgen.run.scrape import Scraper, read_fleet, split_name
 from loadgen.scenario.scenario import Scrape
 from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
 
@@ -177,6 +177,36 @@ def test_pages_become_a_series_with_its_cost(tmp_path: Path) -> None:
     bad = [line for line in lines if line.error is not None]
     assert bad
     assert all("refused" in (line.error or "") and not line.samples for line in bad)
+
+
+@pytest.mark.parametrize("given", ["{url}", "nick={url}/metrics", "sim-7={url}"])
+@pytest.mark.parametrize("says", [None, "sim-7"])
+def test_a_page_goes_by_the_name_its_server_gives(tmp_path: Path, given: str, says: str | None) -> None:
+    async def script(seen: Seen, reply: Reply) -> None:
+        if seen.path == "/metrics":
+            await page(seen, reply)
+        else:
+            assert (seen.method, seen.path) == ("GET", "/v1/completions")
+            await reply.send(
+                plain(405, {"detail": "Method Not Allowed"}, **({"x_inference_pod": says} if says else {}))
+            )
+
+    async def main() -> tuple[list[ScrapeLine], str]:
+        async with FakeServer(script) as server:
+            spec = Scrape(pods=(given.format(url=server.url),), interval=0.1)
+            return await asyncio.to_thread(scrape, tmp_path, spec), server.url.removeprefix("http://")
+
+    lines, address = asyncio.run(main())
+    name = given.rpartition("=")[0]
+    wanted = says or name or None
+    assert {(line.name, line.pod) for line in lines} == {(wanted or address, wanted)}
+    assert {line.url for line in lines} == {f"http://{address}/metrics"}
+
+
+def test_names_before_urls() -> None:
+    assert split_name("a=http://h:1/metrics?x=1") == ("a", "http://h:1/metrics?x=1")
+    for plain_url in ("http://h:1/metrics?x=1", "h:1", "h:1/m?x=1"):
+        assert split_name(plain_url) == (None, plain_url)
 
 
 def test_a_prometheus_gives_a_line_for_each_pod(tmp_path: Path) -> None:

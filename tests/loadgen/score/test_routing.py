@@ -1,11 +1,13 @@
 """The parts of the scorecard on picks with known answers."""
 
+import math
 import random
 
 import pytest
 
 from loadgen.errors import RecordError
 from loadgen.records.frame import Frame
+from loadgen.records.podnames import SERVED_HEADERS, all_names, by_pod
 from loadgen.records.records import Record
 from loadgen.records.series import PodSeries, evenness, grid
 from loadgen.score.decisions import Candidate, Decision, read_decisions, staleness
@@ -188,3 +190,83 @@ def test_a_pick_below_the_highest_score_is_counted() -> None:
     assert card is not None
     assert card["highest_score_share"] == 0
     assert card["age"] is None
+
+
+def page(name: str, address: str, **more: object) -> PodSeries:
+    return PodSeries(name, address=address, **more)  # type: ignore[arg-type]
+
+
+ADDRESSES = [f"127.0.0.{i}:8000" for i in (2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("pages", "records"),
+    [
+        pytest.param(
+            [page(f"sim-{i}", a) for i, a in enumerate(ADDRESSES)],
+            [pick(i, f"sim-{i}") for i in range(3)],
+            id="names given",
+        ),
+        pytest.param(
+            [page(a, a, pod=f"sim-{i}") for i, a in enumerate(ADDRESSES)],
+            [pick(i, f"sim-{i}") for i in range(3)],
+            id="the server's own word",
+        ),
+        pytest.param(
+            [page(a, a, labels=frozenset({f"sim-{i}", "other"})) for i, a in enumerate(ADDRESSES)],
+            [pick(i, f"sim-{i}") for i in range(3)],
+            id="labels",
+        ),
+        pytest.param(
+            [page(a, a) for a in ADDRESSES],
+            [pick(i, f"sim-{i}", headers={SERVED_HEADERS[0]: a}) for i, a in enumerate(ADDRESSES)],
+            id="the gateway's word",
+        ),
+        pytest.param(
+            [page(f"h:{p}", f"h:{p}") for p in (1, 2, 3)],
+            [pick(i, f"sim-{i}", port=str(i + 1)) for i in range(3)],
+            id="ports",
+        ),
+    ],
+)
+def test_a_pod_that_names_itself_and_its_page_are_one(pages: list[PodSeries], records: list[Record]) -> None:
+    found = by_pod({p.name: p for p in pages}, records, "http://gateway:80")
+    assert sorted(found) == ["sim-0", "sim-1", "sim-2"]
+    assert [found[name].address for name in sorted(found)] == [p.address for p in pages]
+    assert all_names(found, {r.pod or "" for r in records}) == {"sim-0", "sim-1", "sim-2"}
+
+
+def test_two_name_spaces_are_never_united() -> None:
+    pages = {a: page(a, a) for a in ADDRESSES}
+    records = [pick(i, f"sim-{i}", port="8000") for i in range(3)]
+    found = by_pod(pages, records, "http://gateway:80")
+    assert sorted(found) == ADDRESSES  # which is which, a port that all have does not say
+    assert all_names(found, {"sim-0", "sim-1", "sim-2"}) == {"sim-0", "sim-1", "sim-2"}
+    half = {**{a: page(a, a) for a in ADDRESSES[1:]}, "sim-0": page("sim-0", ADDRESSES[0])}
+    assert all_names(half, {"sim-0", "sim-1"}) == {"sim-0", "sim-1"}
+    assert all_names(half, {"sim-0"}) == {"sim-0", *ADDRESSES[1:]}  # pods that answered nothing
+    assert all_names(half, set()) == set(half)
+
+
+def test_the_target_is_the_pod_when_all_answers_are_of_one() -> None:
+    records = [pick(i, "sim-0") for i in range(3)]
+    assert list(by_pod({"h:1": page("h:1", "h:1")}, records, "http://h:1")) == ["sim-0"]
+    assert list(by_pod({"h:1": page("h:1", "h:1")}, records, "http://gateway:80")) == ["h:1"]
+
+
+def test_the_pages_of_a_pods_ranks_are_one_series() -> None:
+    pages = {}
+    for rank in range(2):
+        series = pages[f"b#{rank}"] = page(f"b#{rank}", f"h:{rank}", pod="b", num_gpu_blocks=100)
+        series.phases = frozenset({"before", "after"} if rank else {"before", "during", "after"})
+        for t in range(3):
+            values = {"kv": 0.1 * (rank + 1), "succeeded": 10.0 * t, "waiting": float(rank)}
+            series.add(t + 0.001 * rank, values if (rank, t) != (1, 1) else {}, frozenset({f"a{rank}"}), 0.1)
+    found = by_pod(pages, [pick(0, "b")], "")["b"]
+    assert found.columns["succeeded"][0::2] == [0.0, 40.0]
+    assert math.isnan(found.columns["succeeded"][1])
+    assert found.columns["kv"][0] == 0.2
+    assert found.columns["waiting"][2] == 1.0
+    assert found.adapters[0] == {"a0", "a1"}
+    assert (found.grew("succeeded"), found.num_gpu_blocks) == (40.0, 200)
+    assert found.phases == {"before", "after"}
