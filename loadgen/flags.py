@@ -5,6 +5,8 @@ one set of meanings and messages. Values may be inline YAML: `--input-tokens '{m
 """
 
 import argparse
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
     from loadgen.run.runner import RunOptions
+    from loadgen.scenario.read import Overrides
     from loadgen.scenario.scenario import Scenario
 
 CLASS_FLAGS = (
@@ -64,6 +67,15 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     basic.add_argument("--ignore-eos", action="store_true", help="answers of exactly max_tokens")
     basic.add_argument("--adapter", action="append", default=[], metavar="NAME[=WEIGHT]", help="LoRA mix")
     basic.add_argument("-H", "--header", action="append", default=[], metavar="KEY:VALUE")
+    basic.add_argument(
+        "--api-key-env",
+        metavar="NAME",
+        help="environment variable with the API key (OPENAI_API_KEY, if it is set)",
+    )
+    basic.add_argument("--api-key", metavar="KEY", help="the API key itself, which `ps` shows to others")
+    basic.add_argument(
+        "--redact", action="append", default=[], metavar="NAME", help="a header or field that is secret too"
+    )
     basic.add_argument("--prefix", metavar="V", help="{groups: 8, tokens: 512, zipf: 1.0} shared beginnings")
     basic.add_argument("--sessions", metavar="V", help="{turns: 4, think: 1s} conversations")
     basic.add_argument("--trace", metavar="FORMAT:FILE", help="mooncake | azure | sharegpt | timed_trace")
@@ -121,15 +133,18 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
 
 def scenario_of(args: argparse.Namespace) -> "Scenario":
     """The scenario that the arguments name or spell."""
-    from loadgen.plan.plan import read_plan_header  # noqa: PLC0415
-    from loadgen.scenario.read import Overrides, load_scenario, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.read import Overrides  # noqa: PLC0415
+    from loadgen.scenario.redaction import Secrets, learn_arguments  # noqa: PLC0415
     from loadgen.scenario.yamlnodes import parse_duration  # noqa: PLC0415
 
     try:
         duration = parse_duration(args.duration) if args.duration else None
     except ValueError:
         raise ScenarioError(f"--duration must look like 30s or 5m, not {args.duration!r}") from None
+    secrets = Secrets(marked=frozenset(name.lower() for name in args.redact))
+    learn_arguments(secrets, args.command_line)
     over = Overrides(
+        secrets=secrets,
         model=args.model,
         target=args.target,
         seed=args.seed,
@@ -137,10 +152,29 @@ def scenario_of(args: argparse.Namespace) -> "Scenario":
         processes=args.processes,
         extra=_top(args),
     )
+    scenario = _scenario(args, over)
+    return replace(scenario, api_key=_api_key(args, scenario))
+
+
+def _api_key(args: argparse.Namespace, scenario: "Scenario") -> str | None:
+    """The key of requests without an authorization of their own; from where clients look for it."""
+    name = scenario.api_key_env or "OPENAI_API_KEY"
+    key: str | None = args.api_key or os.environ.get(name)
+    if not key and scenario.api_key_env is not None:
+        raise ScenarioError(f"--api-key-env: the environment has no {name}")
+    if key:
+        scenario.secrets.learn_value("api-key", key)
+    return key or None
+
+
+def _scenario(args: argparse.Namespace, over: "Overrides") -> "Scenario":
+    from loadgen.plan.plan import read_plan_header  # noqa: PLC0415
+    from loadgen.scenario.read import load_scenario, read_scenario  # noqa: PLC0415
+
     plan: Path | None = getattr(args, "plan", None)
     if plan is not None:
         _refuse_load_flags(args, "--plan fixes the load")
-        if args.model or args.seed is not None or duration:
+        if args.model or args.seed is not None or args.duration:
             raise ScenarioError("--plan fixes model, seed and duration; leave the flags out")
         header = read_plan_header(plan)
         over.replay = True
@@ -191,6 +225,9 @@ def _top(args: argparse.Namespace) -> dict[str, Any]:
     top: dict[str, Any] = {
         key: args_value for _, key, _ in TOP_FLAGS if (args_value := _given(args, f"top_{key}"))
     }
+    for name in ("api_key_env", "redact"):
+        if getattr(args, name):
+            top[name] = getattr(args, name)
     if args.http2:
         top["http2"] = True
     if args.no_chunk_times:

@@ -1,10 +1,12 @@
 """Where requests go: the parsed URL, its address, its TLS; and the bytes of a request to it."""
 
+import base64
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -44,6 +46,7 @@ class Message:
 def parse_target(url: str, tls: Tls | None = None) -> Target:
     """Check and resolve a URL; ScenarioError for a bad one, TargetError for a name that is unknown."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
+    url = without_user(url)
     try:
         port = parts.port
     except ValueError:
@@ -85,6 +88,20 @@ def ssl_context(target: Target, alpn: tuple[str, ...] = ()) -> ssl.SSLContext | 
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
+
+
+def without_user(url: str) -> str:
+    """The URL without user name, password and query."""
+    return re.sub(r"(://|^)[^/@]*@", r"\1", url.partition("?")[0])
+
+
+def user_of(url: str) -> dict[str, str]:
+    """The authorization header that the user name and password of a URL ask for, as clients send it."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 class Renderer:

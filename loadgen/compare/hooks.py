@@ -10,6 +10,7 @@ from typing import Final
 import yaml
 
 from loadgen.errors import RunError, ScenarioError
+from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Arm, Scrape
 
 STACK: Final = "loadgen-compare"
@@ -47,14 +48,34 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
     return arms
 
 
-def run_hook(command: str | None, arm: Arm, repeat: int, log: Path) -> None:
+def run_hook(command: str | None, arm: Arm, repeat: int, log: Path, secrets: Secrets | None = None) -> None:
     """Run a hook in a shell, its output into `log`; RunError with the end of the output when it fails."""
     if not command:
         return
+    secrets = secrets or Secrets()
+    try:
+        _run(secrets.reveal(command), arm, repeat, log, secrets)
+    except RunError as error:
+        raise RunError(secrets.hide(str(error))) from error
+    finally:
+        _hide_in(log, secrets)
+
+
+def _hide_in(log: Path, secrets: Secrets) -> None:
+    """Take secrets out of what a hook has said."""
+    if secrets.values and log.is_file():
+        text = log.read_text(encoding="utf-8", errors="replace")
+        hidden = secrets.hide(text)
+        if hidden != text:
+            log.write_text(hidden, encoding="utf-8")
+
+
+def _run(command: str, arm: Arm, repeat: int, log: Path, secrets: Secrets) -> None:
     use_own_commands()
-    env: Mapping[str, str] = {**os.environ, **arm.env, "LOADGEN_ARM": arm.name, "LOADGEN_REPEAT": str(repeat)}
+    own = secrets.reveal_all(arm.env)
+    env: Mapping[str, str] = {**os.environ, **own, "LOADGEN_ARM": arm.name, "LOADGEN_REPEAT": str(repeat)}
     with log.open("ab") as out:
-        out.write(f"$ {command}\n".encode())
+        out.write(f"$ {secrets.hide(command)}\n".encode())
         out.flush()
         try:
             done = subprocess.run(

@@ -155,15 +155,15 @@ def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) 
         scrape=arm.scrape or scenario.scrape,
     )
     try:
-        run_hook(arm.setup, arm, repeat, log)
+        run_hook(arm.setup, arm, repeat, log, scenario.secrets)
         execute(mine, replace(conduct, arm=arm.name, repeat=repeat, env=arm.env))
         if read_meta(path).status == "interrupted":
             raise KeyboardInterrupt  # a run ends in order on Ctrl-C; the comparison ends with it
     except BaseException:
         with contextlib.suppress(RunError):  # what went wrong first is the one to tell
-            run_hook(arm.teardown, arm, repeat, log)
+            run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
         raise
-    run_hook(arm.teardown, arm, repeat, log)
+    run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
     run = read_arm_run(arm.name, repeat, path)
     write_all(path, run.report)
     return run

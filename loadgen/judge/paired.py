@@ -185,7 +185,8 @@ def scatter(metric: Metric, arm: Frame, base: Frame, resamples: int = 200, seed:
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log(estimates[0] / estimates[1])
-    return float(np.nanstd(ratios))
+    known = ratios[np.isfinite(ratios)]
+    return float(known.std()) if known.size else math.inf  # all zero: there is no ratio of nothing to nothing
 
 
 def _share_scatter(frame: Frame) -> float:

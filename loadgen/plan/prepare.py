@@ -17,6 +17,7 @@ from loadgen.plan.plan import (
     read_plan_header,
     write_plan,
 )
+from loadgen.scenario.redaction import MARK
 from loadgen.scenario.scenario import Scenario
 
 
@@ -33,6 +34,8 @@ class PlanInfo:
     """Requests per second over the span; None with a closed loop in it."""
     models: set[str] = field(default_factory=set)
     authorization: dict[str, str] = field(default_factory=dict)
+    hidden: dict[str, str] = field(default_factory=dict)
+    """Headers with a placeholder in them, one of each name."""
 
 
 def prepare_plan(
@@ -93,4 +96,5 @@ def _counted(
             info.models.add(line.model)
             if "authorization" in line.headers:
                 info.authorization = {"authorization": line.headers["authorization"]}
+            info.hidden |= {name: value for name, value in line.headers.items() if MARK in value}
         yield line

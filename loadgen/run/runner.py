@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from kit.alarm import new_event_loop
-from loadgen.client.target import Target, parse_target
+from loadgen.client.target import Target, parse_target, without_user
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
@@ -36,6 +36,7 @@ from loadgen.records.rundir import (
     fresh_directory,
     write_meta,
 )
+from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.live import Snapshot, View, make_view
 from loadgen.run.probe import Readiness, wait_ready
@@ -120,7 +121,7 @@ class _Run:
             seed=scenario.seed,
             arm=options.arm,
             repeat=options.repeat,
-            command=list(options.command),
+            command=scenario.secrets.hide_arguments(options.command),
             host=socket.gethostname(),
             slice=options.slice,
         )
@@ -129,19 +130,23 @@ class _Run:
         self.crew: Crew | None = None
         self.hopeless: str | None = None
         self.snapshot: Snapshot | None = None
+        self._headers: dict[str, str] = {}
         self._marks: list[tuple[float, int, int]] = []
 
     async def run(self) -> Path:
         """Everything in order; meta.json says how it ended even when it ended badly."""
         scenario, options, meta = self.scenario, self.options, self.meta
         meta.target = await self._target_url()
-        target = parse_target(meta.target, scenario.tls)
+        url = scenario.secrets.reveal(meta.target)
+        target, meta.target = parse_target(url, scenario.tls), without_user(meta.target)
         run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
         self._describe(info)
+        self._headers = api_headers(scenario, info, url)
         try:
-            ready = await wait_ready(target, info.models, scenario.ready_timeout, info.authorization)
+            known = scenario.secrets.reveal_all({**self._headers, **info.authorization})
+            ready = await wait_ready(target, info.models, scenario.ready_timeout, known)
         except TargetError:
             _forget(run_dir, options)
             raise
@@ -151,7 +156,7 @@ class _Run:
         try:
             await self._load(run_dir, target, info)
         except (LoadgenError, OSError) as error:
-            meta.status, meta.error = "failed", str(error)
+            meta.status, meta.error = "failed", scenario.secrets.hide(str(error))
             self._conclude()
             with contextlib.suppress(RunError):  # the disk may be full: the first error is the one to tell
                 write_meta(run_dir, meta)
@@ -169,7 +174,8 @@ class _Run:
             return target
         if scrape is None or scrape.fleet is None:
             raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
-        fleet = parse_fleet(await read_fleet(scrape.fleet), scrape.fleet)
+        listing = await read_fleet(self.scenario.secrets.reveal(scrape.fleet), scrape.fleet)
+        fleet = parse_fleet(listing, scrape.fleet)
         urls = fleet.pods if target == "fleet:pod" else (fleet.url,)
         if target not in (None, "fleet:gateway", "fleet:pod") or not urls or urls[0] is None:
             raise ScenarioError(
@@ -195,6 +201,7 @@ class _Run:
         meta.planned = info.planned
 
     def _warn(self, text: str) -> None:
+        text = self.scenario.secrets.hide(text)
         self.meta.warnings.append(text)
         if not self.options.quiet:
             print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201  # for the user
@@ -228,9 +235,9 @@ class _Run:
             delay = max(LEAD, self.options.start_at - time.time())
         crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
-        scraper = Scraper(scenario.scrape, scrape) if scenario.scrape and scrape else None
+        scraper = Scraper(scenario.scrape, scrape, scenario.secrets) if scenario.scrape and scrape else None
         again = partial(self._discover, scraper) if scraper else None
-        timeline = Timeline(scenario.timeline, run_dir, self.options.env, again)
+        timeline = Timeline(scenario.timeline, run_dir, self.options.env, again, scenario.secrets)
         view = make_view(quiet=self.options.quiet)
         try:
             await crew.start()
@@ -290,6 +297,8 @@ class _Run:
                 grace=scenario.grace,
                 http2=scenario.http2,
                 t0_wall=time.time() + LEAD,
+                headers=self._headers,
+                secrets=scenario.secrets.values,
             )
             for index in range(processes)
         ]

@@ -6,7 +6,7 @@ after each event), or a Prometheus that scrapes them already. Every look is reco
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Final, Literal
@@ -16,12 +16,13 @@ import msgspec
 
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
-from loadgen.client.target import Target, parse_target
+from loadgen.client.target import Target, parse_target, user_of, without_user
 from loadgen.errors import LoadgenError, TargetError
 from loadgen.records.pod_metrics import parse_samples, pod_state
 from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import ScrapeLine
 from loadgen.run.fleetlist import parse_fleet
+from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Scrape
 
 TIMEOUT: Final = 2.0
@@ -46,6 +47,8 @@ class Page:
     pool: Pool
     given: bool = False
     """Named by an address or by hand, not by a listing."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """What a user name and password in the URL ask for."""
     told: bool = False
     """Whether its server was asked for its name and answered."""
 
@@ -53,8 +56,9 @@ class Page:
 class Scraper:
     """All pages of a run. What is read before `begin` waits for t0 and has negative run times."""
 
-    def __init__(self, spec: Scrape, writer: JsonlWriter) -> None:
+    def __init__(self, spec: Scrape, writer: JsonlWriter, secrets: Secrets | None = None) -> None:
         self._spec = spec
+        self._secrets = secrets or Secrets()
         self._writer = writer
         self.t0 = 0.0
         self._held: list[ScrapeLine] | None = []
@@ -75,7 +79,8 @@ class Scraper:
         for url in self._spec.epp:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
-            fleet = parse_fleet(await read_fleet(self._spec.fleet), self._spec.fleet)
+            listing = await read_fleet(self._secrets.reveal(self._spec.fleet), self._spec.fleet)
+            fleet = parse_fleet(listing, self._spec.fleet)
             self.decision_log = self.decision_log or fleet.decision_log
             for member in fleet.members:
                 self._add(member.name, member.metrics_url, member.source, member.pod)
@@ -87,7 +92,7 @@ class Scraper:
 
         The server's word goes before a name that was given, for it is what the answers of the run will say.
         """
-        answer = await fetch(page.pool, page.target, "/v1/completions", timeout=TIMEOUT)
+        answer = await fetch(page.pool, page.target, "/v1/completions", headers=page.headers, timeout=TIMEOUT)
         page.told = answer.outcome == "ok"
         pod = answer.headers.get("x-inference-pod")
         if not pod:
@@ -110,15 +115,16 @@ class Scraper:
             url = f"http://{url}"
         if not urlsplit(url).path.strip("/"):
             url = url.rstrip("/") + "/metrics"
-        if any(page.url == url and page.source == source for page in self._pages.values()):
+        if any(page.url == without_user(url) and page.source == source for page in self._pages.values()):
             return
         known = self._pages.get(name)
         if known is not None:
             known.pool.close()
-        path = urlsplit(url).path
-        target = parse_target(url[: url.index(path, url.index("://") + 3)])
+        real, path = self._secrets.reveal(url), urlsplit(url).path
+        target = parse_target(real[: real.index(path, real.index("://") + 3)])
         pool = Pool(asyncio.get_running_loop(), target)
-        self._pages[name] = Page(name, url, pod, source, target, path, pool, given)
+        shown = without_user(url)
+        self._pages[name] = Page(name, shown, pod, source, target, path, pool, given, user_of(real))
 
     def begin(self, t0: float) -> None:
         """The run starts at `t0` on the monotonic clock."""
@@ -158,7 +164,7 @@ class Scraper:
 
     async def _look(self, page: Page, phase: Phase) -> None:
         asked = monotonic()
-        answer = await fetch(page.pool, page.target, page.path, timeout=TIMEOUT)
+        answer = await fetch(page.pool, page.target, page.path, headers=page.headers, timeout=TIMEOUT)
         good = answer.outcome == "ok" and answer.status == 200
         line = ScrapeLine(
             t=round(asked - self.t0, 6),
@@ -189,10 +195,12 @@ class Scraper:
 
     async def _prometheus(self, url: str, phase: Phase) -> None:
         """One instant query, split into a line for each pod."""
-        target = parse_target(url)
+        real, url = self._secrets.reveal(url), without_user(url)
+        target = parse_target(real)
         pool = Pool(asyncio.get_running_loop(), target)
         asked = monotonic()
-        answer = await fetch(pool, target, f"/api/v1/query?query={quote(PROMETHEUS_QUERY)}", timeout=TIMEOUT)
+        query = f"/api/v1/query?query={quote(PROMETHEUS_QUERY)}"
+        answer = await fetch(pool, target, query, headers=user_of(real), timeout=TIMEOUT)
         pool.close()
         base = ScrapeLine(
             t=round(asked - self.t0, 6), took=round(answer.took, 6), name="prometheus", url=url, phase=phase
@@ -246,11 +254,12 @@ def split_name(given: str) -> tuple[str | None, str]:
 
 
 def _host_port(url: str) -> str:
-    return urlsplit(url if "://" in url else f"http://{url}").netloc
+    return urlsplit(url if "://" in url else f"http://{url}").netloc.rpartition("@")[2]
 
 
-async def read_fleet(source: str) -> bytes:
-    """The bytes of a fleet listing: of a file, or what a shell command prints."""
+async def read_fleet(source: str, shown: str | None = None) -> bytes:
+    """The bytes of a fleet listing: of a file, or what a shell command prints; `shown` in errors for it."""
+    shown = shown or source
     content = _file_content(source)
     if content is not None:
         return content
@@ -262,10 +271,10 @@ async def read_fleet(source: str) -> bytes:
     except TimeoutError:
         process.kill()
         await process.wait()
-        raise LoadgenError(f"scrape.fleet: `{source}` took more than {FLEET_TIMEOUT:g} s") from None
+        raise LoadgenError(f"scrape.fleet: `{shown}` took more than {FLEET_TIMEOUT:g} s") from None
     if process.returncode != 0:
         words = err.decode(errors="replace").strip()[:300]
-        raise TargetError(f"scrape.fleet: `{source}` ended with exit code {process.returncode}: {words}")
+        raise TargetError(f"scrape.fleet: `{shown}` ended with exit code {process.returncode}: {words}")
     return out
 
 

@@ -20,6 +20,7 @@ from loadgen.plan.plan import PlannedRequest
 from loadgen.records.records import JsonlWriter, Record
 from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
 from loadgen.run.outcome import attempt_of, record_of, retry_delay
+from loadgen.scenario.redaction import Secrets
 
 REFILL: Final = 16
 SPARE: Final = 0.0005
@@ -50,6 +51,8 @@ class Sender:
         chunk_times: bool,
         max_in_flight: int,
         on_fatal: Callable[[Exception], None],
+        headers: dict[str, str] | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self._loop = loop
         self._wire = wire
@@ -59,6 +62,8 @@ class Sender:
         self._chunk_times = chunk_times
         self._max_in_flight = max_in_flight
         self._on_fatal = on_fatal
+        self._headers = headers or {}
+        self._secrets = secrets or Secrets()
         self._alarm = make_alarm(loop, self._tick)
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
@@ -110,7 +115,13 @@ class Sender:
             headers = {**headers, "x-session-token": token}
         if unit.worker_round > 1:
             headers = {**headers, "x-request-id": f"{job.request.id}#{unit.worker_round}"}
-        job.payload = self._wire.render(job.plan.path, headers, unit.body(job.turn, self._cursor.shared))
+        body = unit.body(job.turn, self._cursor.shared)
+        if self._headers:
+            headers = {**self._headers, **headers}
+        if self._secrets.values:
+            headers = self._secrets.reveal_all(headers)
+            body = self._secrets.reveal_body(body)
+        job.payload = self._wire.render(job.plan.path, headers, body)
 
     @property
     def waiting(self) -> int:
@@ -199,6 +210,7 @@ class Sender:
         assert isinstance(job, Job)
         retry = job.plan.retry
         if retry.attempts > 1:
+            self._hide(exchange)
             job.attempts.append(attempt_of(exchange, self.t0))
             if exchange.outcome in retry.on and len(job.attempts) < retry.attempts and not self._stopping:
                 jitter = crc32(f"{job.request.id}/{len(job.attempts)}".encode()) / 2**32
@@ -206,10 +218,16 @@ class Sender:
                 self._push(job)
                 self._arm()
                 return
+        self._hide(exchange)
         self._write(record_of(job, exchange, self.t0, self._worker, keep_times=self._chunk_times))
         if exchange.reused:
             self.progress.reused += 1
         self._after(job, exchange.end or monotonic(), exchange)
+
+    def _hide(self, exchange: Exchange) -> None:
+        """Servers quote the key that they refuse."""
+        if self._secrets.values:
+            exchange.error = exchange.error and self._secrets.hide(exchange.error)
 
     def _write(self, record: Record) -> None:
         try:

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
-from loadgen.client.target import parse_target
+from loadgen.client.target import parse_target, user_of
 from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import EVENTS, EventLine, read_meta
+from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Event
 
 OUTPUT_LIMIT: Final = 2000
@@ -32,10 +33,12 @@ class Timeline:
         run_dir: Path,
         env: Mapping[str, str],
         after: Callable[[], Awaitable[None]] | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
         self._events = sorted(events, key=lambda event: event.at)
         self._writer = JsonlWriter(run_dir / EVENTS)
-        self._env = {**os.environ, **env, "LOADGEN_RUN_DIR": str(run_dir.resolve())}
+        self._secrets = secrets or Secrets()
+        self._env = {**os.environ, **self._secrets.reveal_all(env), "LOADGEN_RUN_DIR": str(run_dir.resolve())}
         self._after = after
         self._processes: set[asyncio.subprocess.Process] = set()
         self.failures: list[str] = []
@@ -59,7 +62,7 @@ class Timeline:
         line = EventLine(t=round(begin - t0, 6), name=event.name, did=event.run or event.url)
         try:
             if event.run is not None:
-                await self._command(event.run, line)
+                await self._command(self._secrets.reveal(event.run), line)
             else:
                 await self._call(event, line)
         except asyncio.CancelledError:
@@ -67,6 +70,7 @@ class Timeline:
             raise
         finally:
             line.took = round(monotonic() - begin, 6)
+            line.output = line.output and self._secrets.hide(line.output)
             if line.exit != 0:
                 self.failures.append(
                     f"event {event.name!r} (line {event.line}) failed: {line.output or line.exit}"
@@ -91,11 +95,12 @@ class Timeline:
         line.output = out.decode(errors="replace").strip()[-OUTPUT_LIMIT:] or None
 
     async def _call(self, event: Event, line: EventLine) -> None:
-        parts = urlsplit(event.url or "")
+        url = self._secrets.reveal(event.url or "")
+        parts = urlsplit(url)
         target = parse_target(f"{parts.scheme}://{parts.netloc}")
         pool = Pool(asyncio.get_running_loop(), target)
-        body = (event.body or "").encode()
-        headers = {"content-type": "application/json"} if body else {}
+        body = self._secrets.reveal_body((event.body or "").encode())
+        headers = {**({"content-type": "application/json"} if body else {}), **user_of(url)}
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             answer = await fetch(

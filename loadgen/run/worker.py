@@ -27,6 +27,7 @@ from loadgen.plan.plan import read_plan_header
 from loadgen.records.records import JsonlWriter, RecordsHeader
 from loadgen.run.jobs import ClosedClass, PlanCursor, users_of_worker
 from loadgen.run.sender import Sender
+from loadgen.scenario.redaction import Secrets
 
 if TYPE_CHECKING:
     from loadgen.client.http2 import Http2Pool
@@ -53,6 +54,10 @@ class WorkerOrder(msgspec.Struct, kw_only=True):
     grace: float = 30.0
     http2: bool = False
     t0_wall: float = 0.0
+    headers: dict[str, str] = {}
+    """Of requests that do not have them themselves; the plan does not hold them."""
+    secrets: dict[str, str] = {}
+    """What placeholders in the plan stand for; this order travels through a pipe, never a file."""
 
 
 class Worker:
@@ -75,6 +80,8 @@ class Worker:
             chunk_times=order.chunk_times,
             max_in_flight=order.max_in_flight,
             on_fatal=self.fail,
+            headers=order.headers,
+            secrets=Secrets(order.secrets),
         )
         self._stops = 0
         self._cpu = process_time()

@@ -11,6 +11,7 @@ from loadgen.errors import ScenarioError
 from loadgen.numbers.expect import ExpectError, check
 from loadgen.scenario.read_arrival import read_load
 from loadgen.scenario.read_class import Context, read_class
+from loadgen.scenario.redaction import Secrets, take_out, take_out_line
 from loadgen.scenario.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
@@ -55,6 +56,8 @@ class Overrides:
     processes: int | None = None
     extra: dict[str, object] = field(default_factory=dict)
     """Top-level keys laid over the file's: grace, tls, scrape, slo, expect ..."""
+    secrets: Secrets = field(default_factory=Secrets)
+    """Takes in what is taken out; the command line's own are in it already."""
     replay: bool = False
     """The load comes from a plan: trace files need not be there."""
 
@@ -63,10 +66,14 @@ def read_scenario(
     text: str, where: str, directory: Path | None = None, overrides: Overrides | None = None
 ) -> Scenario:
     """A scenario from YAML text; paths in it are relative to `directory`."""
-    root = parse_yaml(text, where)
     over = overrides or Overrides()
+    secrets = over.secrets
+    text, extra = take_out(text, secrets), take_out(yaml.safe_dump(over.extra), secrets)
+    target_over = None if over.target is None else take_out_line(over.target, secrets)
+    root = parse_yaml(text, where)
     if over.extra and where != COMMAND_LINE:
-        root.overlay(yaml.safe_dump(over.extra), COMMAND_LINE)
+        root.overlay(extra, COMMAND_LINE)
+    root.get("redact")
     name, description = root.get("name"), root.get("description")
     model, target, seed, duration = (root.get(key) for key in ("model", "target", "seed", "duration"))
     seconds = over.duration or (duration.duration(1e-3) if duration else None)
@@ -83,10 +90,11 @@ def read_scenario(
         name=_file_name(name, name.text()) if name else Path(where).stem,
         description=description.text() if description else "",
         classes=_read_classes(root, context),
-        target=over.target or (target.text() if target else None),
+        target=target_over or (target.text() if target else None),
         seed=over.seed if over.seed is not None else (seed.integer(0) if seed else 0),
         source=where,
         text=text,
+        secrets=secrets,
     )
     scenario = _read_verdict(root, _read_conduct(root, scenario, over), directory or Path())
     root.done()
@@ -130,8 +138,10 @@ def _read_conduct(root: Node, scenario: Scenario, over: Overrides) -> Scenario:
         root.get(key) for key in ("grace", "ready_timeout", "warmup", "idle_timeout")
     )
     chunks, http2, tls, repeats = (root.get(key) for key in ("chunk_times", "http2", "tls", "repeats"))
+    key = root.get("api_key_env")
     return replace(
         scenario,
+        api_key_env=key.text() if key else None,
         processes=over.processes or (processes.integer(1, 256) if processes else scenario.processes),
         connections=connections.integer(0) if connections else scenario.connections,
         max_in_flight=in_flight.integer(1) if in_flight else scenario.max_in_flight,

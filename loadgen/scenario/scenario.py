@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from loadgen.scenario.redaction import Secrets
+
 Api = Literal["completions", "chat", "responses"]
 PATHS: dict[str, str] = {
     "completions": "/v1/completions",
@@ -279,4 +281,10 @@ class Scenario:
     source: str | None = None
     """Path of the YAML file, for messages."""
     text: str = ""
-    """The YAML as read, so that a run directory and a plan carry their scenario."""
+    """The YAML as read, secrets taken out, so that a run directory and a plan carry their scenario."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key which requests without an authorization header carry."""
+    api_key: str | None = field(default=None, repr=False)
+    """The key itself, from the command line or the environment; never written down."""
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+    """What the placeholders in all other fields stand for."""
