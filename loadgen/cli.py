@@ -1,4 +1,4 @@
-"""The command line of loadgen; exit codes 0 good, 1 an expectation failed, 2 not run or not to be trusted."""
+"""The command line of loadgen; exit codes 0 good, 1 expectations or all requests failed, 2 not run or trusted."""
 
 import argparse
 import os
@@ -42,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="loadgen",
         description="Honest load for LLM inference gateways, and a verdict on the routing.",
-        epilog="Exit codes: 0 good; 1 an expectation failed; 2 the run could not be made or trusted.",
+        epilog="Exit codes: 0 good; 1 an expectation failed, or all requests; "
+        "2 the run could not be made or trusted.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)

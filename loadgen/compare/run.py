@@ -21,7 +21,7 @@ from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
 from loadgen.judge.named_figures import of_arms
 from loadgen.records.rundir import fresh_directory, read_meta
-from loadgen.report.verdict import exit_code, judge_all
+from loadgen.report.verdict import exit_code, judge_all, nothing_succeeded
 from loadgen.scenario.scenario import Arm, Scenario
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ def judged(scenario: Scenario | None, arms: dict[str, list[ArmRun]], base: str) 
     lookup = of_arms({arm: [run.report for run in runs] for arm, runs in arms.items()}, comparisons)
     about_arms = [e for e in (scenario.expect if scenario else ()) if _ABOUT_ARMS.search(e.text)]
     data["expectations"] = judge_all(about_arms, lookup, scenario)
+    for arm, runs in arms.items():
+        reports = [run.report for run in runs]
+        data["expectations"] += nothing_succeeded(reports, scenario.expect if scenario else (), f" in {arm}")
     others = len(scenario.expect) - len(about_arms) if scenario else 0
     data["notes"] = [f"{others} expectations about single runs were not judged"] if others else []
     data["exit_code"] = exit_code(data["expectations"], data["trusted"])

@@ -1,11 +1,12 @@
 """The end of a run: its report in all forms, its expectations judged, and an exit code.
 
-0: every expectation holds. 1: one does not. 2: the run itself is not to be trusted, or an expectation cannot
-be read; that outranks a failed expectation, because figures of a broken run say nothing.
+0: every expectation holds. 1: one does not, or nothing succeeded. 2: the run itself is not to be trusted, or
+an expectation cannot be read; that outranks a failed expectation, because figures of a broken run say nothing.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ from loadgen.judge.report import build
 from loadgen.numbers.expect import ExpectError, Judgement, Lookup, judge
 from loadgen.records.rundata import RunData, load_run
 from loadgen.report.files import write_all
+from loadgen.report.sentences import SUCCEEDS
 from loadgen.report.terminal import print_report
 from loadgen.scenario.scenario import Expectation, Scenario
 
 OK: Final = 0
 FAILED: Final = 1
 UNTRUSTED: Final = 2
+_ABOUT_OK: Final = re.compile(r"\b(outcomes|count)\.ok\b")
 
 
 def finish(run_dir: Path, scenario: Scenario | None = None) -> int:
@@ -41,6 +44,7 @@ def judge_run(run: RunData) -> dict[str, Any]:
     report = build(run)
     expectations = run.scenario.expect if run.scenario and not run.scenario.arms else ()
     report["expectations"] = judge_all(expectations, of_report(report), run.scenario)
+    report["expectations"] += nothing_succeeded([report], expectations)
     report["exit_code"] = exit_code(report["expectations"], bool(report["trusted"]))
     return report
 
@@ -50,6 +54,25 @@ def judge_all(
 ) -> list[dict[str, Any]]:
     """Each expectation with what became of it: passed | failed | error."""
     return [_judged(expectation, lookup, scenario) for expectation in expectations]
+
+
+def nothing_succeeded(
+    reports: Sequence[Mapping[str, Any]], expectations: Sequence[Expectation], who: str = ""
+) -> list[dict[str, Any]]:
+    """What everybody expects of a run without saying so, where it does not hold: that something succeeds.
+
+    Empty where something did, where nothing was sent or all was cancelled by plan, and where the scenario
+    says itself how many requests ought to be ok.
+    """
+    outcomes = [report["outcomes"] for report in reports]
+    groups = {name: sum(o["groups"][name] for o in outcomes) for name in ("ok", "shed", "error")}
+    failed = groups["shed"] + groups["error"]
+    if groups["ok"] or not failed or any(_ABOUT_OK.search(e.text) for e in expectations):
+        return []
+    first = next(cause for o in outcomes for cause in o["causes"])
+    said = " ".join(str(first[key]) for key in ("outcome", "status", "text") if first[key])
+    words = f"Nothing succeeded{who}: none of {failed} requests was ok; most often {said}"
+    return [{"text": SUCCEEDS, "line": 0, "where": None, "status": "failed", "seen": {}, "reason": words}]
 
 
 def _judged(expectation: Expectation, lookup: Lookup, scenario: Scenario | None) -> dict[str, Any]:
