@@ -23,6 +23,7 @@ from loadgen.client.target import parse_target
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
+from loadgen.records.frame import Frame
 from loadgen.records.records import Record, read_records
 from loadgen.run.worker import WorkerOrder
 from loadgen.scenario.read import read_scenario
@@ -197,17 +198,19 @@ def lateness(folder: Path, seconds: float, rounds: int) -> None:
     )
 
 
-def bias(folder: Path, seconds: float) -> None:
-    with Server("--tokens", "16", "--ttft-ms", "50", "--itl-ms", "5", core=None) as server:
+def bias(folder: Path, seconds: float, *endings: str) -> None:
+    with Server("--tokens", "16", "--ttft-ms", "50", "--itl-ms", "5", *endings, core=None) as server:
         _, records = run_worker(folder, OPEN.format(rate=200, seconds=seconds), server, 32)
         truth = server.stats()
     ttft = statistics.fmean((r.first_token or 0) - (r.start or 0) for r in records)
     intended = statistics.fmean((r.first_token or 0) - r.intended for r in records)
-    tpot = statistics.fmean(((r.last_token or 0) - (r.first_token or 0)) / 15 for r in records)
+    frame = Frame(records)
+    tpot, itl = (float(frame.latency(name)[0].mean()) for name in ("tpot", "itl"))
     print(
-        f"truth TTFT {truth['ttft'] * 1e3:.3f} ms, TPOT {truth['tpot'] * 1e3:.4f} ms at 200 req/s: "
+        f"answers that end by {'themselves' if endings else 'length'}, truth TTFT {truth['ttft'] * 1e3:.3f} ms, TPOT {truth['tpot'] * 1e3:.4f} ms at 200 req/s: "
         f"mean TTFT {ttft * 1e3:.3f} ms (bias {(ttft - truth['ttft']) * 1e3:+.3f}), from the intended start "
-        f"{intended * 1e3:.3f} ms, TPOT {tpot * 1e3:.4f} ms (bias {(tpot - truth['tpot']) * 1e3:+.4f})"
+        f"{intended * 1e3:.3f} ms, TPOT {tpot * 1e3:.4f} ms (bias {(tpot - truth['tpot']) * 1e3:+.4f}), "
+        f"ITL {itl * 1e3:.4f} ms (bias {(itl - truth['tpot']) * 1e3:+.4f})"
     )
 
 
@@ -234,6 +237,7 @@ def main() -> None:
         throughput(folder, args.rounds)
         lateness(folder, args.seconds, args.rounds)
         bias(folder, args.seconds)
+        bias(folder, args.seconds, "--eos")
         stall(folder)
 
 

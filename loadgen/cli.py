@@ -1,4 +1,4 @@
-"""The command line of loadgen; exit codes 0 good, 1 expectations or all requests failed, 2 not run or trusted."""
+"""The command line of loadgen; exit codes 0 good, 1 expectations or all requests fail, 2 untrusted."""
 
 import argparse
 import os

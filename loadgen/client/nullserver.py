@@ -36,6 +36,7 @@ MODEL = "null"
 class NullConfig:
     """What it answers: `tokens` events, the first `ttft` seconds after the request, the rest `itl` apart.
 
+    eos: the last one has no text, as where a model ends its answer by itself; else it ends by length.
     All answers due in the `stall` seconds from `stall_at` (after the first request) wait for its end.
     """
 
@@ -44,6 +45,7 @@ class NullConfig:
     itl: float = 0.0
     stall_at: float = 0.0
     stall: float = 0.0
+    eos: bool = False
 
 
 def chunk(data: bytes) -> bytes:
@@ -76,10 +78,8 @@ class Answers:
         )
         self.events: dict[str, list[bytes]] = {}
         for api in ("completions", "chat"):
-            last = [
-                chunk(_event(_choice(api, f" w{i}", '"length"' if i == tokens - 1 else "null")))
-                for i in range(tokens)
-            ]
+            last = [chunk(_event(_choice(api, f" w{i}", "null"))) for i in range(tokens - 1)]
+            last.append(chunk(_event(_choice(api, *(("", '"stop"') if config.eos else (" w", '"length"'))))))
             last[-1] += chunk(_event(f'"choices":[],{usage}')) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
             self.events[api] = last
         self.whole_stream = {api: SSE_HEAD + b"".join(events) for api, events in self.events.items()}
@@ -260,6 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=8)
     for flag in ("--ttft-ms", "--itl-ms", "--stall-at-ms", "--stall-ms"):
         parser.add_argument(flag, type=float, default=0.0)
+    parser.add_argument("--eos", action="store_true", help="answers end by a token without text")
     args = parser.parse_args(argv)
     config = NullConfig(
         tokens=args.tokens,
@@ -267,6 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         itl=args.itl_ms / 1000,
         stall_at=args.stall_at_ms / 1000,
         stall=args.stall_ms / 1000,
+        eos=args.eos,
     )
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

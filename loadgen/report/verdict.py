@@ -1,7 +1,7 @@
 """The end of a run: its report in all forms, its expectations judged, and an exit code.
 
 0: every expectation holds. 1: one does not, or nothing succeeded. 2: the run itself is not to be trusted, or
-an expectation cannot be read; that outranks a failed expectation, because figures of a broken run say nothing.
+an expectation cannot be read; that outranks a failed expectation: figures of a broken run say nothing.
 """
 
 import json

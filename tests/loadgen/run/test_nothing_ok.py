@@ -33,7 +33,7 @@ def failed_run(path: Path, fleet: Fleet, *, spare: int = 0, **change: Any) -> Pa
         "headers": {},
     }
     records = [
-        record if i < spare else msgspec.structs.replace(record, headers={}, **gone, **change)
+        record if i < spare else msgspec.structs.replace(record, **gone, **change)
         for i, record in enumerate(read_records(path))
     ]
     write_records(path / "records.jsonl", RecordsHeader(t0=T0), records)
