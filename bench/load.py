@@ -207,7 +207,8 @@ def bias(folder: Path, seconds: float, *endings: str) -> None:
     frame = Frame(records)
     tpot, itl = (float(frame.latency(name)[0].mean()) for name in ("tpot", "itl"))
     print(
-        f"answers that end by {'themselves' if endings else 'length'}, truth TTFT {truth['ttft'] * 1e3:.3f} ms, TPOT {truth['tpot'] * 1e3:.4f} ms at 200 req/s: "
+        f"answers that end by {'themselves' if endings else 'length'}, "
+        f"truth TTFT {truth['ttft'] * 1e3:.3f} ms, TPOT {truth['tpot'] * 1e3:.4f} ms at 200 req/s: "
         f"mean TTFT {ttft * 1e3:.3f} ms (bias {(ttft - truth['ttft']) * 1e3:+.3f}), from the intended start "
         f"{intended * 1e3:.3f} ms, TPOT {tpot * 1e3:.4f} ms (bias {(tpot - truth['tpot']) * 1e3:+.4f}), "
         f"ITL {itl * 1e3:.4f} ms (bias {(itl - truth['tpot']) * 1e3:+.4f})"
