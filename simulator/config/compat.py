@@ -55,6 +55,7 @@ class Compat:
     context_overflow: Literal["clamp", "reject", "reject-llm-d"] = "clamp"
     default_completion_tokens: int | None = 16  # None: as many as fit
     max_temperature: float | None = 2.0
+    max_stop_strings: int = 4  # VLLM_MAX_STOP_STRINGS
     zero_max_tokens: Literal["vllm", "llm-d"] = "vllm"  # the words for max_tokens < 1
     empty_prompt_allowed: bool = False
     ignore_eos_needs_max_tokens: bool = False
@@ -289,6 +290,7 @@ _VLLM_011 = replace(
     unknown_model_aliases=False,
     context_overflow="reject",
     max_temperature=None,
+    max_stop_strings=1024,  # of this simulator: 0.11 has no limit
     validation_errors="verbose",
     param_in_validation_errors=False,
     error_param=False,

@@ -94,6 +94,8 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         pod_ip=env.get("POD_IP"),
         api_keys=tuple(values.get("api-key", ())),
         max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
+        max_n_sequences=int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
+        max_completion_prompts=int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
         max_waiting_queue_length=values.get(
             "max-waiting-queue-length", 1000 if compat.queue_full == "llm-d" else None
         ),

@@ -18,6 +18,7 @@ from simulator.server.answers.generation import (
     UnaryGeneration,
 )
 from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.slices import Building
 from simulator.server.answers.streaming import StreamShape
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
 from simulator.server.http.templates import BodyTemplate, split_event
@@ -62,7 +63,7 @@ class ChatUnary(UnaryGeneration):
         self.request = request
         self.calls = calls
 
-    def render(self) -> bytes:
+    def render(self) -> None:
         request = self.request
         if (
             not self.is_plain
@@ -72,28 +73,45 @@ class ChatUnary(UnaryGeneration):
             or request.logprobs
             or request.prompt_logprobs is not None
         ):
-            return super().render()
+            super().render()
+            return
         key = ("chat", self.job.model)
         template = self.front.templates.get(key)
         if template is None:
             template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
-        return self.fill(template, _finish_reason(self.sequences[0], self, None))
+        self.respond(self.fill(template, _finish_reason(self.sequences[0], self, None)))
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
         bodies = self.front.compat.bodies
         values = {"index": 0, "message": self._message(marks["text"], None), **marks}
         choice = ordered(bodies.chat_choice, values, bodies.optional)
-        return self._body(marks["id"], marks["created"], [choice], marks)
+        return self._body(marks["id"], marks["created"], [choice], marks, {})
 
-    def body(self) -> dict[str, Any]:
-        choices = [self._choice(sequence) for sequence in self.sequences]
-        return self._body(self.job.answer_id, self.job.created, choices, self.usage())
+    def building(self) -> Building:
+        choices = []
+        for sequence in self.sequences:
+            choices.append((yield from self._choice(sequence)))
+            yield
+        request, prompt_ids = self.request, self.job.prompts[0].token_ids
+        asked = request.prompt_logprobs
+        if asked is None and request.echo:
+            asked = request.top_logprobs or 0
+        more: dict[str, Any] = {}
+        if request.return_token_ids:
+            more["prompt_token_ids"] = prompt_ids
+        if asked is not None:
+            more["prompt_logprobs"] = yield from _names(self, request).prompt(prompt_ids, asked)
+        return self._body(self.job.answer_id, self.job.created, choices, self.usage(), more)
 
     def _body(
-        self, answer_id: str, created: Any, choices: list[Any], usage: dict[str, Any]
+        self,
+        answer_id: str,
+        created: Any,
+        choices: list[Any],
+        usage: dict[str, Any],
+        more: dict[str, Any],
     ) -> dict[str, Any]:
-        request, bodies = self.request, self.front.compat.bodies
-        prompt_ids = self.job.prompts[0].token_ids
+        bodies = self.front.compat.bodies
         values = {
             "id": answer_id,
             "object": "chat.completion",
@@ -104,17 +122,11 @@ class ChatUnary(UnaryGeneration):
             "usage": ordered(bodies.usage, usage, bodies.optional),
             "kv_transfer_params": self.kv_transfer_params,
             "metrics": self.metrics(),
+            **more,
         }
-        if request.return_token_ids:
-            values["prompt_token_ids"] = prompt_ids
-        asked = request.prompt_logprobs
-        if asked is None and request.echo:
-            asked = request.top_logprobs or 0
-        if asked is not None:
-            values["prompt_logprobs"] = _names(self, request).prompt(prompt_ids, asked)
         return ordered(bodies.chat, values, bodies.optional)
 
-    def _choice(self, sequence: Sequence) -> dict[str, Any]:
+    def _choice(self, sequence: Sequence) -> Building:
         request, bodies = self.request, self.front.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
@@ -126,7 +138,7 @@ class ChatUnary(UnaryGeneration):
             values["token_ids"] = sequence.token_ids
         if request.logprobs:
             count = request.top_logprobs or 0
-            values["logprobs"] = _names(self, request).chat(sequence.token_ids, count, 0)
+            values["logprobs"] = yield from _names(self, request).chat_slowly(sequence.token_ids, count)
         return ordered(bodies.chat_choice, values, bodies.optional)
 
     def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import HOLES, Job, Sequence, StreamGeneration, UnaryGeneration
 from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.slices import Building
 from simulator.server.answers.streaming import StreamShape
 from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
@@ -34,7 +35,7 @@ class CompletionUnary(UnaryGeneration):
         super().__init__(job)
         self.request = request
 
-    def render(self) -> bytes:
+    def render(self) -> None:
         request = self.request
         if (
             not self.is_plain
@@ -43,20 +44,24 @@ class CompletionUnary(UnaryGeneration):
             or request.logprobs is not None
             or request.prompt_logprobs is not None
         ):
-            return super().render()
+            super().render()
+            return
         key = ("completion", self.job.model)
         template = self.front.templates.get(key)
         if template is None:
             template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
-        return self.fill(template, finish_reason(self.sequences[0], self))
+        self.respond(self.fill(template, finish_reason(self.sequences[0], self)))
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
         bodies = self.front.compat.bodies
         choice = ordered(bodies.completion_choice, {"index": 0, **marks}, bodies.optional)
         return self._body(marks["id"], marks["created"], [choice], marks)
 
-    def body(self) -> dict[str, Any]:
-        choices = [self._choice(sequence) for sequence in self.sequences]
+    def building(self) -> Building:
+        choices = []
+        for sequence in self.sequences:
+            choices.append((yield from self._choice(sequence)))
+            yield
         return self._body(self.job.answer_id, self.job.created, choices, self.usage())
 
     def _body(
@@ -76,7 +81,7 @@ class CompletionUnary(UnaryGeneration):
         }
         return ordered(bodies.completion, values, bodies.optional)
 
-    def _choice(self, sequence: Sequence) -> dict[str, Any]:
+    def _choice(self, sequence: Sequence) -> Building:
         request, bodies = self.request, self.front.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
@@ -91,25 +96,25 @@ class CompletionUnary(UnaryGeneration):
             values["token_ids"] = sequence.token_ids
             values["prompt_token_ids"] = sequence.prompt.token_ids
         if request.logprobs is not None and (request.logprobs or not self.front.compat.go_json):
-            values["logprobs"] = self._logprobs(sequence, request.logprobs)
+            values["logprobs"] = yield from self._logprobs(sequence, request.logprobs)
         asked = request.prompt_logprobs
         if asked is None and request.echo:
             asked = request.logprobs
         if asked is not None:
-            values["prompt_logprobs"] = self._names().prompt(sequence.prompt.token_ids, asked)
+            values["prompt_logprobs"] = yield from self._names().prompt(sequence.prompt.token_ids, asked)
         return ordered(bodies.completion_choice, values, bodies.optional)
 
     def _names(self) -> TokenLogprobs:
         as_ids = self.request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
         return TokenLogprobs(self.replica.tokenizer, bool(as_ids))
 
-    def _logprobs(self, sequence: Sequence, count: int) -> dict[str, Any]:
+    def _logprobs(self, sequence: Sequence, count: int) -> Building:
         names = self._names()
         if not self.request.echo:
-            return names.completion(sequence.token_ids, count, 0, 0)[0]
-        made, offset = names.echoed(sequence.prompt.token_ids, count)
+            return (yield from names.completion_slowly(sequence.token_ids, count, 0))
+        made, offset = yield from names.echoed(sequence.prompt.token_ids, count)
         if self.request.max_tokens != _ECHO_ONLY:
-            rest, _ = names.completion(sequence.token_ids, count, 0, offset)
+            rest = yield from names.completion_slowly(sequence.token_ids, count, offset)
             for key, values in rest.items():
                 made[key] += values
         return made

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +20,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
 from simulator.server.answers.sinks import Held, sink_for
+from simulator.server.answers.slices import Building, run_in_slices
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
 from simulator.server.http.templates import BodyTemplate
@@ -27,9 +30,9 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 
+_AT_ONCE: Final = 64  # sequences that are made before the first is submitted
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_AT_ONCE: Final = 256  # sequences that are handed to the engine in one round of the loop
 
 
 @dataclass(slots=True)
@@ -138,20 +141,23 @@ class Generation:
         self.exchange = job.exchange
         self.replica: Replica = job.exchange.replica
         self.front = job.exchange.front
-        self.sequences = self._make_sequences()
-        self.remaining = len(self.sequences)
+        self.remaining = len(job.prompts) * job.sampling.n
+        self.sequences: list[Sequence] = []  # many ones are made as they are submitted
+        self._making = self._make_sequences()
+        for _ in zip(range(_AT_ONCE), self._making, strict=False):
+            pass
         self.done = False
+        self._rendering = False  # all sequences have ended, the answer is being put together
         self.kv_transfer_params: dict[str, Any] | None = None
 
-    def _make_sequences(self) -> list[Sequence]:
+    def _make_sequences(self) -> Iterator[Sequence]:
         job, owner = self.job, self.replica.front  # another rank may serve what this one was asked
         n = job.sampling.n
         arrival = job.exchange.arrival
         parent_id = f"{job.answer_id}-{owner.next_sequence()}"  # clients may repeat request ids
-        sequences: list[Sequence] = []
         for prompt in job.prompts:
             for j in range(n):
-                index = len(sequences)
+                index = len(self.sequences)
                 sampling = job.sampling
                 if j and sampling.seed is not None:
                     sampling = replace(sampling, seed=sampling.seed + j)
@@ -170,8 +176,8 @@ class Generation:
                     prompt_text=prompt.text,
                     stream=job.stream,
                 )
-                sequences.append(Sequence(self, index, prompt, request))
-        return sequences
+                self.sequences.append(Sequence(self, index, prompt, request))
+                yield self.sequences[-1]
 
     def submit(self) -> None:
         """Hand the sequences to the engine; raises ApiError where it refuses the first.
@@ -179,28 +185,29 @@ class Generation:
         An idle engine begins with the first one, since vLLM's frontend hands them over one by one: the others
         follow in the loop's next round; of very many, some in each.
         """
-        first, *rest = self.sequences
         try:
-            self._submit_one(first)
+            self._submit_one(self.sequences[0])
         except EngineError as error:
             raise self._refused(error) from None
         self.replica.front.active.add(self)
-        if rest:
-            asyncio.get_running_loop().call_soon(self._submit_rest, rest)
+        if self.remaining > 1:
+            rest = chain(self.sequences[1:], self._making)
+            submitting = map(self._submit_one, rest)
+            asyncio.get_running_loop().call_soon(run_in_slices, submitting, self._is_wanted, self._on_error)
 
     def _submit_one(self, sequence: Sequence) -> None:
         self.replica.driver.submit(sequence.request, sink_for(sequence))
 
-    def _submit_rest(self, rest: list[Sequence]) -> None:
-        if self.done:
-            return
-        try:
-            for sequence in rest[:_AT_ONCE]:
-                self._submit_one(sequence)
-        except EngineError as error:
+    def _is_wanted(self) -> bool:
+        """Whether there is still somebody to answer, with something that is not there yet."""
+        return not self.done or self._rendering
+
+    def _on_error(self, error: Exception) -> None:
+        if isinstance(error, EngineError):
             self.fail(self._refused(error))
-        if len(rest) > _AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._submit_rest, rest[_AT_ONCE:])
+        else:
+            _log.error("an answer failed", exc_info=error)
+            self.give_up()
 
     def _refused(self, error: EngineError) -> ApiError:
         """A dead engine is vLLM's 500; what a living one refuses says why."""
@@ -222,9 +229,13 @@ class Generation:
 
     def answer_without_tokens(self, reason: FinishReason, text: str | None = None) -> None:
         """End every sequence before it begins; `text` is the finish_reason that the client reads."""
-        for sequence in self.sequences:
+
+        def end(sequence: Sequence) -> None:
             sequence.reason_text = text
             sequence.on_output(RequestOutput(sequence.request, [], "", self.exchange.arrival, reason))
+
+        every = chain(self.sequences[:], self._making)
+        run_in_slices(map(end, every), self._is_wanted, self._on_error)
 
     def sequence_ended(self) -> bool:
         """Count an ended sequence; True with the last one."""
@@ -237,6 +248,7 @@ class Generation:
 
     def abort(self) -> None:
         """The client is gone: free what the engine still holds."""
+        self._rendering = False
         if self.done:
             return
         self.done = True
@@ -245,7 +257,7 @@ class Generation:
 
     def fail(self, error: ApiError | None = None) -> None:
         """End the answer with an error now (vLLM's abort shutdown: 500)."""
-        if self.done:
+        if self.done and not self._rendering:
             return
         self.abort()
         self.write_error(error or internal_error())
@@ -342,11 +354,21 @@ class UnaryGeneration(Generation):
             if sequence.finish_reason is FinishReason.ERROR:
                 self.exchange.respond_error(internal_error())
             else:
-                self.exchange.respond(self.render())
+                self.render()
 
-    def render(self) -> bytes:
-        """The answer's bytes."""
-        return self.front.encode(self.body())
+    def render(self) -> None:
+        """Put the answer together and send it; a long one in slices."""
+        self._rendering = True
+        run_in_slices(self._respond_slowly(), self._is_wanted, self._on_error)
+
+    def _respond_slowly(self) -> Iterator[None]:
+        body = yield from self.building()
+        self.respond(self.front.encode(body))
+
+    def respond(self, body: bytes) -> None:
+        """The whole answer."""
+        self._rendering = False
+        self.exchange.respond(body)
 
     @property
     def is_plain(self) -> bool:
@@ -375,8 +397,8 @@ class UnaryGeneration(Generation):
             b"%d" % completion,
         )
 
-    def body(self) -> dict[str, Any]:
-        """The whole answer."""
+    def building(self) -> Building:
+        """The whole answer, with a yield wherever others may have their turn."""
         raise NotImplementedError
 
     def write_error(self, error: ApiError) -> None:

@@ -1,21 +1,26 @@
 """JSON values that fit a JSON schema: arguments of tool calls, answers to response_format.
 
 Covers what clients send: types, enum, const, anyOf/oneOf/allOf, $ref, objects, arrays, bounds, lengths,
-patterns and the common formats. A schema that contradicts itself raises ApiError.
+patterns and the common formats. A schema that contradicts itself, or that asks for more than a Budget allows,
+raises ApiError. Where max_tokens cuts the text off, a value ends early: nobody sees where it stops fitting.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import chain
 from typing import Any, Final
 
 from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.budget import Budget
 from simulator.server.answers.regex_values import matching_text
+from simulator.server.answers.schemas import ENDLESS, Schema, Schemas, allows, is_number, kinds_of
 from simulator.server.errors import ApiError
 
-Schema = Mapping[str, Any]
 _WORDS: Final = (
     *(
         "testing",
@@ -45,45 +50,70 @@ _FORMATS: Final = {
 }
 _DEEP: Final = 6  # below this depth only what is required is filled in
 _TOO_DEEP: Final = 64
+_DISTINCT_ATTEMPTS: Final = 200
 
 
 class JsonValues:
-    """A generator of values; every draw comes from `rng`."""
+    """A generator of values; every draw comes from `rng`, all work is counted in `budget`."""
 
-    def __init__(self, rng: random.Random, settings: ToolCallConfig) -> None:
+    def __init__(self, rng: random.Random, settings: ToolCallConfig, budget: Budget | None = None) -> None:
         self._rng = rng
         self._settings = settings
-        self._root: Schema = {}
+        self._budget = budget or Budget()
+        self._schemas = Schemas({}, self._budget, rng)
 
     def value(self, schema: Schema | bool) -> Any:
         """A value that `schema` accepts."""
-        self._root = schema if isinstance(schema, Mapping) else {}
-        return self._value(schema, 0)
+        self._schemas = Schemas(schema, self._budget, self._rng)
+        try:
+            return self._value(schema, 0)
+        except (RecursionError, OverflowError):
+            raise ApiError("The schema is nested too deeply, or its numbers are too large.") from None
 
     def object_arguments(self, schema: Schema) -> dict[str, Any]:
         """An object, whatever the schema forgot to say about its type."""
-        self._root = schema
-        value = self._value({"type": "object", **schema}, 0)
+        value = self.value({"type": "object", **schema} if isinstance(schema, Mapping) else schema)
         return value if isinstance(value, dict) else {}
 
-    def _value(self, schema: Schema | bool, depth: int) -> Any:
+    def _value(self, schema: Any, depth: int) -> Any:
+        if self._budget.is_enough:
+            return None
+        self._budget.step()
         if schema is True or schema == {}:
             return self._word()
-        if not isinstance(schema, Mapping):
-            raise ApiError("The schema accepts no value.")
         if depth > _TOO_DEEP:
             raise ApiError("The schema is nested too deeply, or refers to itself without an end.")
-        schema = self._resolve(schema)
+        schema = self._schemas.resolve(schema, depth >= _DEEP)
+        kinds = kinds_of(schema)
         if "const" in schema:
-            return schema["const"]
-        if schema.get("enum"):
-            return self._rng.choice(schema["enum"])
-        kind = schema.get("type") or self._implied_type(schema)
-        if isinstance(kind, Sequence) and not isinstance(kind, str):
-            kind = next((k for k in kind if k != "null"), "null")
-        return self._of_type(str(kind), schema, depth)
+            if "type" in schema and not allows(kinds, schema["const"]):
+                raise ApiError("The schema accepts no value: its 'const' is not of its type.")
+            return self._given(schema["const"])
+        if "enum" in schema:
+            return self._given(self._rng.choice(self._enumerated(schema)))
+        kind = next((k for k in kinds if k != "null"), "null")
+        if depth >= _DEEP and kind in ("object", "array"):
+            kind = next((k for k in kinds if k not in ("object", "array")), kind)
+        return self._of_type(kind, schema, depth)
+
+    def _enumerated(self, schema: Schema) -> list[Any]:
+        """The values of `enum` that are of the schema's type."""
+        values: list[Any] = schema["enum"]
+        self._budget.step(len(values) // 8)
+        if "type" in schema:
+            kinds = kinds_of(schema)
+            values = [value for value in values if allows(kinds, value)]
+        if not values:
+            raise ApiError("The schema accepts no value: nothing in its 'enum' is of its type.")
+        return values
+
+    def _given(self, value: Any) -> Any:
+        """A value that stands in the schema itself."""
+        self._budget.write(len(value) if isinstance(value, str) else len(json.dumps(value)))
+        return value
 
     def _of_type(self, kind: str, schema: Schema, depth: int) -> Any:
+        self._budget.write(2)
         match kind:
             case "object":
                 return self._object(schema, depth)
@@ -97,162 +127,204 @@ class JsonValues:
                 return self._number(schema)
             case "boolean":
                 return self._rng.random() < 0.5
-            case "null":
-                return None
-        raise ApiError(f"The schema has an unknown type {kind!r}.")
-
-    def _resolve(self, schema: Schema) -> Schema:
-        """`schema` without $ref, anyOf, oneOf and allOf at its top."""
-        for _ in range(_TOO_DEEP):
-            if "$ref" in schema:
-                schema = {**self._target(schema["$ref"]), **{k: v for k, v in schema.items() if k != "$ref"}}
-            elif branches := schema.get("anyOf") or schema.get("oneOf"):
-                rest = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf")}
-                branch = self._rng.choice([b for b in branches if isinstance(b, Mapping)] or [{}])
-                schema = _merge(rest, branch)
-            elif parts := schema.get("allOf"):
-                merged: Schema = {k: v for k, v in schema.items() if k != "allOf"}
-                for part in parts:
-                    merged = _merge(merged, self._resolve(part))
-                schema = merged
-            else:
-                return schema
-        raise ApiError("The schema refers to itself without an end.")
-
-    def _target(self, ref: Any) -> Schema:
-        found: Any = self._root
-        if isinstance(ref, str) and ref.startswith("#"):
-            for part in ref.removeprefix("#").strip("/").split("/"):
-                if part:
-                    name = part.replace("~1", "/").replace("~0", "~")
-                    found = found.get(name) if isinstance(found, Mapping) else None
-            if isinstance(found, Mapping):
-                return found
-        raise ApiError(f"The schema refers to {ref!r}, which it does not contain.")
-
-    @staticmethod
-    def _implied_type(schema: Schema) -> str:
-        if "properties" in schema or "required" in schema:
-            return "object"
-        if "items" in schema or "prefixItems" in schema:
-            return "array"
-        if any(key in schema for key in ("minimum", "maximum", "multipleOf")):
-            return "number"
-        return "string"
-
-    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
-        properties: Schema = schema.get("properties") or {}
-        required = list(schema.get("required") or [])
-        percent = (
-            self._settings.object_not_required_field_probability
-            if depth
-            else self._settings.not_required_param_probability
-        )
-        made = {}
-        for name, sub in properties.items():
-            wanted = name in required or (depth < _DEEP and self._rng.randint(1, 100) <= percent)
-            if wanted and sub is not False:
-                made[name] = self._value(sub, depth + 1)
-        extra = schema.get("additionalProperties", True)
-        for name in required:
-            if name not in made:
-                made[name] = self._value(extra if isinstance(extra, Mapping) else {}, depth + 1)
-        for name in properties:
-            if len(made) >= schema.get("minProperties", 0):
-                break
-            if name not in made:
-                made[name] = self._value(properties[name], depth + 1)
-        while len(made) < schema.get("minProperties", 0) and extra is not False:
-            made[f"key{len(made)}"] = self._value(extra if isinstance(extra, Mapping) else {}, depth + 1)
-        return made
-
-    def _array(self, schema: Schema, depth: int) -> list[Any]:
-        settings = self._settings
-        low = schema.get("minItems", min(settings.min_array_length, schema.get("maxItems", math.inf)))
-        high = schema.get("maxItems", max(low, settings.max_array_length))
-        if low > high:
-            raise ApiError(f"The schema wants at least {low} and at most {high} items.")
-        first = schema.get("prefixItems") or []
-        items = schema.get("items", {})
-        if items is False:
-            high = min(high, len(first))
-        size = self._rng.randint(int(low), int(high)) if depth < _DEEP else int(low)
-        made: list[Any] = []
-        for i in range(size):
-            item = self._value(first[i] if i < len(first) else items, depth + 1)
-            if schema.get("uniqueItems") and item in made:
-                item = self._distinct(items, made, depth)
-                if item is None:
-                    break
-            made.append(item)
-        return made
-
-    def _distinct(self, items: Schema, made: list[Any], depth: int) -> Any:
-        for _ in range(50):
-            item = self._value(items, depth + 1)
-            if item not in made:
-                return item
         return None
 
+    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+        properties: Schema = schema.get("properties", {})
+        required = dict.fromkeys(schema.get("required", ()))
+        extra = schema.get("additionalProperties", True)
+        least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
+        if max(least, len(required)) > most:
+            raise ApiError(f"The schema wants more properties than the {most} that it allows.")
+        made: dict[str, Any] = {}
+        optional = most - len(required)
+        for name, sub in properties.items():
+            if self._budget.is_enough:
+                return made
+            self._budget.step()
+            if name in required or (optional > 0 and self._wants_optional(sub, depth)):
+                optional -= name not in required
+                self._put(made, name, sub, depth)
+        others = extra if "patternProperties" not in schema else True
+        missing = (name for name in required if name not in properties)
+        for name in chain(missing, _filling(properties, len(required), extra is not False)):
+            if self._budget.is_enough or (name not in required and len(made) >= least):
+                break
+            if name not in made:
+                self._put(made, name, properties.get(name, others), depth)
+        if len(made) < least and not self._budget.is_enough:
+            raise ApiError(f"The schema wants at least {least} properties, but allows only {len(made)}.")
+        return made
+
+    def _wants_optional(self, sub: Any, depth: int) -> bool:
+        settings = self._settings
+        percent = (
+            settings.object_not_required_field_probability
+            if depth
+            else settings.not_required_param_probability
+        )
+        if depth >= _DEEP or self._rng.randint(1, 100) > percent:
+            return False
+        return self._schemas.height(sub) < ENDLESS
+
+    def _put(self, made: dict[str, Any], name: str, sub: Any, depth: int) -> None:
+        self._budget.write(len(name) + 4)
+        made[name] = self._value(sub, depth + 1)
+
+    def _array(self, schema: Schema, depth: int) -> list[Any]:
+        low, high = self._sizes(schema, depth)
+        size = self._rng.randint(low, high)
+        first = schema.get("prefixItems", ())
+        items = schema.get("items", True)
+        if isinstance(items, list):  # draft 4's name for prefixItems
+            first, items = items, schema.get("additionalItems", True)
+        unique = _Distinct() if schema.get("uniqueItems") else None
+        made: list[Any] = []
+        while len(made) < size and not self._budget.is_enough:
+            sub = first[len(made)] if len(made) < len(first) else items
+            if unique is None:
+                made.append(self._value(sub, depth + 1))
+            elif not self._add_distinct(made, unique, sub, depth):
+                if len(made) < low:
+                    raise ApiError(f"No {low} different items were found that the schema accepts.")
+                break
+        return made
+
+    def _sizes(self, schema: Schema, depth: int) -> tuple[int, int]:
+        """Least and greatest number of items. Below the depth bound an array has only what it must have."""
+        settings = self._settings
+        must, may = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        if must > may:
+            raise ApiError(f"The schema wants at least {must} and at most {may} items.")
+        first, items = schema.get("prefixItems", ()), schema.get("items", True)
+        if items is False:
+            may = min(may, len(first))
+        elif not first and not isinstance(items, list) and self._schemas.height(items) >= ENDLESS:
+            may = 0
+        if must > may:
+            raise ApiError(f"The schema wants at least {must} items, but accepts only {may}.")
+        if depth >= _DEEP:
+            return int(must), int(must)
+        low = max(must, min(settings.min_array_length, may)) if "minItems" not in schema else must
+        return int(low), int(min(may, max(low, settings.max_array_length)))
+
+    def _add_distinct(self, made: list[Any], unique: _Distinct, sub: Any, depth: int) -> bool:
+        """Add an item that is not there yet; False: none was found."""
+        chars = self._budget.chars
+        for _ in range(_DISTINCT_ATTEMPTS):
+            self._budget.chars = chars
+            item = self._value(sub, depth + 1)
+            if unique.add(item) or self._budget.is_enough:
+                made.append(item)
+                return True
+        chosen = self._schemas.resolve(sub, True)
+        for item in self._enumerated(chosen) if "enum" in chosen else ():
+            self._budget.step()
+            if unique.add(item):
+                made.append(self._given(item))
+                return True
+        return False
+
     def _word(self) -> str:
-        return self._rng.choice(_WORDS)
+        word = self._rng.choice(_WORDS)
+        self._budget.write(len(word))
+        return word
 
     def _string(self, schema: Schema) -> str:
-        if "pattern" in schema:
-            return matching_text(schema["pattern"], self._rng)
-        if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]]
-        text = self._word()
         low, high = schema.get("minLength", 0), schema.get("maxLength", math.inf)
         if low > high:
             raise ApiError(f"The schema wants at least {low} and at most {high} characters.")
-        while len(text) < low:
-            text += " " + self._word()
-        return text if len(text) <= high else text[: int(high)]
+        if "pattern" in schema:
+            return matching_text(schema["pattern"], self._rng, self._budget, low, high)
+        if schema.get("format") in _FORMATS:
+            return self._word_like(_FORMATS[schema["format"]])
+        text = self._rng.choice(_WORDS)
+        wanted = self._budget.seen_of(max(len(text), low))
+        words = [text]
+        length = len(text)
+        while length < wanted:
+            words.append(self._rng.choice(_WORDS))
+            length += 1 + len(words[-1])
+        text = " ".join(words)
+        return self._word_like(text if len(text) <= high else text[: int(high)])
 
-    def _bounds(self, schema: Schema, low: float, high: float, step: float) -> tuple[float, float]:
-        """The schema's own bounds, or the settings' moved so that they meet them."""
-        least = schema.get("minimum", -math.inf)
-        most = schema.get("maximum", math.inf)
-        exclusive_low, exclusive_high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-        if isinstance(exclusive_low, int | float) and not isinstance(exclusive_low, bool):
-            least = max(least, exclusive_low + step)
-        if isinstance(exclusive_high, int | float) and not isinstance(exclusive_high, bool):
-            most = min(most, exclusive_high - step)
-        if least > most:
-            raise ApiError(f"The schema wants a number of at least {least} and at most {most}.")
-        low = max(low, least) if low <= most else most
-        high = min(high, most) if high >= least else least
-        return min(low, high), max(low, high)
+    def _word_like(self, text: str) -> str:
+        self._budget.write(len(text))
+        return text
+
+    def _bounds(self, schema: Schema) -> tuple[Any, Any, bool, bool]:
+        """The least and the greatest number that the schema allows, and whether they themselves are out."""
+        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+        above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        out_low, out_high = above is True, below is True  # draft 4
+        if is_number(above) and above >= low:
+            low, out_low = above, True
+        if is_number(below) and below <= high:
+            high, out_high = below, True
+        if low > high or (low == high and (out_low or out_high)):
+            raise ApiError(
+                f"The schema wants a number of at least {_number(low)} and at most {_number(high)}."
+            )
+        return low, high, out_low, out_high
 
     def _integer(self, schema: Schema) -> int:
-        settings = self._settings
-        low, high = self._bounds(schema, settings.min_integer, settings.max_integer, 1)
-        factor = schema.get("multipleOf")
-        if factor:
-            first = math.ceil(low / factor)
-            value = factor * self._rng.randint(first, max(first, math.floor(high / factor)))
-            return int(value)
-        return self._rng.randint(math.ceil(low), max(math.ceil(low), math.floor(high)))
+        low, high, out_low, out_high = self._bounds(schema)
+        least = -math.inf if low == -math.inf else math.floor(low) + 1 if out_low else math.ceil(low)
+        most = math.inf if high == math.inf else math.ceil(high) - 1 if out_high else math.floor(high)
+        step = Fraction(repr(schema["multipleOf"])).numerator if "multipleOf" in schema else 1
+        return step * self._drawn(least, most, step, self._settings.min_integer, self._settings.max_integer)
+
+    def _drawn(self, least: float, most: float, step: Any, usual_low: int, usual_high: int) -> int:
+        """k with least <= k * step <= most, where it can be so that the product is a usual number."""
+        first = None if least == -math.inf else math.ceil(Fraction(least) / step)
+        last = None if most == math.inf else math.floor(Fraction(most) / step)
+        if first is not None and last is not None and first > last:
+            raise ApiError(f"The schema accepts no value: no multiple of {step} lies within its bounds.")
+        low, high = math.ceil(Fraction(usual_low) / step), math.floor(Fraction(usual_high) / step)
+        low = low if first is None else max(low, first)
+        high = high if last is None else min(high, last)
+        if low > high:  # nothing usual fits: what is nearest
+            low = high = last if last is not None and last < low else first if first is not None else 0
+        return self._rng.randint(low, high)
 
     def _number(self, schema: Schema) -> float:
-        settings = self._settings
-        low, high = self._bounds(schema, settings.min_number, settings.max_number, 1e-3)
-        factor = schema.get("multipleOf")
-        if factor:
-            return float(factor * math.ceil(low / factor))
-        return min(high, max(low, round(self._rng.uniform(low, high), 2)))
+        low, high, out_low, out_high = self._bounds(schema)
+        usual_low, usual_high = self._settings.min_number, self._settings.max_number
+        if "multipleOf" in schema:
+            step = Fraction(repr(schema["multipleOf"]))
+            return float(step * self._drawn(low, high, step, math.ceil(usual_low), math.floor(usual_high)))
+        least, most = float(max(low, usual_low)), float(min(high, usual_high))
+        if least > most:
+            least = most = float(low if low > usual_high else high)
+        value = min(most, max(least, round(self._rng.uniform(least, most), 2)))
+        if (out_low and value <= low) or (out_high and value >= high):
+            far = 1.0 + abs(value)
+            from_, to = (low if low > -math.inf else high - far), (high if high < math.inf else low + far)
+            value = from_ / 2 + to / 2
+        return value
 
 
-def _merge(one: Schema, other: Schema) -> Schema:
-    """Both schemas at once, as far as their keys can be joined."""
-    merged = dict(one)
-    for key, value in other.items():
-        mine = merged.get(key)
-        if key == "properties" and isinstance(mine, Mapping):
-            merged[key] = {**mine, **value}
-        elif key == "required" and isinstance(mine, list):
-            merged[key] = [*mine, *(name for name in value if name not in mine)]
-        else:
-            merged[key] = value
-    return merged
+def _filling(properties: Schema, number: int, more: bool) -> Iterator[str]:
+    """Names for what minProperties asks for beyond the others: those of the schema, then invented ones."""
+    yield from (name for name in properties if properties[name] is not False)
+    while more:
+        yield f"key{number}"
+        number += 1
+
+
+class _Distinct:
+    """The items of an array that is to have no two equal ones."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def add(self, item: Any) -> bool:
+        """False: it is there already."""
+        key = json.dumps(item, sort_keys=True)
+        before = len(self._seen)
+        self._seen.add(key)
+        return len(self._seen) > before
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)[:80]

@@ -6,11 +6,13 @@ A prompt token is never the most probable one, so its entry shows it and the top
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from simulator.engine.text.tokenizer import Tokenizer
+from simulator.server.answers.slices import Building
 
+_SLICE: Final = 32  # tokens between two yields
 _STRIDE: Final = 7919  # a prime: alternatives are far from the token in the vocabulary
 _STEP: Final = 0.5
 
@@ -57,27 +59,35 @@ class TokenLogprobs:
             "top_logprobs": tops,
         }, offset
 
-    def echoed(self, prompt_ids: Sequence[int], count: int) -> tuple[dict[str, Any], int]:
+    def echoed(
+        self, prompt_ids: Sequence[int], count: int
+    ) -> Generator[None, None, tuple[dict[str, Any], int]]:
         """The same for a prompt that is echoed: nothing is known of its first token."""
-        made, offset = self.completion(prompt_ids, count, 0, 0)
-        entries = [self._prompt_entry(prompt_ids, i, count) for i in range(1, len(prompt_ids))]
-        made["token_logprobs"] = [None, *(entry[0][2] for entry in entries)]
-        made["top_logprobs"] = [
-            None,
-            *({self.name(token_id): value for token_id, _, value in entry} for entry in entries),
-        ]
-        return made, offset
+        made = yield from self.completion_slowly(prompt_ids, count, 0)
+        values: list[Any] = [None]
+        tops: list[Any] = [None]
+        for i in range(1, len(prompt_ids)):
+            entry = self._prompt_entry(prompt_ids, i, count)
+            values.append(entry[0][2])
+            tops.append({self.name(token_id): value for token_id, _, value in entry})
+            yield
+        made["token_logprobs"], made["top_logprobs"] = values, tops
+        return made, sum(map(len, made["tokens"]))
 
-    def prompt(self, prompt_ids: Sequence[int], count: int) -> list[dict[str, Any] | None]:
+    def prompt(
+        self, prompt_ids: Sequence[int], count: int
+    ) -> Generator[None, None, list[dict[str, Any] | None]]:
         """`prompt_logprobs`: null for the first token, then token id -> logprob, rank and text."""
-        entries = [
-            {
-                str(token_id): {"logprob": value, "rank": rank, "decoded_token": self._decoded(token_id)}
-                for token_id, rank, value in self._prompt_entry(prompt_ids, i, count)
-            }
-            for i in range(1, len(prompt_ids))
-        ]
-        return [None, *entries]
+        entries: list[dict[str, Any] | None] = [None]
+        for i in range(1, len(prompt_ids)):
+            entries.append(
+                {
+                    str(token_id): {"logprob": value, "rank": rank, "decoded_token": self._decoded(token_id)}
+                    for token_id, rank, value in self._prompt_entry(prompt_ids, i, count)
+                }
+            )
+            yield
+        return entries
 
     def _decoded(self, token_id: int) -> str:
         return self._tokenizer.decode([token_id])
@@ -90,6 +100,24 @@ class TokenLogprobs:
         count = min(count, size - 1)
         best = [((actual + j * _STRIDE) % size, j, main - _STEP * (j - 1)) for j in range(1, count + 1)]
         return [(actual, len(best) + 1, main - _STEP * len(best)), *best]
+
+    def completion_slowly(self, token_ids: Sequence[int], count: int, offset: int) -> Building:
+        """`completion` from the first token on, with a yield for every few dozen tokens."""
+        made: dict[str, Any] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
+        for start in range(0, len(token_ids), _SLICE):
+            part, offset = self.completion(token_ids[start : start + _SLICE], count, start, offset)
+            for key, values in part.items():
+                made[key] += values
+            yield
+        return made
+
+    def chat_slowly(self, token_ids: Sequence[int], count: int) -> Building:
+        """`chat` in the same way."""
+        content: list[Any] = []
+        for start in range(0, len(token_ids), _SLICE):
+            content += self.chat(token_ids[start : start + _SLICE], count, start)["content"]
+            yield
+        return {"content": content}
 
     def chat(self, token_ids: Sequence[int], count: int, first_position: int) -> dict[str, Any]:
         """`logprobs` of a chat's choice for `token_ids`."""

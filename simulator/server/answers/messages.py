@@ -8,6 +8,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
 from simulator.server.answers.responses import arguments_object
+from simulator.server.answers.slices import Building
 from simulator.server.answers.tools import SpokenCalls, ToolCall
 
 _STOP_REASONS: Final = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
@@ -40,7 +41,8 @@ class MessagesUnary(UnaryGeneration):
         super().__init__(job)
         self.calls = calls
 
-    def body(self) -> dict[str, Any]:
+    def building(self) -> Building:
+        yield
         sequence = self.sequences[0]
         content: list[Any] = [{"type": "text", "text": sequence.text}]
         if self.calls is not None:

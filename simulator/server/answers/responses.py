@@ -8,6 +8,7 @@ from typing import Any
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.slices import Building
 from simulator.server.answers.tools import SpokenCalls, ToolCall
 from simulator.server.errors import ApiError
 from simulator.server.requests.other import ResponsesRequest
@@ -116,7 +117,8 @@ class ResponsesUnary(UnaryGeneration):
         self.request = request
         self.calls = calls
 
-    def body(self) -> dict[str, Any]:
+    def building(self) -> Building:
+        yield
         sequence = self.sequences[0]
         status = _status(sequence)
         if self.calls is None:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.budget import MAX_CHARS, MAX_STEPS, Budget
 from simulator.server.answers.json_values import JsonValues
 from simulator.server.answers.regex_values import matching_text
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import GenerationRequest
+from simulator.server.requests.validation import parse_text
 
 # What json_object alone asks for: any object; long enough to be cut by a small max_tokens, as a real one is.
 _ANY_OBJECT: Final = {
@@ -25,19 +27,49 @@ _ANY_OBJECT: Final = {
 }
 
 
-def constrained_text(request: GenerationRequest, settings: ToolCallConfig, rng: random.Random) -> str | None:
+def constrained_texts(
+    request: GenerationRequest, settings: ToolCallConfig, rng: random.Random, max_tokens: int, count: int
+) -> tuple[str, ...]:
+    """Texts that meet the request's constraint, at most `count`, for its choices in turn; empty: it has none.
+
+    All of them together cost hardly more than one may. Raises ApiError for a bad constraint.
+    """
+    texts: list[str] = []
+    spent = 0.0
+    while len(texts) < count and spent < 0.25:  # of what one may cost; the next adds 1 at most
+        budget = Budget(max_tokens)
+        try:
+            text = constrained_text(request, settings, rng, budget)
+        except ApiError:
+            if texts:  # drawn longer than the others, which will do
+                break
+            raise
+        if text is None:
+            return ()
+        texts.append(budget.cut(text))
+        spent += max(budget.steps / MAX_STEPS, budget.chars / MAX_CHARS)
+    return tuple(texts)
+
+
+def constrained_text(
+    request: GenerationRequest, settings: ToolCallConfig, rng: random.Random, budget: Budget | None = None
+) -> str | None:
     """The text that meets the request's constraint; None: there is none. Raises ApiError for a bad one."""
+    budget = budget or Budget()
+    budget.step()
     schema, is_json = _json_schema(request)
     if is_json:
-        value = JsonValues(rng, settings).value(_ANY_OBJECT if schema is None else schema)
+        value = JsonValues(rng, settings, budget).value(_ANY_OBJECT if schema is None else schema)
         return json.dumps(value, ensure_ascii=False)
     outputs = request.structured_outputs or {}
     choice = outputs.get("choice") or request.guided_choice
     if choice:
-        return str(rng.choice(choice))
+        text = budget.cut(str(rng.choice(choice)))
+        budget.write(len(text))
+        return text
     regex = outputs.get("regex") or request.guided_regex
     if regex:
-        return matching_text(regex, rng)
+        return matching_text(regex, rng, budget)
     if outputs.get("grammar"):
         raise ApiError("structured_outputs.grammar needs a grammar engine, which a simulator does not have.")
     return None
@@ -62,11 +94,4 @@ def _json_schema(request: GenerationRequest) -> tuple[Any, bool]:
     schema = outputs.get("json") or request.guided_json
     if schema is None:
         return None, False
-    return (_parsed(schema) if isinstance(schema, str) else schema), True
-
-
-def _parsed(schema: str) -> Any:
-    try:
-        return json.loads(schema)
-    except json.JSONDecodeError as error:
-        raise ApiError(f"The JSON schema is not valid JSON: {error}") from None
+    return (parse_text(schema, "The JSON schema") if isinstance(schema, str) else schema), True

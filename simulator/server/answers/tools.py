@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig, ToolCallConfig
+from simulator.server.answers.budget import Budget
 from simulator.server.answers.json_values import JsonValues
 from simulator.server.errors import ApiError
 from simulator.server.prepared import ordered
@@ -78,9 +79,16 @@ def check_tools(request: ChatRequest, config: ServeConfig, compat: Compat) -> No
 
 
 def decide_calls(
-    request: ChatRequest, settings: ToolCallConfig, compat: Compat, rng: random.Random
+    request: ChatRequest,
+    settings: ToolCallConfig,
+    compat: Compat,
+    rng: random.Random,
+    max_tokens: int | None = None,
 ) -> SpokenCalls | None:
-    """The calls that answer `request`; None: it is answered with text. Raises ApiError for a bad schema."""
+    """The calls that answer `request`, as far as `max_tokens` lets them be seen; None: text answers it.
+
+    Raises ApiError for a bad schema.
+    """
     tools = request.tools
     choice = request.tool_choice
     if not tools or choice == "none":
@@ -99,7 +107,7 @@ def decide_calls(
         chosen = _choose(list(functions.values()), automatic, request.parallel_tool_calls, settings, rng)
     if not chosen:
         return None
-    values = JsonValues(rng, settings)
+    values = JsonValues(rng, settings, Budget(max_tokens))
     calls = []
     for function in chosen:
         schema = function.get("parameters") or {"type": "object", "properties": {}}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from simulator.server.requests.messages import ChatCompletionMessageParam
-from simulator.server.requests.schema import ChatCompletionToolsParam, TokenId
+from simulator.server.requests.schema import ChatCompletionToolsParam, StopStrings, TokenId
 
 
 class _Open(BaseModel):
@@ -79,7 +79,7 @@ class AnthropicMessagesRequest(_Open):
     messages: list[AnthropicMessage]
     max_tokens: int
     metadata: dict[str, Any] | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: StopStrings | None = None
     stream: bool | None = False
     system: str | list[dict[str, Any]] | None = None
     temperature: float | None = None
@@ -131,7 +131,7 @@ class ResponsesRequest(_Open):
     priority: int = 0
     cache_salt: str | None = None
     seed: int | None = None
-    stop: str | list[str] | None = []
+    stop: str | StopStrings | None = []
     stop_token_ids: list[int] | None = []
     ignore_eos: bool = False
     kv_transfer_params: dict[str, Any] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from simulator.engine.text.tokenizer import Tokenizer
 from simulator.errors import EngineError
 from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.validation import parse_text
 
 
 @dataclass(slots=True)
@@ -166,11 +166,9 @@ def _flatten(message: Mapping[str, Any], rules: PromptRules) -> dict[str, Any]:
     elif isinstance(content, list):
         parts = [_part(part, rules) for part in content]
         flat["content"] = "\n".join(part for part in parts if part is not None)
-    calls = message.get("tool_calls")
-    if calls:
+    calls = flat.pop("tool_calls", None)
+    if calls and message.get("role") == "assistant":  # nobody else's are looked at, whatever they are
         flat["tool_calls"] = [_parsed_call(call) for call in calls]
-    elif "tool_calls" in flat:
-        del flat["tool_calls"]
     return flat
 
 
@@ -200,8 +198,5 @@ def _parsed_call(call: Mapping[str, Any]) -> dict[str, Any]:
         return dict(call)
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments else {}
-        except json.JSONDecodeError:
-            raise ApiError(f"Invalid JSON in tool call arguments: {arguments[:200]}") from None
+        arguments = parse_text(arguments, "The arguments of a tool call") if arguments else {}
     return {**call, "function": {**function, "arguments": arguments}}

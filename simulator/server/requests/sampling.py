@@ -18,7 +18,6 @@ from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 
 Raw = Mapping[str, Any]
-_MAX_N: Final = 16384  # VLLM_MAX_N_SEQUENCES
 _NO_PROMPT: Final = "Either prompt or prompt_embeds must be provided and non-empty."
 _EMPTY_TOOLS: Final = (
     "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely."
@@ -54,6 +53,26 @@ def before_completion(raw: Raw, compat: Compat) -> None:
             raise _reject(compat, raw, "`logprobs` must be a positive value or -1.", "logprobs", logprobs)
     if raw.get("prompt") in (None, "") and raw.get("prompt_embeds") is None:
         raise _reject(compat, raw, _NO_PROMPT, "prompt")
+
+
+def check_prompt_count(prompt: Any, config: ServeConfig, compat: Compat) -> None:
+    """VLLM_MAX_COMPLETION_PROMPTS; one prompt of token ids is no list of prompts. Raises ApiError."""
+    most = config.max_completion_prompts
+    if isinstance(prompt, list) and len(prompt) > most and not all(type(item) is int for item in prompt):
+        message = (
+            f"prompt list length {len(prompt)} exceeds the maximum allowed count of {most}. "
+            "To increase this limit, set the VLLM_MAX_COMPLETION_PROMPTS environment variable."
+        )
+        raise invalid(compat, message, "prompt")
+
+
+def check_sequences(prompts: int, n: int, config: ServeConfig) -> None:
+    """A bound that vLLM leaves to its memory: prompts times n. Raises ApiError."""
+    if prompts * n > config.max_n_sequences:
+        raise ApiError(
+            f"{prompts} prompts with n={n} are {prompts * n} sequences, more than {config.max_n_sequences}. "
+            "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+        )
 
 
 def before_chat(raw: Raw, compat: Compat) -> None:
@@ -184,7 +203,7 @@ def sampling_params(
         _check_llmd(request, compat)
         n = 1
     else:
-        _check_ranges(request, n, temperature, compat)
+        _check_ranges(request, n, temperature, config.max_n_sequences, compat)
         if max_tokens < 1:
             raise invalid(
                 compat, f"max_tokens must be at least 1, got {max_tokens}.", "max_tokens", max_tokens
@@ -221,12 +240,12 @@ def _check_llmd(request: GenerationRequest, compat: Compat) -> None:
         raise ApiError("Prefill does not support streaming")
 
 
-def _check_ranges(request: GenerationRequest, n: int, temperature: float, compat: Compat) -> None:
+def _check_ranges(request: GenerationRequest, n: int, temperature: float, max_n: int, compat: Compat) -> None:
     if n < 1:
         raise ApiError(f"n must be at least 1, got {n}.")
-    if n > _MAX_N:
+    if n > max_n:
         raise ApiError(
-            f"n must be at most {_MAX_N}, got {n}. "
+            f"n must be at most {max_n}, got {n}. "
             "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
         )
     for name in ("presence_penalty", "frequency_penalty"):

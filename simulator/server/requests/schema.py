@@ -6,13 +6,32 @@ Field order is that of vLLM 0.33's openapi.json, since errors come in it. The ho
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
+from simulator.config.compat import Compat
 from simulator.engine.repetition import RepetitionDetectionParams
 from simulator.server.requests.messages import ChatCompletionMessageParam
 
+MAX_STOP_STRINGS: Final = 4
+
+
+def _few(stop: list[str], info: ValidationInfo) -> list[str]:
+    """The bound on stop strings of the server that is imitated, as pydantic says it."""
+    most = info.context.max_stop_strings if isinstance(info.context, Compat) else MAX_STOP_STRINGS
+    if len(stop) > most:
+        found = {"field_type": "List", "max_length": most, "actual_length": len(stop)}
+        raise PydanticKnownError("too_long", found)
+    return stop
+
+
+StopStrings = Annotated[
+    list[str],
+    AfterValidator(_few),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "maxItems": 4}),
+]
 TokenId = Annotated[int, Field(ge=0)]
 
 
@@ -65,7 +84,7 @@ class CompletionRequest(_Open):
     n: int = 1
     presence_penalty: float | None = None
     seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
-    stop: str | list[str] | None = []
+    stop: str | StopStrings | None = []
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     suffix: str | None = None
@@ -138,7 +157,7 @@ class ChatCompletionRequest(_Open):
     presence_penalty: float | None = None
     response_format: AnyResponseFormat | None = None
     seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
-    stop: str | list[str] | None = []
+    stop: str | StopStrings | None = []
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     temperature: float | None = None

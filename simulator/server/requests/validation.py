@@ -22,6 +22,11 @@ M = TypeVar("M", bound=BaseModel)
 
 _decode = msgspec.json.Decoder().decode
 _SHOWN: Final = 10  # errors printed one by one
+# What msgspec raises for a body that it does not take; not all of it is its own.
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+MAX_DEPTH: Final = 200  # levels of objects and lists
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _MAX_INPUT: Final = 2000  # characters of an offending scalar repeated in the message
 # Parts of a location that name a branch of a union of built-in types; vLLM's paths do not show them.
 _UNION_BRANCH: Final = re.compile(
@@ -37,11 +42,50 @@ def check_content_type(value: bytes | None) -> None:
         raise ApiError(f"1 validation error:\n  {_UNSUPPORTED}", 400, "Bad Request")
 
 
+def check_depth(text: bytes) -> None:
+    """Refuse JSON that is nested deeper than what encoders, templates and pydantic follow; raises ApiError.
+
+    One look at the bytes, before anything is decoded: no reader further in has to count levels. Most bodies
+    have so few brackets that counting them is all.
+    """
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return
+    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKET)
+    for _ in range(MAX_DEPTH):  # each round takes the innermost level away
+        before = len(brackets)
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(brackets) in (0, before):
+            break
+    if len(brackets) > MAX_DEPTH:
+        raise ApiError(
+            f"There was an error parsing the body: it is nested more than {MAX_DEPTH} levels deep",
+            400,
+            "Bad Request",
+        )
+
+
+def parse_text(text: str, what: str) -> Any:
+    """JSON that stands in a string of a request, with the limits of a body; raises ApiError naming `what`."""
+    check_depth(text.encode("utf-8", "replace"))
+    try:
+        value = json.loads(text)
+        _check_text(value)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"{what} is not valid JSON: {str(error)[:_MAX_INPUT]}") from None
+    return value
+
+
+def _check_text(value: Any) -> None:
+    """Raises UnicodeError for half a surrogate pair, which is no text."""
+    json.dumps(value, ensure_ascii=False).encode()
+
+
 def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
     """The JSON object that a body is; raises ApiError for anything else."""
+    check_depth(body)
     try:
         value = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         value = _parse_leniently(body, compat)
     if isinstance(value, dict):
         return value
@@ -63,7 +107,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         return None
     try:
         value = json.loads(body)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        _check_text(value)
         return value
     except json.JSONDecodeError as error:
         if compat.validation_errors == "go":
@@ -76,7 +120,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
             "ctx": {"error": error.msg},
         }
         raise from_errors([found], compat) from None
-    except (UnicodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, half a surrogate pair, integers beyond Python's
         raise ApiError(f"There was an error parsing the body: {error}", 400, "Bad Request") from None
 
 
@@ -122,7 +166,7 @@ def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
 def validate(raw: Any, model: type[M], compat: Compat) -> M:
     """`raw` as `model`; raises ApiError in the words of `compat`."""
     try:
-        return model.model_validate(raw)
+        return model.model_validate(raw, context=compat)
     except ValidationError as error:
         raise from_pydantic(error, compat) from None
 
@@ -130,7 +174,7 @@ def validate(raw: Any, model: type[M], compat: Compat) -> M:
 def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
     """The same for a union of models, whose names vLLM's locations leave out."""
     try:
-        return adapter.validate_python(raw)
+        return adapter.validate_python(raw, context=compat)
     except ValidationError as error:
         raise from_pydantic(error, compat, skip=1) from None
 

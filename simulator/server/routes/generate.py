@@ -18,7 +18,7 @@ from simulator.server.answers.chat import ChatStream, ChatUnary
 from simulator.server.answers.completion import CompletionStream, CompletionUnary
 from simulator.server.answers.generation import Generation, Job, StreamGeneration
 from simulator.server.answers.request_log import log_request
-from simulator.server.answers.structured import constrained_text
+from simulator.server.answers.structured import constrained_texts
 from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import ClientGone, Exchange, Receive, Scope
@@ -45,16 +45,19 @@ from simulator.server.requests.sampling import (
     before_chat,
     before_completion,
     check_engine_limits,
+    check_prompt_count,
+    check_sequences,
     sampling_params,
 )
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
-from simulator.server.requests.validation import convert, go_fields, parse_object
+from simulator.server.requests.validation import UNREADABLE, check_depth, convert, go_fields, parse_object
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 Prepare = Callable[[Exchange, bytes], Generation]
+_FEW_STOPS: Final = 4  # whatever the limit is, so few are no matter for it
 _MAX_SEED: Final = 2**63
 _log = logging.getLogger(__name__)
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
@@ -71,6 +74,7 @@ async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
     generation: Generation | None = None
     try:
         body = await exchange.read_body()
+        check_depth(body)
         generation = prepare(exchange, body)
         start(generation)
         await exchange.wait_for_end()
@@ -145,11 +149,12 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     prompts = completion_prompts(request, rules)
     longest = max(len(prompt.token_ids) for prompt in prompts)
     sampling = sampling_params(request, longest, replica.config, compat)
+    check_sequences(len(prompts), sampling.n, replica.config)
     check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
     job = _job(exchange, request, "cmpl-", prompts, sampling)
     job.model, job.lora = model, lora
     _check_engine(exchange, request, prompts, sampling)
-    job.fixed_outputs = _constrained(exchange, request, len(prompts) * sampling.n)
+    job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, len(prompts) * sampling.n)
     return CompletionStream(job, request) if request.stream else CompletionUnary(job, request)
 
 
@@ -159,9 +164,10 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     if compat.validation_errors != "go":
         try:
             request = _decode_completion(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             pass
         else:
+            check_prompt_count(request.prompt, exchange.replica.config, compat)
             if request.prompt and _asks_nothing_odd(request) and _completion_is_plain(request):
                 check_faults(exchange, request.model)
                 return request
@@ -170,6 +176,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     if compat.validation_errors == "go":
         raw = go_fields(raw, _GO_COMPLETION)
     before_completion(raw, compat)
+    check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
     return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
 
 
@@ -179,7 +186,7 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     if compat.validation_errors != "go":
         try:
             request = _decode_chat(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except UNREADABLE:
             pass
         else:
             odd = request.top_logprobs or request.continue_final_message
@@ -228,11 +235,11 @@ def chat_job(
     job.model, job.lora = model, lora
     _check_engine(exchange, request, [prompt], sampling)
     rng = exchange.front.random_for(request.seed)
-    calls = decide_calls(request, config.tools, compat, rng)
+    calls = decide_calls(request, config.tools, compat, rng, sampling.max_tokens)
     if calls is not None:
         job.fixed_outputs = (calls.text,)
     else:
-        job.fixed_outputs = _constrained(exchange, request, sampling.n)
+        job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, sampling.n)
     return job, calls
 
 
@@ -273,14 +280,15 @@ def _check_engine(
     check_engine_limits(request, sampling, size, exchange.replica.config, exchange.front.compat)
 
 
-def _constrained(exchange: Exchange, request: GenerationRequest, count: int) -> tuple[str | None, ...]:
-    """What each choice must say; empty without a constraint."""
+def _constrained(
+    exchange: Exchange, request: GenerationRequest, max_tokens: int, count: int
+) -> tuple[str, ...]:
+    """What the choices must say, in turn; empty without a constraint."""
     if not (request.response_format or request.structured_outputs or _guided(request)):
         return ()
     rng = exchange.front.random_for(request.seed)
     settings = exchange.replica.config.tools
-    texts = tuple(constrained_text(request, settings, rng) for _ in range(count))
-    return texts if texts[0] is not None else ()
+    return constrained_texts(request, settings, rng, max_tokens, count)
 
 
 def _guided(request: GenerationRequest) -> bool:
@@ -299,6 +307,7 @@ def _is_plain(request: GenerationRequest) -> bool:
         and (request.truncate_prompt_tokens is None or request.truncate_prompt_tokens >= -1)
         and request.truncation_side in (None, "left", "right")
         and request.cache_salt != ""
+        and not (isinstance(request.stop, list) and len(request.stop) > _FEW_STOPS)
     )
 
 
