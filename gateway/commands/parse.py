@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, run
 from kit.console import complain, say
 
 DOWN_TIMEOUT_S = 60.0
+TERM_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 120.0
 
 
@@ -221,7 +224,17 @@ def _ps(argv: list[str]) -> int:
     parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
     arguments = parser.parse_args(argv)
     stacks = [find_stack(arguments.stack)] if arguments.stack else list(running_stacks())
-    reports = [ask(s.socket, "status", timeout_s=10.0) for s in stacks if s.socket.exists()]
+    reports = []
+    for stack in stacks:
+        try:
+            if stack.socket.exists():
+                reports.append(ask(stack.socket, "status", timeout_s=5.0))
+        except ControlError as error:
+            if arguments.stack:
+                raise
+            complain(
+                f"{stack.name} (pid {stack.holder()}): {error}; `simfleet down --name {stack.name}` ends it"
+            )
     if arguments.format == "json":
         say(json.dumps({"stacks": reports}, indent=2))
     elif arguments.format == "url":
@@ -296,14 +309,52 @@ def _down(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     stacks = list(running_stacks()) if arguments.all else [find_stack(arguments.stack)]
     for directory in stacks:
-        ask(directory.socket, "down", timeout_s=10.0)
-        deadline = time.monotonic() + DOWN_TIMEOUT_S
-        while directory.is_held():
-            if time.monotonic() > deadline:
-                raise ControlError(f"{directory.name} still runs after {DOWN_TIMEOUT_S:g} s")
-            time.sleep(0.02)
+        end(directory)
         say(f"{directory.name} is down")
     return 0
+
+
+def end(
+    directory: StackDirectory,
+    ask_s: float = 10.0,
+    down_s: float = DOWN_TIMEOUT_S,
+    term_s: float = TERM_TIMEOUT_S,
+) -> None:
+    """End a stack: it is asked, after `down_s` told by SIGTERM (after `ask_s` if it is silent), then killed.
+
+    Raises ControlError where it runs even then.
+    """
+    try:
+        ask(directory.socket, "down", timeout_s=ask_s)
+        if _is_down_within(directory, down_s):
+            return
+        why = f"still runs {down_s:g} s after it was asked to end"
+    except ControlError as error:
+        if not directory.is_held():
+            return
+        why = str(error)
+    for number, wait_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, term_s)):
+        pid = directory.holder()
+        if pid is None:
+            break
+        complain(f"{directory.name}: {why}; {number.name} to process {pid}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        if _is_down_within(directory, wait_s):
+            break
+        why = f"still runs {wait_s:g} s after {number.name}"
+    if directory.is_held():
+        raise ControlError(f"{directory.name} {why}")
+    directory.remove_left()
+
+
+def _is_down_within(directory: StackDirectory, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while directory.is_held():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _logs(argv: list[str]) -> int:

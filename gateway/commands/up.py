@@ -30,6 +30,7 @@ from gateway.stack.report import example_request, status
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import StackDirectory, why
 from kit.console import complain, say
+from kit.watchdog import watch
 
 EVENTS_KEPT = 200
 
@@ -87,6 +88,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._ended.set)
+        watch(loop, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
         up = asyncio.create_task(self._up())
         ended = asyncio.create_task(self._ended.wait())
         try:

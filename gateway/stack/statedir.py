@@ -144,6 +144,14 @@ class StackDirectory:
             return True
         return False
 
+    def holder(self) -> int | None:
+        """The process id of who holds it, while somebody does."""
+        try:
+            text = (self.path / "lock").read_text(encoding="ascii")
+        except OSError:
+            return None
+        return int(text) if text.isdecimal() and self.is_held() else None
+
     def remove(self) -> None:
         """Delete the directory that we hold, and only that: another one may stand there since it was lost."""
         if self._lock is not None and self._has_lock(self._lock):

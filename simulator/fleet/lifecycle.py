@@ -12,11 +12,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
+from kit.watchdog import watch
 from simulator.config.serve import ServeConfig
 from simulator.fleet.fleet import Fleet
 from simulator.server.logs import event
 from simulator.server.stats_log import log_stats
 
+_RARELY: Final = 1000  # collections of the middle generation before one of the oldest
 _FORCED: Final = 1  # exit code of a second signal
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,6 +62,7 @@ class Signals:
         self._second = asyncio.Event()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
+        watch(loop, _SIGNALS)
 
     def _on_signal(self, number: int) -> None:
         event("signal", signal=signal.Signals(number).name, second=self._first.is_set())
@@ -84,6 +87,7 @@ def announce(fleet: Fleet, config: ServeConfig) -> None:
         event("note", logging.WARNING, about=warning)
     gc.collect()
     gc.freeze()  # what is alive now stays; collecting it again and again would stop the loop
+    gc.set_threshold(700, 10, _RARELY)  # so would looking through all that thousands of sequences hold
     scheme = "https" if config.ssl_certfile or config.self_signed_certs else "http"
     for replica in list(fleet.replicas.values())[:1]:
         ports = ",".join(str(peer.port) for peer in replica.peers)

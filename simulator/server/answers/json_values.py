@@ -51,6 +51,7 @@ _FORMATS: Final = {
 _DEEP: Final = 6  # below this depth only what is required is filled in
 _TOO_DEEP: Final = 64
 _DISTINCT_ATTEMPTS: Final = 200
+_WIDEN_AFTER: Final = 8  # draws of an item that was there already
 
 
 class JsonValues:
@@ -60,6 +61,7 @@ class JsonValues:
         self._rng = rng
         self._settings = settings
         self._budget = budget or Budget()
+        self._wider = 0  # beyond the usual words and numbers: for many items that are to differ
         self._schemas = Schemas({}, self._budget, rng)
 
     def value(self, schema: Schema | bool) -> Any:
@@ -80,7 +82,7 @@ class JsonValues:
             return None
         self._budget.step()
         if schema is True or schema == {}:
-            return self._word()
+            return self._string({})
         if depth > _TOO_DEEP:
             raise ApiError("The schema is nested too deeply, or refers to itself without an end.")
         schema = self._schemas.resolve(schema, depth >= _DEEP)
@@ -180,6 +182,7 @@ class JsonValues:
             first, items = items, schema.get("additionalItems", True)
         unique = _Distinct() if schema.get("uniqueItems") else None
         made: list[Any] = []
+        wider = self._wider
         while len(made) < size and not self._budget.is_enough:
             sub = first[len(made)] if len(made) < len(first) else items
             if unique is None:
@@ -188,6 +191,7 @@ class JsonValues:
                 if len(made) < low:
                     raise ApiError(f"No {low} different items were found that the schema accepts.")
                 break
+        self._wider = wider
         return made
 
     def _sizes(self, schema: Schema, depth: int) -> tuple[int, int]:
@@ -211,8 +215,10 @@ class JsonValues:
     def _add_distinct(self, made: list[Any], unique: _Distinct, sub: Any, depth: int) -> bool:
         """Add an item that is not there yet; False: none was found."""
         chars = self._budget.chars
-        for _ in range(_DISTINCT_ATTEMPTS):
+        for attempt in range(_DISTINCT_ATTEMPTS):
             self._budget.chars = chars
+            if attempt and attempt % _WIDEN_AFTER == 0:
+                self._wider += 1
             item = self._value(sub, depth + 1)
             if unique.add(item) or self._budget.is_enough:
                 made.append(item)
@@ -225,11 +231,6 @@ class JsonValues:
                 return True
         return False
 
-    def _word(self) -> str:
-        word = self._rng.choice(_WORDS)
-        self._budget.write(len(word))
-        return word
-
     def _string(self, schema: Schema) -> str:
         low, high = schema.get("minLength", 0), schema.get("maxLength", math.inf)
         if low > high:
@@ -237,18 +238,18 @@ class JsonValues:
         if "pattern" in schema:
             return matching_text(schema["pattern"], self._rng, self._budget, low, high)
         if schema.get("format") in _FORMATS:
-            return self._word_like(_FORMATS[schema["format"]])
+            return self._written(_FORMATS[schema["format"]])
         text = self._rng.choice(_WORDS)
-        wanted = self._budget.seen_of(max(len(text), low))
+        wanted = self._budget.seen_of(max(len(text), low, min(high, 8 * self._wider)))
         words = [text]
         length = len(text)
         while length < wanted:
             words.append(self._rng.choice(_WORDS))
             length += 1 + len(words[-1])
         text = " ".join(words)
-        return self._word_like(text if len(text) <= high else text[: int(high)])
+        return self._written(text if len(text) <= high else text[: int(high)])
 
-    def _word_like(self, text: str) -> str:
+    def _written(self, text: str) -> str:
         self._budget.write(len(text))
         return text
 
@@ -272,7 +273,8 @@ class JsonValues:
         least = -math.inf if low == -math.inf else math.floor(low) + 1 if out_low else math.ceil(low)
         most = math.inf if high == math.inf else math.ceil(high) - 1 if out_high else math.floor(high)
         step = Fraction(repr(schema["multipleOf"])).numerator if "multipleOf" in schema else 1
-        return step * self._drawn(least, most, step, self._settings.min_integer, self._settings.max_integer)
+        usual_low, usual_high = self._settings.min_integer, self._settings.max_integer << 4 * self._wider
+        return step * self._drawn(least, most, step, usual_low, usual_high)
 
     def _drawn(self, least: float, most: float, step: Any, usual_low: int, usual_high: int) -> int:
         """k with least <= k * step <= most, where it can be so that the product is a usual number."""

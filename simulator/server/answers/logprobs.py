@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.server.answers.slices import Building
 
+_encode = msgspec.json.Encoder().encode
 _SLICE: Final = 32  # tokens between two yields
 _STRIDE: Final = 7919  # a prime: alternatives are far from the token in the vocabulary
 _STEP: Final = 0.5
+
+
+def _encoded(value: Any) -> msgspec.Raw:
+    """Encoded ahead: when the whole answer is encoded, in one go, there is only this to copy."""
+    return msgspec.Raw(_encode(value))
 
 
 class TokenLogprobs:
@@ -69,23 +77,22 @@ class TokenLogprobs:
         for i in range(1, len(prompt_ids)):
             entry = self._prompt_entry(prompt_ids, i, count)
             values.append(entry[0][2])
-            tops.append({self.name(token_id): value for token_id, _, value in entry})
+            tops.append(_encoded({self.name(token_id): value for token_id, _, value in entry}))
             yield
         made["token_logprobs"], made["top_logprobs"] = values, tops
         return made, sum(map(len, made["tokens"]))
 
     def prompt(
         self, prompt_ids: Sequence[int], count: int
-    ) -> Generator[None, None, list[dict[str, Any] | None]]:
+    ) -> Generator[None, None, list[msgspec.Raw | None]]:
         """`prompt_logprobs`: null for the first token, then token id -> logprob, rank and text."""
-        entries: list[dict[str, Any] | None] = [None]
+        entries: list[msgspec.Raw | None] = [None]
         for i in range(1, len(prompt_ids)):
-            entries.append(
-                {
-                    str(token_id): {"logprob": value, "rank": rank, "decoded_token": self._decoded(token_id)}
-                    for token_id, rank, value in self._prompt_entry(prompt_ids, i, count)
-                }
-            )
+            entry = {
+                str(token_id): {"logprob": value, "rank": rank, "decoded_token": self._decoded(token_id)}
+                for token_id, rank, value in self._prompt_entry(prompt_ids, i, count)
+            }
+            entries.append(_encoded(entry))
             yield
         return entries
 
@@ -106,6 +113,7 @@ class TokenLogprobs:
         made: dict[str, Any] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
         for start in range(0, len(token_ids), _SLICE):
             part, offset = self.completion(token_ids[start : start + _SLICE], count, start, offset)
+            part["top_logprobs"] = list(map(_encoded, part["top_logprobs"]))
             for key, values in part.items():
                 made[key] += values
             yield
@@ -115,7 +123,7 @@ class TokenLogprobs:
         """`chat` in the same way."""
         content: list[Any] = []
         for start in range(0, len(token_ids), _SLICE):
-            content += self.chat(token_ids[start : start + _SLICE], count, start)["content"]
+            content += map(_encoded, self.chat(token_ids[start : start + _SLICE], count, start)["content"])
             yield
         return {"content": content}
 

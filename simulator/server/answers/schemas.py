@@ -112,33 +112,33 @@ class Schemas:
                     if not rule[0](value):
                         raise ApiError(f"The schema's {keyword!r} must be {rule[1]}, not {_shown(value)}.")
             self._checked[id(schema)] = schema
-        found: Schema = schema
-        return found
+        checked: Schema = schema
+        return checked
 
     def resolve(self, schema: Any, depth_first: bool = False) -> Schema:
         """`schema` without $ref, anyOf, oneOf and allOf at its top; raises ApiError where no value fits.
 
         Of several branches one that has an end is drawn; with `depth_first` one of the shallowest.
         """
-        schema = self.check(schema)
+        found = self.check(schema)
         for _ in range(_TOO_DEEP):
-            self._budget.step(1 + len(schema))
-            if "$ref" in schema:
-                schema = self._merge(_without(schema, "$ref"), self._target(schema["$ref"]))
-            elif "allOf" in schema:
-                parts: Any = schema["allOf"]
+            self._budget.step(1 + len(found))
+            if "$ref" in found:
+                found = self._merge(_without(found, "$ref"), self._target(found["$ref"]))
+            elif "allOf" in found:
+                parts: Any = found["allOf"]
                 self._budget.step(len(parts))
-                schema = _without(schema, "allOf")
+                found = _without(found, "allOf")
                 for part in parts:
-                    schema = self._merge(schema, self.check(part))
-            elif "anyOf" in schema or "oneOf" in schema:
-                key = "anyOf" if "anyOf" in schema else "oneOf"
-                branch = self._branch(schema[key], depth_first)
-                schema = self._merge(_without(schema, key), branch)
-            elif schema.get("not") in (True, {}):
+                    found = self._merge(found, self.check(part))
+            elif "anyOf" in found or "oneOf" in found:
+                key = "anyOf" if "anyOf" in found else "oneOf"
+                branch = self._branch(found[key], depth_first)
+                found = self._merge(_without(found, key), branch)
+            elif found.get("not") in (True, {}):
                 raise ApiError("The schema accepts no value: its 'not' accepts every value.")
             else:
-                return schema
+                return found
         raise _endless()
 
     def _branch(self, branches: list[Any], shallowest: bool) -> Schema:
