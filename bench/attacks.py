@@ -2,8 +2,8 @@
 
 Sends every row of ../shared/cases/attacks.jsonl and variants of each kind, one after the other, to a
 `simfleet serve`, to a `simfleet fleet` of two, and to --target. Beside each, a client in a process of its own
-asks /health of the same replica 20 times a second. The table: name, status, seconds to the answer, longest gap
-of /health in milliseconds (how long one of its questions waited), megabytes that the server grew.
+asks /health of the same replica 20 times a second. The table: name, status, seconds to the answer, longest
+gap of /health in milliseconds (how long one of its questions waited), megabytes that the server grew.
 
 Exit code 1: a 5xx or no answer, a gap above --gap (50 ms; 100 ms where CI is set), or growth of more than 50
 MB that stays. A gap counts if it comes again in each of three tries: the machine has gaps of its own.

@@ -278,6 +278,8 @@ class JsonValues:
 
     def _drawn(self, least: float, most: float, step: Any, usual_low: int, usual_high: int) -> int:
         """k with least <= k * step <= most, where it can be so that the product is a usual number."""
+        if step == 1 and least <= usual_low and usual_high <= most:  # nearly always; fractions are slow
+            return self._rng.randint(usual_low, usual_high)
         first = None if least == -math.inf else math.ceil(Fraction(least) / step)
         last = None if most == math.inf else math.floor(Fraction(most) / step)
         if first is not None and last is not None and first > last:
@@ -294,6 +296,9 @@ class JsonValues:
         usual_low, usual_high = self._settings.min_number, self._settings.max_number
         if "multipleOf" in schema:
             step = Fraction(repr(schema["multipleOf"]))
+            # an end that is out and a multiple itself: anything short of the next one will do
+            low = Fraction(low) + step / 2 if out_low and Fraction(low) % step == 0 else low
+            high = Fraction(high) - step / 2 if out_high and Fraction(high) % step == 0 else high
             return float(step * self._drawn(low, high, step, math.ceil(usual_low), math.floor(usual_high)))
         least, most = float(max(low, usual_low)), float(min(high, usual_high))
         if least > most:

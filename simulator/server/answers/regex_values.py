@@ -8,6 +8,7 @@ groups, possessive repeats) is refused, as the grammar engines under vLLM do.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import string
@@ -53,8 +54,9 @@ def matching_text(
     for attempt in range(_ATTEMPTS):
         budget.chars = begun
         budget.step()
-        more = _MORE if attempt < _ATTEMPTS // 2 else max(_MORE, int(min(low, 1000)))
-        walk = _Walk(pattern, rng, budget, more, bool(tree.state.flags & re.MULTILINE))
+        late = attempt - _ATTEMPTS // 2  # then as if so many repetitions had to make up the length together
+        least = 0 if late < 0 else math.ceil(low / (1 + late))
+        walk = _Walk(pattern, rng, budget, least, bool(tree.state.flags & re.MULTILINE))
         try:
             text = walk.text(tree)
         except RecursionError:
@@ -86,11 +88,11 @@ def _shown(pattern: str) -> str:
 class _Walk:
     """One walk through a pattern; groups remember what they matched, anchors where they stood."""
 
-    def __init__(self, pattern: str, rng: random.Random, budget: Budget, more: int, multiline: bool) -> None:
+    def __init__(self, pattern: str, rng: random.Random, budget: Budget, least: int, multiline: bool) -> None:
         self._pattern = pattern
         self._rng = rng
         self._budget = budget
-        self._more = more
+        self._least = least  # repetitions where the pattern sets no bound
         self._multiline = multiline
         self._groups: dict[int, str] = {}
         self._anchors: list[tuple[int, Any]] = []
@@ -159,7 +161,9 @@ class _Walk:
 
     def _repeat(self, argument: Any) -> None:
         least, most, inner = argument
-        most = least + self._more if most is tokens.MAXREPEAT else min(most, least + self._more)
+        if most is tokens.MAXREPEAT:
+            least = max(least, self._least)
+        most = min(most, least + _MORE)
         count = self._rng.randint(least, most)
         if len(inner) == 1 and (choices := self._choices(*inner[0])):
             count = self._budget.seen_of(count)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
 
 Building = Generator[None, None, dict[str, Any]]  # makes a JSON object, with yields on the way
-_SLICE_S: Final = 5e-3
+_SLICE_S: Final = 2e-3
 
 
 def run_in_slices(

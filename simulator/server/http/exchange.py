@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator.server.errors import ApiError, body_too_large
 from simulator.server.http.writer import Send, Writer
 from simulator.server.logs import event
-from simulator.server.requests.validation import check_content_type
+from simulator.server.requests.validation import check_content_type, check_depth
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
@@ -92,7 +92,7 @@ class Exchange:
                 return
 
     async def read_body(self) -> bytes:
-        """The whole body; raises ApiError over the limit or of a wrong content type, ClientGone on EOF."""
+        """The whole body; raises ApiError (too large, too deep, of a wrong type) or ClientGone on EOF."""
         config = self.replica.config
         limit = config.max_request_body_size
         length = self.headers.get(b"content-length")
@@ -117,7 +117,9 @@ class Exchange:
             message = await self.receive()
         if config.strict_content_type:
             check_content_type(self.headers.get(b"content-type"))
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        check_depth(body)
+        return body
 
     def respond(self, body: bytes, status: int = 200, headers: tuple[Pair, ...] = ()) -> None:
         """A whole JSON answer."""

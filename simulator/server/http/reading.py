@@ -8,11 +8,11 @@ from fastapi import Request
 
 from simulator.server.errors import body_too_large
 from simulator.server.http.exchange import PASSED_OVER
-from simulator.server.requests.validation import check_content_type
+from simulator.server.requests.validation import check_content_type, check_depth
 
 
 async def read_body(request: Request, replica: Any) -> bytes:
-    """The whole body; raises ApiError over the limit or, where that is asked for, of a wrong content type."""
+    """The whole body; raises ApiError over the limits or, if that is asked for, of a wrong content type."""
     config = replica.config
     limit = config.max_request_body_size
     size = 0
@@ -28,4 +28,6 @@ async def read_body(request: Request, replica: Any) -> bytes:
     if config.strict_content_type:
         value = request.headers.get("content-type")
         check_content_type(None if value is None else value.encode("latin-1"))
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    check_depth(body)
+    return body

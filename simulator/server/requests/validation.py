@@ -82,7 +82,6 @@ def _check_text(value: Any) -> None:
 
 def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
     """The JSON object that a body is; raises ApiError for anything else."""
-    check_depth(body)
     try:
         value = _decode(body)
     except UNREADABLE:

@@ -52,7 +52,7 @@ from simulator.server.requests.sampling import (
 )
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
-from simulator.server.requests.validation import UNREADABLE, check_depth, convert, go_fields, parse_object
+from simulator.server.requests.validation import UNREADABLE, convert, go_fields, parse_object
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
@@ -75,7 +75,6 @@ async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
     generation: Generation | None = None
     try:
         body = await exchange.read_body()
-        check_depth(body)
         generation = prepare(exchange, body)
         start(generation)
         await exchange.wait_for_end()

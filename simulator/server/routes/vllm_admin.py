@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from simulator.server.answers.generation import Generation
 from simulator.server.errors import ApiError
+from simulator.server.http.reading import read_body
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
 
@@ -185,7 +186,7 @@ async def is_paused(replica: Asked) -> dict[str, bool]:
 @router.post("/abort_requests")
 async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     """End requests by id, or all of them: their clients read finish_reason abort."""
-    body = await request.body()
+    body = await read_body(request, replica)
     wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
     active: list[Generation] = list(replica.front.active)
     if wanted is not None:
@@ -222,7 +223,7 @@ async def get_server_info(replica: Asked, config_format: Literal["text", "json"]
 @router.post("/collective_rpc", response_model=None)
 async def collective_rpc(replica: Asked, request: Request) -> Any:
     """A method on all workers: there are none, so each of them returns nothing."""
-    body = parse_object(await request.body(), replica.front.compat)
+    body = parse_object(await read_body(request, replica), replica.front.compat)
     if not isinstance(body.get("method"), str):
         raise ApiError("Missing 'method' in request body")
     await asyncio.sleep(0)

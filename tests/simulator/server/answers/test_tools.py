@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from simulator.config.compat import compat
 from simulator.config.serve import ToolCallConfig
+from simulator.server.answers.budget import Budget
 from simulator.server.answers.json_values import JsonValues
 from simulator.server.answers.regex_values import matching_text
-from simulator.server.answers.structured import constrained_text
+from simulator.server.answers.structured import constrained_text, constrained_texts
 from simulator.server.answers.tools import decide_calls
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import ChatRequest
@@ -67,6 +68,29 @@ SCHEMAS: list[Any] = [
     {"properties": {"deep": {"properties": {"deeper": {"items": {"type": "boolean"}}}}}},
     TREE,
     {},
+    # OpenAI's own form of recursion, lists that end, branches that end
+    {
+        "type": "object",
+        "properties": {"kind": {"enum": ["box"]}, "children": {"type": "array", "items": {"$ref": "#"}}},
+        "required": ["kind", "children"],
+        "additionalProperties": False,
+    },
+    {
+        "type": "object",
+        "properties": {s: {"anyOf": [{"$ref": "#"}, {"type": "null"}]} for s in ("left", "right")},
+        "required": ["left", "right"],
+    },
+    {"type": ["object", "null"], "properties": {"next": {"$ref": "#"}}, "required": ["next"]},
+    {
+        "allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+        "$defs": {"a": {"minimum": 3}, "b": {"maximum": 4}},
+    },
+    {"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 60},
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.0005},
+    {"type": "number", "multipleOf": 0.25, "exclusiveMinimum": 1.5, "maximum": 1.75},
+    {"type": "integer", "multipleOf": 0.5, "minimum": 3, "maximum": 4},
+    {"type": "string", "pattern": "^a+$", "minLength": 30, "maxLength": 40},
+    {"type": "object", "required": ["b"], "properties": {"a": {}, "b": {}, "c": {}}, "maxProperties": 1},
 ]
 
 
@@ -90,6 +114,28 @@ def test_values_fit_their_schema(schema: Any) -> None:
         {"type": "string", "pattern": "("},
         {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
         {"properties": {"again": {"$ref": "#"}}, "required": ["again"]},
+        {"allOf": [{"$ref": "#"}]},
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": 10**9},
+        {"type": "object", "minProperties": 10**9},
+        {"type": "integer", "minimum": 1.2, "maximum": 1.8},
+        {"type": "number", "minimum": 1, "exclusiveMaximum": 1},
+        {"type": "integer", "multipleOf": 10, "minimum": 1, "maximum": 9},
+        {"type": "string", "enum": [1, 2]},
+        {"type": "integer", "const": "a"},
+        {"required": ["a"], "additionalProperties": False},
+        {"type": "object", "minProperties": 1, "additionalProperties": False},
+        {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3},
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+        {"allOf": [{"enum": [1, 2]}, {"enum": [3]}]},
+        {"not": {}},
+        {"type": "string", "maxLength": None},
+        {"enum": True},
+        {"required": True},
+        {"pattern": None},
+        {"minimum": "1"},
+        {"properties": []},
+        {"anyOf": [False]},
     ],
     ids=json.dumps,
 )
@@ -107,8 +153,29 @@ def test_texts_match_their_pattern(pattern: str) -> None:
         assert re.search(pattern, matching_text(pattern, random.Random(seed)))
 
 
+@pytest.mark.parametrize(
+    "pattern", ["a{1000000000}", "([ab]{1000}){1000}", "(x+x+){20,}y", "(a|b){2000}"], ids=lambda p: p[:12]
+)
+def test_only_what_max_tokens_shows_is_made(pattern: str) -> None:
+    budget = Budget(max_tokens=2)
+    assert 20 < len(matching_text(pattern, random.Random(1), budget)) <= 2 * 128 + 4
+    value = JsonValues(random.Random(1), SETTINGS, Budget(2)).value({"type": "array", "minItems": 10**9})
+    assert 20 < len(value) < 300
+
+
+def test_all_choices_cost_hardly_more_than_one() -> None:
+    schema = {"type": "string", "minLength": 20_000}
+    texts = constrained_texts(
+        chat(structured_outputs={"json": schema}), SETTINGS, random.Random(1), 10**6, 16384
+    )
+    assert len(texts) == 1
+    few = constrained_texts(chat(guided_choice=["a", "b"]), SETTINGS, random.Random(1), 5, 3)
+    assert len(few) == 3
+
+
 def test_bad_patterns_are_refused() -> None:
-    for pattern in ("[", "(?P<", "a{99999999999}"):
+    odd = ("(?=a)b", "(?<!a)b", "a++b", "(?>a)", "a^b", r"\ud800", r"[^\s\S]", "(" * 5000, "(()){60000}" * 9)
+    for pattern in ("[", "(?P<", "a{99999999999}", *odd):
         with pytest.raises(ApiError):
             matching_text(pattern, random.Random(1))
 
