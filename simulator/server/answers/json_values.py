@@ -50,6 +50,7 @@ _FORMATS: Final = {
 }
 _DEEP: Final = 6  # below this depth only what is required is filled in
 _TOO_DEEP: Final = 64
+_Bound = float | Fraction
 _DISTINCT_ATTEMPTS: Final = 200
 _WIDEN_AFTER: Final = 8  # draws of an item that was there already
 
@@ -257,7 +258,7 @@ class JsonValues:
         """The least and the greatest number that the schema allows, and whether they themselves are out."""
         low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
         above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-        out_low, out_high = above is True, below is True  # draft 4
+        out_low, out_high = above is True and low > -math.inf, below is True and high < math.inf  # draft 4
         if is_number(above) and above >= low:
             low, out_low = above, True
         if is_number(below) and below <= high:
@@ -276,7 +277,9 @@ class JsonValues:
         usual_low, usual_high = self._settings.min_integer, self._settings.max_integer << 4 * self._wider
         return step * self._drawn(least, most, step, usual_low, usual_high)
 
-    def _drawn(self, least: float, most: float, step: Any, usual_low: int, usual_high: int) -> int:
+    def _drawn(
+        self, least: float | Fraction, most: float | Fraction, step: Any, usual_low: int, usual_high: int
+    ) -> int:
         """k with least <= k * step <= most, where it can be so that the product is a usual number."""
         if step == 1 and least <= usual_low and usual_high <= most:  # nearly always; fractions are slow
             return self._rng.randint(usual_low, usual_high)
