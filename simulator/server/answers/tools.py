@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig, ToolCallConfig
-from simulator.server.answers.budget import Budget
-from simulator.server.answers.json_values import JsonValues
+from simulator.server.answers.values.budget import Budget
+from simulator.server.answers.values.json_values import JsonValues
 from simulator.server.errors import ApiError
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest

@@ -18,8 +18,8 @@ from simulator.server.answers.chat import ChatStream, ChatUnary
 from simulator.server.answers.completion import CompletionStream, CompletionUnary
 from simulator.server.answers.generation import Generation, Job, StreamGeneration
 from simulator.server.answers.request_log import log_request
-from simulator.server.answers.structured import constrained_texts
 from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
+from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import ClientGone, Exchange, Receive, Scope
 from simulator.server.http.writer import Send

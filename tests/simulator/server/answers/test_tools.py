@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from simulator.config.compat import compat
 from simulator.config.serve import ToolCallConfig
-from simulator.server.answers.budget import Budget
-from simulator.server.answers.json_values import JsonValues
-from simulator.server.answers.regex_values import matching_text
-from simulator.server.answers.structured import constrained_text, constrained_texts
 from simulator.server.answers.tools import decide_calls
+from simulator.server.answers.values.budget import Budget
+from simulator.server.answers.values.json_values import JsonValues
+from simulator.server.answers.values.regex_values import matching_text
+from simulator.server.answers.values.structured import constrained_text, constrained_texts
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import ChatRequest
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from simulator.server.answers.budget import Budget
+from simulator.server.answers.values.budget import Budget
 from simulator.server.errors import ApiError
 
 Schema = Mapping[str, Any]

@@ -18,7 +18,7 @@ from re import _constants as tokens  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
-from simulator.server.answers.budget import Budget
+from simulator.server.answers.values.budget import Budget
 from simulator.server.errors import ApiError
 
 _PLAIN: Final = string.ascii_letters + string.digits

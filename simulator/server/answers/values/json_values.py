@@ -16,9 +16,9 @@ from itertools import chain
 from typing import Any, Final
 
 from simulator.config.serve import ToolCallConfig
-from simulator.server.answers.budget import Budget
-from simulator.server.answers.regex_values import matching_text
-from simulator.server.answers.schemas import ENDLESS, Schema, Schemas, allows, is_number, kinds_of
+from simulator.server.answers.values.budget import Budget
+from simulator.server.answers.values.regex_values import matching_text
+from simulator.server.answers.values.schemas import ENDLESS, Schema, Schemas, allows, is_number, kinds_of
 from simulator.server.errors import ApiError
 
 _WORDS: Final = (

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from simulator.config.serve import ToolCallConfig
-from simulator.server.answers.budget import MAX_CHARS, MAX_STEPS, Budget
-from simulator.server.answers.json_values import JsonValues
-from simulator.server.answers.regex_values import matching_text
+from simulator.server.answers.values.budget import MAX_CHARS, MAX_STEPS, Budget
+from simulator.server.answers.values.json_values import JsonValues
+from simulator.server.answers.values.regex_values import matching_text
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import GenerationRequest
 from simulator.server.requests.validation import parse_text
