@@ -19,6 +19,8 @@ def read_file(path: str) -> dict[str, Given]:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path} is not text in UTF-8: {error}") from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -30,7 +32,7 @@ def read_file(path: str) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for key_node, value_node in root.value:
         where = f"{path}:{key_node.start_mark.line + 1} {key_node.value}"
-        name, value = _value(str(key_node.value), _construct(value_node), where)
+        name, value = _value(str(key_node.value), _construct(value_node, where), where)
         if value is not None:
             given[name] = Given(value, where)
     return given
@@ -50,9 +52,11 @@ def _value(key: str, value: Any, where: str) -> tuple[str, Any]:
     return flag.name, (not result) if negated else result
 
 
-def _construct(node: yaml.Node) -> Any:
+def _construct(node: yaml.Node, where: str) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:  # a tag or a date that plain YAML has no value for
+        raise ConfigError(f"{where}: {getattr(error, 'problem', error)}") from None
     finally:
         loader.dispose()

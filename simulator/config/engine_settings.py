@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -25,6 +26,7 @@ _LLMD_MODEL_LEN: Final = 1024
 _LLMD_BLOCKS: Final = 1024
 _LLMD_NUM_SEQS: Final = 5
 _KV_BYTES_PER_TOKEN: Final = 131072  # Llama-3.1-8B in bfloat16, where no profile says otherwise
+_KV_ROLES: Final = ("kv_producer", "kv_consumer", "kv_both")
 _STEP_KEYS: Final = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
 
 
@@ -57,7 +59,7 @@ def engine_config(
     budget = values.get("max-num-batched-tokens", machine.gpu.max_num_batched_tokens if machine else 2048)
     if not chunked and "max-num-batched-tokens" not in values:
         budget = max(budget, max_model_len)
-    transfer = values.mapping("kv-transfer-config")
+    transfer = _transfer(values)
     config = EngineConfig(
         max_num_seqs=min(max_num_seqs, budget),
         max_num_batched_tokens=budget,
@@ -79,7 +81,7 @@ def engine_config(
         kv_events=kv_events_enabled(values),
         kv_engine_id=str(transfer.get("engine_id", "")),
         kv_host=str(transfer.get("kv_ip", "localhost")),
-        kv_port=int(transfer.get("kv_port", 5600)),
+        kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
         admission=compat.admission,
         free_list=compat.free_list,
@@ -91,6 +93,17 @@ def engine_config(
         hash_keys="tagged" if compat.free_list == "0.33" else "untagged",
     )
     return config, warnings
+
+
+def _transfer(values: Values) -> Mapping[str, Any]:
+    """--kv-transfer-config with a role that vLLM knows and a port that is one."""
+    transfer, where = values.mapping("kv-transfer-config"), values.where("kv-transfer-config")
+    if transfer.get("kv_role") not in (None, *_KV_ROLES):
+        raise ConfigError(f"{where}: kv_role must be {', '.join(_KV_ROLES)}, not {transfer['kv_role']!r}")
+    port = transfer.get("kv_port", 1)
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise ConfigError(f"{where}: kv_port must be an integer from 1 to 65535, not {port!r}")
+    return transfer
 
 
 def values_int(values: Values, name: str, default: int = 1) -> int:
@@ -109,8 +122,8 @@ def kv_events_enabled(values: Values) -> bool:
 
 
 def _max_model_len(values: Values, llmd: bool) -> int:
-    given: int = values.get("max-model-len", 0)
-    if given == -1 or not given:
+    given: int = values.get("max-model-len", -1)
+    if given == -1:
         return _LLMD_MODEL_LEN if llmd else _model_len_of_files(values)
     if given < 1:
         raise ConfigError(f"{values.where('max-model-len')}: {given} is too small, the least is 1")
@@ -120,15 +133,17 @@ def _max_model_len(values: Values, llmd: bool) -> int:
 def _model_len_of_files(values: Values) -> int:
     """max_position_embeddings of a config.json beside the model or the tokenizer, as vLLM derives it."""
     for name in ("model", "tokenizer"):
-        path = Path(values.text(name) or "")
-        for folder in (path, path.parent):
-            try:
-                found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            length = found.get("max_position_embeddings") if isinstance(found, dict) else None
-            if isinstance(length, int) and values.text(name):
-                return length
+        path = values.text(name)
+        if path is None:
+            continue
+        try:
+            folder = Path(path).parent if Path(path).is_file() else Path(path)
+            found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        length = found.get("max_position_embeddings") if isinstance(found, dict) else None
+        if isinstance(length, int):
+            return length
     return _DEFAULT_MODEL_LEN
 
 
@@ -213,7 +228,7 @@ def _step_coefficients(values: Values) -> dict[str, float]:
     for key, value in given.items():
         if key not in _STEP_KEYS:
             raise ConfigError(f"--step-model: no coefficient {key!r}; there are {', '.join(_STEP_KEYS)}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ConfigError(f"--step-model.{key}: {value!r} is not a number (microseconds)")
         result[key] = value
     return result

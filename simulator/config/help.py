@@ -33,10 +33,15 @@ def flags_help() -> str:
         parts.extend(_entry(flag) for flag in flags)
     parts.append("\naccepted without effect:\n")
     names = " ".join(sorted(f"--{flag.name}" for flag in FLAGS.values() if flag.inert))
-    parts.append(
-        textwrap.fill(names, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-    )
+    parts.append(_filled(names, "  "))
     return "".join(parts) + "\n"
+
+
+def _filled(text: str, indent: str) -> str:
+    """Lines of _WIDTH; a flag's name is never broken at its dashes."""
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def _entry(flag: Flag) -> str:
@@ -45,7 +50,7 @@ def _entry(flag: Flag) -> str:
     )
     names = ", ".join((*flag.aliases, f"--{flag.name}"))
     default = f" [{flag.default}]" if flag.default else ""
-    about = textwrap.fill(flag.help + default, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+    about = _filled(flag.help + default, _INDENT)
     return f"  {names}{value}\n{about}\n"
 
 

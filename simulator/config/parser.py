@@ -63,16 +63,18 @@ def _take(result: Arguments, argument: str, argv: Sequence[str], position: int) 
     if negated:
         if attached is not None:
             raise ConfigError(f"{where} takes no value")
+        if key:
+            raise ConfigError(f"{where}: --{flag.name} has no keys; it takes {flag.kind.value}")
         result.given[flag.name] = Given(False, where)
         return position
     values = [] if attached is None else [attached]
     if attached is None:
         values = list(_following(flag, key, argv, position))
         position += len(values)
-    if flag.kind is Kind.BOOL:
-        result.given[flag.name] = Given(read(flag, values[0] if values else True, where), where)
-    elif key:
+    if key:
         _set_key(result.given, flag, key, values[0], where)
+    elif flag.kind is Kind.BOOL:
+        result.given[flag.name] = Given(read(flag, values[0] if values else True, where), where)
     elif flag.many:
         _extend(result.given, flag, values, where)
     else:
@@ -111,12 +113,12 @@ def _following(flag: Flag, key: str, argv: Sequence[str], position: int) -> Iter
         if position < len(argv) and is_boolean(argv[position]):
             yield argv[position]
         return
-    if flag.many:
+    if flag.many and not key:
         while position < len(argv) and not _IS_FLAG.match(argv[position]):
             yield argv[position]
             position += 1
         return
-    if position >= len(argv) or (_IS_FLAG.match(argv[position]) and not flag.inert):
+    if position >= len(argv) or _IS_FLAG.match(argv[position]):
         raise ConfigError(f"--{flag.name} needs a value: {flag.kind.value}")
     yield argv[position]
 

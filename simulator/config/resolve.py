@@ -233,8 +233,13 @@ def _text(values: Values, seed: int | None) -> TextConfig:
             raise ConfigError(f"{values.where('tokenizer')}: {tokenizer} does not exist")
         tokenizer = None  # a name on the Hugging Face hub: nothing is ever downloaded
     template = values.text("chat-template")
-    if template is not None and os.path.isfile(template):  # False, too, where it is too long for a path
-        template = Path(template).read_text(encoding="utf-8")
+    if template is not None and os.path.isfile(template):  # a template is often longer than a path may be
+        try:
+            template = Path(template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{values.where('chat-template')}: {template} cannot be read: {error}"
+            ) from None
     elif template is not None and not any(mark in template for mark in "{}\n"):
         raise ConfigError(f"{values.where('chat-template')}: {template} is neither a file nor a template")
     return TextConfig(mode, dataset, seed, tokenizer, template)
@@ -271,7 +276,10 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
     given = dict(values.mapping("kv-events-config"))
     enabled = kv_events_enabled(values)
     if given:
-        given.pop("enable_kv_cache_events", None)
+        switch = given.pop("enable_kv_cache_events", False)
+        if not isinstance(switch, bool):
+            where = values.where("kv-events-config")
+            raise ConfigError(f"{where}: enable_kv_cache_events must be true or false, not {switch!r}")
         names = {field.name for field in dataclasses.fields(KVEventsConfig)} - {"enabled"}
         unknown = set(given) - names
         if unknown:
@@ -279,6 +287,7 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
                 f"{values.where('kv-events-config')}: unknown keys {sorted(unknown)}; "
                 f"there are enable_kv_cache_events, {', '.join(sorted(names))}"
             )
+        _check_kv_events(given, values.where("kv-events-config"))
         given.setdefault("encoding", compat.kv_event_encoding)
         return KVEventsConfig(enabled=enabled, int_hashes=given.pop("int_hashes", int_hashes), **given)
     if not enabled:
@@ -298,6 +307,22 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
         first_sequence=1,
         batch_size=values.get("event-batch-size", 16),
     )
+
+
+_TYPE_NAMES: Final = {str: "text", int: "an integer", bool: "true or false"}
+_KV_EVENTS_CHOICES: Final = {"publisher": ("zmq", "null"), "encoding": ("map", "array")}
+
+
+def _check_kv_events(given: Mapping[str, Any], where: str) -> None:
+    """Each value of the type that its default has, and of the names there are."""
+    for key, value in given.items():
+        default = getattr(KVEventsConfig(), key)
+        wanted = str if default is None else type(default)
+        if type(value) is not wanted and value is not default:
+            raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[wanted]}, not {value!r}")
+        choices = _KV_EVENTS_CHOICES.get(key, (value,))
+        if value not in choices:
+            raise ConfigError(f"{where}: {key} must be {' or '.join(choices)}, not {value!r}")
 
 
 def _control(values: Values) -> ControlConfig:
@@ -348,9 +373,12 @@ def _truth(env: Mapping[str, str], name: str, default: bool) -> bool:
 def _number(env: Mapping[str, str], name: str, default: float) -> float:
     text = env.get(name, "")
     try:
-        return float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
-        raise ConfigError(f"{name}: {text!r} is not a number of seconds") from None
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ConfigError(f"{name}: {text!r} is not a number of seconds")
+    return number
 
 
 def _checked(config: ServeConfig, values: Values) -> ServeConfig:

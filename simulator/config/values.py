@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Final
 
 from simulator.config.flag import Flag, Kind
@@ -12,9 +14,13 @@ from simulator.errors import ConfigError
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "f", "no", "off"})
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_HUMAN: Final = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
+# Fractions: 10us is the number that 1e-05 is, whatever the units of its parts
+_UNITS: Final = {
+    "ns": Fraction(1, 10**9), "us": Fraction(1, 10**6), "µs": Fraction(1, 10**6), "ms": Fraction(1, 10**3),
+    "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600),
+}  # fmt: skip
+_DURATION: Final = re.compile(r"(\d{1,18}(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_HUMAN: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([kKmMgG]?)")
 # vLLM: a small letter counts in thousands, a capital in 1024s
 _SUFFIX: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -44,16 +50,18 @@ def duration(value: Any, where: str) -> float:
     """Seconds of a Go duration ("1m30s") or of a number of milliseconds."""
     text = str(value).strip()
     try:
-        return float(text) / 1e3
+        milliseconds = float(text)
     except ValueError:
-        pass
-    sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text)
+        milliseconds = math.nan
+    if math.isfinite(milliseconds):
+        return milliseconds / 1e3
+    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text)
     parts = _DURATION.findall(rest)
     if not parts or "".join(number + unit for number, unit in parts) != rest:
         raise ConfigError(
             f"{where}: {text!r} is no duration; write 20ms, 1.5s, 750us, 1m30s, or a number of milliseconds"
         )
-    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sign * float(sum(Fraction(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _boolean(value: Any, where: str) -> bool:
@@ -80,17 +88,20 @@ def _human_integer(value: Any, where: str) -> int:
         if str(value) in {"auto", "-1"}:
             return -1
         raise ConfigError(f"{where}: {value!r} is not an integer; 8192, 8k (8000) and 8K (8192) are")
-    number = float(match[1]) * _SUFFIX[match[2]]
-    if number != int(number):
+    number = Fraction(match[1]) * _SUFFIX[match[2]]
+    if number.denominator != 1:
         raise ConfigError(f"{where}: {value!r} is not a whole number")
-    return int(number)
+    return number.numerator
 
 
 def _number(value: Any, where: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {value!r} is not a number") from None
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{where}: {value!r} is not a number")
+    return number
 
 
 def _text(value: Any, where: str) -> str:
