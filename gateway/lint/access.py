@@ -69,9 +69,14 @@ def _rules_for(manifests: Manifests, workload: Workload) -> Iterator[Cursor]:
 
 
 def _is_subject(subject: Cursor, account: str, namespace: str, binding: Resource) -> bool:
-    if subject.text("kind") != "ServiceAccount":
-        return False
-    return (subject.text("name"), subject.text("namespace", binding.namespace)) == (account, namespace)
+    """Whether a binding's subject is the account, by itself, as a user or in one of its groups."""
+    kind, name = subject.text("kind"), subject.text("name")
+    if kind == "ServiceAccount":
+        return (name, subject.text("namespace", binding.namespace)) == (account, namespace)
+    if kind == "User":
+        return name == f"system:serviceaccount:{namespace}:{account}"
+    groups = (f"system:serviceaccounts:{namespace}", "system:serviceaccounts", "system:authenticated")
+    return kind == "Group" and name in groups
 
 
 def _allowed(rules: list[Cursor], right: Right, verbs: tuple[str, ...]) -> bool:

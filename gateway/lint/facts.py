@@ -35,6 +35,10 @@ def flags(args: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def flags_of(container: Container) -> dict[str, str]:
+    return flags([*container.command, *container.args])
+
+
 def is_true(value: str) -> bool:
     return value.lower() in ("true", "1", "t")
 
@@ -49,7 +53,7 @@ class Picker:
 
     @property
     def flags(self) -> dict[str, str]:
-        return flags([*self.container.command, *self.container.args]) if self.container else {}
+        return flags_of(self.container) if self.container else {}
 
     @property
     def release(self) -> Compat | None:
@@ -75,7 +79,7 @@ def picker_of(manifests: Manifests, pool: InferencePool) -> Picker:
     )
     if workload is None:
         return Picker(service, None, None)
-    named = [c for c in workload.containers if "pool-name" in flags(c.args)]
+    named = [c for c in workload.containers if "pool-name" in flags_of(c)]
     return Picker(service, workload, (named or list(workload.containers))[0])
 
 
@@ -87,9 +91,21 @@ def servers_of(manifests: Manifests, pool: InferencePool) -> list[Workload]:
     return [w for w in manifests.workloads if selected(w, pool.namespace, pool.selector)]
 
 
+def split_image(image: str) -> tuple[str, str]:
+    """(name, tag) of an image; the tag is empty where there is none. A colon before a slash is a port's."""
+    plain = image.partition("@")[0]
+    name, _, tag = plain.rpartition(":")
+    return (name, tag) if name and "/" not in tag else (plain, "")
+
+
+def is_fixed(image: str) -> bool:
+    """Whether the image's name stands for the same content for ever, by its digest or the form of its tag."""
+    return "@" in image or split_image(image)[1] not in ("", "latest", "main")
+
+
 def release_of(image: str) -> Compat | None:
     """The EPP release behind an image name; None where the name does not tell."""
-    name, _, tag = image.partition("@")[0].rpartition(":")
+    name, tag = split_image(image)
     if "2aaf2a6" in tag:  # the page's: five commits before v1.2.0, alike in all that the table holds
         return TABLE["gie-v1.2"]
     version = re.match(r"v?(\d+)\.(\d+)", tag)
@@ -104,7 +120,7 @@ def release_of(image: str) -> Compat | None:
 
 def kv_metrics_of(image: str) -> set[str] | None:
     """Names under which this model server exports its KV cache usage; None where the image does not tell."""
-    name, _, tag = image.partition("@")[0].rpartition(":")
+    name, tag = split_image(image)
     version = re.match(r"v?(\d+)\.(\d+)", tag)
     new, old = "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"
     if "vllm-simfleet" in image:

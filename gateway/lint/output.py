@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from gateway.lint.finding import RULES, Finding, Severity
 
@@ -60,7 +61,7 @@ def as_sarif(findings: list[Finding]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": f.file},
+                        "artifactLocation": {"uri": quote(f.file)},
                         "region": {"startLine": f.line},
                     }
                 }
@@ -78,12 +79,14 @@ def as_github(findings: list[Finding]) -> str:
     lines = []
     for f in findings:
         text = f"{f.message}. What happens: {f.consequence}. Mend: {f.mend}"
-        for char, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
-            text = text.replace(char, code)
-        lines.append(
-            f"::{_COMMANDS[f.rule.severity]} file={f.file},line={f.line},title={f.rule.id}::{text}\n"
-        )
+        place = f"file={_escaped(f.file, ':,')},line={f.line},title={f.rule.id}"
+        lines.append(f"::{_COMMANDS[f.rule.severity]} {place}::{_escaped(text)}\n")
     return "".join(lines)
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """As GitHub's runner reads it back; in properties colon and comma are escaped too."""
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + also else c for c in text)
 
 
 FORMATS: dict[str, Callable[[list[Finding]], str]] = {

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from gateway.lint.access import check_access
-from gateway.lint.facts import Picker, is_true, kv_metrics_of, picker_of, servers_of
+from gateway.lint.facts import Picker, flags, is_fixed, is_true, kv_metrics_of, picker_of, servers_of
 from gateway.lint.finding import Finding, find
 from gateway.lint.tls import check_tls
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Workload
-from gateway.picker.config import parse_config
+from gateway.picker.config import EndpointPickerConfig, parse_config
 from gateway.picker.errors import PickerConfigError
 from kit.yamldoc import Cursor
 
@@ -61,7 +61,7 @@ def _check_service(manifests: Manifests, pool: InferencePool, picker: Picker) ->
         yield find(
             "picker-port",
             ref.root,
-            f"{pool} names port {ref.port}; {service} has {[p.port for p in service.ports]}",
+            f"{pool} names {_port(ref.port)}; {service} has {[p.port for p in service.ports]}",
             "Envoy has no such cluster: every request is answered 500",
             "make endpointPickerRef.port.number a port of the Service",
             "port",
@@ -87,18 +87,19 @@ def _check_service(manifests: Manifests, pool: InferencePool, picker: Picker) ->
         )
 
 
-def _args(picker: Picker) -> Cursor:
-    assert picker.container is not None
-    return picker.container.root.at("args")
+def _port(number: int | None) -> str:
+    return "no port" if number is None else f"port {number}"
 
 
 def _flag_at(picker: Picker, name: str) -> tuple[Cursor, tuple[int, ...]]:
-    """Where a flag stands in the args."""
-    args = _args(picker)
-    for i, arg in enumerate(args.value or []):
-        if str(arg).lstrip("-").partition("=")[0] == name:
-            return args, (i,)
-    return args, ()
+    """Where a flag stands, in the args or the command; the args where it is not given."""
+    assert picker.container is not None
+    root = picker.container.root
+    for part in ("args", "command"):
+        for i, arg in enumerate(root.strings(part)):
+            if name in flags([arg]):
+                return root.at(part), (i,)
+    return root.at("args"), ()
 
 
 def _check_flags(pool: InferencePool, picker: Picker) -> Iterator[Finding]:
@@ -140,41 +141,61 @@ def _check_flags(pool: InferencePool, picker: Picker) -> Iterator[Finding]:
 
 
 def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
-    """The file that --config-file names must come from a mounted ConfigMap and be readable."""
+    """The file that --config-file names must come from a mounted ConfigMap; it, or a text, be readable."""
+    text = picker.flags.get("config-text")
+    if text is not None and (error := _fault_of(text.encode(), picker)):
+        at, keys = _flag_at(picker, "config-text")
+        yield _bad_config(at, f"--config-text of {picker.workload}: {error}", *keys)
     path = picker.flags.get("config-file")
     workload, container = picker.workload, picker.container
     if path is None or workload is None or container is None:
         return
     file = PurePosixPath(path)
-    mount = next(
-        (m for m in container.mounts if PurePosixPath(m.path) in file.parents or m.path == path), None
-    )
+    mounts = [m for m in container.mounts if file.is_relative_to(m.path)]
+    mount = max(mounts, key=lambda m: len(PurePosixPath(m.path).parts), default=None)
     volume = workload.volumes.get(mount.volume) if mount else None
-    if volume is None or volume.config_map is None:
+    if mount is None or volume is None or volume.config_map is None:
         return
     config = manifests.config_maps.get((workload.namespace, volume.config_map))
     at, keys = _flag_at(picker, "config-file")
     if config is None:
         yield _no_config(at, keys, f"{workload} mounts ConfigMap {volume.config_map}, which is not there")
         return
-    key = mount.sub_path if mount and mount.sub_path else file.name
-    named = {v: k for k, v in (volume.items or {}).items()}.get(key, key)
-    if named not in config.data:
+    key = str(PurePosixPath(mount.sub_path) / file.relative_to(mount.path))
+    named = key if volume.items is None else {v: k for k, v in volume.items.items()}.get(key)
+    if named is None or named not in config.data:
         have = ", ".join(sorted(config.data))
         yield _no_config(at, keys, f"{workload} reads {path}; {config} has {have}")
         return
+    if error := _fault_of(config.data[named], picker):
+        yield _bad_config(config.resource.root, f"{named} of {config}: {error}", "data", named)
+
+
+def _fault_of(text: bytes, picker: Picker) -> str | None:
     try:
-        parse_config(config.data[named].decode(), picker.release)
-    except PickerConfigError as error:
-        yield find(
-            "picker-config",
-            config.resource.root,
-            f"{named} of {config}: {error}",
-            "the picker exits at start: every request is answered 500",
-            "mend the configuration as the message says",
-            "data",
-            named,
-        )
+        config = parse_config(text.decode(), picker.release)
+    except (PickerConfigError, UnicodeDecodeError) as error:
+        return str(error)
+    return _loose_end(config)
+
+
+def _loose_end(config: EndpointPickerConfig) -> str | None:
+    """What no EPP starts with, whichever plugins it has been built with."""
+    names = [plugin.name or plugin.type for plugin in config.plugins]
+    for name in names:
+        if names.count(name) > 1:
+            return f"plugin name '{name}' used more than once"
+    for profile in config.scheduling_profiles:
+        for plugin in profile.plugins:
+            if plugin.plugin_ref not in names:
+                return f"{plugin.plugin_ref} is a reference to an undefined Plugin"
+    return None
+
+
+def _bad_config(at: Cursor, message: str, *keys: str | int) -> Finding:
+    consequence = "the picker exits at start: every request is answered 500"
+    mend = "mend the configuration as the message says"
+    return find("picker-config", at, message, consequence, mend, *keys)
 
 
 def _no_config(at: Cursor, keys: tuple[int, ...], why: str) -> Finding:
@@ -206,9 +227,11 @@ def _check_metrics(manifests: Manifests, pool: InferencePool, picker: Picker) ->
 
 
 def _check_own_metrics(picker: Picker) -> Iterator[Finding]:
-    service = picker.service
-    port = int(picker.flags.get("metrics-port", "9090"))
-    if service is not None and all(p.target_port not in (port, "metrics") for p in service.ports):
+    service, container = picker.service, picker.container
+    assert container is not None
+    port = picker.flags.get("metrics-port", "9090")
+    targets = {port} | {p.name for p in container.ports if str(p.number) == port}
+    if service is not None and all(str(p.target_port) not in targets for p in service.ports):
         yield find(
             "picker-metrics",
             service.resource.root.child("spec"),
@@ -232,7 +255,7 @@ def _check_image(picker: Picker) -> Iterator[Finding]:
     assert picker.container is not None
     image, root = picker.container.image, picker.container.root
     staging = "k8s-staging" in image
-    always = root.at("imagePullPolicy").value == "Always" and not image.endswith((":latest", ":main"))
+    always = root.at("imagePullPolicy").value == "Always" and is_fixed(image)
     if staging or always:
         what = (
             "comes from a staging registry, whose images expire"
@@ -271,11 +294,11 @@ def _check_probes(picker: Picker) -> Iterator[Finding]:
 
 def _check_patience(workload: Workload | None, root: Cursor) -> Iterator[Finding]:
     """A picker is not live before it has synced its pool: liveness must wait for that."""
-    live = root.at("livenessProbe")
-    if live.value is None or root.has("startupProbe") or root.at("livenessProbe", "grpc").value is None:
+    live = root.opt("livenessProbe")
+    if live is None or root.has("startupProbe") or not live.has("grpc"):
         return
-    delay, period = (live.value.get(k, d) for k, d in (("initialDelaySeconds", 0), ("periodSeconds", 10)))
-    patience = delay + period * live.value.get("failureThreshold", 3)
+    delay, period = live.number("initialDelaySeconds", 0), live.number("periodSeconds", 10)
+    patience = delay + period * live.number("failureThreshold", 3)
     if patience < 60:
         yield find(
             "picker-probes",

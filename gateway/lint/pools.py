@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.lint.facts import flags, picker_of, servers_of
+from gateway.lint.facts import flags_of, is_fixed, picker_of, servers_of, split_image
 from gateway.lint.finding import Finding, find
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
@@ -84,16 +84,17 @@ def _check_ports(pool: InferencePool, workload: Workload) -> Iterator[Finding]:
 
 def _server(workload: Workload) -> Container:
     """The container that serves: the one that names a model, else the first."""
-    return next((c for c in workload.containers if "model" in flags(c.args)), workload.containers[0])
+    return next((c for c in workload.containers if "model" in flags_of(c)), workload.containers[0])
 
 
 def _listening(container: Container) -> set[int]:
     """Ports by the flags of vLLM and its simulators; empty where another program decides."""
-    given = flags([*container.command, *container.args])
-    if "model" not in given:
+    given = flags_of(container)
+    if "model" not in given and "serve" not in (*container.command, *container.args):
         return set()
     try:
-        port, ranks = int(given.get("port", DEFAULT_PORT)), int(given.get("data-parallel-size", 1))
+        port = int(given.get("port", DEFAULT_PORT))
+        ranks = int(given.get("data-parallel-size", given.get("dp", 1)))
     except ValueError:
         return set()
     return set(range(port, port + ranks))
@@ -101,7 +102,7 @@ def _listening(container: Container) -> set[int]:
 
 def _check_server(workload: Workload) -> Iterator[Finding]:
     container = _server(workload)
-    name, _, tag = container.image.rpartition(":")
+    name, tag = split_image(container.image)
     names = {e.name for e in container.env}
     if name.endswith("llm-d-inference-sim") and "NAMESPACE" in names and "POD_NAMESPACE" not in names:
         yield find(
@@ -112,7 +113,7 @@ def _check_server(workload: Workload) -> Iterator[Finding]:
             "name the variable POD_NAMESPACE",
             "env",
         )
-    if container.root.at("imagePullPolicy").value == "Always" and tag not in ("", "latest"):
+    if container.root.at("imagePullPolicy").value == "Always" and is_fixed(container.image):
         yield find(
             "server-image",
             container.root,

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.lint.facts import matches
 from gateway.lint.finding import Finding, find
-from gateway.manifests.gatewayapi import (
-    GATEWAY_GROUP,
-    POOL_GROUP,
-    BackendRef,
-    Gateway,
-    Listener,
-    ParentRef,
-    Route,
-    Rule,
-)
+from gateway.manifests.attach import attach
+from gateway.manifests.gatewayapi import GATEWAY_GROUP, POOL_GROUP, BackendRef, Route, Rule
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import is_granted
 
@@ -23,55 +14,25 @@ API_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
 
 
 def check(manifests: Manifests) -> Iterator[Finding]:
+    yield from _check_parents(manifests)
     for route in manifests.routes:
-        for parent in route.parents:
-            yield from _check_parent(manifests, route, parent)
         for rule in route.rules:
             yield from _check_rule(manifests, route, rule)
     yield from _check_paths(manifests)
 
 
-def _check_parent(manifests: Manifests, route: Route, parent: ParentRef) -> Iterator[Finding]:
-    if (parent.group, parent.kind) != (GATEWAY_GROUP, "Gateway"):
-        return
-    gateway = manifests.gateways.get((parent.namespace, parent.name))
-    if gateway is None:
-        if manifests.gateways:
-            yield _no_parent(route, parent, f"there is no Gateway {parent.namespace}/{parent.name}")
-        return
-    listeners = [
-        x
-        for x in gateway.listeners
-        if parent.section_name in (None, x.name) and parent.port in (None, x.port)
-    ]
-    if not listeners:
-        names = ", ".join(x.name for x in gateway.listeners)
-        yield _no_parent(route, parent, f"{gateway} has no such listener, only {names}")
-    elif not any(_allows(manifests, gateway, x, route) for x in listeners):
-        yield _no_parent(
-            route, parent, f"no listener of {gateway} allows {route.resource.kind}s of {route.namespace}"
-        )
-
-
-def _no_parent(route: Route, parent: ParentRef, why: str) -> Finding:
-    return find(
-        "route-parent",
-        parent.root,
-        f"{route}: {why}",
-        "the route is not attached: its paths are answered 404",
-        "name an existing Gateway and sectionName, and let the listener's allowedRoutes take this namespace",
-    )
-
-
-def _allows(manifests: Manifests, gateway: Gateway, listener: Listener, route: Route) -> bool:
-    if listener.kinds is not None and (GATEWAY_GROUP, route.resource.kind) not in listener.kinds:
-        return False
-    if listener.allowed_from == "All":
-        return True
-    if listener.allowed_from == "Same":
-        return route.namespace == gateway.namespace
-    labels = manifests.namespace_labels(route.namespace)
-    return listener.allowed_from == "Selector" and matches(listener.allowed_labels, labels)
+def _check_parents(manifests: Manifests) -> Iterator[Finding]:
+    """Routes that no listener takes. Without any Gateway, gateways are somebody else's work."""
+    for result in attach(manifests):
+        if result.problem is not None and manifests.gateways:
+            yield find(
+                "route-parent",
+                result.parent.root,
+                f"{result.route}: {result.problem.message}",
+                "the route is not attached: its paths are answered 404",
+                "name an existing Gateway and sectionName, and let the listener's allowedRoutes take this "
+                "namespace, its hostname this route",
+            )
 
 
 def _check_rule(manifests: Manifests, route: Route, rule: Rule) -> Iterator[Finding]:
@@ -150,16 +111,8 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
             "name one that exists, with its namespace",
             "name",
         )
-    service = manifests.services.get((backend.namespace, backend.name)) if backend.kind == "Service" else None
-    if service is not None and backend.port is not None and service.port(backend.port) is None:
-        yield find(
-            "route-backend",
-            backend.root,
-            f"{route}: Service {target} has no port {backend.port}",
-            "Istio writes ResolvedRefs True all the same and the route gives 500",
-            f"one of its ports: {', '.join(str(port.port) for port in service.ports)}",
-            "port",
-        )
+    elif backend.kind == "Service" and known:
+        yield from _check_service_port(manifests, route, backend)
     if backend.namespace != route.namespace and not _granted(manifests, route, backend):
         yield find(
             "route-grant",
@@ -168,6 +121,21 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
             "ResolvedRefs is False (RefNotPermitted) and the route gives 500",
             f"a ReferenceGrant in {backend.namespace} from {route.resource.kind} of {route.namespace}",
             "namespace",
+        )
+
+
+def _check_service_port(manifests: Manifests, route: Route, backend: BackendRef) -> Iterator[Finding]:
+    service = manifests.services[backend.namespace, backend.name]
+    ports = [p.port for p in service.ports]
+    if backend.port not in ports:
+        named = "no port" if backend.port is None else f"port {backend.port}"
+        yield find(
+            "route-backend",
+            backend.root,
+            f"{route} names {named} of {service}, which has {ports}",
+            "Istio writes ResolvedRefs True all the same and the route gives 500",
+            "port: a port of the Service",
+            "port",
         )
 
 

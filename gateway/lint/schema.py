@@ -31,14 +31,25 @@ def load_crds(folder: str) -> dict[tuple[str, str], Schema]:
     schemas: dict[tuple[str, str], Schema] = {}
     paths = sorted([*Path(folder).rglob("*.yaml"), *Path(folder).rglob("*.yml")])
     for path in paths:
-        for crd in yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader):
-            if isinstance(crd, dict) and crd.get("kind") == "CustomResourceDefinition":
-                spec = crd["spec"]
-                for version in spec["versions"]:
-                    key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
-                    schemas[key] = version["schema"]["openAPIV3Schema"]
+        try:
+            schemas |= _schemas_in(path)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"--crds {path} cannot be read: {' '.join(str(error).split())}") from None
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"--crds {path}: no CustomResourceDefinition of v1: {error} is wrong") from None
     if not schemas:
         raise UsageError(f"--crds {folder}: no CustomResourceDefinition in {len(paths)} YAML files")
+    return schemas
+
+
+def _schemas_in(path: Path) -> dict[tuple[str, str], Schema]:
+    schemas: dict[tuple[str, str], Schema] = {}
+    for crd in yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader):
+        if isinstance(crd, dict) and crd.get("kind") == "CustomResourceDefinition":
+            spec = crd["spec"]
+            for version in spec["versions"]:
+                key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                schemas[key] = version["schema"]["openAPIV3Schema"]
     return schemas
 
 
@@ -60,7 +71,7 @@ def _check(resource: Resource, at: Cursor, schema: Schema) -> Iterator[Finding]:
     else:
         wanted = _TYPES.get(schema.get("type", ""), object)
     value = at.value
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted in (int, (int, float))):
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted not in (bool, object)):
         yield _finding(resource, at, f"must be {schema.get('type', 'an integer or a string')}, is {value!r}")
         return
     if "enum" in schema and value not in schema["enum"]:
@@ -72,7 +83,13 @@ def _check(resource: Resource, at: Cursor, schema: Schema) -> Iterator[Finding]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, high = schema.get("minimum"), schema.get("maximum")
         if (low is not None and value < low) or (high is not None and value > high):
-            yield _finding(resource, at, f"must be between {low} and {high}, is {value}")
+            yield _finding(resource, at, f"must be {_range(low, high)}, is {value}")
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"at least {low}" if high is None else f"at most {high}"
+    return f"between {low} and {high}"
 
 
 def _check_object(resource: Resource, at: Cursor, schema: Schema) -> Iterator[Finding]:

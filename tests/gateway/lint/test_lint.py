@@ -70,7 +70,7 @@ MISTAKES = [
     ("          name: inference-model-server-pool\n          weight", "          name: no-pool\n          weight", "route-backend", "no-pool"),
     ("- group: inference.networking.k8s.io\n          kind: InferencePool", "- group: inference.networking.x-k8s.io\n          kind: InferencePool",
      "route-backend", "x-k8s.io"),
-    ("          weight: 1", "          weight: 1\n        - {name: inference-epp, port: 1}", "route-backend", "has no port 1"),
+    ("          weight: 1", "          weight: 1\n        - {name: inference-epp, port: 1}", "route-backend", "names port 1 of"),
     ("          weight: 1", "          weight: 1\n          namespace: other", "route-grant", "other"),
     ("          weight: 1", "          weight: 1\n          port: 8000", "route-port", "8000"),
     ("          weight: 1", "          weight: 1\n        - {group: inference.networking.k8s.io, kind: InferencePool, name: two}",
