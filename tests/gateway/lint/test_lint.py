@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.lint import lint, run
+from gateway.lint import run
 from gateway.lint.facts import flags, kv_metrics_of, release_of
 from gateway.lint.finding import RULES, Finding, Severity
-from gateway.manifests.load import read
-from kit.yamldoc import load_documents
+from tests.gateway.lint import world
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT.parent / "shared" / "page"
@@ -21,7 +20,7 @@ SOUND = (ROOT / "deploy" / "page" / "base" / "lab.yaml").read_text()
 
 
 def findings(text: str, crds: str | None = None) -> list[Finding]:
-    return lint(read(load_documents(text, "lab.yaml")), crds)
+    return world.findings(text, crds, "lab.yaml")
 
 
 def test_the_rendered_lab_has_nothing_to_find() -> None:
@@ -66,7 +65,7 @@ MISTAKES = [
     ("- --tracing=false", "- --tracing=false\n            - --lora-info-metric=x", "dead-flag", "lora-info-metric"),
     ("          readinessProbe:\n            httpGet", "          otherProbe:\n            httpGet", "server-hardening", "readinessProbe"),
     ("      sectionName: http", "      sectionName: https", "route-parent", "listener"),
-    ("          from: All", "          from: Same", "route-parent", "allows"),
+    ("          from: All", "          from: Same", "route-parent", "does not allow"),
     ("          name: inference-model-server-pool\n          weight", "          name: no-pool\n          weight", "route-backend", "no-pool"),
     ("- group: inference.networking.k8s.io\n          kind: InferencePool", "- group: inference.networking.x-k8s.io\n          kind: InferencePool",
      "route-backend", "x-k8s.io"),
