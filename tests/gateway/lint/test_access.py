@@ -154,13 +154,13 @@ CASES = [
         "picker-tls",
         ((TLS, "    tls: {mode: SIMPLE}\n"), (RULE, RULE.replace("spec:", "spec: # <-"))),
         "DestinationRule apps/epp verifies the picker's certificate, which the picker signs itself",
-        ((TLS, "    tls: {mode: SIMPLE}\n"), (AUTH, AUTH + "        - --cert-path=/certs\n")),
+        ((TLS, "    tls: {mode: SIMPLE, sni: epp}\n"), (AUTH, AUTH + "        - --cert-path=/certs\n")),
     ),
     Case(
         "picker-tls",
         ((TLS, TLS.replace("true", "false")), (RULE, RULE.replace("spec:", "spec: # <-"))),
         "DestinationRule apps/epp verifies the picker's certificate, which the picker signs itself",
-        ((TLS, "    tls: {mode: SIMPLE, caCertificates: /etc/ca.pem}\n"),),
+        ((TLS, "    tls: {mode: SIMPLE, caCertificates: /etc/ca.pem, sni: epp}\n"),),
     ),
     Case(
         "picker-tls",
