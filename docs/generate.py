@@ -31,7 +31,7 @@ def table(head: list[str], rows: list[list[object]]) -> str:
 
 def flags() -> str:
     """Every flag of `simfleet serve` by group."""
-    from simulator.config.table import FLAGS
+    from simulator.config.flags.table import FLAGS
 
     groups: dict[str, list[list[object]]] = {}
     inert = []
@@ -65,7 +65,7 @@ def metrics() -> str:
 def profiles() -> str:
     """The named step models."""
     from simulator.engine.pace.profiles import PROFILES
-    from simulator.replay.profiles import as_json
+    from simulator.replay.profiles_command import as_json
 
     rows: list[list[object]] = []
     for name, profile in PROFILES.items():

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, get_args
 from simulator.config.compat import COMPATS, Compat
 from simulator.config.compat import compat as find_compat
 from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
+from simulator.config.flags.table import FLAGS
+from simulator.config.flags.values import read
 from simulator.config.given import Values
 from simulator.config.parser import Arguments, Given, parse
 from simulator.config.serve import (
@@ -24,8 +26,6 @@ from simulator.config.serve import (
     TextConfig,
     ToolCallConfig,
 )
-from simulator.config.table import FLAGS
-from simulator.config.values import read
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep

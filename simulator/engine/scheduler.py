@@ -14,7 +14,7 @@ from typing import Literal
 from simulator.engine.admission import Admission
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.policy import make_queue, pick_victim
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import EngineStats

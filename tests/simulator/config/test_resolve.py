@@ -316,8 +316,8 @@ def test_meaningless_flags_are_named() -> None:
 
 
 def test_every_plain_field_exists() -> None:
+    from simulator.config.flags.table import FLAGS
     from simulator.config.resolve import _PLAIN
-    from simulator.config.table import FLAGS
 
     fields: dict[str, Any] = ServeConfig.__dataclass_fields__
     for name in _PLAIN:

@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.scheduler import Scheduler

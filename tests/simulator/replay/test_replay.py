@@ -14,9 +14,9 @@ from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepMo
 from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError
 from simulator.replay import add_arguments, run
-from simulator.replay.command import parse_coefficients
 from simulator.replay.lab import POLICIES, Lab
-from simulator.replay.profiles import add_profiles_arguments, run_profiles
+from simulator.replay.profiles_command import add_profiles_arguments, run_profiles
+from simulator.replay.replay_command import parse_coefficients
 from simulator.replay.report import percentile, summarize, to_json
 from simulator.replay.trace import Measured, TraceRequest
 

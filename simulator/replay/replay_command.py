@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from simulator.config.compat import compat
-from simulator.config.values import duration
+from simulator.config.flags.values import duration
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
 from simulator.engine.pace.profiles import PROFILES, Profile

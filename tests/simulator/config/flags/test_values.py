@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.values import duration, read
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.values import duration, read
 from simulator.errors import ConfigError
 
 

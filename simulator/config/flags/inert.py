@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind, Source
+from simulator.config.flags.flag import Flag, Kind, Source
 
 _BOOLEANS: Final = """
 aggregate-engine-logging allow-deprecated-quantization cohere-is-reasoning-model cudagraph-metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 
 _B, _I, _F, _T, _D, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.DURATION, Kind.LIST, Kind.JSON,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 
 _B, _I, _H, _F, _T, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.HUMAN_INT, Kind.FLOAT, Kind.TEXT, Kind.LIST, Kind.JSON,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 from simulator.errors import ConfigError
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 
 _S: Final = ("simfleet",)
 
