@@ -23,9 +23,9 @@ from simulator.engine.pace.latency import (
     ZeroLatency,
 )
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text.plans import ConstantText
 from simulator.engine.text.random_text import PhraseBook, RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.text_source import ConstantText
 
 REPLAY = Path(__file__).parents[2] / "shared/data/vllm-replay-rtx4090/requests.jsonl"
 RTX_4090 = StepCoefficients(17040, 34.26, 89.91, 192, 6.506, 0.1414, 0.003838)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -53,10 +54,9 @@ _PLAIN: Final = (
 )  # fmt: skip
 
 
-def resolve(argv: Sequence[str], env: Mapping[str, str]) -> ServeConfig:
-    """The configuration of a command line in an environment; raises ConfigError."""
-    arguments = parse(argv)
-    return configuration(arguments, env)
+def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
+    """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
+    return configuration(parse(argv), env)
 
 
 def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:

@@ -1,13 +1,12 @@
-"""What one replica is set to: `ServeConfig`, and the one way to make it from a command line.
+"""What one replica is set to: `ServeConfig` and its parts. `simulator.config.resolve` makes it.
 
 Times are seconds here; milliseconds and Go durations exist only in what users type. The flags themselves are
-data in `simulator.config`; this file knows nothing of their spelling.
+data in `simulator.config.flags`; this file knows nothing of their spelling.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -232,10 +231,3 @@ class ServeConfig:
     @property
     def seed(self) -> int | None:
         return self.text.seed
-
-
-def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
-    """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
-    from simulator.config.resolve import resolve  # noqa: PLC0415 - the tables are big; users of ServeConfig need none
-
-    return resolve(argv, env)

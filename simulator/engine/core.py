@@ -22,13 +22,13 @@ from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
-from simulator.engine.pace.stretch import Arrivals
 from simulator.engine.pace.timelines import Timelines
+from simulator.engine.queues import Arrivals
 from simulator.engine.request import FinishReason, LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.text.plans import TextSource
+from simulator.engine.text.text_source import TextSource
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.engine.transfer import Transfers
 from simulator.errors import EngineError, InvariantError

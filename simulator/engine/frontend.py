@@ -144,7 +144,7 @@ class Frontend:
 
     def _detokenizer(self, request: Request) -> IncrementalDetokenizer | None:
         if request.detokenizer is None and self._tokenizer is not None:
-            request.detokenizer = IncrementalDetokenizer(self._tokenizer, request)
+            request.detokenizer = IncrementalDetokenizer(self._tokenizer, request.sampling)
         return request.detokenizer
 
     def _note_stop(self, request: Request, detokenizer: IncrementalDetokenizer) -> None:

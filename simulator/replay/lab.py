@@ -15,7 +15,7 @@ from simulator.engine.core import Engine
 from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text.plans import ConstantText
+from simulator.engine.text.text_source import ConstantText
 from simulator.errors import ConfigError
 from simulator.replay.trace import TraceRequest
 

@@ -10,7 +10,7 @@ import os
 import random
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,9 +21,7 @@ from simulator.server.http.auth import KeyGuard
 from simulator.server.http.cors import Cors
 from simulator.server.http.templates import BodyTemplate
 from simulator.server.http.writer import Rounds
-
-if TYPE_CHECKING:
-    from simulator.server.answers.generation import Generation
+from simulator.server.inflight import InFlight
 
 Pair = tuple[bytes, bytes]
 _VARY: Final = (b"vary", b"Origin")
@@ -53,7 +51,7 @@ class Front:
         self.faults = Faults.from_config(config.faults)
         self.served = config.served_model_names
         self.fingerprint = _fingerprint(config, self.compat)
-        self.active: set[Generation] = set()
+        self.active: set[InFlight] = set()
         self.inference_headers = _inference_headers(config, port)
         self.rounds = Rounds()
         self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from simulator.cli import main
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import ConfigError
-from simulator.fleet.fleet_command import specs_of, split, table
+from simulator.fleet.arguments import split
+from simulator.fleet.fleet_command import specs_of, table
 from simulator.fleet.processes import command_of, shares
 from tests.simulator.server.serving import ROOT, free_port, serving
 

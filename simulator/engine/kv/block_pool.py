@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, KVEvent
-from simulator.engine.kv.hashing import BlockHash, event_hash
 from simulator.errors import InvariantError
 
 

@@ -9,22 +9,17 @@ period. Everything that is not steady is left to the ordinary step.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from math import inf
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from simulator.engine.frontend import Frontend
 from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.pace.batch_queue import BatchQueue
 from simulator.engine.pace.latency import BatchShape
+from simulator.engine.queues import Arrivals
 from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from simulator.engine.pace.lockstep import Lockstep
-
-Arrivals = deque[tuple[float, Request]]  # (when, who), in order of time
 
 _SHORTEST = 2  # steps; below that stepping is cheaper
 
@@ -32,7 +27,9 @@ _SHORTEST = 2  # steps; below that stepping is cheaper
 class Stretches:
     """Takes stretches on behalf of a lockstep engine."""
 
-    def __init__(self, scheduler: Scheduler, pace: Lockstep, frontend: Frontend, arrivals: Arrivals) -> None:
+    def __init__(
+        self, scheduler: Scheduler, pace: BatchQueue, frontend: Frontend, arrivals: Arrivals
+    ) -> None:
         self._arrivals = arrivals
         self._scheduler = scheduler
         self._pace = pace

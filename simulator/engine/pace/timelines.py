@@ -11,7 +11,7 @@ import heapq
 from simulator.engine.frontend import Frontend
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
-from simulator.engine.pace.stretch import Arrivals
+from simulator.engine.queues import Arrivals
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulator.engine.repetition import RepetitionDetectionParams
+from simulator.engine.sampling_params import RepetitionDetectionParams
 from simulator.server.requests.messages import ChatCompletionMessageParam
 
 TokenId = Annotated[int, Field(ge=0)]

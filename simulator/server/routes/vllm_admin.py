@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from simulator.server.answers.generation import Generation
 from simulator.server.errors import ApiError
+from simulator.server.inflight import InFlight
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
 
@@ -187,16 +187,16 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     """End requests by id, or all of them: their clients read finish_reason abort."""
     body = await request.body()
     wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
-    active: list[Generation] = list(replica.front.active)
+    active: list[InFlight] = list(replica.front.active)
     if wanted is not None:
         if not isinstance(wanted, list):
             raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
-        active = [g for g in active if g.job.answer_id in wanted]
+        active = [g for g in active if g.answer_id in wanted]
     abort_from_outside(replica, active)
     return {"status": "aborted", "aborted": len(active)}
 
 
-def abort_from_outside(replica: Replica, generations: list[Generation]) -> None:
+def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
     """The server ends these requests; each gets a last output with finish_reason abort."""
     ids = [sequence.request.request_id for g in generations for sequence in g.sequences]
     replica.engine.abort(ids, time.monotonic(), by="server")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from simulator.config.serve import LoRAModule, ServeConfig, parse_args
+from simulator.config.resolve import parse_args
+from simulator.config.serve import LoRAModule, ServeConfig
 from simulator.errors import ConfigError
 
 

@@ -8,7 +8,8 @@ from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, RequestOutput, StepOutput
 from simulator.engine.pace.latency import BatchShape, LatencyModel
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text.plans import ConstantText, OutputPlan, TextSource, TokenPlan
+from simulator.engine.text.plans import OutputPlan, TokenPlan
+from simulator.engine.text.text_source import ConstantText, TextSource
 
 
 class FixedSteps:
@@ -81,6 +82,11 @@ def run(engine: Engine, until: float = float("inf")) -> list[StepOutput]:
         steps.append(engine.step(due))
         engine.check_invariants()
     return steps
+
+
+def scheduled_tokens(step: StepOutput) -> dict[str, int]:
+    """Tokens by request id, in batch order."""
+    return {request.request_id: n for request, n in step.scheduled.items()}
 
 
 def outputs(steps: list[StepOutput]) -> dict[str, list[RequestOutput]]:

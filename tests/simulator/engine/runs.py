@@ -19,6 +19,7 @@ from simulator.engine.pace.latency import (
 )
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.text.plans import TokenPlan
+from tests.simulator.engine.build import scheduled_tokens
 from tests.simulator.engine.scenarios import scenario
 
 
@@ -154,7 +155,7 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
         if step.num_steps and engine.latency.lockstep:
             ends = step.times or [step.end]
             log += [
-                (step.step + i, start, end, step.num_scheduled_tokens)
+                (step.step + i, start, end, scheduled_tokens(step))
                 for i, (start, end) in enumerate(zip([step.start, *ends[:-1]], ends, strict=True))
             ]
         elif step.num_steps:

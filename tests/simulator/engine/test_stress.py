@@ -14,7 +14,7 @@ import pytest
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
 from simulator.engine.pace.latency import LatencyModel, ZeroLatency
-from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
+from simulator.engine.request import FinishReason, LoRARequest, Request, RequestStatus, SamplingParams
 from simulator.engine.stats import KV_FETCH_STAGES
 from tests.simulator.engine.build import FixedSteps
 from tests.simulator.engine.runs import SeededText, own_timelines, step_model
@@ -172,7 +172,7 @@ def _check(world: World) -> None:
     assert (stats.lora_running, stats.lora_waiting, stats.lora_active) == ((), (), ())
     assert stats.kv_fetch_by_stage in ({}, dict.fromkeys(KV_FETCH_STAGES, 0))
     for name, request in world.added.items():
-        assert request.is_finished, name
+        assert request.status is RequestStatus.FINISHED, name
         assert not request.block_ids, name
         if world.ends[name]:
             assert world.tokens[name] == request.num_output_tokens, name

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import FleetError, InvariantError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 from tests.simulator.server.inprocess import FLAT_20_MS, run

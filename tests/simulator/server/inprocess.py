@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, Request, SamplingParams
 from simulator.server.replica import Replica, Shared

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.engine.request import Request
+from simulator.engine.sampling_params import SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
 from simulator.errors import ConfigError, EngineError
 from simulator.sources.chat_template import render
@@ -72,7 +72,7 @@ def test_bytes_and_texts_of_ids(tiny: HfTokenizer) -> None:
     text = "naïve café 你好 🙂👍🏽 def f(): <|im_start|>user\n"
     ids = tiny.encode(text)
     assert b"".join(map(tiny.token_bytes, ids)).decode() == text == tiny.decode(ids)
-    decoder = IncrementalDetokenizer(tiny, Request("r", [1]))
+    decoder = IncrementalDetokenizer(tiny, SamplingParams())
     out = "".join(decoder.append([i]) for i in ids)
     assert out == text.replace("<|im_start|>", "")
     assert tiny.is_special(2)

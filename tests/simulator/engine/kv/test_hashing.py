@@ -7,7 +7,8 @@ import time
 import pytest
 
 from simulator.engine.config import EngineConfig, HashAlgo
-from simulator.engine.kv.hashing import BlockHasher, event_hash, event_keys
+from simulator.engine.kv.block_hash import event_hash
+from simulator.engine.kv.hashing import BlockHasher, event_keys
 from simulator.engine.request import LoRARequest, Request
 
 # From vLLM 0.33's hash_block_tokens with the default seed: tokens 100..131, 132..163, and 100..131 with an

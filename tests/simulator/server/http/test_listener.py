@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet
 from simulator.fleet.serve_command import spec_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.engine.repetition import RepetitionDetectionParams
 from simulator.engine.request import FinishReason, SamplingParams
+from simulator.engine.sampling_params import RepetitionDetectionParams
 from tests.simulator.engine.build import Says, engine, outputs, request, run
 
 
