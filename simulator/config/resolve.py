@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from simulator.config.compat import COMPATS, Compat
+from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
 from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
 from simulator.config.flags.table import FLAGS
@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> Serv
 def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
-    compat = find_compat(values.get("compat", "vllm-0.33"))
+    compat = find_compat(values.get("compat", DEFAULT_COMPAT))
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)
@@ -93,9 +93,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         pod_ip=env.get("POD_IP"),
         api_keys=tuple(values.get("api-key", ())),
         max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
-        max_waiting_queue_length=values.get(
-            "max-waiting-queue-length", 1000 if compat.queue_full == "llm-d" else None
-        ),
+        max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),
         allowed_origins=values.get("allowed-origins", ()),
         allowed_methods=values.get("allowed-methods", ("*",)),
         allowed_headers=values.get("allowed-headers", ("*",)),
@@ -145,7 +143,7 @@ def _model(values: Values, compat: Compat) -> str:
     model = values.text("model")
     if model is not None:
         return model
-    if compat.queue_full == "llm-d":
+    if compat.model_required:
         raise ConfigError(
             "--model is missing: name the model, such as --model meta-llama/Llama-3.1-8B-Instruct"
         )
@@ -282,7 +280,7 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
         return KVEventsConfig()
     rank = values.get("data-parallel-rank", None) or 0
     address = env.get("POD_IP") or values.get("host", None) or "127.0.0.1"
-    if compat.queue_full != "llm-d":  # v0.7.1 has no port in its topic
+    if compat.kv_topic_port:
         address = f"{address}:{values.get('port', 8000) + rank}"
     return KVEventsConfig(
         enabled=True,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from simulator.config.compat import DEFAULT_COMPAT
 from simulator.engine.config import EngineConfig
 
 ShutdownMode = Literal["abort", "drain", "kubernetes"]
@@ -131,7 +132,7 @@ class ServeConfig:
     port: int = 8000
     uds: str | None = None
     root_path: str = ""
-    compat: str = "vllm-0.33"
+    compat: str = DEFAULT_COMPAT
     strict: bool = False  # nothing beyond the imitated server
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
     latency: LatencyConfig = field(default_factory=LatencyConfig)

@@ -54,7 +54,7 @@ class Admission:
                 self._skip(queue)
             elif not self._admit(queue, request):
                 break
-        if queues.config.rules == "0.11":
+        if queues.config.deferred_order == "reversed":
             self._set_aside.reverse()
         if self._set_aside_holding:
             queues.holding.prepend_all(self._set_aside_holding)
@@ -129,7 +129,7 @@ class Admission:
             if 0 < self._cap < n:
                 n = self._cap
             if not config.enable_chunked_prefill and n > self._budget:
-                if config.rules == "0.11":
+                if config.long_prompt_is_overtaken:
                     self._skip(queue)
                     return True
                 return False

@@ -266,7 +266,7 @@ class Engine:
         num_prompt = len(request.prompt_token_ids)
         cap = min(sampling.max_tokens, self.config.max_model_len - num_prompt)
         eos = None if plan.length is None else plan.length + 1
-        length_first = self.config.stop_order == "0.11"
+        length_first = self.config.stop_order == "length-first"
         if eos is not None and (eos < cap if length_first else eos <= cap):
             length, request.finish_as = eos, FinishReason.STOP
         else:

@@ -39,8 +39,7 @@ class Scheduler(Queues):
         super().__init__(config, kv, loras, transfers, stats)
         self._admission = Admission(self)
         self._ahead = 1 if config.async_scheduling else 0
-        self._length_first = config.stop_order == "0.11"
-        self._old_rules = config.rules == "0.11"
+        self._length_first = config.stop_order == "length-first"
 
     # -- schedule -------------------------------------------------------------------------------------------
 
@@ -53,7 +52,7 @@ class Scheduler(Queues):
         if self.paused == "all":
             return step
         cap = config.long_prefill_token_threshold
-        if cap and self.num_unfinished <= 1 and not self._old_rules:
+        if cap and self.num_unfinished <= 1 and not config.lone_prefill_is_capped:
             cap = 0
         if candidates is None:
             candidates = self.running
@@ -135,7 +134,8 @@ class Scheduler(Queues):
             if needed > kv.pool.num_free:
                 budget += self._make_room(step, request, needed)
                 if request.status is not RUNNING:
-                    goes_on = self.config.scheduling_policy == "priority" and not self._old_rules
+                    config = self.config
+                    goes_on = config.scheduling_policy == "priority" and not config.self_preemption_ends_pass
                     return budget if goes_on else None
             kv.extend(request, needed)
         kv.cache(request, computed + n)
@@ -267,7 +267,7 @@ class Scheduler(Queues):
             request.stop_reason = token
         elif at_end:
             request.finish_reason = request.finish_as
-        elif sampling.repetition_detection is not None and not self._old_rules:
+        elif sampling.repetition_detection is not None and self.config.detects_repetition:
             count = request.num_output_tokens
             if count >= sampling.min_tokens and sampling.repetition_detection.ends(request.script, count):
                 request.finish_reason = FinishReason.REPETITION

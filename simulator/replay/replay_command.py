@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from simulator.config.compat import compat
+from simulator.config.compat import DEFAULT_COMPAT, compat
 from simulator.config.flags.values import duration
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
@@ -53,7 +54,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     boolean = argparse.BooleanOptionalAction
     group.add_argument("--engines", type=int, default=1, metavar="N", help="equal engines behind one policy")
     group.add_argument("--policy", choices=POLICIES, default="round-robin")
-    group.add_argument("--compat", default="vllm-0.33", help="whose scheduling: vllm-0.33, vllm-0.11")
+    group.add_argument("--compat", default=DEFAULT_COMPAT, help="whose scheduling: vllm-0.33, vllm-0.11")
     group.add_argument("--num-gpu-blocks", type=int, help="null block included, as vLLM counts")
     group.add_argument("--block-size", type=int, default=16)
     group.add_argument("--max-num-seqs", type=int)
@@ -174,10 +175,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         async_scheduling=behaviour.async_scheduling
         if args.async_scheduling is None
         else args.async_scheduling,
-        admission=behaviour.admission,
-        free_list=behaviour.free_list,
-        rules=behaviour.free_list,
-        stop_order=behaviour.stop_order,
+        **dataclasses.asdict(behaviour.engine),
         seed=args.seed,
     )
 

@@ -112,12 +112,10 @@ def busy() -> ApiError:
     )
 
 
-def queue_full(compat: Compat) -> ApiError:
+def queue_full() -> ApiError:
     """llm-d's --max-waiting-queue-length is reached."""
-    headers = ((b"retry-after", b"1"),) if compat.retry_after else ()
-    return ApiError(
-        "Failed to enqueue request, waiting requests queue is full", 429, "RateLimitError", headers=headers
-    )
+    message = "Failed to enqueue request, waiting requests queue is full"
+    return ApiError(message, 429, "RateLimitError", headers=((b"retry-after", b"1"),))
 
 
 def body_too_large(limit: int) -> ApiError:

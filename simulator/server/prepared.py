@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from simulator.config.compat import Compat, Keys, compat
+from simulator.config.bodies import Keys
+from simulator.config.compat import Compat, compat
 from simulator.config.serve import ServeConfig
 from simulator.server.faults import Faults
 from simulator.server.http.auth import KeyGuard

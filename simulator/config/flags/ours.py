@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from simulator.config.compat import DEFAULT_COMPAT
 from simulator.config.flags.flag import Flag, Kind
 
 _S: Final = ("simfleet",)
@@ -11,7 +12,7 @@ _S: Final = ("simfleet",)
 SIMFLEET_FLAGS: Final = (
     Flag("config", Kind.TEXT, "simulator", "YAML file of flags; the command line wins.", "none",
          ("vllm", "llm-d", "simfleet")),
-    Flag("compat", Kind.TEXT, "simulator", "Whose answers, errors and semantics.", "vllm-0.33", _S),
+    Flag("compat", Kind.TEXT, "simulator", "Whose answers, errors and semantics.", DEFAULT_COMPAT, _S),
     Flag("strict", Kind.BOOL, "simulator", "Nothing beyond the imitated server: its content types, its "
          "metric families, LoRA and runtime LoRA routes only where it has them.", "false", _S),
     Flag("metrics-compat", Kind.TEXT, "simulator", "Exactly the metric families of one server.",

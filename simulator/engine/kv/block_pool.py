@@ -21,9 +21,9 @@ class BlockPool:
     """`events` collects what happens to cached content, or is None where nobody listens."""
 
     __slots__ = (
+        "_empty_first",
         "_first",
         "_last",
-        "_lifo",
         "cached",
         "events",
         "hashes",
@@ -34,7 +34,10 @@ class BlockPool:
     )
 
     def __init__(
-        self, num_gpu_blocks: int, free_list: Literal["0.33", "0.11"], events: list[KVEvent] | None = None
+        self,
+        num_gpu_blocks: int,
+        free_list: Literal["empty-first", "lru"],
+        events: list[KVEvent] | None = None,
     ) -> None:
         self.num_gpu_blocks = num_gpu_blocks
         self.num_free = num_gpu_blocks - 1
@@ -46,7 +49,7 @@ class BlockPool:
         # Content that somebody waits for; None once it was cached, or a duplicate has changed what is found.
         self.watched: BlockHash | None = None
         self.events = events
-        self._lifo = free_list == "0.33"
+        self._empty_first = free_list == "empty-first"
         self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
         self._last: OrderedDict[int, None] = OrderedDict()
 
@@ -128,7 +131,7 @@ class BlockPool:
     def free(self, blocks: Sequence[int]) -> None:
         """Give up one hold on each; `blocks` in order of eviction priority, first evicted first."""
         refs, hashes, last = self.refs, self.hashes, self._last
-        lifo = self._lifo
+        empty_first = self._empty_first
         first: list[int] = []
         freed = 0
         for block in blocks:
@@ -136,7 +139,7 @@ class BlockPool:
             refs[block] = left
             if not left:
                 freed += 1
-                if lifo and hashes[block] is None:
+                if empty_first and hashes[block] is None:
                     first.append(block)
                 else:
                     last[block] = None

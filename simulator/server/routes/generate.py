@@ -156,7 +156,7 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
 def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
     compat = exchange.front.compat
-    if compat.validation_errors != "go":
+    if compat.other_fields == "checked":
         try:
             request = _decode_completion(body)
         except (msgspec.MsgspecError, RecursionError):
@@ -167,7 +167,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.validation_errors == "go":
+    if compat.other_fields == "dropped":
         raw = go_fields(raw, _GO_COMPLETION)
     before_completion(raw, compat)
     return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
@@ -176,7 +176,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     """The same for a chat."""
     compat = exchange.front.compat
-    if compat.validation_errors != "go":
+    if compat.other_fields == "checked":
         try:
             request = _decode_chat(body)
         except (msgspec.MsgspecError, RecursionError):
@@ -188,9 +188,10 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.validation_errors == "go":
+    if compat.other_fields == "dropped":
         raw = go_fields(raw, _GO_CHAT)
-        raw.setdefault("messages", [])
+    if not compat.messages_required:
+        raw = {"messages": [], **raw}
     before_chat(raw, compat)
     return convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
 

@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.config.compat import COMPATS
+from simulator.config.compat import COMPATS, DEFAULT_COMPAT
 from simulator.errors import ConfigError, FleetError
 from simulator.server.errors import ApiError
 from simulator.server.http.writer import Send
@@ -39,7 +39,7 @@ from simulator.server.routes.vllm_admin import abort_from_outside
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-_COMPAT: Final = COMPATS["vllm-0.33"]  # whose words for malformed bodies
+_COMPAT: Final = COMPATS[DEFAULT_COMPAT]  # whose words for malformed bodies
 _ALL: Final = "all"
 
 

@@ -127,12 +127,12 @@ async def reset_other_cache(replica: Asked) -> Any:
 async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) -> Any:
     """Free the cache and stop scheduling (vLLM); with llm-d only the cache goes, and only where enabled."""
     config, now = replica.config, time.monotonic()
-    if replica.front.compat.sleep_serves:
-        if config.enable_sleep_mode and config.server_dev_mode:
+    compat = replica.front.compat
+    if not compat.sleep_needs_flag or (config.enable_sleep_mode and config.server_dev_mode):
+        if compat.sleep_serves:
             replica.engine.reset_prefix_cache(now)
-            replica.state.sleep_level = level
-    else:
-        replica.engine.sleep(level, now)
+        else:
+            replica.engine.sleep(level, now)
         replica.state.sleep_level = level
     replica.driver.schedule()
     return _plain(replica, {"status": "sleeping", "level": level})
@@ -238,7 +238,7 @@ def _dev(replica: Replica) -> bool:
 
 
 def _sleep(replica: Replica) -> bool:
-    return replica.config.server_dev_mode or replica.front.compat.sleep_serves
+    return replica.config.server_dev_mode or replica.front.compat.sleep_always
 
 
 def _lora(replica: Replica) -> bool:

@@ -176,7 +176,7 @@ def test_strict_is_the_imitated_server_alone() -> None:
 
 def test_versions_change_the_engine() -> None:
     engine = config("--compat", "vllm-0.11").engine
-    assert (engine.admission, engine.free_list, engine.stop_order) == ("chunk", "0.11", "0.11")
+    assert (engine.admission, engine.free_list, engine.stop_order) == ("chunk", "lru", "length-first")
     assert not engine.async_scheduling
     assert (engine.lora_scope, engine.prefix_queries, engine.hash_keys) == ("scheduled", "lookup", "untagged")
     assert "--compat 'vllm-9' is unknown; there are vllm-0.33" in refused("--compat", "vllm-9")

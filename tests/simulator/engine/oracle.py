@@ -7,8 +7,10 @@ directly, without time: a step's results come in at once, or one line later with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
+from simulator.config.compat import COMPATS
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.lora_slots import LoRAManager
@@ -42,10 +44,7 @@ FINISHED = RequestStatus.FINISHED
 
 def engine_config(cfg: dict[str, Any]) -> EngineConfig:
     """The oracle's configuration as ours, with its defaults; `version` 0.11 means that vLLM's behaviour."""
-    old: dict[str, Any] = {}
-    if cfg.get("version") == "0.11":
-        old = dict.fromkeys(("rules", "free_list", "stop_order"), "0.11")
-        old |= {"admission": "chunk", "lora_scope": "scheduled", "prefix_queries": "lookup"}
+    old = asdict(COMPATS["vllm-0.11"].engine) if cfg.get("version") == "0.11" else {}
     return EngineConfig(
         **old,
         max_num_seqs=cfg.get("max_num_seqs", 4),

@@ -81,8 +81,8 @@ def workload(
         enable_lora=bool(cfg["max_loras"]),
         max_loras=cfg["max_loras"] or 1,
         kv_events=rng.random() < 0.3,
-        stop_order=rng.choice(["0.33", "0.11"]),
-        free_list=rng.choice(["0.33", "0.33", "0.11"]),
+        stop_order=rng.choice(["stop-first", "length-first"]),
+        free_list=rng.choice(["empty-first", "empty-first", "lru"]),
         admission=rng.choice(["whole-prompt", "whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "admission", "lookup"]),
     )

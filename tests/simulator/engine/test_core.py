@@ -105,7 +105,9 @@ def test_eos_ends_a_request(async_scheduling: bool) -> None:
     assert times(steps, "a") == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize(("order", "reason"), [("0.33", FinishReason.STOP), ("0.11", FinishReason.LENGTH)])
+@pytest.mark.parametrize(
+    ("order", "reason"), [("stop-first", FinishReason.STOP), ("length-first", FinishReason.LENGTH)]
+)
 def test_eos_as_the_last_allowed_token(order: str, reason: FinishReason) -> None:
     made = engine(text=Says([5, 6]), stop_order=order)
     made.add_request(request("a", 10, 3), 0.0)

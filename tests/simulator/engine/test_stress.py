@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,13 @@ from tests.simulator.engine.runs import SeededText, own_timelines, step_model
 
 SEEDS = 40
 EVENTS = 60  # per run
+OLD_RULES: dict[str, Any] = {
+    "lone_prefill_is_capped": True,
+    "self_preemption_ends_pass": True,
+    "long_prompt_is_overtaken": True,
+    "deferred_order": "reversed",
+    "detects_repetition": False,
+}
 ADAPTERS = [LoRARequest(f"l{i}", i) for i in range(1, 5)]
 
 
@@ -51,7 +59,7 @@ def _config(rng: Random, is_async: bool) -> EngineConfig:
         admission=rng.choice(["whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "lookup"]),
         lora_scope=rng.choice(["running", "scheduled"]),
-        rules=rng.choice(["0.33", "0.11"]),
+        **rng.choice([{}, OLD_RULES]),
     )
 
 
