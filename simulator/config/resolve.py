@@ -44,7 +44,7 @@ _PLAIN: Final = (
     "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
-    "tool_call_parser", "reasoning_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
+    "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
@@ -90,7 +90,6 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         lora_modules=modules,
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
-        pod_ip=env.get("POD_IP"),
         api_keys=tuple(values.get("api-key", ())),
         max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
         max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),
@@ -114,7 +113,6 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         num_gpu_blocks_override=values.get("num-gpu-blocks-override", None),
         user_specified_block_size="block-size" in values,
         tensor_parallel_size=values_int(values, "tensor-parallel-size"),
-        pipeline_parallel_size=values_int(values, "pipeline-parallel-size"),
         **_shutdown(values),
         **plain,
     )
@@ -222,17 +220,28 @@ def _text(values: Values, seed: int | None) -> TextConfig:
         mode = "dataset"
     if mode == "dataset" and not dataset:
         raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
-    tokenizer = values.text("tokenizer")
-    if tokenizer is not None and not Path(tokenizer).exists():
-        if tokenizer.startswith(("/", "./", "../", "~")):
-            raise ConfigError(f"{values.where('tokenizer')}: {tokenizer} does not exist")
-        tokenizer = None  # a name on the Hugging Face hub: nothing is ever downloaded
-    template = values.text("chat-template")
-    if template is not None and Path(template).is_file():
-        template = Path(template).read_text(encoding="utf-8")
-    elif template is not None and not any(mark in template for mark in "{}\n"):
-        raise ConfigError(f"{values.where('chat-template')}: {template} is neither a file nor a template")
-    return TextConfig(mode, dataset, seed, tokenizer, template)
+    return TextConfig(mode, dataset, seed, _tokenizer(values), _chat_template(values))
+
+
+def _tokenizer(values: Values) -> str | None:
+    path = values.text("tokenizer")
+    if path is None or Path(path).exists():
+        return path
+    if path.startswith(("/", "./", "../", "~")):
+        raise ConfigError(f"{values.where('tokenizer')}: {path} does not exist")
+    return None  # a name on the Hugging Face hub: nothing is ever downloaded
+
+
+def _chat_template(values: Values) -> str | None:
+    """The template's text, out of its file where a file was given."""
+    given = values.text("chat-template")
+    if given is None:
+        return None
+    if Path(given).is_file():
+        return Path(given).read_text(encoding="utf-8")
+    if not any(mark in given for mark in "{}\n"):
+        raise ConfigError(f"{values.where('chat-template')}: {given} is neither a file nor a template")
+    return given
 
 
 _TOOL_FLAGS: Final = {
@@ -245,7 +254,6 @@ _TOOL_FLAGS: Final = {
     "not_required_param_probability": "tool-call-not-required-param-probability",
     "object_not_required_field_probability": "object-tool-call-not-required-field-probability",
     "extra_call_probability": "tool-call-extra-call-probability",
-    "skip_validation": "skip-tool-validation",
 }
 
 

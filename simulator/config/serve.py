@@ -83,7 +83,6 @@ class ToolCallConfig:
     not_required_param_probability: int = 50  # percent
     object_not_required_field_probability: int = 50
     extra_call_probability: int = 45
-    skip_validation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,6 @@ class ServeConfig:
     # Kubernetes and data parallelism
     pod_name: str | None = None
     pod_namespace: str | None = None
-    pod_ip: str | None = None
     data_parallel_size: int = 1
     data_parallel_rank: int | None = None  # set: this process is that one rank
 
@@ -168,7 +166,6 @@ class ServeConfig:
     enable_server_load_tracking: bool = False
     enable_auto_tool_choice: bool = False
     tool_call_parser: str | None = None
-    reasoning_parser: str | None = None
     return_tokens_as_token_ids: bool = False
     trust_request_chat_template: bool = False
     response_role: str = "assistant"
@@ -223,7 +220,6 @@ class ServeConfig:
     num_gpu_blocks_override: int | None = None
     user_specified_block_size: bool = False
     tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
 
     @property
     def served_model_name(self) -> str:

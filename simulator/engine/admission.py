@@ -125,15 +125,12 @@ class Admission:
                 queues.count_lookup(request, computed)
         n = 0
         if not external:
-            n = request.num_tokens - computed
-            if 0 < self._cap < n:
-                n = self._cap
-            if not config.enable_chunked_prefill and n > self._budget:
-                if config.long_prompt_is_overtaken:
-                    self._skip(queue)
-                    return True
-                return False
-            n = min(n, self._budget)
+            n = self._first_chunk(request, computed)
+            if not n:
+                if not config.long_prompt_is_overtaken:
+                    return False
+                self._skip(queue)
+                return True
         total = computed + external + n
         reserved = queues.reserved_blocks() if external else 0
         if not kv.fits(request, hit, total, others_running=others, reserved=reserved):
@@ -153,6 +150,15 @@ class Admission:
         request.num_computed_tokens = computed
         self._start(request, n)
         return True
+
+    def _first_chunk(self, request: Request, computed: int) -> int:
+        """Tokens to compute first; 0: without chunked prefill the whole of it is beyond the budget."""
+        n = request.num_tokens - computed
+        if 0 < self._cap < n:
+            n = self._cap
+        if n > self._budget and not self._queues.config.enable_chunked_prefill:
+            return 0
+        return min(n, self._budget)
 
     def _record(self, request: Request, local: int, external: int) -> None:
         """Where the prompt's KV comes from: kept from the first admission, preemptions do not repeat it."""

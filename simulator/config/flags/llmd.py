@@ -50,7 +50,6 @@ _CONTENT: Final = (
     Flag("object-tool-call-not-required-field-probability", _I, "text", "Percent.", "50", _S, minimum=0,
          maximum=100),
     Flag("tool-call-extra-call-probability", _I, "text", "Percent.", "45", _S, minimum=0, maximum=100),
-    Flag("skip-tool-validation", _B, "text", "Take any tool schema.", "false", _S),
     Flag("default-embedding-dimensions", _I, "text", "Length of embeddings.", "384", _S, minimum=1),
 )  # fmt: skip
 

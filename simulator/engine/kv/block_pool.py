@@ -8,7 +8,7 @@ stays in that queue and can be touched or, when its turn comes, evicted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -186,23 +186,25 @@ class BlockPool:
         return [*reversed(self._first), *range(len(self.refs), self.num_gpu_blocks), *self._last]
 
     def check_invariants(self, holders: Iterable[Sequence[int]]) -> None:
-        """`holders`: the block lists of everybody who holds blocks."""
-        held: dict[int, int] = {}
-        for blocks in holders:
-            for block in blocks:
-                held[block] = held.get(block, 0) + 1
+        """`holders`: the block lists of everybody who holds blocks. Raises InvariantError."""
+        held = Counter(block for blocks in holders for block in blocks)
+        self._check_references(held)
+        self._check_index()
+
+    def _check_references(self, held: Counter[int]) -> None:
         for block, refs in enumerate(self.refs[1:], 1):
-            if refs != held.get(block, 0):
-                raise InvariantError(f"block {block} has ref_cnt {refs}, {held.get(block, 0)} hold it")
+            if refs != held[block]:
+                raise InvariantError(f"block {block} has ref_cnt {refs}, {held[block]} hold it")
         queue = self.free_order()
         if len(queue) != self.num_free or len(set(queue)) != len(queue):
             raise InvariantError(f"free queue of {len(queue)} blocks, num_free says {self.num_free}")
         if any(block < len(self.refs) and self.refs[block] for block in queue):
             raise InvariantError("a held block stands in the free queue")
-        if self.num_free + len(held) != self.num_gpu_blocks - 1:
-            raise InvariantError(
-                f"{self.num_free} free and {len(held)} held of {self.num_gpu_blocks - 1} blocks"
-            )
+        usable = self.num_gpu_blocks - 1
+        if self.num_free + len(held) != usable:
+            raise InvariantError(f"{self.num_free} free and {len(held)} held of {usable} blocks")
+
+    def _check_index(self) -> None:
         indexed = {
             block: content
             for content, found in self.cached.items()

@@ -108,9 +108,7 @@ class Timelines:
         """Begin work on `n` tokens of a sequence."""
         num_running = len(self.scheduler.running)
         is_prefill = n > 1 or not request.num_output_tokens
-        seconds = self.latency.sequence_seconds(
-            request, n, gives_token and is_prefill, is_prefill, num_running
-        )
+        seconds = self.latency.sequence_seconds(request, n, is_prefill, num_running)
         request.due = due = begin + seconds
         heapq.heappush(self._work, (due, request.order, request, n, gives_token))
 
@@ -208,7 +206,7 @@ class Timelines:
                 if computed == len(request.block_ids) * size:
                     kv.extend(request, 1)
                 kv.cache(request, computed + 1)
-            request.due = due = begin + latency.sequence_seconds(request, 1, False, False, num_running)
+            request.due = due = begin + latency.sequence_seconds(request, 1, False, num_running)
             heapq.heappush(self._work, (due, order, request, 1, True))
         for last, times in gaps.items():
             stats.inter_token_latency_seconds.observe(at - last, times)

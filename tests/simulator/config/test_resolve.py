@@ -32,7 +32,7 @@ def test_the_pages_arguments() -> None:
     assert made.lora_modules == (LoRAModule("reviews-1", "reviews-1"),)
     assert made.engine.enable_lora
     assert made.engine.max_loras == 2
-    assert (made.pod_name, made.pod_namespace, made.pod_ip) == ("pod-1", "inference-model-server", "10.0.0.7")
+    assert (made.pod_name, made.pod_namespace) == ("pod-1", "inference-model-server")
     assert made.allow_runtime_lora_updating
     assert not made.strict_content_type
 

@@ -35,7 +35,6 @@ class FixedSteps:
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:
