@@ -68,6 +68,7 @@ def engine_config(
         enable_lora=enable_lora,
         max_loras=values.get("max-loras", 1),
         max_cpu_loras=values.get("max-cpu-loras", None),
+        check_invariants=values.get("check-invariants", False),
         hash_algo=_hash_algo(values),
         hash_seed=values.get("hash-seed", None),
         kv_events=kv_events_enabled(values),

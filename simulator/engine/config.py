@@ -62,6 +62,8 @@ class EngineConfig(EngineRules):
     hash_seed: str | None = None  # PYTHONHASHSEED, the root of vLLM's hash chain
     kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
 
+    check_invariants: bool = False  # after every step: an engine that contradicts itself raises at once
+
     # P/D disaggregation. Without a connector kv_transfer_params of requests are ignored, as without
     # --kv-transfer-config; the rest is what a prefill engine hands to the decode engine.
     kv_connector: bool = True

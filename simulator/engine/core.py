@@ -8,7 +8,6 @@ what comes next, in vLLM's order (`v1/engine/core.py`, `step` and `step_with_bat
 from __future__ import annotations
 
 from array import array
-from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,20 +16,20 @@ from typing import Any, Literal
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals, put, withdraw
 from simulator.engine.kv.kv_cache import KVCacheManager
+from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
 from simulator.engine.pace.timelines import Timelines
-from simulator.engine.queues import Arrivals
-from simulator.engine.request import FinishReason, LoRARequest, Request
+from simulator.engine.request import LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
 from simulator.engine.text.text_source import TextSource
 from simulator.engine.text.tokenizer import Tokenizer
-from simulator.engine.transfer import Transfers
 from simulator.errors import EngineError, InvariantError
 
 __all__ = ["Engine", "RequestOutput", "StepOutput"]
@@ -97,7 +96,7 @@ class Engine:
         request.arrival_time = request.arrival_time or now
         self._plan(request)
         self._requests[request.request_id] = request
-        _put(self._arrivals, (now, request))
+        put(self._arrivals, (now, request))
 
     def abort(
         self, request_ids: Iterable[str], now: float, by: Literal["client", "server"] = "client"
@@ -109,7 +108,7 @@ class Engine:
         """
         for request_id in request_ids:
             if request_id in self._requests:
-                _put(self._aborts, (now, request_id, by == "server"))
+                put(self._aborts, (now, request_id, by == "server"))
 
     def peek(self) -> float | None:
         """Absolute time at which `step` has something to do; None: idle."""
@@ -127,23 +126,28 @@ class Engine:
     def step(self, now: float) -> StepOutput:
         """Complete the step that is due at peek() <= now and schedule the next.
 
-        Raises EngineError when nothing is due.
+        Raises EngineError when nothing is due, InvariantError where the configuration asks for checks.
         """
         due = self.peek()
         if due is None or due > now:
             raise EngineError(f"nothing is due at {now}: the next step is at {due}")
-        return self._boundary(due)
+        output = self._boundary(due)
+        if self.config.check_invariants:
+            self._check_after(output)
+        return output
 
     def fast_forward(self, until: float, max_steps: int = 100_000) -> list[StepOutput]:
         """Everything that is due up to and including `until`; the same results as calling `step` in a loop.
 
         Stretches of steady decode come as one StepOutput with `num_steps` > 1. Drivers may always call this
-        instead of `step`. Stops early after `max_steps`.
+        instead of `step`. Stops early after `max_steps`. Raises as `step` does, but when nothing is due.
         """
         steps: list[StepOutput] = []
         while max_steps > 0 and (due := self.peek()) is not None and due <= until:
             step = self._pace.fast(until, self._next_event(), max_steps) or self._boundary(due)
             self._last_boundary = step.end
+            if self.config.check_invariants:
+                self._check_after(step)
             max_steps -= max(step.num_steps, 1)
             steps.append(step)
         return steps
@@ -223,25 +227,22 @@ class Engine:
             self._drop(request, at)
         self._frontend.stopped.clear()
         aborts = self._aborts
+        due: list[tuple[Request, bool]] = []
         while aborts and aborts[0][0] <= at:
             _when, request_id, counted = aborts.popleft()
             aborted = self._requests.get(request_id)
-            if aborted is None:
-                continue
-            self._take_arrival(aborted)
-            self._drop(aborted, at)
+            if aborted is not None:
+                due.append((aborted, counted))
+        for request in withdraw(self._arrivals, {request for request, _counted in due}):
+            self._scheduler.add(request)  # no boundary has taken it in yet
+        for request, counted in due:
+            if request.request_id not in self._requests:
+                continue  # aborted twice
+            self._drop(request, at)
             if counted:
-                self._ended.append(self._frontend.end(aborted, at))
+                self._ended.append(self._frontend.end(request, at))
             else:
-                self._frontend.forget(aborted)
-
-    def _take_arrival(self, request: Request) -> None:
-        """A request may be aborted before a boundary has taken it in."""
-        for entry in self._arrivals:
-            if entry[1] is request:
-                self._arrivals.remove(entry)
-                self._scheduler.add(request)
-                return
+                self._frontend.forget(request)
 
     def _drop(self, request: Request, at: float) -> None:
         if self._requests.pop(request.request_id, None) is not None:
@@ -260,21 +261,9 @@ class Engine:
             self._transfers.report(stats, scheduler.waiting, scheduler.holding, at)
 
     def _plan(self, request: Request) -> None:
-        """Decide what the sequence will say and where it ends, stop ids and stop strings aside."""
-        sampling = request.sampling
-        plan = request.plan = self._text.start(request)
-        num_prompt = len(request.prompt_token_ids)
-        cap = min(sampling.max_tokens, self.config.max_model_len - num_prompt)
-        eos = None if plan.length is None else plan.length + 1
-        length_first = self.config.stop_order == "length-first"
-        if eos is not None and (eos < cap if length_first else eos <= cap):
-            length, request.finish_as = eos, FinishReason.STOP
-        else:
-            length, request.finish_as = max(cap, 1), FinishReason.LENGTH
-        request.finish_at = num_prompt + length
-        request.max_total_tokens = num_prompt + sampling.max_tokens
-        request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
-        request.lay_out(min(length, 32))
+        request.plan_output(
+            self._text.start(request), self.config.max_model_len, self.config.stop_order == "length-first"
+        )
         self._scheduler.set_quiet(request)
 
     # -- control --------------------------------------------------------------------------------------------
@@ -343,8 +332,8 @@ class Engine:
             "paused": scheduler.paused,
             "sleep_level": self.stats.sleep_level,
             "steps": self.stats.num_steps,
-            "running": [_describe(request) for request in scheduler.running],
-            "waiting": [_describe(request) for request in (*scheduler.holding, *scheduler.waiting)],
+            "running": [request.describe() for request in scheduler.running],
+            "waiting": [request.describe() for request in (*scheduler.holding, *scheduler.waiting)],
             "kv_blocks": {
                 "total": pool.num_gpu_blocks - 1,
                 "free": pool.num_free,
@@ -353,6 +342,13 @@ class Engine:
             "loras": self._loras.snapshot() if self._loras is not None else None,
             "next_step": self.peek(),
         }
+
+    def _check_after(self, step: StepOutput) -> None:
+        try:
+            self.check_invariants()
+        except InvariantError as error:
+            last = step.step + max(step.num_steps, 1) - 1
+            raise InvariantError(f"after step {last}, at {step.end:.6f} s: {error}") from error
 
     def check_invariants(self) -> None:
         """Raise InvariantError where the state contradicts itself."""
@@ -368,32 +364,5 @@ class Engine:
             raise InvariantError(f"{len(scheduler.running)} sequences run, but no step is due")
 
 
-def _describe(request: Request) -> dict[str, Any]:
-    return {
-        "request_id": request.request_id,
-        "status": request.status.name,
-        "prompt_tokens": request.num_prompt_tokens,
-        "output_tokens": request.num_output_tokens,
-        "computed_tokens": request.num_computed_tokens,
-        "cached_tokens": max(request.num_cached_tokens, 0),
-        "kv_blocks": len(request.block_ids),
-        "preemptions": request.num_preemptions,
-        "lora": request.lora.name if request.lora else None,
-        "deferred": request.deferred,
-    }
-
-
 def _ids(requests: list[Request]) -> list[str]:
     return [request.request_id for request in requests]
-
-
-def _put(queue: deque[Any], entry: tuple[Any, ...]) -> None:
-    """Append in order of time; entries of the same time keep the order in which they came."""
-    if not queue or queue[-1][0] <= entry[0]:
-        queue.append(entry)
-    else:
-        insort(queue, entry, key=_time)
-
-
-def _time(entry: tuple[float, Any]) -> float:
-    return entry[0]

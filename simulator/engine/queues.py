@@ -12,19 +12,17 @@ from typing import Literal
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
+from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.policy import make_queue
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.transfer import Transfers
 from simulator.errors import InvariantError
 
 REMOTE = RequestStatus.WAITING_FOR_REMOTE_KVS
 RUNNING = RequestStatus.RUNNING
 FINISHED = RequestStatus.FINISHED
-
-Arrivals = deque[tuple[float, Request]]  # (when, who), in order of time: what no boundary has taken in yet
 
 
 class Queues:

@@ -106,6 +106,24 @@ class Request:
     detokenized: int = 0  # output tokens that the detokenizer has seen
     pending_text: str = ""  # their text, as far as no RequestOutput has carried it
 
+    def plan_output(self, plan: OutputPlan, max_model_len: int, length_first: bool) -> None:
+        """Set what the sequence will say and where it ends, stop ids and stop strings aside.
+
+        `length_first`: EOS as the last token that max_tokens allows counts as a cut.
+        """
+        self.plan = plan
+        num_prompt = len(self.prompt_token_ids)
+        cap = min(self.sampling.max_tokens, max_model_len - num_prompt)
+        eos = None if plan.length is None else plan.length + 1
+        if eos is not None and (eos < cap if length_first else eos <= cap):
+            length, self.finish_as = eos, FinishReason.STOP
+        else:
+            length, self.finish_as = max(cap, 1), FinishReason.LENGTH
+        self.finish_at = num_prompt + length
+        self.max_total_tokens = num_prompt + self.sampling.max_tokens
+        self.last_position = min(self.max_total_tokens, max_model_len) - 1
+        self.lay_out(min(length, 32))
+
     def lay_out(self, count: int) -> list[int]:
         """Have at least `count` tokens in `script`; returns it."""
         script, plan = self.script, self.plan
@@ -127,3 +145,18 @@ class Request:
     def output_token_ids(self) -> list[int]:
         """The ids generated so far; a copy."""
         return self.script[: self.num_output_tokens]
+
+    def describe(self) -> dict[str, Any]:
+        """Its state as JSON-able data, for people."""
+        return {
+            "request_id": self.request_id,
+            "status": self.status.name,
+            "prompt_tokens": self.num_prompt_tokens,
+            "output_tokens": self.num_output_tokens,
+            "computed_tokens": self.num_computed_tokens,
+            "cached_tokens": max(self.num_cached_tokens, 0),
+            "kv_blocks": len(self.block_ids),
+            "preemptions": self.num_preemptions,
+            "lora": self.lora.name if self.lora else None,
+            "deferred": self.deferred,
+        }

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from simulator.engine.admission import Admission
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
+from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.policy import pick_victim
 from simulator.engine.queues import Queues
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.transfer import Transfers
 
 RUNNING = RequestStatus.RUNNING
 PREEMPTED = RequestStatus.PREEMPTED

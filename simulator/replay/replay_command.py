@@ -69,7 +69,11 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", metavar="FILE", help="the report as JSON; - for standard output")
     group.add_argument("--requests-out", type=Path, metavar="FILE", help="one JSON line per request")
-    group.add_argument("--check", action="store_true", help="check the engine's invariants on the way (slow)")
+    group.add_argument(
+        "--check-invariants",
+        action="store_true",
+        help="check the engine's state after every step (slow); exit 1 where it contradicts itself",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument(
         "--max-mean-error", type=float, metavar="PERCENT", help="exit 1 when a mean is further off than this"
@@ -98,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
         num_engines=args.engines,
         policy=args.policy,
         seed=args.seed,
-        check=args.check,
     )
     finished = lab.replay(requests, None if args.quiet else _progress(sys.stderr))
     found = report.to_json(finished, _settings(args, config, coefficients, host))
@@ -175,6 +178,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         async_scheduling=behaviour.async_scheduling
         if args.async_scheduling is None
         else args.async_scheduling,
+        check_invariants=args.check_invariants,
         **dataclasses.asdict(behaviour.engine),
         seed=args.seed,
     )

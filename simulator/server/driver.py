@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from simulator.engine.core import Engine, RequestOutput, StepOutput
 from simulator.engine.request import Request
-from simulator.errors import EngineError
+from simulator.errors import EngineError, InvariantError
 from simulator.server.logs import logger
 from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
@@ -160,6 +160,9 @@ class Driver:
         """What the engine has done by `now`; nothing if that killed it."""
         try:
             return self.engine.fast_forward(now, self.stretch)
+        except InvariantError:  # --check-invariants: the process is to end, its loop's handler sees to it
+            self.is_dead = self._stalled = True
+            raise
         except Exception:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500 from now on
             logger.exception("engine died")
             self.is_dead = self._stalled = True

@@ -47,6 +47,9 @@ SIMFLEET_FLAGS: Final = (
     Flag("pod-name", Kind.TEXT, "server", "x-inference-pod of answers.", "POD_NAME", _S),
     Flag("pod-namespace", Kind.TEXT, "server", "x-inference-namespace of answers.",
          "POD_NAMESPACE or NAMESPACE", _S),
+    Flag("check-invariants", Kind.BOOL, "simulator",
+         "Check the engine's state after every step (slow); where it contradicts itself the process ends "
+         "with exit code 1.", "false", _S),
     Flag("log-format", Kind.TEXT, "metrics and logs", "Form of log lines.", "text", _S,
          choices=("text", "json")),
 )  # fmt: skip

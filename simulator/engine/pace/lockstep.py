@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.batch_queue import BatchQueue
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.stretch import Stretches
-from simulator.engine.queues import Arrivals
 from simulator.engine.scheduler import Scheduler
 
 

@@ -14,10 +14,10 @@ from math import inf
 from operator import itemgetter
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.batch_queue import BatchQueue
 from simulator.engine.pace.latency import BatchShape
-from simulator.engine.queues import Arrivals
 from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 
 from simulator.engine.frontend import Frontend
+from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
-from simulator.engine.queues import Arrivals
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.step import ScheduledStep

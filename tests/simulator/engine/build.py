@@ -61,7 +61,7 @@ def engine(
     latency: LatencyModel | None = None, text: TextSource | None = None, tokenizer: Any = None, **config: Any
 ) -> Engine:
     """A synchronous engine with steps of one second, unless `config` says otherwise."""
-    defaults: dict[str, Any] = {"async_scheduling": False, "num_gpu_blocks": 101}
+    defaults: dict[str, Any] = {"async_scheduling": False, "num_gpu_blocks": 101, "check_invariants": True}
     return Engine(
         EngineConfig(**(defaults | config)), latency or FixedSteps(), text or ConstantText(7), tokenizer
     )

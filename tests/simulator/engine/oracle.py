@@ -13,6 +13,7 @@ from typing import Any
 from simulator.config.compat import COMPATS
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
+from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, RequestStatus, SamplingParams
@@ -20,7 +21,6 @@ from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
 from simulator.engine.text.text_source import ConstantText
-from simulator.engine.transfer import Transfers
 
 DEFAULT_SCENARIO: dict[str, Any] = {
     "cfg": {

@@ -81,6 +81,7 @@ def workload(
         enable_lora=bool(cfg["max_loras"]),
         max_loras=cfg["max_loras"] or 1,
         kv_events=rng.random() < 0.3,
+        check_invariants=True,
         stop_order=rng.choice(["stop-first", "length-first"]),
         free_list=rng.choice(["empty-first", "empty-first", "lru"]),
         admission=rng.choice(["whole-prompt", "whole-prompt", "chunk"]),
@@ -130,7 +131,6 @@ def play(seed: int, fast: bool) -> tuple[Engine, list[StepOutput]]:
         else:
             while (due := engine.peek()) is not None and due <= until:
                 steps.append(engine.step(due))
-                engine.check_invariants()
         if not inputs:
             break
         when, request_id = inputs.pop(0)

@@ -56,6 +56,7 @@ def _config(rng: Random, is_async: bool) -> EngineConfig:
         enable_lora=True,
         max_loras=rng.randint(1, 2),
         kv_events=rng.random() < 0.3,
+        check_invariants=True,
         admission=rng.choice(["whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "lookup"]),
         lora_scope=rng.choice(["running", "scheduled"]),

@@ -31,9 +31,7 @@ def config(**settings: Any) -> EngineConfig:
 
 
 def lab(num_engines: int = 1, policy: str = "round-robin", **settings: Any) -> Lab:
-    return Lab(
-        config(**settings), lambda _: StepModel(MILLI), num_engines=num_engines, policy=policy, check=True
-    )
+    return Lab(config(**settings), lambda _: StepModel(MILLI), num_engines=num_engines, policy=policy)
 
 
 def trace(count: int, every: float = 0.01, prompt: int = 20, output: int = 5) -> list[TraceRequest]:
