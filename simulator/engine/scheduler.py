@@ -3,6 +3,27 @@
 `schedule` and `update` are vLLM's `Scheduler.schedule` and `update_from_output` (v1/core/sched/scheduler.py)
 for a decoder without speculative decoding. Time enters as numbers and only where a remote KV transfer needs
 it. This file does not know text, metrics of the frontend, or how long a step takes.
+
+There is no prefill and no decode phase: a sequence has `num_computed_tokens`, which catch up with its
+`num_tokens` (and, with async scheduling, the placeholders of tokens not seen yet).
+
+Nearly every token of a long run changes nothing but counters. Four notes on a Request say how far that holds,
+and the loops here and in `pace` go by them without a look at anything else. A note promises too little rather
+than too much: 0, -1 or False only cost the long way round.
+
+    token_limit   while num_computed_tokens is below, one more token needs no block, fills none and is not the
+                  last. KVCacheManager.set_limit renews it whenever blocks or cached blocks change; 0 once
+                  they are given back (free, detach).
+    ahead_limit   the same while a token is in flight: what fills a block is not known yet, and not cached.
+    quiet_until   while num_tokens is below, the next sampled token is laid out and wanted and ends nothing.
+                  set_quiet renews it after every token that took the long way; -1 where tokens are in
+                  flight at a preemption, and at the end.
+    silent        the next token gives no output and may end on no stop string. The frontend sets it; False
+                  on preemption and at the end.
+
+Whoever changes a request's blocks, stop conditions, laid out tokens or place among the queues renews the
+notes it touches, in the same call. The random workloads of tests/simulator/engine/runs.py are played by notes
+and step by step, and must agree in everything.
 """
 
 from __future__ import annotations

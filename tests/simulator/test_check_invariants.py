@@ -13,6 +13,7 @@ import pytest
 from simulator.cli import main
 from simulator.engine.kv.block_pool import BlockPool
 from tests.simulator.server.serving import ROOT, free_port
+from tests.simulator.steps import flat_flag
 
 # The command, in a process whose block pools forget to take what they give.
 _BROKEN = """
@@ -97,7 +98,7 @@ def test_replay(
     trace = tmp_path / "requests.jsonl"
     rows = [{"arrival_s": 0.1 * i, "prompt_token_ids": [i] * 40, "output_tokens": 3} for i in range(3)]
     trace.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["--step-model", "1000,0,0,1,0,0,0", "--num-gpu-blocks", "100", "--quiet"]
+    flags = ["--step-model", flat_flag(1000), "--num-gpu-blocks", "100", "--quiet"]
     code = main(["replay", str(trace), *flags, *(["--check-invariants"] if checked else [])])
     assert code == (1 if checked else 0)
     err = capsys.readouterr().err

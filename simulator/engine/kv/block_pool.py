@@ -4,6 +4,21 @@ Blocks are integers; block 0 is the null block and is never given out. The free 
 parts so that untouched blocks cost no memory: a stack of blocks to reuse first, the blocks that were never
 used, in order of id, and a queue of the others, least recently freed first. A cached block that nobody holds
 stays in that queue and can be touched or, when its turn comes, evicted.
+
+Wanted, per token and in constant time: take the head of the queue, give back in order of eviction, hold a
+cached block that is somewhere in the queue, find content. A linked list as vLLM has it costs an object for
+each block; this is a list and an ordered dict, and nothing at all for blocks never used.
+
+What always holds (`check_invariants` looks at all of it):
+- a usable block is held (`refs` > 0), or in exactly one of: `_first`, the ids from len(refs) on, `_last`;
+  `num_free` is the size of the three together;
+- the queue's head is the top of `_first`, then the lowest unused id, then the oldest of `_last`;
+- `_first` has only blocks without content, and stays empty with the free list "lru";
+- `hashes[block]` and `cached` say the same: a content's one block as an int, several as a dict in order of
+  insertion (the first is what a look-up finds); most contents have one, and an int costs a fifth;
+- `watched` is the content that the head of the waiting queue misses. Whoever makes it findable, or changes
+  which copy is found, sets it to None; `KVCacheManager.stays_out` relies on that and on nothing else.
+`take_one` and the plain branch of `insert` say again what `take` and `insert_one` do, for the common case.
 """
 
 from __future__ import annotations

@@ -2,6 +2,15 @@
 
 A step at time t takes in the sequences whose work is done at t and schedules them again, together with what
 waits; the others count as running, hold their slots and blocks, and are not looked at.
+
+The law of `_work`, a heap of (due, admission number, request, ...): an entry counts while the request's `due`
+and `order` are its own (`_is_current`). Preemption, aborts and ends only set `due` to None or give a new
+order; nobody searches the heap, stale entries fall out when their time comes. A running request is either in
+the heap with a current entry or in `_idle`, never in both.
+
+`fast` takes boundaries at which sequences only decode on, as `complete` and `fill` would, but without a
+ScheduledStep for each: the group of a moment is popped, checked, and pushed again where anything else is due
+(`_group` gives None, and nothing has changed). Order of admission within a moment is part of the result.
 """
 
 from __future__ import annotations

@@ -19,10 +19,11 @@ from simulator.replay.profiles_command import add_profiles_arguments, run_profil
 from simulator.replay.replay_command import parse_coefficients
 from simulator.replay.report import percentile, summarize, to_json
 from simulator.replay.trace import Measured, TraceRequest
+from tests.simulator.steps import flat, flat_flag
 
 RECORDING = Path(__file__).parents[4] / "shared" / "data" / "vllm-replay-rtx4090"
 needs_recording = pytest.mark.skipif(not RECORDING.exists(), reason="the recorded run is not here")
-MILLI = StepCoefficients(1000, 0, 0, 1, 0, 0, 0)  # every step takes one millisecond
+MILLI = flat(1000)
 
 
 def config(**settings: Any) -> EngineConfig:
@@ -155,7 +156,7 @@ def write_trace(folder: Path) -> Path:
 
 def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report, rows = tmp_path / "report.json", tmp_path / "rows.jsonl"
-    flags = ("--step-model", "1000,0,0,1,0,0,0", "--num-gpu-blocks", "500")
+    flags = ("--step-model", flat_flag(1000), "--num-gpu-blocks", "500")
     code = run(parse(str(write_trace(tmp_path)), *flags, "--json", str(report), "--requests-out", str(rows)))
     assert code == 0
     shown = capsys.readouterr().out
