@@ -82,7 +82,7 @@ def engine_config(
 
 
 def values_int(values: Values, name: str, default: int = 1) -> int:
-    """An integer from a flag that is otherwise inert, and therefore text."""
+    """An integer from a flag that is otherwise inert, and therefore text; raises ConfigError."""
     try:
         return int(values.get(name, default))
     except (TypeError, ValueError):

@@ -314,7 +314,10 @@ class Engine:
         return self._kv.pool.reset()
 
     def add_lora(self, lora: LoRARequest, now: float) -> float:
-        """Load an adapter ahead of its requests; the engine stands still until the time that is returned."""
+        """Load an adapter ahead of its requests; the engine stands still until the time that is returned.
+
+        Raises EngineError where the engine has no adapters.
+        """
         if self._loras is None:
             raise EngineError("this engine has no LoRA support: enable_lora is off")
         self.stall(self._loras.load(lora), now)

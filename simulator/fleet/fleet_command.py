@@ -48,7 +48,7 @@ fleet:
 
 
 def fleet_command(argv: Sequence[str]) -> int:
-    """Run the fleet until a signal ends it; returns the exit code."""
+    """Run the fleet until a signal ends it; returns the exit code. Raises SimfleetError."""
     own = split(argv)
     arguments = parse(own.serve)
     if arguments.wants_help:
@@ -117,6 +117,7 @@ class _Overrides:
         self._unused = set(self._flags)
 
     def of(self, index: int, name: str, base: ServeConfig) -> ServeConfig:
+        """The configuration of one replica; raises ConfigError."""
         keys = [key for key in (str(index), name) if key in self._flags]
         if not keys:
             return base
@@ -130,7 +131,7 @@ class _Overrides:
             raise ConfigError(f"{self._path}, replica {keys[0]}: {error}") from None
 
     def check_used(self) -> None:
-        """A replica that does not exist is a mistake, unless another process has it."""
+        """Raise ConfigError for a replica that does not exist, unless another process has it."""
         if self._unused and not self._partial:
             wrong = min(self._unused)
             raise ConfigError(f"{self._path}: there is no replica {wrong!r}")

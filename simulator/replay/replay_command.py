@@ -139,7 +139,10 @@ def _micros(text: str, flag: str) -> float:
 
 
 def parse_coefficients(text: str) -> StepCoefficients:
-    """A JSON object with c0..c5 and k, or seven numbers in the order c0,c1,c2,k,c3,c4,c5."""
+    """A JSON object with c0..c5 and k, or seven numbers in the order c0,c1,c2,k,c3,c4,c5.
+
+    Raises ConfigError.
+    """
     where = "--step-model"
     try:
         value = json.loads(text if text.lstrip().startswith(("{", "[")) else f"[{text}]")

@@ -41,7 +41,7 @@ def _shown(flag: Flag, bound: float) -> str:
 
 
 def duration(value: Any, where: str) -> float:
-    """Seconds of a Go duration ("1m30s") or of a number of milliseconds."""
+    """Seconds of a Go duration ("1m30s") or of a number of milliseconds; raises ConfigError."""
     text = str(value).strip()
     try:
         return float(text) / 1e3
