@@ -160,7 +160,7 @@ class Driver:
         """What the engine has done by `now`; nothing if that killed it."""
         try:
             return self.engine.fast_forward(now, self.stretch)
-        except Exception as error:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500
+        except Exception as error:  # a bug of the engine; logged, and its replica answers 500 from now on
             if isinstance(error, InvariantError) and self.engine.config.check_invariants:
                 self._stalled = True
                 raise  # the process is to end: the loop's exception handler sees to it
