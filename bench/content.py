@@ -73,7 +73,7 @@ def answer_times(tokenizer: Tokenizer) -> dict[str, float]:
         plan = source.start(request)
 
         def work() -> None:
-            decoder = IncrementalDetokenizer(tokenizer, request)
+            decoder = IncrementalDetokenizer(tokenizer, request.sampling)
             for i in range(count):
                 decoder.append((plan.token(i),))
 

@@ -18,17 +18,17 @@ from simulator.engine.pace.latency import (
     ConstantLatency,
     ConstantTimes,
     HostOverhead,
-    StepCoefficients,
     StepModel,
     ZeroLatency,
 )
+from simulator.engine.pace.profiles import PROFILES
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text.plans import ConstantText
 from simulator.engine.text.random_text import PhraseBook, RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
+from simulator.engine.text.text_source import ConstantText
 
 REPLAY = Path(__file__).parents[2] / "shared/data/vllm-replay-rtx4090/requests.jsonl"
-RTX_4090 = StepCoefficients(17040, 34.26, 89.91, 192, 6.506, 0.1414, 0.003838)
+RTX_4090 = PROFILES["llama-3.1-8b/rtx-4090"].coefficients
 RTX_4090_HOST = HostOverhead(per_step_us=2000, per_sequence_us=10)
 
 

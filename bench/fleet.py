@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
 TARGET_KB = 60.0

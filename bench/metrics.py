@@ -19,7 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from bench.client import Server, connect, request
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.families import families

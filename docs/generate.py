@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def table(head: list[str], rows: list[list[object]]) -> str:
 
 def flags() -> str:
     """Every flag of `simfleet serve` by group."""
-    from simulator.config.table import FLAGS
+    from simulator.config.flags.table import FLAGS
 
     groups: dict[str, list[list[object]]] = {}
     inert = []
@@ -65,7 +65,7 @@ def metrics() -> str:
 def profiles() -> str:
     """The named step models."""
     from simulator.engine.pace.profiles import PROFILES
-    from simulator.replay.profiles import as_json
+    from simulator.replay.profiles_command import as_json
 
     rows: list[list[object]] = []
     for name, profile in PROFILES.items():
@@ -81,20 +81,31 @@ def compat() -> str:
     """The table of behaviours, where the three differ."""
     from simulator.config.compat import COMPATS
 
-    source = (ROOT / "simulator" / "config" / "compat.py").read_text()
-    comments = dict(re.findall(r"^    (\w+): .*?# (.*)$", source, re.MULTILINE))
-    rows: list[list[object]] = []
-    for field in next(iter(COMPATS.values())).__dataclass_fields__:
-        values = [getattr(c, field) for c in COMPATS.values()]
-        if field not in ("name", "bodies") and len(set(map(str, values))) > 1:
-            rows.append([f"`{field}`", *(f"`{_plain(v)}`" for v in values), comments.get(field, "")])
+    servers = list(COMPATS.values())
+    rows = [
+        *_behaviours("simulator/config/compat.py", servers, without=("name", "bodies", "engine")),
+        *_behaviours("simulator/engine/config.py", [server.engine for server in servers]),
+    ]
     return table(["behaviour", *(f"`{name}`" for name in COMPATS), ""], rows)
+
+
+def _behaviours(path: str, columns: Sequence[Any], without: Sequence[str] = ()) -> list[list[object]]:
+    """The fields in which `columns` differ, each with the comment that stands beside it in the source."""
+    comments = dict(re.findall(r"^    (\w+): .*?# (.*)$", (ROOT / path).read_text(), re.MULTILINE))
+    rows: list[list[object]] = []
+    for field in columns[0].__dataclass_fields__:
+        values = [getattr(column, field) for column in columns]
+        if field not in without and len(set(map(str, values))) > 1:
+            rows.append([f"`{field}`", *(f"`{_plain(v)}`" for v in values), comments.get(field, "")])
+    return rows
 
 
 def _plain(value: object) -> object:
     return (
         value.decode() or "empty"
         if isinstance(value, bytes)
+        else value or "empty"
+        if isinstance(value, str)
         else ", ".join(value)
         if isinstance(value, tuple)
         else value

@@ -50,16 +50,16 @@ def run(command: str, argv: Sequence[str]) -> int:
 
 def _run(command: str, argv: Sequence[str]) -> int:
     if command == "serve":
-        from simulator.fleet.serve import serve_command  # noqa: PLC0415
+        from simulator.fleet.serve_command import serve_command  # noqa: PLC0415
 
         return serve_command(argv)
     if command == "fleet":
-        from simulator.fleet.command import fleet_command  # noqa: PLC0415
+        from simulator.fleet.fleet_command import fleet_command  # noqa: PLC0415
 
         return fleet_command(argv)
     if command == "replay":
-        from simulator.replay.command import add_arguments  # noqa: PLC0415
-        from simulator.replay.command import run as replay  # noqa: PLC0415
+        from simulator.replay.replay_command import add_arguments  # noqa: PLC0415
+        from simulator.replay.replay_command import run as replay  # noqa: PLC0415
 
         parser = argparse.ArgumentParser(
             "simfleet replay", description="A workload through engines in virtual time."
@@ -67,7 +67,7 @@ def _run(command: str, argv: Sequence[str]) -> int:
         add_arguments(parser)
         return replay(parser.parse_args(argv))
     if command == "profiles":
-        from simulator.replay.profiles import add_profiles_arguments, run_profiles  # noqa: PLC0415
+        from simulator.replay.profiles_command import add_profiles_arguments, run_profiles  # noqa: PLC0415
 
         parser = argparse.ArgumentParser("simfleet profiles", description="The named step models.")
         add_profiles_arguments(parser)

@@ -35,7 +35,8 @@ from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan, fronting_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
 from gateway.stack.ports import MAX_ADDRESSES, AddressPool, is_free
-from simulator.config.serve import ServeConfig, parse_args
+from simulator.config.resolve import parse_args
+from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 

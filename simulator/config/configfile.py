@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from simulator.config.flags.table import find_long
+from simulator.config.flags.values import read
 from simulator.config.parser import Given, unknown
-from simulator.config.table import find_long
-from simulator.config.values import read
 from simulator.errors import ConfigError
 
 

@@ -6,6 +6,7 @@ tokens a step), or llm-d-inference-sim's with --compat llm-d-0.7.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -20,11 +21,6 @@ from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL_LEN: Final = 32768
-_DEFAULT_BLOCKS: Final = 8192
-_LLMD: Final = "llm-d-0.7"
-_LLMD_MODEL_LEN: Final = 1024
-_LLMD_BLOCKS: Final = 1024
-_LLMD_NUM_SEQS: Final = 5
 _KV_BYTES_PER_TOKEN: Final = 131072  # Llama-3.1-8B in bfloat16, where no profile says otherwise
 _KV_ROLES: Final = ("kv_producer", "kv_consumer", "kv_both")
 _STEP_KEYS: Final = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
@@ -47,14 +43,12 @@ def engine_config(
     """The engine of this configuration, and warnings for a person."""
     warnings: list[str] = []
     machine = profile(values)
-    llmd = compat.name == _LLMD
     block_size = values.get("block-size", 16)
-    max_model_len = _max_model_len(values, llmd)
-    num_gpu_blocks = _num_gpu_blocks(values, machine, block_size, max_model_len, llmd)
+    max_model_len = _max_model_len(values, compat)
+    num_gpu_blocks = _num_gpu_blocks(values, machine, block_size, max_model_len, compat)
     max_model_len = _fitting_model_len(values, max_model_len, block_size, num_gpu_blocks, warnings)
-    max_num_seqs = values.get(
-        "max-num-seqs", _LLMD_NUM_SEQS if llmd else machine.gpu.max_num_seqs if machine else 256
-    )
+    usual = compat.max_num_seqs or (machine.gpu.max_num_seqs if machine else 256)
+    max_num_seqs = values.get("max-num-seqs", usual)
     chunked = values.get("enable-chunked-prefill", True)
     budget = values.get("max-num-batched-tokens", machine.gpu.max_num_batched_tokens if machine else 2048)
     if not chunked and "max-num-batched-tokens" not in values:
@@ -76,6 +70,7 @@ def engine_config(
         enable_lora=enable_lora,
         max_loras=values.get("max-loras", 1),
         max_cpu_loras=values.get("max-cpu-loras", None),
+        check_invariants=values.get("check-invariants", False),
         hash_algo=_hash_algo(values),
         hash_seed=values.get("hash-seed", None),
         kv_events=kv_events_enabled(values),
@@ -83,14 +78,7 @@ def engine_config(
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
-        admission=compat.admission,
-        free_list=compat.free_list,
-        rules=compat.free_list,
-        stop_order=compat.stop_order,
-        lora_scope="running" if compat.free_list == "0.33" else "scheduled",
-        prefix_queries="admission" if compat.prefix_stats_at_admission else "lookup",
-        iteration_tokens="computed" if compat.free_list == "0.33" else "prompt",
-        hash_keys="tagged" if compat.free_list == "0.33" else "untagged",
+        **dataclasses.asdict(compat.engine),
     )
     return config, warnings
 
@@ -107,7 +95,7 @@ def _transfer(values: Values) -> Mapping[str, Any]:
 
 
 def values_int(values: Values, name: str, default: int = 1) -> int:
-    """An integer from a flag that is otherwise inert, and therefore text."""
+    """An integer from a flag that is otherwise inert, and therefore text; raises ConfigError."""
     try:
         return int(values.get(name, default))
     except (TypeError, ValueError):
@@ -121,10 +109,10 @@ def kv_events_enabled(values: Values) -> bool:
     return values.get("enable-kvcache", False)
 
 
-def _max_model_len(values: Values, llmd: bool) -> int:
+def _max_model_len(values: Values, compat: Compat) -> int:
     given: int = values.get("max-model-len", -1)
     if given == -1:
-        return _LLMD_MODEL_LEN if llmd else _model_len_of_files(values)
+        return compat.max_model_len or _model_len_of_files(values)
     if given < 1:
         raise ConfigError(f"{values.where('max-model-len')}: {given} is too small, the least is 1")
     return given
@@ -148,7 +136,7 @@ def _model_len_of_files(values: Values) -> int:
 
 
 def _num_gpu_blocks(
-    values: Values, machine: Profile | None, block_size: int, max_model_len: int, llmd: bool
+    values: Values, machine: Profile | None, block_size: int, max_model_len: int, compat: Compat
 ) -> int:
     for name in ("num-gpu-blocks-override", "kv-cache-size"):
         if values.get(name, 0):
@@ -159,8 +147,7 @@ def _num_gpu_blocks(
         return max(2, int(values.get("kv-cache-memory-bytes")) // (per_token * block_size))
     if machine is not None:
         return max(2, machine.num_gpu_blocks * 16 // block_size)
-    least = _LLMD_BLOCKS if llmd else _DEFAULT_BLOCKS
-    return max(least, 2 * math.ceil(max_model_len / block_size) + 1)
+    return max(compat.num_gpu_blocks, 2 * math.ceil(max_model_len / block_size) + 1)
 
 
 def _fitting_model_len(

@@ -42,7 +42,7 @@ class Values:
         return str(value) if value not in (None, "") else None
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        """A JSON flag that must be an object."""
+        """A JSON flag that must be an object; raises ConfigError."""
         value: Any = self.get(name, {})
         if isinstance(value, Mapping):
             return value

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.table import FLAGS
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.table import FLAGS
 
 _WIDTH: Final = 100
 _INDENT: Final = " " * 6

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.table import find_long, find_short, nearest
-from simulator.config.values import is_boolean, read
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.table import find_long, find_short, nearest
+from simulator.config.flags.values import is_boolean, read
 from simulator.errors import ConfigError
 
 _IS_FLAG: Final = re.compile(r"--?[A-Za-z]")

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from simulator.config.compat import COMPATS, Compat
+from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
 from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
+from simulator.config.flags.table import FLAGS
+from simulator.config.flags.values import read
 from simulator.config.given import Values
 from simulator.config.parser import Arguments, Given, parse
 from simulator.config.serve import (
@@ -25,8 +27,6 @@ from simulator.config.serve import (
     TextConfig,
     ToolCallConfig,
 )
-from simulator.config.table import FLAGS
-from simulator.config.values import read
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -44,7 +44,7 @@ _PLAIN: Final = (
     "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
-    "tool_call_parser", "reasoning_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
+    "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
@@ -54,16 +54,15 @@ _PLAIN: Final = (
 )  # fmt: skip
 
 
-def resolve(argv: Sequence[str], env: Mapping[str, str]) -> ServeConfig:
-    """The configuration of a command line in an environment; raises ConfigError."""
-    arguments = parse(argv)
-    return configuration(arguments, env)
+def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
+    """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
+    return configuration(parse(argv), env)
 
 
 def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
-    compat = find_compat(values.get("compat", "vllm-0.33"))
+    compat = find_compat(values.get("compat", DEFAULT_COMPAT))
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)
@@ -91,14 +90,11 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         lora_modules=modules,
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
-        pod_ip=env.get("POD_IP"),
         api_keys=tuple(values.get("api-key", ())),
         max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
         max_n_sequences=int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
         max_completion_prompts=int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
-        max_waiting_queue_length=values.get(
-            "max-waiting-queue-length", 1000 if compat.queue_full == "llm-d" else None
-        ),
+        max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),
         allowed_origins=values.get("allowed-origins", ()),
         allowed_methods=values.get("allowed-methods", ("*",)),
         allowed_headers=values.get("allowed-headers", ("*",)),
@@ -119,7 +115,6 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         num_gpu_blocks_override=values.get("num-gpu-blocks-override", None),
         user_specified_block_size="block-size" in values,
         tensor_parallel_size=values_int(values, "tensor-parallel-size"),
-        pipeline_parallel_size=values_int(values, "pipeline-parallel-size"),
         **_shutdown(values),
         **plain,
     )
@@ -148,7 +143,7 @@ def _model(values: Values, compat: Compat) -> str:
     model = values.text("model")
     if model is not None:
         return model
-    if compat.queue_full == "llm-d":
+    if compat.model_required:
         raise ConfigError(
             "--model is missing: name the model, such as --model meta-llama/Llama-3.1-8B-Instruct"
         )
@@ -227,22 +222,31 @@ def _text(values: Values, seed: int | None) -> TextConfig:
         mode = "dataset"
     if mode == "dataset" and not dataset:
         raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
-    tokenizer = values.text("tokenizer")
-    if tokenizer is not None and not os.path.exists(tokenizer):
-        if tokenizer.startswith(("/", "./", "../", "~")):
-            raise ConfigError(f"{values.where('tokenizer')}: {tokenizer} does not exist")
-        tokenizer = None  # a name on the Hugging Face hub: nothing is ever downloaded
-    template = values.text("chat-template")
-    if template is not None and os.path.isfile(template):  # a template is often longer than a path may be
+    return TextConfig(mode, dataset, seed, _tokenizer(values), _chat_template(values))
+
+
+def _tokenizer(values: Values) -> str | None:
+    path = values.text("tokenizer")
+    if path is None or os.path.exists(path):
+        return path
+    if path.startswith(("/", "./", "../", "~")):
+        raise ConfigError(f"{values.where('tokenizer')}: {path} does not exist")
+    return None  # a name on the Hugging Face hub: nothing is ever downloaded
+
+
+def _chat_template(values: Values) -> str | None:
+    """The template's text, out of its file where a file was given."""
+    given = values.text("chat-template")
+    if given is None:
+        return None
+    if os.path.isfile(given):  # a template is often longer than a path may be
         try:
-            template = Path(template).read_text(encoding="utf-8")
+            return Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"{values.where('chat-template')}: {template} cannot be read: {error}"
-            ) from None
-    elif template is not None and not any(mark in template for mark in "{}\n"):
-        raise ConfigError(f"{values.where('chat-template')}: {template} is neither a file nor a template")
-    return TextConfig(mode, dataset, seed, tokenizer, template)
+            raise ConfigError(f"{values.where('chat-template')}: {given} cannot be read: {error}") from None
+    if not any(mark in given for mark in "{}\n"):
+        raise ConfigError(f"{values.where('chat-template')}: {given} is neither a file nor a template")
+    return given
 
 
 _TOOL_FLAGS: Final = {
@@ -255,7 +259,6 @@ _TOOL_FLAGS: Final = {
     "not_required_param_probability": "tool-call-not-required-param-probability",
     "object_not_required_field_probability": "object-tool-call-not-required-field-probability",
     "extra_call_probability": "tool-call-extra-call-probability",
-    "skip_validation": "skip-tool-validation",
 }
 
 
@@ -294,7 +297,7 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
         return KVEventsConfig()
     rank = values.get("data-parallel-rank", None) or 0
     address = env.get("POD_IP") or values.get("host", None) or "127.0.0.1"
-    if compat.queue_full != "llm-d":  # v0.7.1 has no port in its topic
+    if compat.kv_topic_port:
         address = f"{address}:{values.get('port', 8000) + rank}"
     return KVEventsConfig(
         enabled=True,

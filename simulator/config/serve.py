@@ -1,16 +1,16 @@
-"""What one replica is set to: `ServeConfig`, and the one way to make it from a command line.
+"""What one replica is set to: `ServeConfig` and its parts. `simulator.config.resolve` makes it.
 
 Times are seconds here; milliseconds and Go durations exist only in what users type. The flags themselves are
-data in `simulator.config`; this file knows nothing of their spelling.
+data in `simulator.config.flags`; this file knows nothing of their spelling.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from simulator.config.compat import DEFAULT_COMPAT
 from simulator.engine.config import EngineConfig
 
 ShutdownMode = Literal["abort", "drain", "kubernetes"]
@@ -83,7 +83,6 @@ class ToolCallConfig:
     not_required_param_probability: int = 50  # percent
     object_not_required_field_probability: int = 50
     extra_call_probability: int = 45
-    skip_validation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ class ServeConfig:
     port: int = 8000
     uds: str | None = None
     root_path: str = ""
-    compat: str = "vllm-0.33"
+    compat: str = DEFAULT_COMPAT
     strict: bool = False  # nothing beyond the imitated server
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
     latency: LatencyConfig = field(default_factory=LatencyConfig)
@@ -150,7 +149,6 @@ class ServeConfig:
     # Kubernetes and data parallelism
     pod_name: str | None = None
     pod_namespace: str | None = None
-    pod_ip: str | None = None
     data_parallel_size: int = 1
     data_parallel_rank: int | None = None  # set: this process is that one rank
 
@@ -170,7 +168,6 @@ class ServeConfig:
     enable_server_load_tracking: bool = False
     enable_auto_tool_choice: bool = False
     tool_call_parser: str | None = None
-    reasoning_parser: str | None = None
     return_tokens_as_token_ids: bool = False
     trust_request_chat_template: bool = False
     response_role: str = "assistant"
@@ -225,7 +222,6 @@ class ServeConfig:
     num_gpu_blocks_override: int | None = None
     user_specified_block_size: bool = False
     tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
 
     @property
     def served_model_name(self) -> str:
@@ -234,10 +230,3 @@ class ServeConfig:
     @property
     def seed(self) -> int | None:
         return self.text.seed
-
-
-def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
-    """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
-    from simulator.config.resolve import resolve  # noqa: PLC0415 - the tables are big; users of ServeConfig need none
-
-    return resolve(argv, env)

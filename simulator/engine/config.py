@@ -1,7 +1,7 @@
 """EngineConfig: every number and switch that one engine needs, checked once.
 
-The engine never asks for a version. Where vLLM 0.33 and 0.11 differ, the difference is a field here, and
-`simulator.config.compat` maps a version's name to its values.
+The engine never asks for a version. Where versions of vLLM differ, the difference is a row of `EngineRules`,
+whose defaults are vLLM 0.33's; `simulator.config.compat` maps a version's name to its rules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,25 @@ HashAlgo = Literal["fast", "sha256", "sha256_cbor"]
 
 
 @dataclass(frozen=True, slots=True)
-class EngineConfig:
+class EngineRules:
+    """Where versions of the scheduler differ; each row decides one thing."""
+
+    admission: Literal["whole-prompt", "chunk"] = "whole-prompt"  # what must fit to be admitted
+    free_list: Literal["empty-first", "lru"] = "empty-first"  # which freed block is reused: without content
+    stop_order: Literal["stop-first", "length-first"] = "stop-first"  # what ends a sequence that both end
+    lora_scope: Literal["running", "scheduled"] = "running"  # whose adapters count against max_loras
+    prefix_queries: Literal["admission", "lookup"] = "admission"  # when prefix_cache_queries counts
+    iteration_tokens: Literal["computed", "prompt"] = "computed"  # a prefill in iteration_tokens_total
+    hash_keys: Literal["tagged", "untagged"] = "tagged"  # the extra keys inside sha256 hashes
+    lone_prefill_is_capped: bool = False  # the long prefill threshold holds for a lone request too
+    self_preemption_ends_pass: bool = False  # who preempts itself ends the pass, under priority as well
+    long_prompt_is_overtaken: bool = False  # without chunked prefill, one beyond the budget is set aside
+    deferred_order: Literal["kept", "reversed"] = "kept"  # in which deferred requests come back
+    detects_repetition: bool = True  # repetition_detection of sampling parameters is read
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig(EngineRules):
     """The parameters of one engine; vLLM's names where vLLM has the parameter.
 
     Raises ConfigError on values that no engine can run with. `num_gpu_blocks` includes the null block, as
@@ -44,6 +62,8 @@ class EngineConfig:
     hash_seed: str | None = None  # PYTHONHASHSEED, the root of vLLM's hash chain
     kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
 
+    check_invariants: bool = False  # after every step: an engine that contradicts itself raises at once
+
     # P/D disaggregation. Without a connector kv_transfer_params of requests are ignored, as without
     # --kv-transfer-config; the rest is what a prefill engine hands to the decode engine.
     kv_connector: bool = True
@@ -51,25 +71,6 @@ class EngineConfig:
     kv_host: str = "localhost"
     kv_port: int = 5600
     kv_tp_size: int = 1
-
-    # Where versions differ; the defaults are vLLM 0.33. The rules of 0.11: the long prefill threshold holds
-    # for a lone request too; a request that preempts itself ends the pass under priority as well; without
-    # chunked prefill a prompt beyond the budget is overtaken; deferred requests come back in reverse order.
-    rules: Literal["0.33", "0.11"] = "0.33"
-    # What must fit for a request to be admitted: the blocks of the whole prompt, or of its first chunk.
-    admission: Literal["whole-prompt", "chunk"] = "whole-prompt"
-    # Freed blocks without content: reused first, or in LRU order with the others.
-    free_list: Literal["0.33", "0.11"] = "0.33"
-    # EOS and stop ids are looked at before length, or length first.
-    stop_order: Literal["0.33", "0.11"] = "0.33"
-    # Whose adapters count against max_loras: all that run, or those in the batch.
-    lora_scope: Literal["running", "scheduled"] = "running"
-    # When prefix_cache_queries counts.
-    prefix_queries: Literal["admission", "lookup"] = "admission"
-    # What a prefill adds to iteration_tokens_total: what was computed, or the whole prompt.
-    iteration_tokens: Literal["computed", "prompt"] = "computed"
-    # The form of the extra keys inside sha256 hashes.
-    hash_keys: Literal["tagged", "untagged"] = "tagged"
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):

@@ -18,18 +18,18 @@ from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
 from simulator.engine.inbox import Arrivals, put, withdraw
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
+from simulator.engine.kv.transfer import Transfers
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
 from simulator.engine.pace.timelines import Timelines
-from simulator.engine.request import FinishReason, LoRARequest, Request
+from simulator.engine.request import LoRARequest, Request
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.text.plans import TextSource
+from simulator.engine.text.text_source import TextSource
 from simulator.engine.text.tokenizer import Tokenizer
-from simulator.engine.transfer import Transfers
 from simulator.errors import EngineError, InvariantError
 
 __all__ = ["Engine", "RequestOutput", "StepOutput"]
@@ -126,23 +126,28 @@ class Engine:
     def step(self, now: float) -> StepOutput:
         """Complete the step that is due at peek() <= now and schedule the next.
 
-        Raises EngineError when nothing is due.
+        Raises EngineError when nothing is due, InvariantError where the configuration asks for checks.
         """
         due = self.peek()
         if due is None or due > now:
             raise EngineError(f"nothing is due at {now}: the next step is at {due}")
-        return self._boundary(due)
+        output = self._boundary(due)
+        if self.config.check_invariants:
+            self._check_after(output)
+        return output
 
     def fast_forward(self, until: float, max_steps: int = 100_000) -> list[StepOutput]:
         """Everything that is due up to and including `until`; the same results as calling `step` in a loop.
 
         Stretches of steady decode come as one StepOutput with `num_steps` > 1. Drivers may always call this
-        instead of `step`. Stops early after `max_steps`.
+        instead of `step`. Stops early after `max_steps`. Raises as `step` does, but when nothing is due.
         """
         steps: list[StepOutput] = []
         while max_steps > 0 and (due := self.peek()) is not None and due <= until:
             step = self._pace.fast(until, self._next_event(), max_steps) or self._boundary(due)
             self._last_boundary = step.end
+            if self.config.check_invariants:
+                self._check_after(step)
             max_steps -= max(step.num_steps, 1)
             steps.append(step)
         return steps
@@ -266,21 +271,9 @@ class Engine:
             self._transfers.report(stats, scheduler.waiting, scheduler.holding, at)
 
     def _plan(self, request: Request) -> None:
-        """Decide what the sequence will say and where it ends, stop ids and stop strings aside."""
-        sampling = request.sampling
-        plan = request.plan = self._text.start(request)
-        num_prompt = len(request.prompt_token_ids)
-        cap = min(sampling.max_tokens, self.config.max_model_len - num_prompt)
-        eos = None if plan.length is None else plan.length + 1
-        length_first = self.config.stop_order == "0.11"
-        if eos is not None and (eos < cap if length_first else eos <= cap):
-            length, request.finish_as = eos, FinishReason.STOP
-        else:
-            length, request.finish_as = max(cap, 1), FinishReason.LENGTH
-        request.finish_at = num_prompt + length
-        request.max_total_tokens = num_prompt + sampling.max_tokens
-        request.last_position = min(request.max_total_tokens, self.config.max_model_len) - 1
-        request.lay_out(min(length, 32))
+        request.plan_output(
+            self._text.start(request), self.config.max_model_len, self.config.stop_order == "length-first"
+        )
         self._scheduler.set_quiet(request)
 
     # -- control --------------------------------------------------------------------------------------------
@@ -331,7 +324,10 @@ class Engine:
         return self._kv.pool.reset()
 
     def add_lora(self, lora: LoRARequest, now: float) -> float:
-        """Load an adapter ahead of its requests; the engine stands still until the time that is returned."""
+        """Load an adapter ahead of its requests; the engine stands still until the time that is returned.
+
+        Raises EngineError where the engine has no adapters.
+        """
         if self._loras is None:
             raise EngineError("this engine has no LoRA support: enable_lora is off")
         self.stall(self._loras.load(lora), now)
@@ -349,8 +345,8 @@ class Engine:
             "paused": scheduler.paused,
             "sleep_level": self.stats.sleep_level,
             "steps": self.stats.num_steps,
-            "running": [_describe(request) for request in scheduler.running],
-            "waiting": [_describe(request) for request in (*scheduler.holding, *scheduler.waiting)],
+            "running": [request.describe() for request in scheduler.running],
+            "waiting": [request.describe() for request in (*scheduler.holding, *scheduler.waiting)],
             "kv_blocks": {
                 "total": pool.num_gpu_blocks - 1,
                 "free": pool.num_free,
@@ -359,6 +355,13 @@ class Engine:
             "loras": self._loras.snapshot() if self._loras is not None else None,
             "next_step": self.peek(),
         }
+
+    def _check_after(self, step: StepOutput) -> None:
+        try:
+            self.check_invariants()
+        except InvariantError as error:
+            last = step.step + max(step.num_steps, 1) - 1
+            raise InvariantError(f"after step {last}, at {step.end:.6f} s: {error}") from error
 
     def check_invariants(self) -> None:
         """Raise InvariantError where the state contradicts itself."""
@@ -372,21 +375,6 @@ class Engine:
             self._loras.check_invariants(scheduler.running, len(self._requests))
         if scheduler.running and self._pace.check_idle() and self.peek() is None and not self.is_paused:
             raise InvariantError(f"{len(scheduler.running)} sequences run, but no step is due")
-
-
-def _describe(request: Request) -> dict[str, Any]:
-    return {
-        "request_id": request.request_id,
-        "status": request.status.name,
-        "prompt_tokens": request.num_prompt_tokens,
-        "output_tokens": request.num_output_tokens,
-        "computed_tokens": request.num_computed_tokens,
-        "cached_tokens": max(request.num_cached_tokens, 0),
-        "kv_blocks": len(request.block_ids),
-        "preemptions": request.num_preemptions,
-        "lora": request.lora.name if request.lora else None,
-        "deferred": request.deferred,
-    }
 
 
 def _ids(requests: list[Request]) -> list[str]:

@@ -5,7 +5,7 @@ Source: vLLM `v1/engine/output_processor.py`, `v1/metrics/stats.py` (IterationSt
 
 from __future__ import annotations
 
-from simulator.engine.lora import LoRAManager
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, Request
 from simulator.engine.stats import EngineStats
@@ -145,7 +145,7 @@ class Frontend:
 
     def _detokenizer(self, request: Request) -> IncrementalDetokenizer | None:
         if request.detokenizer is None and self._tokenizer is not None:
-            request.detokenizer = IncrementalDetokenizer(self._tokenizer, request)
+            request.detokenizer = IncrementalDetokenizer(self._tokenizer, request.sampling)
         return request.detokenizer
 
     def _note_stop(self, request: Request, detokenizer: IncrementalDetokenizer) -> None:

@@ -52,8 +52,3 @@ class StepOutput:
     kv_events: Sequence[KVEvent] = ()
     num_steps: int = 1
     times: list[float] = field(default_factory=list)
-
-    @property
-    def num_scheduled_tokens(self) -> dict[str, int]:
-        """By request id, in batch order."""
-        return {request.request_id: n for request, n in self.scheduled.items()}

@@ -7,15 +7,16 @@ reaches the engine as that many separate `Request`s; joining them again is the s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import Any
 
-from simulator.engine.repetition import RepetitionDetectionParams
+from simulator.engine.kv.block_hash import BlockHash
+from simulator.engine.sampling_params import FinishReason, SamplingParams
+from simulator.engine.text.detokenizer import IncrementalDetokenizer
+from simulator.engine.text.plans import OutputPlan
 
-if TYPE_CHECKING:
-    from simulator.engine.kv.hashing import BlockHash
-    from simulator.engine.text.detokenizer import IncrementalDetokenizer
-    from simulator.engine.text.plans import OutputPlan
+# What a request is made of. FinishReason and SamplingParams stand apart: text/ needs them and no Request.
+__all__ = ["FinishReason", "LoRARequest", "Request", "RequestStatus", "SamplingParams"]
 
 
 class RequestStatus(Enum):
@@ -28,16 +29,6 @@ class RequestStatus(Enum):
     FINISHED = 5
 
 
-class FinishReason(StrEnum):
-    """Why a sequence ended, as vLLM reports it in `finish_reason` and in `request_success_total`."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    ABORT = "abort"
-    ERROR = "error"
-    REPETITION = "repetition"
-
-
 @dataclass(frozen=True, slots=True)
 class LoRARequest:
     """The adapter of a request. `int_id` counts from 1 in order of registration, as vLLM's does."""
@@ -45,26 +36,6 @@ class LoRARequest:
     name: str
     int_id: int
     path: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """The part of vLLM's SamplingParams that changes what an engine without a model does.
-
-    `max_tokens` is already clamped to the context; `logprobs` is the number of alternatives or None.
-    """
-
-    max_tokens: int = 16
-    min_tokens: int = 0
-    ignore_eos: bool = False
-    stop: tuple[str, ...] = ()
-    stop_token_ids: tuple[int, ...] = ()
-    repetition_detection: RepetitionDetectionParams | None = None
-    include_stop_str_in_output: bool = False
-    seed: int | None = None
-    temperature: float = 1.0
-    logprobs: int | None = None
-    n: int = 1  # of the parent request; the engine sees one sequence
 
 
 @dataclass(slots=True, eq=False)
@@ -135,6 +106,24 @@ class Request:
     detokenized: int = 0  # output tokens that the detokenizer has seen
     pending_text: str = ""  # their text, as far as no RequestOutput has carried it
 
+    def plan_output(self, plan: OutputPlan, max_model_len: int, length_first: bool) -> None:
+        """Set what the sequence will say and where it ends, stop ids and stop strings aside.
+
+        `length_first`: EOS as the last token that max_tokens allows counts as a cut.
+        """
+        self.plan = plan
+        num_prompt = len(self.prompt_token_ids)
+        cap = min(self.sampling.max_tokens, max_model_len - num_prompt)
+        eos = None if plan.length is None else plan.length + 1
+        if eos is not None and (eos < cap if length_first else eos <= cap):
+            length, self.finish_as = eos, FinishReason.STOP
+        else:
+            length, self.finish_as = max(cap, 1), FinishReason.LENGTH
+        self.finish_at = num_prompt + length
+        self.max_total_tokens = num_prompt + self.sampling.max_tokens
+        self.last_position = min(self.max_total_tokens, max_model_len) - 1
+        self.lay_out(min(length, 32))
+
     def lay_out(self, count: int) -> list[int]:
         """Have at least `count` tokens in `script`; returns it."""
         script, plan = self.script, self.plan
@@ -157,6 +146,17 @@ class Request:
         """The ids generated so far; a copy."""
         return self.script[: self.num_output_tokens]
 
-    @property
-    def is_finished(self) -> bool:
-        return self.status is RequestStatus.FINISHED
+    def describe(self) -> dict[str, Any]:
+        """Its state as JSON-able data, for people."""
+        return {
+            "request_id": self.request_id,
+            "status": self.status.name,
+            "prompt_tokens": self.num_prompt_tokens,
+            "output_tokens": self.num_output_tokens,
+            "computed_tokens": self.num_computed_tokens,
+            "cached_tokens": max(self.num_cached_tokens, 0),
+            "kv_blocks": len(self.block_ids),
+            "preemptions": self.num_preemptions,
+            "lora": self.lora.name if self.lora else None,
+            "deferred": self.deferred,
+        }

@@ -3,33 +3,51 @@
 `schedule` and `update` are vLLM's `Scheduler.schedule` and `update_from_output` (v1/core/sched/scheduler.py)
 for a decoder without speculative decoding. Time enters as numbers and only where a remote KV transfer needs
 it. This file does not know text, metrics of the frontend, or how long a step takes.
+
+There is no prefill and no decode phase: a sequence has `num_computed_tokens`, which catch up with its
+`num_tokens` (and, with async scheduling, the placeholders of tokens not seen yet).
+
+Nearly every token of a long run changes nothing but counters. Four notes on a Request say how far that holds,
+and the loops here and in `pace` go by them without a look at anything else. A note promises too little rather
+than too much: 0, -1 or False only cost the long way round.
+
+    token_limit   while num_computed_tokens is below, one more token needs no block, fills none and is not the
+                  last. KVCacheManager.set_limit renews it whenever blocks or cached blocks change; 0 once
+                  they are given back (free, detach).
+    ahead_limit   the same while a token is in flight: what fills a block is not known yet, and not cached.
+    quiet_until   while num_tokens is below, the next sampled token is laid out and wanted and ends nothing.
+                  set_quiet renews it after every token that took the long way; -1 where tokens are in
+                  flight at a preemption, and at the end.
+    silent        the next token gives no output and may end on no stop string. The frontend sets it; False
+                  on preemption and at the end.
+
+Whoever changes a request's blocks, stop conditions, laid out tokens or place among the queues renews the
+notes it touches, in the same call. The random workloads of tests/simulator/engine/runs.py are played by notes
+and step by step, and must agree in everything.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from typing import Literal
 
 from simulator.engine.admission import Admission
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
-from simulator.engine.policy import make_queue, pick_victim
+from simulator.engine.kv.transfer import Transfers
+from simulator.engine.lora_slots import LoRAManager
+from simulator.engine.policy import pick_victim
+from simulator.engine.queues import Queues
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.transfer import Transfers
-from simulator.errors import InvariantError
 
-REMOTE = RequestStatus.WAITING_FOR_REMOTE_KVS
 RUNNING = RequestStatus.RUNNING
 PREEMPTED = RequestStatus.PREEMPTED
 FINISHED = RequestStatus.FINISHED
 
 
-class Scheduler:
-    """The queues of one engine. `in_flight`: the scheduled steps that have not been updated, oldest first."""
+class Scheduler(Queues):
+    """The queues of one engine, and the two halves of a step: `schedule` and `update`."""
 
     def __init__(
         self,
@@ -39,71 +57,10 @@ class Scheduler:
         transfers: Transfers,
         stats: EngineStats,
     ) -> None:
-        self.config = config
-        self.kv = kv
-        self.loras = loras
-        self.transfers = transfers
-        self.stats = stats
-        self.running: list[Request] = []
-        self.waiting = make_queue(config.scheduling_policy)
-        self.holding = make_queue(config.scheduling_policy)  # waiting with KV blocks: remote prefills
-        self.num_deferred = 0
-        self.in_flight: deque[ScheduledStep] = deque()
-        self.has_finished = False  # since the last schedule: vLLM then runs one more, maybe empty, step
-        self.paused: Literal["no", "new", "all"] = "no"
+        super().__init__(config, kv, loras, transfers, stats)
+        self._admission = Admission(self)
         self._ahead = 1 if config.async_scheduling else 0
-        self._length_first = config.stop_order == "0.11"
-        self._old_rules = config.rules == "0.11"
-        self._order = 0
-
-    # -- queues ---------------------------------------------------------------------------------------------
-
-    @property
-    def num_waiting(self) -> int:
-        return len(self.waiting) + len(self.holding)
-
-    @property
-    def num_unfinished(self) -> int:
-        return len(self.running) + len(self.waiting) + len(self.holding)
-
-    def add(self, request: Request) -> None:
-        self.waiting.push(request)
-        if self.loras is not None and request.lora is not None:
-            self.loras.enter_waiting(request.lora)
-
-    def abort(self, request: Request, now: float) -> None:
-        """End a request from outside, whatever it is doing; its blocks are free at once."""
-        was_running = request.status is RUNNING
-        if was_running:
-            self.running.remove(request)
-        else:
-            self._drop_waiting(request)
-            if request.status is REMOTE and request.remote_ready_time is not None:
-                self.transfers.hold(request, request.remote_ready_time)
-        request.finish_reason = request.finish_reason or FinishReason.ABORT
-        self._leave(request, now, was_running)
-
-    def _drop_waiting(self, request: Request) -> None:
-        queue = self.holding if request.block_ids else self.waiting
-        queue.remove(request)
-        if request.deferred:
-            request.deferred = False
-            self.num_deferred -= 1
-
-    def _leave(self, request: Request, now: float, was_running: bool) -> None:
-        """The request has ended; it is in no queue any more."""
-        request.status = FINISHED
-        request.due = None
-        request.silent = False
-        request.quiet_until = -1
-        if not self.transfers.finished(request, now):
-            self.kv.free(request)
-        if self.loras is not None and request.lora is not None:
-            if was_running:
-                self.loras.stop(request.lora)
-            else:
-                self.loras.leave_waiting(request.lora)
-        self.has_finished = True
+        self._length_first = config.stop_order == "length-first"
 
     # -- schedule -------------------------------------------------------------------------------------------
 
@@ -113,11 +70,10 @@ class Scheduler:
         """Decide the next step. `candidates`: the running requests that may be scheduled; None: all."""
         step = ScheduledStep(self._ahead)
         config = self.config
-        self.has_finished = False
         if self.paused == "all":
             return step
         cap = config.long_prefill_token_threshold
-        if cap and self.num_unfinished <= 1 and not self._old_rules:
+        if cap and self.num_unfinished <= 1 and not config.lone_prefill_is_capped:
             cap = 0
         if candidates is None:
             candidates = self.running
@@ -125,7 +81,7 @@ class Scheduler:
             candidates = list(candidates)
         budget = self._schedule_running(step, candidates, config.max_num_batched_tokens, cap)
         if admit and not step.preempted and budget > 0 and self._may_admit():
-            Admission(self, step, budget, cap, now).run()
+            self._admission.run(step, budget, cap, now)
         return step
 
     def _may_admit(self) -> bool:
@@ -199,7 +155,8 @@ class Scheduler:
             if needed > kv.pool.num_free:
                 budget += self._make_room(step, request, needed)
                 if request.status is not RUNNING:
-                    goes_on = self.config.scheduling_policy == "priority" and not self._old_rules
+                    config = self.config
+                    goes_on = config.scheduling_policy == "priority" and not config.self_preemption_ends_pass
                     return budget if goes_on else None
             kv.extend(request, needed)
         kv.cache(request, computed + n)
@@ -239,29 +196,6 @@ class Scheduler:
             self.loras.stop(request.lora)
             self.loras.enter_waiting(request.lora)
         self.waiting.prepend(request)
-
-    # -- what admission asks of it --------------------------------------------------------------------------
-
-    def enlist(self, request: Request) -> None:
-        """Append to the running list."""
-        self._order += 1
-        request.order = self._order
-        self.running.append(request)
-
-    def count_lookup(self, request: Request, hit_tokens: int) -> None:
-        """Prefix cache statistics of one look-up; 0.33 does not publish those of preempted requests."""
-        if self.kv.caching and (not request.num_preemptions or self.config.prefix_queries == "lookup"):
-            self.stats.prefix_cache_queries += request.num_tokens
-            self.stats.prefix_cache_hits += hit_tokens
-
-    def reserved_blocks(self) -> int:
-        """Blocks that requests still prefilling or being pulled will need to get all their tokens in."""
-        prefilling = [
-            r for r in self.running if r.num_computed_tokens < r.num_tokens + r.num_output_placeholders
-        ]
-        pulled = [r for r in self.holding if r.status is REMOTE]
-        blocks_for = self.kv.blocks_for
-        return sum(max(blocks_for(r.num_tokens) - len(r.block_ids), 0) for r in (*prefilling, *pulled))
 
     # -- update ---------------------------------------------------------------------------------------------
 
@@ -342,8 +276,8 @@ class Scheduler:
     def _finish(self, request: Request, now: float) -> None:
         was_running = request.status is RUNNING
         if not was_running:  # preempted, and its last token was still in flight
-            self._drop_waiting(request)
-        self._leave(request, now, was_running)
+            self.drop_waiting(request)
+        self.leave(request, now, was_running)
 
     def _check_stop(self, request: Request, token: int) -> None:
         at_end = request.num_tokens >= request.finish_at
@@ -354,25 +288,8 @@ class Scheduler:
             request.stop_reason = token
         elif at_end:
             request.finish_reason = request.finish_as
-        elif sampling.repetition_detection is not None and not self._old_rules:
+        elif sampling.repetition_detection is not None and self.config.detects_repetition:
             count = request.num_output_tokens
             if count >= sampling.min_tokens and sampling.repetition_detection.ends(request.script, count):
                 request.finish_reason = FinishReason.REPETITION
                 request.stop_reason = "repetition_detected"
-
-    def check_invariants(self) -> None:
-        """Raise InvariantError where queues, counters and statuses contradict each other."""
-        if len(self.running) > self.config.max_num_seqs:
-            raise InvariantError(f"{len(self.running)} running, max_num_seqs is {self.config.max_num_seqs}")
-        if any(request.status is not RUNNING for request in self.running):
-            raise InvariantError("a request in the running list has another status")
-        waiting = [*self.waiting, *self.holding]
-        if any(request.status in (RUNNING, FINISHED) for request in waiting):
-            raise InvariantError("a waiting request has a status of running or finished ones")
-        if sum(request.deferred for request in waiting) != self.num_deferred:
-            raise InvariantError(f"num_deferred is {self.num_deferred}")
-        if any(request.block_ids for request in self.waiting):
-            raise InvariantError("a request in the waiting queue holds blocks")
-        for request in self.running:
-            if len(request.block_ids) < self.kv.blocks_for(request.num_computed_tokens):
-                raise InvariantError(f"{request.request_id} has computed more tokens than it has blocks for")

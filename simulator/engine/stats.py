@@ -61,11 +61,6 @@ class Histogram:
     def count(self) -> int:
         return sum(self.counts)
 
-    def cumulative(self) -> list[int]:
-        """Counts as Prometheus shows them: of each bound, all observations up to it; the last is +Inf."""
-        running = 0
-        return [running := running + c for c in self.counts]
-
 
 class EngineStats:
     """All numbers of one engine. Histogram attributes carry vLLM's family name without `vllm:`.

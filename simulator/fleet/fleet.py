@@ -132,7 +132,7 @@ class Fleet:
         await listener.start()
 
     async def add(self, spec: ReplicaSpec) -> Replica:
-        """Build and listen; the replica answers when this returns."""
+        """Build and listen; the replica answers when this returns. Raises FleetError, ConfigError."""
         if spec.name in self._members:
             raise FleetError(f"there is a replica {spec.name!r} already")
         member = _Member(spec)

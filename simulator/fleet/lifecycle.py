@@ -10,10 +10,11 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from kit.watchdog import watch
 from simulator.config.serve import ServeConfig
+from simulator.errors import InvariantError
 from simulator.fleet.fleet import Fleet
 from simulator.server.logs import event
 from simulator.server.stats_log import log_stats
@@ -54,7 +55,7 @@ def _raise_file_limit() -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT as things to wait for."""
+    """SIGTERM and SIGINT as things to wait for, and a broken engine, which ends the process too."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -63,6 +64,8 @@ class Signals:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
         watch(loop, _SIGNALS)
+        self._broken: InvariantError | None = None
+        loop.set_exception_handler(self._on_exception)
 
     def _on_signal(self, number: int) -> None:
         event("signal", signal=signal.Signals(number).name, second=self._first.is_set())
@@ -72,11 +75,30 @@ class Signals:
         """As if the first signal had come."""
         self._first.set()
 
+    def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no callback has caught; with --check-invariants an InvariantError comes here."""
+        error = context.get("exception")
+        if not isinstance(error, InvariantError):
+            loop.default_exception_handler(context)
+            return
+        event("invariant broken", logging.CRITICAL, error=str(error))
+        self._broken = self._broken or error
+        self._first.set()
+        self._second.set()
+
     async def first(self) -> None:
+        """Until a signal; raises InvariantError where an engine has broken one."""
         await self._first.wait()
+        self._raise_broken()
 
     async def second(self) -> None:
+        """Until another signal; raises as `first` does."""
         await self._second.wait()
+        self._raise_broken()
+
+    def _raise_broken(self) -> None:
+        if self._broken is not None:
+            raise InvariantError(f"--check-invariants: {self._broken}; this is a bug of the simulator")
 
 
 def announce(fleet: Fleet, config: ServeConfig) -> None:
@@ -117,7 +139,10 @@ def statistics(fleet: Fleet, config: ServeConfig, *, named: bool) -> Iterator[No
 
 
 async def shut_down(fleet: Fleet, config: ServeConfig, signals: Signals) -> int:
-    """Stop in the way that --shutdown-mode names; returns the exit code. A second signal ends it at once."""
+    """Stop in the way that --shutdown-mode names; returns the exit code. A second signal ends it at once.
+
+    Raises InvariantError where an engine breaks one meanwhile.
+    """
     began = time.monotonic()
     event("shutting down", mode=config.shutdown_mode, timeout_s=config.shutdown_timeout)
     ending = asyncio.ensure_future(_end(fleet, config))
@@ -126,6 +151,7 @@ async def shut_down(fleet: Fleet, config: ServeConfig, signals: Signals) -> int:
     for task in pending:
         task.cancel()
     if ending not in done:
+        forced.result()
         return _FORCED
     finished = ending.result()
     event("stopped", seconds=round(time.monotonic() - began, 3), all_requests_finished=finished)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from simulator.fleet.command import FleetArguments
+from simulator.fleet.arguments import FleetArguments
 
 
 def shares(replicas: int, processes: int) -> list[tuple[int, int]]:

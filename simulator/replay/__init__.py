@@ -1,5 +1,5 @@
 """`simfleet replay`: a recorded or generated workload through engines in virtual time."""
 
-from simulator.replay.command import add_arguments, run
+from simulator.replay.replay_command import add_arguments, run
 
 __all__ = ["add_arguments", "run"]

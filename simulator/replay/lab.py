@@ -15,7 +15,7 @@ from simulator.engine.core import Engine
 from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text.plans import ConstantText
+from simulator.engine.text.text_source import ConstantText
 from simulator.errors import ConfigError
 from simulator.replay.trace import TraceRequest
 
@@ -75,7 +75,6 @@ class Lab:
         num_engines: int = 1,
         policy: str = "round-robin",
         seed: int = 0,
-        check: bool = False,
     ) -> None:
         text = ConstantText(_ANSWER_TOKEN)
         self._config = config
@@ -84,7 +83,6 @@ class Lab:
         self._policy = policy
         self._rng = Random(seed)
         self._next = 0
-        self._check = check
         self._traced: dict[str, tuple[TraceRequest, int]] = {}
         self._run = Run()
 
@@ -146,16 +144,12 @@ class Lab:
         while (due := engine.peek()) is not None and due <= until:
             for step in engine.fast_forward(until):
                 self._take(step)
-            if self._check:
-                engine.check_invariants()
 
     def _drain(self, index: int, total: int, progress: Progress | None) -> None:
         engine = self._engines[index]
         while (due := engine.peek()) is not None:
             for step in engine.fast_forward(float("inf"), max_steps=5000):
                 self._take(step)
-            if self._check:
-                engine.check_invariants()
             if progress is not None:
                 progress(len(self._run.outcomes), total, due)
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from simulator.engine.core import Engine, RequestOutput, StepOutput
 from simulator.engine.request import Request
-from simulator.errors import EngineError
+from simulator.errors import EngineError, InvariantError
 from simulator.server.logs import logger
 from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
@@ -185,7 +185,10 @@ class Driver:
         try:
             batch = min(len(self._sinks), self.engine.config.max_num_seqs) or 1
             return self.engine.fast_forward(now, min(self.stretch, _TOKENS // batch or 1))
-        except Exception:  # noqa: BLE001 - a bug of the engine; logged, and its replica answers 500 from now on
+        except Exception as error:  # a bug of the engine; logged, and its replica answers 500 from now on
+            if isinstance(error, InvariantError) and self.engine.config.check_invariants:
+                self._stalled = True
+                raise  # the process is to end: the loop's exception handler sees to it
             logger.exception("engine died")
             self.is_dead = self._stalled = True
             if self.on_death is not None:

@@ -66,16 +66,6 @@ class ApiError(SimfleetError):
         return b"data: " + json.dumps(self.as_dict()).encode() + b"\n\n"
 
 
-class DetailError(SimfleetError):
-    """Starlette's own errors: unknown path, wrong method."""
-
-    def __init__(self, status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers
-
-
 def invalid(
     compat: Compat, message: str, param: str, value: object = None, *, streams: bool = False
 ) -> ApiError:
@@ -112,17 +102,11 @@ def busy() -> ApiError:
     )
 
 
-def queue_full(compat: Compat) -> ApiError:
+def queue_full() -> ApiError:
     """llm-d's --max-waiting-queue-length is reached."""
-    headers = ((b"retry-after", b"1"),) if compat.retry_after else ()
-    return ApiError(
-        "Failed to enqueue request, waiting requests queue is full", 429, "RateLimitError", headers=headers
-    )
+    message = "Failed to enqueue request, waiting requests queue is full"
+    return ApiError(message, 429, "RateLimitError", headers=((b"retry-after", b"1"),))
 
 
 def body_too_large(limit: int) -> ApiError:
     return ApiError(f"The request body is larger than {limit} bytes.", 413, "Request Entity Too Large")
-
-
-def unauthorized_body() -> bytes:
-    return b'{"error":"Unauthorized"}'

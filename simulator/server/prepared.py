@@ -10,21 +10,20 @@ import os
 import random
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from simulator.config.compat import Compat, Keys, compat
+from simulator.config.bodies import Keys
+from simulator.config.compat import Compat, compat
 from simulator.config.serve import ServeConfig
 from simulator.server.faults import Faults
 from simulator.server.http.auth import KeyGuard
 from simulator.server.http.cors import Cors
 from simulator.server.http.templates import BodyTemplate
 from simulator.server.http.writer import Rounds
+from simulator.server.inflight import InFlight
 from simulator.server.turns import Turns
-
-if TYPE_CHECKING:
-    from simulator.server.answers.generation import Generation
 
 Pair = tuple[bytes, bytes]
 _VARY: Final = (b"vary", b"Origin")
@@ -54,7 +53,7 @@ class Front:
         self.faults = Faults.from_config(config.faults)
         self.served = config.served_model_names
         self.fingerprint = _fingerprint(config, self.compat)
-        self.active: set[Generation] = set()
+        self.active: set[InFlight] = set()
         self.inference_headers = _inference_headers(config, port)
         self.rounds = Rounds(turns)
         self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes

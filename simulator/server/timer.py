@@ -58,16 +58,6 @@ class LagHistogram:
     def count(self) -> int:
         return sum(self.counts)
 
-    def quantile(self, q: float) -> float:
-        """The upper bound of the bucket in which the quantile lies; 0 without observations."""
-        wanted = q * self.count
-        seen = 0
-        for count, bound in zip(self.counts, (*LAG_BUCKETS, self.maximum), strict=True):
-            seen += count
-            if seen >= wanted and count:
-                return bound
-        return 0.0
-
 
 class TimerHandle:
     """One wake-up.

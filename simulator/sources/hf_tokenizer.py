@@ -125,9 +125,6 @@ class HfTokenizer:
         self._eos = self._id(
             self._named["eos_token"], generation.get("eos_token_id"), model.get("eos_token_id")
         )
-        self._bos = self._id(
-            self._named["bos_token"], generation.get("bos_token_id"), model.get("bos_token_id")
-        )
         self._template = chat_template or _own_template(folder, settings)
         byte_level = "ByteLevel" in json.dumps([spec.get("decoder"), spec.get("pre_tokenizer")])
         self._bytes = _TokenBytes(self._tokenizer, byte_level, self._special)
@@ -144,10 +141,6 @@ class HfTokenizer:
     @property
     def eos_token_id(self) -> int | None:
         return self._eos
-
-    @property
-    def bos_token_id(self) -> int | None:
-        return self._bos
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         if add_special_tokens or not self._divisible or len(text) <= SEGMENT_CHARS:

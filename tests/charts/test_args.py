@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.stack import goflags
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from tests.charts.conftest import Helm
 from tests.charts.test_render import CASES
 

@@ -20,6 +20,7 @@ import pytest
 from tests.conformance.masking import normalise_body
 from tests.conformance.recorded import COMMON, DATA, recorded_text
 from tests.simulator.server.serving import Server, serving
+from tests.simulator.steps import flat_flag
 
 PROMPT_50 = [7] * 50
 LONG = {"model": "tiny", "prompt": PROMPT_50, "max_tokens": 400, "temperature": 0}
@@ -61,9 +62,17 @@ class Asking(threading.Thread):
 
 def flags(folder: Path, *more: str, step_us: int = 10_000) -> tuple[str, ...]:
     """As recorded, with steps so long that a busy machine does not miss what happens between two of them."""
-    steps = json.dumps({"c0": step_us, "c1": 0, "c2": 0, "k": 1, "c3": 0, "c4": 0, "c5": 0})
     text = str(recorded_text(folder))
-    return (*COMMON, "--step-model", steps, "--max-model-len", "512", "--dataset-path", text, *more)
+    return (
+        *COMMON,
+        "--step-model",
+        flat_flag(step_us),
+        "--max-model-len",
+        "512",
+        "--dataset-path",
+        text,
+        *more,
+    )
 
 
 def refuses(server: Server) -> bool:

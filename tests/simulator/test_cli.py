@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from simulator.cli import main
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import ConfigError
-from simulator.fleet.command import specs_of, split, table
+from simulator.fleet.arguments import split
+from simulator.fleet.fleet_command import specs_of, table
 from simulator.fleet.processes import command_of, shares
 from tests.simulator.server.serving import ROOT, free_port, serving
 
@@ -67,7 +68,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    from simulator.config.table import FLAGS
+    from simulator.config.flags.table import FLAGS
 
     main(["serve", "--help"])
     out = capsys.readouterr().out

@@ -4,16 +4,31 @@ Blocks are integers; block 0 is the null block and is never given out. The free 
 parts so that untouched blocks cost no memory: a stack of blocks to reuse first, the blocks that were never
 used, in order of id, and a queue of the others, least recently freed first. A cached block that nobody holds
 stays in that queue and can be touched or, when its turn comes, evicted.
+
+Wanted, per token and in constant time: take the head of the queue, give back in order of eviction, hold a
+cached block that is somewhere in the queue, find content. A linked list as vLLM has it costs an object for
+each block; this is a list and an ordered dict, and nothing at all for blocks never used.
+
+What always holds (`check_invariants` looks at all of it):
+- a usable block is held (`refs` > 0), or in exactly one of: `_first`, the ids from len(refs) on, `_last`;
+  `num_free` is the size of the three together;
+- the queue's head is the top of `_first`, then the lowest unused id, then the oldest of `_last`;
+- `_first` has only blocks without content, and stays empty with the free list "lru";
+- `hashes[block]` and `cached` say the same: a content's one block as an int, several as a dict in order of
+  insertion (the first is what a look-up finds); most contents have one, and an int costs a fifth;
+- `watched` is the content that the head of the waiting queue misses. Whoever makes it findable, or changes
+  which copy is found, sets it to None; `KVCacheManager.stays_out` relies on that and on nothing else.
+`take_one` and the plain branch of `insert` say again what `take` and `insert_one` do, for the common case.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, KVEvent
-from simulator.engine.kv.hashing import BlockHash, event_hash
 from simulator.errors import InvariantError
 
 
@@ -21,9 +36,9 @@ class BlockPool:
     """`events` collects what happens to cached content, or is None where nobody listens."""
 
     __slots__ = (
+        "_empty_first",
         "_first",
         "_last",
-        "_lifo",
         "cached",
         "events",
         "hashes",
@@ -34,7 +49,10 @@ class BlockPool:
     )
 
     def __init__(
-        self, num_gpu_blocks: int, free_list: Literal["0.33", "0.11"], events: list[KVEvent] | None = None
+        self,
+        num_gpu_blocks: int,
+        free_list: Literal["empty-first", "lru"],
+        events: list[KVEvent] | None = None,
     ) -> None:
         self.num_gpu_blocks = num_gpu_blocks
         self.num_free = num_gpu_blocks - 1
@@ -46,7 +64,7 @@ class BlockPool:
         # Content that somebody waits for; None once it was cached, or a duplicate has changed what is found.
         self.watched: BlockHash | None = None
         self.events = events
-        self._lifo = free_list == "0.33"
+        self._empty_first = free_list == "empty-first"
         self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
         self._last: OrderedDict[int, None] = OrderedDict()
 
@@ -128,7 +146,7 @@ class BlockPool:
     def free(self, blocks: Sequence[int]) -> None:
         """Give up one hold on each; `blocks` in order of eviction priority, first evicted first."""
         refs, hashes, last = self.refs, self.hashes, self._last
-        lifo = self._lifo
+        empty_first = self._empty_first
         first: list[int] = []
         freed = 0
         for block in blocks:
@@ -136,7 +154,7 @@ class BlockPool:
             refs[block] = left
             if not left:
                 freed += 1
-                if lifo and hashes[block] is None:
+                if empty_first and hashes[block] is None:
                     first.append(block)
                 else:
                     last[block] = None
@@ -183,23 +201,25 @@ class BlockPool:
         return [*reversed(self._first), *range(len(self.refs), self.num_gpu_blocks), *self._last]
 
     def check_invariants(self, holders: Iterable[Sequence[int]]) -> None:
-        """`holders`: the block lists of everybody who holds blocks."""
-        held: dict[int, int] = {}
-        for blocks in holders:
-            for block in blocks:
-                held[block] = held.get(block, 0) + 1
+        """`holders`: the block lists of everybody who holds blocks. Raises InvariantError."""
+        held = Counter(block for blocks in holders for block in blocks)
+        self._check_references(held)
+        self._check_index()
+
+    def _check_references(self, held: Counter[int]) -> None:
         for block, refs in enumerate(self.refs[1:], 1):
-            if refs != held.get(block, 0):
-                raise InvariantError(f"block {block} has ref_cnt {refs}, {held.get(block, 0)} hold it")
+            if refs != held[block]:
+                raise InvariantError(f"block {block} has ref_cnt {refs}, {held[block]} hold it")
         queue = self.free_order()
         if len(queue) != self.num_free or len(set(queue)) != len(queue):
             raise InvariantError(f"free queue of {len(queue)} blocks, num_free says {self.num_free}")
         if any(block < len(self.refs) and self.refs[block] for block in queue):
             raise InvariantError("a held block stands in the free queue")
-        if self.num_free + len(held) != self.num_gpu_blocks - 1:
-            raise InvariantError(
-                f"{self.num_free} free and {len(held)} held of {self.num_gpu_blocks - 1} blocks"
-            )
+        usable = self.num_gpu_blocks - 1
+        if self.num_free + len(held) != usable:
+            raise InvariantError(f"{self.num_free} free and {len(held)} held of {usable} blocks")
+
+    def _check_index(self) -> None:
         indexed = {
             block: content
             for content, found in self.cached.items()

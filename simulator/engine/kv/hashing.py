@@ -14,11 +14,11 @@ from hashlib import sha256
 from typing import Literal
 
 from simulator.engine.config import EngineConfig
+from simulator.engine.kv.block_hash import BlockHash
 from simulator.engine.request import Request
 
 _DEFAULT_SEED = "vllm-none-hash"  # what vLLM 0.33 hashes when PYTHONHASHSEED is not set
 ExtraKeys = tuple[object, ...] | None
-BlockHash = int | bytes  # 64 bits, or vLLM's 32 bytes
 
 
 class BlockHasher:
@@ -90,13 +90,6 @@ def event_keys(request: Request, block_index: int) -> tuple[str, ...] | None:
     if block_index == 0 and request.cache_salt:
         keys.append(request.cache_salt)
     return tuple(keys) or None
-
-
-def event_hash(block_hash: BlockHash) -> int:
-    """The 64-bit integer that stands for a hash in KV events: its last 8 bytes, big-endian."""
-    if isinstance(block_hash, int):
-        return block_hash & 0xFFFFFFFFFFFFFFFF
-    return int.from_bytes(block_hash[-8:], "big")
 
 
 def _root_hash(algo: Literal["fast", "sha256", "sha256_cbor"], seed: str) -> bytes:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from simulator.engine.config import EngineConfig
+from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.block_pool import BlockPool
 from simulator.engine.kv.events import BlockStored, KVEvent
-from simulator.engine.kv.hashing import BlockHash, BlockHasher, event_hash, event_keys
+from simulator.engine.kv.hashing import BlockHasher, event_keys
 from simulator.engine.request import Request
 
 _NOTHING = b""  # no block has this content

@@ -53,7 +53,6 @@ class LatencyModel(Protocol):
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:
@@ -81,7 +80,6 @@ class ZeroLatency:
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:
@@ -208,7 +206,6 @@ class StepModel:
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:
@@ -311,7 +308,6 @@ class ConstantLatency:
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:

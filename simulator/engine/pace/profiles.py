@@ -18,7 +18,6 @@ _GIB = 2**30
 _RESERVED_GIB = 1.55
 _UTILIZATION = 0.9
 KV_BANDWIDTH = 25e9  # bytes per second of a KV transfer between two servers
-KV_TRANSFER_BASE = 50e-6  # seconds
 
 
 @dataclass(frozen=True, slots=True)

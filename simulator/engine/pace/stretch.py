@@ -5,6 +5,20 @@ change that: no sequence ends, nothing waiting can be admitted, and there are fr
 arrives meanwhile lines up behind a head of the queue that cannot get in, or ends the stretch. Each boundary
 then only appends one token to each sequence, and what it does to blocks repeats with the block size as its
 period. Everything that is not steady is left to the ordinary step.
+
+Wanted: the cost of a step that does not grow with the batch, and results bit for bit those of stepping,
+floating point sums included. Plan: `take` asks first and touches nothing (`_is_steady` to
+`_blocks_at_once`), then learns how many steps fit into time and free blocks (`_times`), then does everything
+once for all of them.
+
+What holds during a stretch, and why it may be left alone:
+- the running list, its order and every `scheduled` of a step: nobody ends, joins or is preempted;
+- `token_limit` and `ahead_limit` are not read, and are renewed at the end (`_move_blocks`);
+- `quiet_until` and `silent` hold: no sequence reaches its end, no token passes the frontend's look;
+- jitter draws one duration a step, in order, so a model with jitter is asked as often as by steps;
+- blocks are taken and cached in the order of the batch at each boundary: the free queue and the prefix cache
+  come out the same. With a step in flight (depth 2) a full block is cached one boundary later.
+Counters of the stats are added per stretch; sums of seconds keep the order of the steps, as floats need it.
 """
 
 from __future__ import annotations
@@ -12,17 +26,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
 from simulator.engine.frontend import Frontend
 from simulator.engine.inbox import Arrivals
 from simulator.engine.outputs import RequestOutput, StepOutput
+from simulator.engine.pace.batch_queue import BatchQueue
 from simulator.engine.pace.latency import BatchShape
 from simulator.engine.request import Request
 from simulator.engine.scheduler import Scheduler
-
-if TYPE_CHECKING:
-    from simulator.engine.pace.lockstep import Lockstep
 
 _SHORTEST = 2  # steps; below that stepping is cheaper
 
@@ -30,7 +41,9 @@ _SHORTEST = 2  # steps; below that stepping is cheaper
 class Stretches:
     """Takes stretches on behalf of a lockstep engine."""
 
-    def __init__(self, scheduler: Scheduler, pace: Lockstep, frontend: Frontend, arrivals: Arrivals) -> None:
+    def __init__(
+        self, scheduler: Scheduler, pace: BatchQueue, frontend: Frontend, arrivals: Arrivals
+    ) -> None:
         self._arrivals = arrivals
         self._scheduler = scheduler
         self._pace = pace

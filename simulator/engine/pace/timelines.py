@@ -2,6 +2,15 @@
 
 A step at time t takes in the sequences whose work is done at t and schedules them again, together with what
 waits; the others count as running, hold their slots and blocks, and are not looked at.
+
+The law of `_work`, a heap of (due, admission number, request, ...): an entry counts while the request's `due`
+and `order` are its own (`_is_current`). Preemption, aborts and ends only set `due` to None or give a new
+order; nobody searches the heap, stale entries fall out when their time comes. A running request is either in
+the heap with a current entry or in `_idle`, never in both.
+
+`fast` takes boundaries at which sequences only decode on, as `complete` and `fill` would, but without a
+ScheduledStep for each: the group of a moment is popped, checked, and pushed again where anything else is due
+(`_group` gives None, and nothing has changed). Order of admission within a moment is part of the result.
 """
 
 from __future__ import annotations
@@ -108,9 +117,7 @@ class Timelines:
         """Begin work on `n` tokens of a sequence."""
         num_running = len(self.scheduler.running)
         is_prefill = n > 1 or not request.num_output_tokens
-        seconds = self.latency.sequence_seconds(
-            request, n, gives_token and is_prefill, is_prefill, num_running
-        )
+        seconds = self.latency.sequence_seconds(request, n, is_prefill, num_running)
         request.due = due = begin + seconds
         heapq.heappush(self._work, (due, request.order, request, n, gives_token))
 
@@ -219,7 +226,7 @@ class Timelines:
                 if computed == len(request.block_ids) * size:
                     kv.extend(request, 1)
                 kv.cache(request, computed + 1)
-            request.due = due = begin + latency.sequence_seconds(request, 1, False, False, num_running)
+            request.due = due = begin + latency.sequence_seconds(request, 1, False, num_running)
             heapq.heappush(self._work, (due, order, request, 1, True))
         for last, times in gaps.items():
             stats.inter_token_latency_seconds.observe(at - last, times)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from random import Random
 
 from simulator.engine.request import Request
-from simulator.engine.text.plans import BaseText, OutputPlan, TokenPlan
+from simulator.engine.text.plans import OutputPlan, TokenPlan
 from simulator.engine.text.random_text import Chooser, PhraseBook
+from simulator.engine.text.text_source import BaseText
 from simulator.errors import ConfigError
 
 

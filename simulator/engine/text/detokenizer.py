@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from simulator.engine.request import FinishReason, Request
+from simulator.engine.sampling_params import FinishReason, SamplingParams
 from simulator.engine.text.tokenizer import Tokenizer
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
@@ -42,8 +42,7 @@ class IncrementalDetokenizer:
         "stop_reason",
     )
 
-    def __init__(self, tokenizer: Tokenizer, request: Request) -> None:
-        sampling = request.sampling
+    def __init__(self, tokenizer: Tokenizer, sampling: SamplingParams) -> None:
         self.stop_reason: str | None = None
         self._tokenizer = tokenizer
         self._token_text = tokenizer.token_text

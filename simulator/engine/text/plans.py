@@ -1,13 +1,9 @@
-"""What the model "says": the TextSource and OutputPlan Protocols, and what all sources share."""
+"""What one sequence says: the OutputPlan Protocol, and the plans there are."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
-
-from simulator.engine.request import Request
-from simulator.engine.text.tokenizer import Tokenizer
 
 
 class OutputPlan(Protocol):
@@ -23,12 +19,6 @@ class OutputPlan(Protocol):
 
     def tokens(self, start: int, stop: int) -> list[int]:
         """`[token(i) for i in range(start, stop)]`, at the speed of slices."""
-
-
-class TextSource(Protocol):
-    """Decides answers; called once per sequence, when it is added."""
-
-    def start(self, request: Request) -> OutputPlan: ...
 
 
 class TokenPlan:
@@ -89,58 +79,3 @@ class MaskedPlan:
     def tokens(self, start: int, stop: int) -> list[int]:
         masked = min(max(self._until, start), stop)
         return [self.token(i) for i in range(start, masked)] + self._plan.tokens(masked, stop)
-
-
-class BaseText(ABC):
-    """Serves `Request.fixed_output`, min_tokens with stop ids; the rest is `choose`."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._eos = tokenizer.eos_token_id or 0
-        self._newline = tokenizer.encode("\n")
-
-    def start(self, request: Request) -> OutputPlan:
-        if request.fixed_output is not None:
-            plan = self._fixed(request, request.fixed_output)
-        else:
-            plan = self.choose(request)
-        sampling = request.sampling
-        if sampling.min_tokens and sampling.stop_token_ids:
-            return MaskedPlan(plan, frozenset(sampling.stop_token_ids), sampling.min_tokens)
-        return plan
-
-    @abstractmethod
-    def choose(self, request: Request) -> OutputPlan:
-        """The plan of a request without `fixed_output`."""
-
-    def _fixed(self, request: Request, text: str) -> OutputPlan:
-        """Exactly `text`; where min_tokens asks for more, newlines follow, which JSON does not mind."""
-        tokens = self._tokenizer.encode(text)
-        length = max(len(tokens), request.sampling.min_tokens)
-        return TokenPlan(tokens, self._newline, 0, length, self._eos)
-
-
-class EchoText(BaseText):
-    """The prompt's own text, as llm-d-inference-sim's echo mode: `Request.prompt_text`, ids as "1,2,3".
-
-    max_tokens cuts it (finish reason length at n >= max_tokens); ignore_eos and min_tokens repeat it.
-    """
-
-    def choose(self, request: Request) -> OutputPlan:
-        text = request.prompt_text
-        if text is None:
-            text = ",".join(map(str, request.prompt_token_ids))
-        tokens = self._tokenizer.encode(text)
-        sampling = request.sampling
-        length = None if sampling.ignore_eos else max(len(tokens), sampling.min_tokens)
-        return TokenPlan(tokens, tokens or self._newline, 0, length, self._eos)
-
-
-class ConstantText:
-    """One token for ever: answers nobody reads, ended by max_tokens alone (replays, sweeps)."""
-
-    def __init__(self, token_id: int) -> None:
-        self._plan = TokenPlan((), (token_id,) * 4096, 0, None, 0)  # long, so that slices are
-
-    def start(self, request: Request) -> OutputPlan:
-        return self._plan

@@ -14,7 +14,8 @@ from random import Random
 from simulator.engine.request import Request
 from simulator.engine.text import output_length
 from simulator.engine.text.phrases import SENTENCES
-from simulator.engine.text.plans import BaseText, OutputPlan, TokenPlan
+from simulator.engine.text.plans import OutputPlan, TokenPlan
+from simulator.engine.text.text_source import BaseText
 from simulator.engine.text.tokenizer import Tokenizer
 
 _RING_SENTENCES = 2048

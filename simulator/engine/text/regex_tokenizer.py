@@ -15,7 +15,7 @@ from typing import Any
 from simulator.engine.text import chatml
 from simulator.engine.text.segments import SEGMENT_CHARS, SegmentCache
 from simulator.engine.text.tokenizer import Message
-from simulator.engine.text.vocabulary import BOS_ID, BYTE_BASE, EOS_ID, VOCAB_SIZE, Vocabulary
+from simulator.engine.text.vocabulary import BYTE_BASE, EOS_ID, VOCAB_SIZE, Vocabulary
 from simulator.errors import EngineError
 
 _PUNCTUATION = r"!-/:;=-@\[-`{-~"  # ASCII without "<", which may open a special token
@@ -85,10 +85,6 @@ class RegexTokenizer:
     @property
     def eos_token_id(self) -> int | None:
         return EOS_ID
-
-    @property
-    def bos_token_id(self) -> int | None:
-        return BOS_ID
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """See Tokenizer; this one has no post-processor, `add_special_tokens` adds nothing."""

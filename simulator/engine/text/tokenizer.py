@@ -22,9 +22,6 @@ class Tokenizer(Protocol):
     @property
     def eos_token_id(self) -> int | None: ...
 
-    @property
-    def bos_token_id(self) -> int | None: ...
-
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """The ids of `text`; special tokens written out in the text count as one id each.
 

@@ -14,7 +14,7 @@ from simulator.engine.text.words import COMMON_WORDS
 
 VOCAB_SIZE = 131072  # the tail is reserved; ids there are valid and say nothing
 SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<|tool_call|>")
-BOS_ID, EOS_ID = 0, 1
+EOS_ID = 1
 BYTE_BASE = 64  # ids below are special or reserved for special tokens
 
 _LETTER_BASE = BYTE_BASE + 256

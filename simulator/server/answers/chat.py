@@ -147,7 +147,7 @@ class ChatUnary(UnaryGeneration):
         values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
         if calls is not None:
             spoken = calls.spoken(text)
-            values["content"] = None if calls.automatic and compat.tool_flags else ""
+            values["content"] = compat.automatic_call_content if calls.automatic else ""
             values["tool_calls"] = [
                 call_object(call, said, i, compat) for i, (call, said) in enumerate(spoken)
             ]

@@ -95,7 +95,7 @@ class CompletionUnary(UnaryGeneration):
         if request.return_token_ids:
             values["token_ids"] = sequence.token_ids
             values["prompt_token_ids"] = sequence.prompt.token_ids
-        if request.logprobs is not None and (request.logprobs or not self.front.compat.go_json):
+        if request.logprobs is not None and (request.logprobs or self.front.compat.zero_logprobs):
             values["logprobs"] = yield from self._logprobs(sequence, request.logprobs)
         asked = request.prompt_logprobs
         if asked is None and request.echo:

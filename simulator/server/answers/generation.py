@@ -19,8 +19,9 @@ import msgspec
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
-from simulator.server.answers.sinks import Held, sink_for
+from simulator.server.answers.sinks import CuttingSink, Held, IntervalSink
 from simulator.server.answers.slices import Building, run_in_slices
+from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
 from simulator.server.http.templates import BodyTemplate
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 64  # sequences that are made before the first is submitted
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_LAST_WORDS_SECONDS: Final = 0.005
 
 
 @dataclass(slots=True)
@@ -196,7 +198,23 @@ class Generation:
             asyncio.get_running_loop().call_soon(run_in_slices, submitting, self._is_wanted, self._on_error)
 
     def _submit_one(self, sequence: Sequence) -> None:
-        self.replica.driver.submit(sequence.request, sink_for(sequence))
+        self.replica.driver.submit(sequence.request, self._sink_of(sequence))
+
+    def _sink_of(self, sequence: Sequence) -> Sink:
+        """Where the outputs of a sequence go, as its replica is set up now."""
+        sink: Sink = sequence
+        interval = self.replica.config.stream_interval
+        if interval > 1 and self.job.stream:
+            sink = IntervalSink(sink, interval)
+        limit = self.front.faults.cut_stream_after
+        if limit is not None:
+            sink = CuttingSink(sink, limit, self.job.stream, self._cut)
+        return sink
+
+    def _cut(self) -> None:
+        """End without an answer; what has been written is to arrive first, and a reset would overtake it."""
+        self.abort()
+        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self.exchange.hang_up)
 
     def _is_wanted(self) -> bool:
         """Whether there is still somebody to answer, with something that is not there yet."""
@@ -276,6 +294,10 @@ class Generation:
         self.exchange.writer.on_room = None
         for sequence in self.sequences:
             del sequence.generation
+
+    @property
+    def answer_id(self) -> str:
+        return self.job.answer_id
 
     @property
     def prompt_tokens(self) -> int:

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from io import StringIO
-from typing import TYPE_CHECKING, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.server.driver import Sink
-
-if TYPE_CHECKING:
-    from simulator.server.answers.generation import Sequence
-
-_LAST_WORDS_SECONDS: Final = 0.005
-
-
-def sink_for(sequence: Sequence) -> Sink:
-    """The sink of a sequence as its replica is set up now."""
-    generation = sequence.generation
-    sink: Sink = sequence
-    interval = generation.replica.config.stream_interval
-    if interval > 1 and generation.job.stream:
-        sink = IntervalSink(sink, interval)
-    limit = generation.front.faults.cut_stream_after
-    if limit is not None:
-        sink = CuttingSink(sink, sequence, limit)
-    return sink
 
 
 class Held:
@@ -77,21 +58,22 @@ class IntervalSink:
 
 
 class CuttingSink:
-    """A fault: after so many tokens of a sequence its connection is reset, as by a dying server."""
+    """A fault: after `limit` tokens of a sequence `cut` ends its answer, as a dying server would.
 
-    def __init__(self, sink: Sink, sequence: Sequence, limit: int) -> None:
+    Where `streams` is set, the tokens at the limit still go out.
+    """
+
+    def __init__(self, sink: Sink, limit: int, streams: bool, cut: Callable[[], None]) -> None:
         self._sink = sink
-        self._sequence = sequence
         self._left = limit
+        self._streams = streams
+        self._cut = cut
 
     def on_output(self, output: RequestOutput) -> None:
         self._left -= len(output.new_token_ids)
-        generation = self._sequence.generation
         if self._left > 0:
             self._sink.on_output(output)
             return
-        if generation.job.stream and output.finish_reason is None:
+        if self._streams and output.finish_reason is None:
             self._sink.on_output(output)
-        generation.abort()
-        # What has been written is to arrive first; a reset would overtake it.
-        asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, generation.exchange.hang_up)
+        self._cut()

@@ -127,10 +127,6 @@ class Listener:
         """Requests being answered."""
         return len(self.state.tasks)
 
-    @property
-    def num_connections(self) -> int:
-        return len(self.state.connections)
-
     async def start(self) -> int:
         """Bind and listen; returns the port. Raises FleetError when the address is taken or not ours."""
         self._socket = _bound_unix(self._uds) if self._uds else bound(*self._address)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig
-from simulator.server.metrics.families import LLMD, V011
 from simulator.server.metrics.numbers import escape
 
 _KV_BYTES_PER_TOKEN = 131072  # Llama-3.1-8B in bfloat16
 
 
-def cache_config_labels(config: ServeConfig, version: str, rank: int) -> str:
-    """`name="value",...` as `version` shows it."""
+def cache_config_labels(config: ServeConfig, compat: Compat, rank: int) -> str:
+    """`name="value",...` as the imitated server shows it."""
     engine = config.engine
     labels: dict[str, object] = {
         "block_size": engine.block_size,
         "num_gpu_blocks": engine.num_gpu_blocks,
     }
-    if version != LLMD:
+    if compat.cache_labels != "sizes":
         labels |= {
             "cache_dtype": config.kv_cache_dtype,
             "enable_prefix_caching": engine.enable_prefix_caching,
@@ -32,11 +32,11 @@ def cache_config_labels(config: ServeConfig, version: str, rank: int) -> str:
             "prefix_caching_hash_algo": config.prefix_caching_hash_algo,
             "sliding_window": None,
         }
-        labels |= _labels_011() if version == V011 else _labels_033(config)
+        labels |= _older_labels() if compat.cache_labels == "older" else _newer_labels(config)
     return ",".join(f'{name}="{escape(str(labels[name]))}"' for name in sorted(labels))
 
 
-def _labels_011() -> dict[str, object]:
+def _older_labels() -> dict[str, object]:
     return {
         "calculate_kv_scales": False,
         "cpu_kvcache_space_bytes": None,
@@ -46,7 +46,7 @@ def _labels_011() -> dict[str, object]:
     }
 
 
-def _labels_033(config: ServeConfig) -> dict[str, object]:
+def _newer_labels(config: ServeConfig) -> dict[str, object]:
     engine = config.engine
     tokens = engine.num_gpu_blocks * engine.block_size
     return {

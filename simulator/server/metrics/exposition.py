@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from simulator.config.compat import compat
+from simulator.config.compat import Compat, compat
 from simulator.config.serve import ServeConfig
 from simulator.engine.stats import EngineStats, Histogram
 from simulator.server.metrics.cache_info import cache_config_labels
@@ -20,7 +20,6 @@ from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.families import (
     CACHE_HELP,
     CACHE_NAME,
-    LLMD,
     REJECTIONS,
     Family,
     families,
@@ -31,8 +30,6 @@ from simulator.server.metrics.numbers import escape, go_number, python_number
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.timer import LAG_BUCKETS, LagHistogram
 
-_PYTHON_CONTENT: Final = b"text/plain; version=1.0.0; charset=utf-8"
-_PLAIN_CONTENT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _LAG: Final = (
     "simfleet_step_lag_seconds",
     "How late the simulator delivered engine steps; not a family of vLLM.",
@@ -60,7 +57,8 @@ class Template:
 class Layout:
     """Everything that two replicas must agree on to share a template."""
 
-    version: str
+    go: bool  # client_golang's numbers, and no family that has seen nothing
+    engine_label: bool
     model_name: str
     rank: int
     bounds: tuple[tuple[float, ...], ...]
@@ -74,7 +72,7 @@ class Layout:
 
     @property
     def number(self) -> Number:
-        return go_number if self.version == LLMD else python_number
+        return go_number if self.go else python_number
 
 
 class Templates:
@@ -105,29 +103,30 @@ class Exposition:
         process: ProcessMetrics | None = None,
         created_series: bool = True,
     ) -> None:
-        version = config.metrics_compat or config.compat
-        python = version != LLMD
+        imitated = compat(config.metrics_compat or config.compat)
+        python = not imitated.go_metrics
         self.stats = stats
         self._fake = stats if isinstance(stats, FakeStats) else None
         self.http = http or HTTPMetrics()
         self.lag = lag or LagHistogram()
         self.rejections: dict[str, int] = dict.fromkeys(REJECTIONS.children, 0)
-        self.lora = self._lora_info(config, stats, version)
+        self.lora = self._lora_info(config, stats, imitated)
         if self._fake is not None and self.lora is not None:
             self.lora.show(self._fake.lora_series)
         self.created = python_number(time.time())
-        self.content_type = _PYTHON_CONTENT if version == "vllm-0.33" else _PLAIN_CONTENT
+        self.content_type = imitated.metrics_content_type
         self._process = process if python else None
         self._templates = templates
         hidden = {"hidden"} if config.show_hidden_metrics else set()
         consumer = {"kv-consumer"} if config.kv_role in ("kv_consumer", "kv_both") else set()
         self._layout = Layout(
-            version=version,
+            go=imitated.go_metrics,
+            engine_label=imitated.engine_label,
             model_name=escape(config.served_model_name),
             rank=config.data_parallel_rank or rank,
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
-            families=families(version, frozenset(hidden | consumer), config.metrics_compat is None),
-            cache_labels=cache_config_labels(config, version, config.data_parallel_rank or rank),
+            families=families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+            cache_labels=cache_config_labels(config, imitated, config.data_parallel_rank or rank),
             lora=self.lora is not None,
             vllm=not config.disable_log_stats,
             http=python,
@@ -136,19 +135,19 @@ class Exposition:
         )
 
     @staticmethod
-    def _lora_info(config: ServeConfig, stats: EngineStats, version: str) -> LoRAInfo | None:
-        if not config.engine.enable_lora and version != LLMD:
+    def _lora_info(config: ServeConfig, stats: EngineStats, imitated: Compat) -> LoRAInfo | None:
+        if not config.engine.enable_lora and not imitated.lora_gauge_always:
             return None
         # Without --metrics-compat the gauge means what endpoint pickers take it for.
-        meaning = compat(version).lora_gauge if config.metrics_compat else "epp"
-        if version == "vllm-0.33" and config.metrics_compat:
-            meaning = "0.33"
-        return LoRAInfo(stats, config.engine.max_loras, meaning, whole_seconds=version == LLMD)
+        meaning = imitated.lora_gauge if config.metrics_compat else "current"
+        return LoRAInfo(
+            stats, config.engine.max_loras, meaning, whole_seconds=imitated.lora_gauge_whole_seconds
+        )
 
     def render(self, overrides: Mapping[str, float] | None = None) -> bytes:
         """The body. `overrides` (family name -> value) falsify gauges and counters, for faults."""
         layout = self._layout
-        if layout.version == LLMD:
+        if layout.go:
             layout = self._touched(layout)
         template = self._templates.get(layout)
         values: list[str] = []
@@ -219,7 +218,7 @@ def _head(name: str, help_: str, kind: str) -> str:
 def _labels(layout: Layout, family: Family, child: str = "") -> str:
     """The labels of a series in alphabetical order, with their braces."""
     labels = {"model_name": layout.model_name}
-    if family.engine_label and layout.version != LLMD:
+    if family.engine_label and layout.engine_label:
         labels["engine"] = str(layout.rank)
     if family.label:
         labels[family.label] = child

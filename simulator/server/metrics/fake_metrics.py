@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from simulator.config.values import duration
+from simulator.config.flags.values import duration
 from simulator.engine.stats import EngineStats, Histogram
 from simulator.errors import ConfigError
 

@@ -1,9 +1,9 @@
 """vllm:lora_requests_info, whose meaning changed between versions.
 
-epp: one series, the adapters that run and those that wait as they are now. 0.11: running and waiting apart,
-set when a step had outputs. 0.33: both labels list the adapters that have produced output, set with every
-step. In the two vLLM meanings a label combination once shown stays, with the time at which it was last
-true.
+current: one series, the adapters that run and those that wait as they are now; what endpoint pickers take it
+for. with-outputs (vLLM 0.11): running and waiting apart, set when a step had outputs. active (0.33): both
+labels list the adapters that have produced output, set with every step. In the two vLLM meanings a label
+combination once shown stays, with the time at which it was last true.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+from simulator.config.compat import LoRAGauge
 from simulator.engine.outputs import StepOutput
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.families import LORA_HELP, LORA_NAME
 from simulator.server.metrics.numbers import escape, python_number
 
-Meaning = Literal["epp", "0.33", "0.11", "fixed"]
+Meaning = LoRAGauge | Literal["fixed"]
 
 
 class LoRAInfo:
@@ -33,7 +34,7 @@ class LoRAInfo:
         self._whole_seconds = whole_seconds
         self._clock_offset = time.time() - time.monotonic()
         self._seen: dict[tuple[str, str], float] = {}
-        if meaning == "epp":
+        if meaning == "current":
             self._seen["", ""] = time.time()
 
     @property
@@ -42,11 +43,11 @@ class LoRAInfo:
 
         Series that stay must not be missed between scrapes.
         """
-        return self._meaning in ("0.33", "0.11")
+        return self._meaning in ("active", "with-outputs")
 
     def on_step(self, step: StepOutput) -> None:
         stats = self._stats
-        if self._meaning == "0.33":
+        if self._meaning == "active":
             names = ",".join(stats.lora_active)
             self._seen[names, names] = self._clock_offset + step.end
         elif step.outputs:
@@ -60,7 +61,7 @@ class LoRAInfo:
 
     def render(self) -> str:
         """The family as text."""
-        if self._meaning == "epp":
+        if self._meaning == "current":
             self._refresh()
         lines = [f"# HELP {LORA_NAME} {LORA_HELP}\n# TYPE {LORA_NAME} gauge\n"]
         for (running, waiting), when in self._seen.items():

@@ -77,7 +77,7 @@ def check_open(replica: Replica) -> None:
         replica.count_rejection("max_num_queued_reqs")
         raise busy()
     if config.max_waiting_queue_length is not None and waiting >= max(config.max_waiting_queue_length, 1):
-        raise queue_full(replica.front.compat)
+        raise queue_full()
 
 
 def check_queued_tokens(replica: Replica, prompt_tokens: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.engine.repetition import RepetitionDetectionParams
+from simulator.engine.sampling_params import RepetitionDetectionParams
 
 
 class StreamOptions(msgspec.Struct):

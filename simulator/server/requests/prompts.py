@@ -185,7 +185,7 @@ def _part(part: Any, rules: PromptRules) -> str | None:
         return text
     media = ("image", "audio", "video", "file", "input_image", "input_audio", "input_file")
     if kind is None or (isinstance(kind, str) and kind.startswith(media)):
-        if rules.compat.validation_errors == "go":
+        if rules.compat.media_parts == "ignored":
             return None
         raise ApiError(f"{rules.config.served_model_name} is not a multimodal model")
     raise ApiError(f"Unknown part type: {kind}")

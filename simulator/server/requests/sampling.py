@@ -43,7 +43,7 @@ def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = 
 
 def before_completion(raw: Raw, compat: Compat) -> None:
     """Checks on the raw fields of a completion; raises ApiError."""
-    if compat.validation_errors == "go":
+    if not compat.parameter_checks:
         return
     _check_stream_options(raw, compat)
     _check_prompt_logprobs(raw, compat)
@@ -93,7 +93,7 @@ def check_sequences(prompts: int, n: int, config: ServeConfig) -> None:
 
 def before_chat(raw: Raw, compat: Compat) -> None:
     """Checks on the raw fields of a chat; raises ApiError."""
-    if compat.validation_errors == "go":
+    if not compat.parameter_checks:
         return
     _check_stream_options(raw, compat)
     _check_prompt_logprobs(raw, compat)
@@ -155,11 +155,11 @@ def max_output(request: GenerationRequest, prompt_len: int, config: ServeConfig,
     """max_tokens after defaults and the context: 0 or less where nothing fits. Raises ApiError."""
     limit = config.engine.max_model_len
     asked = requested_max_tokens(request, compat)
-    if asked is not None and compat.zero_max_tokens == "llm-d" and asked <= 0:
-        raise ApiError("Max completion tokens and max tokens should be positive")
+    if asked is not None and compat.zero_max_tokens and asked <= 0:
+        raise ApiError(compat.zero_max_tokens)
     if compat.context_overflow == "reject":
         _refuse_overflow(asked, prompt_len, limit)
-    elif compat.context_overflow == "reject-llm-d":
+    elif compat.context_overflow == "reject-sum":
         if prompt_len + (asked or 0) > limit:
             raise ApiError(
                 f"This model's maximum context length is {limit} tokens. However, you requested "
@@ -210,15 +210,13 @@ def sampling_params(
     echo_only = isinstance(request, CompletionRequest) and request.echo and request.max_tokens == 0
     if echo_only:
         max_tokens = 1  # the engine always makes one token; the answer leaves it out
-    n = 1 if request.n is None else request.n
+    n = 1 if request.n is None or not compat.n_is_read else request.n
     defaults = config.override_generation_config
     temperature = request.temperature
     if temperature is None:
         temperature = float(defaults.get("temperature", 1.0))
-    if compat.validation_errors == "go":
-        _check_llmd(request, compat)
-        n = 1
-    else:
+    _check_combinations(request, compat)
+    if compat.parameter_checks:
         _check_ranges(request, n, temperature, config.max_n_sequences, compat)
         if max_tokens < 1:
             raise invalid(
@@ -248,11 +246,15 @@ def num_logprobs(request: GenerationRequest) -> int | None:
     return request.logprobs if isinstance(request, CompletionRequest) else None
 
 
-def _check_llmd(request: GenerationRequest, compat: Compat) -> None:
-    if request.ignore_eos and requested_max_tokens(request, compat) is None:
+def _check_combinations(request: GenerationRequest, compat: Compat) -> None:
+    if (
+        compat.ignore_eos_needs_max_tokens
+        and request.ignore_eos
+        and requested_max_tokens(request, compat) is None
+    ):
         raise ApiError("Ignore_eos is true but max_completion_tokens (or max_tokens) is not set")
     params = request.kv_transfer_params
-    if request.stream and params and params.get("do_remote_decode"):
+    if not compat.remote_decode_streams and request.stream and params and params.get("do_remote_decode"):
         raise ApiError("Prefill does not support streaming")
 
 
@@ -301,7 +303,7 @@ def check_engine_limits(
     request: GenerationRequest, sampling: SamplingParams, vocab_size: int, config: ServeConfig, compat: Compat
 ) -> None:
     """What vLLM's engine refuses: too many logprobs, ids outside the vocabulary. Raises ApiError."""
-    if compat.validation_errors == "go":
+    if not compat.parameter_checks:
         return
     most = config.max_logprobs
     for kind, asked in (("sample", sampling.logprobs), ("prompt", request.prompt_logprobs)):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_core import PydanticKnownError
 
 from simulator.config.compat import Compat
-from simulator.engine.repetition import RepetitionDetectionParams
+from simulator.engine.sampling_params import RepetitionDetectionParams
 from simulator.server.requests.messages import ChatCompletionMessageParam
 
 MAX_STOP_STRINGS: Final = 4

@@ -162,7 +162,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
     compat = exchange.front.compat
     check_body_of_prompts(body, exchange.replica.config, compat)
-    if compat.validation_errors != "go":
+    if compat.other_fields == "checked":
         try:
             request = _decode_completion(body)
         except UNREADABLE:
@@ -174,7 +174,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.validation_errors == "go":
+    if compat.other_fields == "dropped":
         raw = go_fields(raw, _GO_COMPLETION)
     before_completion(raw, compat)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
@@ -184,7 +184,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     """The same for a chat."""
     compat = exchange.front.compat
-    if compat.validation_errors != "go":
+    if compat.other_fields == "checked":
         try:
             request = _decode_chat(body)
         except UNREADABLE:
@@ -196,9 +196,10 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.validation_errors == "go":
+    if compat.other_fields == "dropped":
         raw = go_fields(raw, _GO_CHAT)
-        raw.setdefault("messages", [])
+    if not compat.messages_required:
+        raw = {"messages": [], **raw}
     before_chat(raw, compat)
     return convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
 

@@ -20,6 +20,7 @@ replica's name, or `all`.
 from __future__ import annotations
 
 import hmac
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -29,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulator.config.compat import COMPATS
+from simulator.config.compat import COMPATS, DEFAULT_COMPAT
 from simulator.errors import ConfigError, FleetError
 from simulator.server.errors import ApiError
 from simulator.server.http.writer import Send
@@ -39,7 +40,7 @@ from simulator.server.routes.vllm_admin import abort_from_outside
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-_COMPAT: Final = COMPATS["vllm-0.33"]  # whose words for malformed bodies
+_COMPAT: Final = COMPATS[DEFAULT_COMPAT]  # whose words for malformed bodies
 _ALL: Final = "all"
 
 
@@ -243,35 +244,45 @@ def set_faults(replica: Replica, body: Mapping[str, Any]) -> None:
     if unknown:
         raise ApiError(f"there is no fault {unknown[0]!r}; there are {', '.join(known)}", param=unknown[0])
     wanted = {**known, **body}
-    for key in _SWITCHES:
-        if not isinstance(wanted[key], bool):
-            raise ApiError(f"{key} must be true or false, not {wanted[key]!r}", param=key)
-    cut = wanted["cut_stream_after"]
-    if cut is not None and (isinstance(cut, bool) or not isinstance(cut, int) or cut < 1):
-        raise ApiError(
-            "cut_stream_after must be null or a number of tokens, at least 1", param="cut_stream_after"
-        )
-    status = wanted["metrics_status"]
-    if status is not None and not (isinstance(status, int) and 200 <= status <= 599):
-        raise ApiError("metrics_status must be null or a status from 200 to 599", param="metrics_status")
-    overrides = wanted["metrics_override"]
-    if not isinstance(overrides, dict) or not all(isinstance(v, int | float) for v in overrides.values()):
-        raise ApiError(
-            "metrics_override must be an object of family names and numbers", param="metrics_override"
-        )
-    types = wanted["failure_types"]
-    if not isinstance(types, list) or not all(isinstance(t, str) for t in types):
-        raise ApiError("failure_types must be a list of names", param="failure_types")
+    for key, (is_right, what) in _FAULT_VALUES.items():
+        if not is_right(wanted[key]):
+            raise ApiError(f"{key} must be {what}, not {wanted[key]!r}", param=key)
     rate = _number(wanted, "failure_injection_rate", 0, 100)
     factor = _number(wanted, "latency_factor", 0.0, 1e6)
     faults = replica.front.faults
-    faults.set_injection(int(rate), tuple(types))
+    faults.set_injection(int(rate), tuple(wanted["failure_types"]))
     replica.engine.latency.factor = factor
-    faults.cut_stream_after = cut
-    faults.metrics_status = status
-    faults.metrics_override = {name: float(value) for name, value in overrides.items()}
+    faults.cut_stream_after = wanted["cut_stream_after"]
+    faults.metrics_status = wanted["metrics_status"]
+    faults.metrics_override = {name: float(value) for name, value in wanted["metrics_override"].items()}
     for key in _SWITCHES:
         setattr(faults, key, wanted[key])
+
+
+def _is_integer(value: Any, low: int, high: float) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+_FAULT_VALUES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    **dict.fromkeys(_SWITCHES, (lambda value: isinstance(value, bool), "true or false")),
+    "cut_stream_after": (
+        lambda value: value is None or _is_integer(value, 1, math.inf),
+        "null or a number of tokens, at least 1",
+    ),
+    "metrics_status": (
+        lambda value: value is None or _is_integer(value, 200, 599),
+        "null or a status from 200 to 599",
+    ),
+    "metrics_override": (
+        lambda value: isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()),
+        "an object of family names and numbers",
+    ),
+    "failure_types": (
+        lambda value: isinstance(value, list) and all(isinstance(kind, str) for kind in value),
+        "a list of names",
+    ),
+}
+"""Whether a fault may have a value, and the words for what it may be."""
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 router = APIRouter()
 
 
-def _refusal(compat: Compat, message: str, kind: str = "InvalidUserInput") -> ApiError:
-    return ApiError(message, 400, "BadRequestError" if compat.lora_errors == "0.11" else kind)
+def _refusal(compat: Compat, message: str) -> ApiError:
+    return ApiError(message, 400, compat.lora_error_kind)
 
 
 @router.post("/v1/load_lora_adapter", response_model=None)
@@ -35,11 +35,11 @@ async def load_lora_adapter(replica: Asked, request: Request) -> Response:
     """Register an adapter and load it."""
     compat: Compat = replica.front.compat
     raw = parse_object(await read_body(request, replica), compat)
-    if compat.lora_errors == "llm-d":
+    if not compat.lora_path_required:
         raw = {"lora_path": "", **raw}
     wanted = validate(raw, LoadLoRAAdapterRequest, compat)
-    if compat.lora_errors == "llm-d":
-        _check_llmd(wanted)
+    if compat.lora_checks == "name":
+        _check_name(wanted)
     else:
         _check_load(replica, wanted)
     if not replica.config.engine.enable_lora:
@@ -50,12 +50,12 @@ async def load_lora_adapter(replica: Asked, request: Request) -> Response:
     loaded = replica.engine.add_lora(entry.request, now)
     replica.driver.schedule()
     await asyncio.sleep(loaded - now)
-    if compat.lora_errors == "llm-d":
+    if not compat.lora_success_text:
         return Response(b"")
     return Response(f"Success: LoRA adapter '{wanted.lora_name}' added successfully.")
 
 
-def _check_llmd(wanted: LoadLoRAAdapterRequest) -> None:
+def _check_name(wanted: LoadLoRAAdapterRequest) -> None:
     """llm-d takes everything, even a nameless adapter, which then answers to requests without a model."""
     if not wanted.lora_name:
         raise ApiError("'lora_name' must be provided to load a LoRA adapter.")
@@ -66,7 +66,7 @@ def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
     name = wanted.lora_name
     if not name or not wanted.lora_path:
         raise _refusal(compat, "Both 'lora_name' and 'lora_path' must be provided.")
-    if compat.lora_errors == "0.11":
+    if compat.lora_checks == "loaded":
         if name in replica.loras:
             raise _refusal(compat, f"The lora adapter '{name}' has already been loaded.")
         return
@@ -91,7 +91,7 @@ async def unload_lora_adapter(replica: Asked, request: Request) -> Response:
     raw = parse_object(await read_body(request, replica), compat)
     wanted = validate(raw, UnloadLoRAAdapterRequest, compat)
     name = wanted.lora_name
-    if compat.lora_errors != "llm-d":
+    if compat.lora_checks != "name":
         if not name and not wanted.lora_int_id:
             raise _refusal(compat, "'lora_name' needs to be provided to unload a LoRA adapter.")
         if name not in replica.loras:
@@ -100,6 +100,6 @@ async def unload_lora_adapter(replica: Asked, request: Request) -> Response:
     entry = replica.loras.remove(name)
     if entry is not None:
         replica.engine.remove_lora(entry.request.int_id)
-    if compat.lora_errors == "llm-d":
+    if not compat.lora_success_text:
         return Response(b"")
     return Response(f"Success: LoRA adapter '{name}' removed successfully.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -110,6 +111,16 @@ def _text_of(content: str | list[dict[str, Any]]) -> str:
     return "".join(str(block.get("text", "")) for block in content if block.get("type") == "text")
 
 
+def _result_text(block: Mapping[str, Any]) -> str:
+    """What a tool said; raises ApiError for content that is neither text nor blocks."""
+    content = block.get("content") or ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise ApiError("The content of a tool_result must be a string or a list", param="messages")
+    return _text_of([part for part in content if isinstance(part, dict)])
+
+
 def _from_blocks(role: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A message of content blocks as chat messages: tool results become messages of their own."""
     parts: list[dict[str, Any]] = []
@@ -123,18 +134,9 @@ def _from_blocks(role: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]
             function = {"name": str(block.get("name")), "arguments": json.dumps(block.get("input") or {})}
             calls.append({"id": block.get("id"), "type": "function", "function": function})
         elif kind == "tool_result":
-            content = block.get("content") or ""
-            if not isinstance(content, str | list):
-                raise ApiError("The content of a tool_result must be a string or a list", param="messages")
-            text = (
-                _text_of([b for b in content if isinstance(b, dict)])
-                if isinstance(content, list)
-                else content
-            )
+            text = _result_text(block)
             results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
-        elif kind in ("thinking", "redacted_thinking"):
-            continue
-        else:
+        elif kind not in ("thinking", "redacted_thinking"):
             parts.append({"type": "image_url" if kind == "image" else str(kind)})
     message: dict[str, Any] = {"role": role, "content": parts}
     if calls:

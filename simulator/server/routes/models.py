@@ -57,7 +57,7 @@ def _card(
         "object": "model",
         "created": created,
         "owned_by": "vllm",
-        "root": name if compat.go_json else root,
+        "root": name if compat.model_root == "name" else root,
         "parent": parent,
         "max_model_len": max_model_len,
         "permission": [_permission(replica, created)],
@@ -87,9 +87,9 @@ async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
     """Token ids of a text or of a conversation."""
     compat = replica.front.compat
     raw = parse_object(await read_body(request, replica), compat)
-    if compat.go_json:
-        if raw.get("prompt") and raw.get("messages") is not None:
-            raise ApiError("both prompt and messages fields in tokenize request")
+    if compat.tokenize_both == "refused" and raw.get("prompt") and raw.get("messages") is not None:
+        raise ApiError("both prompt and messages fields in tokenize request")
+    if compat.tokenize_nulls == "absent":
         raw = {key: value for key, value in raw.items() if value is not None}
     wanted = validate_union(raw, _TOKENIZE, compat)
     resolve_model(replica, wanted.model or replica.front.served[0])

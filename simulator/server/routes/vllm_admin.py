@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from simulator.server.answers.generation import Generation
 from simulator.server.errors import ApiError
 from simulator.server.http.reading import read_body
+from simulator.server.inflight import InFlight
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
 
@@ -128,12 +128,12 @@ async def reset_other_cache(replica: Asked) -> Any:
 async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) -> Any:
     """Free the cache and stop scheduling (vLLM); with llm-d only the cache goes, and only where enabled."""
     config, now = replica.config, time.monotonic()
-    if replica.front.compat.sleep_serves:
-        if config.enable_sleep_mode and config.server_dev_mode:
+    compat = replica.front.compat
+    if not compat.sleep_needs_flag or (config.enable_sleep_mode and config.server_dev_mode):
+        if compat.sleep_serves:
             replica.engine.reset_prefix_cache(now)
-            replica.state.sleep_level = level
-    else:
-        replica.engine.sleep(level, now)
+        else:
+            replica.engine.sleep(level, now)
         replica.state.sleep_level = level
     replica.driver.schedule()
     return _plain(replica, {"status": "sleeping", "level": level})
@@ -188,16 +188,16 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     """End requests by id, or all of them: their clients read finish_reason abort."""
     body = await read_body(request, replica)
     wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
-    active: list[Generation] = list(replica.front.active)
+    active: list[InFlight] = list(replica.front.active)
     if wanted is not None:
         if not isinstance(wanted, list):
             raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
-        active = [g for g in active if g.job.answer_id in wanted]
+        active = [g for g in active if g.answer_id in wanted]
     abort_from_outside(replica, active)
     return {"status": "aborted", "aborted": len(active)}
 
 
-def abort_from_outside(replica: Replica, generations: list[Generation]) -> None:
+def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
     """The server ends these requests; each gets a last output with finish_reason abort."""
     ids = [sequence.request.request_id for g in generations for sequence in g.sequences]
     replica.driver.end_many(ids)
@@ -238,7 +238,7 @@ def _dev(replica: Replica) -> bool:
 
 
 def _sleep(replica: Replica) -> bool:
-    return replica.config.server_dev_mode or replica.front.compat.sleep_serves
+    return replica.config.server_dev_mode or replica.front.compat.sleep_always
 
 
 def _lora(replica: Replica) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.inert import INERT_FLAGS
-from simulator.config.serve import ServeConfig, parse_args
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.inert import INERT_FLAGS
+from simulator.config.resolve import parse_args
+from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
 
 KEY = Path(__file__)  # any file: what is in it is read when the server starts

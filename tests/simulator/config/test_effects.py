@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from simulator.config.flag import Kind
-from simulator.config.serve import LoRAModule, ServeConfig, parse_args
-from simulator.config.table import FLAGS
+from simulator.config.flags.flag import Kind
+from simulator.config.flags.table import FLAGS
+from simulator.config.resolve import parse_args
+from simulator.config.serve import LoRAModule, ServeConfig
 
 HERE = str(Path(__file__).parent)
 Row = tuple[str, str, Any, Any]  # (command line, field, value when given, value when not)

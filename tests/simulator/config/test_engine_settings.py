@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.config.compat import COMPATS
-from simulator.config.serve import ServeConfig, parse_args
+from simulator.config.resolve import parse_args
+from simulator.config.serve import ServeConfig
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError

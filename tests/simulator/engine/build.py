@@ -8,7 +8,8 @@ from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, RequestOutput, StepOutput
 from simulator.engine.pace.latency import BatchShape, LatencyModel
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text.plans import ConstantText, OutputPlan, TextSource, TokenPlan
+from simulator.engine.text.plans import OutputPlan, TokenPlan
+from simulator.engine.text.text_source import ConstantText, TextSource
 
 
 class FixedSteps:
@@ -34,7 +35,6 @@ class FixedSteps:
         self,
         request: Request,
         num_new_tokens: int,
-        is_last_prefill_chunk: bool,
         is_prefill: bool,
         num_running: int,
     ) -> float:
@@ -61,7 +61,7 @@ def engine(
     latency: LatencyModel | None = None, text: TextSource | None = None, tokenizer: Any = None, **config: Any
 ) -> Engine:
     """A synchronous engine with steps of one second, unless `config` says otherwise."""
-    defaults: dict[str, Any] = {"async_scheduling": False, "num_gpu_blocks": 101}
+    defaults: dict[str, Any] = {"async_scheduling": False, "num_gpu_blocks": 101, "check_invariants": True}
     return Engine(
         EngineConfig(**(defaults | config)), latency or FixedSteps(), text or ConstantText(7), tokenizer
     )
@@ -81,6 +81,11 @@ def run(engine: Engine, until: float = float("inf")) -> list[StepOutput]:
         steps.append(engine.step(due))
         engine.check_invariants()
     return steps
+
+
+def scheduled_tokens(step: StepOutput) -> dict[str, int]:
+    """Tokens by request id, in batch order."""
+    return {request.request_id: n for request, n in step.scheduled.items()}
 
 
 def outputs(steps: list[StepOutput]) -> dict[str, list[RequestOutput]]:

@@ -7,18 +7,20 @@ directly, without time: a step's results come in at once, or one line later with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
+from simulator.config.compat import COMPATS
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.lora import LoRAManager
+from simulator.engine.kv.transfer import Transfers
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.pace.latency import ZeroLatency
-from simulator.engine.request import LoRARequest, Request, SamplingParams
+from simulator.engine.request import LoRARequest, Request, RequestStatus, SamplingParams
 from simulator.engine.scheduler import Scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
-from simulator.engine.text.plans import ConstantText
-from simulator.engine.transfer import Transfers
+from simulator.engine.text.text_source import ConstantText
 
 DEFAULT_SCENARIO: dict[str, Any] = {
     "cfg": {
@@ -37,14 +39,12 @@ DEFAULT_SCENARIO: dict[str, Any] = {
     ],
 }
 LAST_STEP = 5000
+FINISHED = RequestStatus.FINISHED
 
 
 def engine_config(cfg: dict[str, Any]) -> EngineConfig:
     """The oracle's configuration as ours, with its defaults; `version` 0.11 means that vLLM's behaviour."""
-    old: dict[str, Any] = {}
-    if cfg.get("version") == "0.11":
-        old = dict.fromkeys(("rules", "free_list", "stop_order"), "0.11")
-        old |= {"admission": "chunk", "lora_scope": "scheduled", "prefix_queries": "lookup"}
+    old = asdict(COMPATS["vllm-0.11"].engine) if cfg.get("version") == "0.11" else {}
     return EngineConfig(
         **old,
         max_num_seqs=cfg.get("max_num_seqs", 4),
@@ -80,6 +80,7 @@ class OracleRun:
         self.todo = sorted(self.reqs, key=lambda r: r["at_step"])
         self.loras: dict[str, int] = {}
         self.counted = (0, 0)
+        self.has_ended = False  # a request, since the last schedule: vLLM then runs one more, empty step
 
     def lines(self) -> Iterator[dict[str, Any]]:
         scheduler, step = self.scheduler, 0
@@ -96,15 +97,16 @@ class OracleRun:
             step += 1
 
     def _has_requests(self) -> bool:
-        return bool(self.scheduler.num_unfinished) or self.scheduler.has_finished
+        return bool(self.scheduler.num_unfinished) or self.has_ended
 
     def _inputs(self, step: int) -> None:
         while self.todo and self.todo[0]["at_step"] <= step:
             self._add(self.todo.pop(0), step)
         for r in self.reqs:
             request = self.requests.get(r["id"])
-            if r.get("abort_at") == step and request is not None and not request.is_finished:
+            if r.get("abort_at") == step and request is not None and request.status is not FINISHED:
                 self.scheduler.abort(request, float(step))
+                self.has_ended = True
 
     def _add(self, r: dict[str, Any], step: int) -> None:
         prompt = r["prompt"]
@@ -133,6 +135,7 @@ class OracleRun:
 
     def _schedule(self, step: int) -> dict[str, Any]:
         scheduler = self.scheduler
+        self.has_ended = False
         scheduled = scheduler.schedule(float(step))
         scheduler.in_flight.append(scheduled)
         return {
@@ -152,10 +155,11 @@ class OracleRun:
             return {}
         done: ScheduledStep = scheduler.in_flight.popleft()
         _emitted, ended = scheduler.update(done, float(step))
+        self.has_ended = self.has_ended or bool(ended)
         queries, hits = self.counted
         self.counted = (stats.prefix_cache_queries, stats.prefix_cache_hits)
         scheduler.check_invariants()
-        self.kv.check_invariants([r for r in self.requests.values() if not r.is_finished], [])
+        self.kv.check_invariants([r for r in self.requests.values() if r.status is not FINISHED], [])
         line: dict[str, Any] = {
             "stats": {
                 "run": len(scheduler.running),

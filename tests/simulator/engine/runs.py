@@ -19,6 +19,7 @@ from simulator.engine.pace.latency import (
 )
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.text.plans import TokenPlan
+from tests.simulator.engine.build import scheduled_tokens
 from tests.simulator.engine.scenarios import scenario
 
 
@@ -80,8 +81,9 @@ def workload(
         enable_lora=bool(cfg["max_loras"]),
         max_loras=cfg["max_loras"] or 1,
         kv_events=rng.random() < 0.3,
-        stop_order=rng.choice(["0.33", "0.11"]),
-        free_list=rng.choice(["0.33", "0.33", "0.11"]),
+        check_invariants=True,
+        stop_order=rng.choice(["stop-first", "length-first"]),
+        free_list=rng.choice(["empty-first", "empty-first", "lru"]),
         admission=rng.choice(["whole-prompt", "whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "admission", "lookup"]),
     )
@@ -129,7 +131,6 @@ def play(seed: int, fast: bool) -> tuple[Engine, list[StepOutput]]:
         else:
             while (due := engine.peek()) is not None and due <= until:
                 steps.append(engine.step(due))
-                engine.check_invariants()
         if not inputs:
             break
         when, request_id = inputs.pop(0)
@@ -154,7 +155,7 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
         if step.num_steps and engine.latency.lockstep:
             ends = step.times or [step.end]
             log += [
-                (step.step + i, start, end, step.num_scheduled_tokens)
+                (step.step + i, start, end, scheduled_tokens(step))
                 for i, (start, end) in enumerate(zip([step.start, *ends[:-1]], ends, strict=True))
             ]
         elif step.num_steps:

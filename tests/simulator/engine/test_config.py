@@ -12,7 +12,11 @@ from simulator.errors import ConfigError
 
 def test_the_defaults_are_vllm_0_33() -> None:
     config = EngineConfig()
-    assert (config.admission, config.free_list, config.async_scheduling) == ("whole-prompt", "0.33", True)
+    assert (config.admission, config.free_list, config.async_scheduling) == (
+        "whole-prompt",
+        "empty-first",
+        True,
+    )
     assert config.cpu_lora_slots == config.max_loras == 1
 
 

@@ -8,7 +8,16 @@ import pytest
 
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.errors import EngineError
-from tests.simulator.engine.build import FixedSteps, Says, engine, outputs, request, run, times
+from tests.simulator.engine.build import (
+    FixedSteps,
+    Says,
+    engine,
+    outputs,
+    request,
+    run,
+    scheduled_tokens,
+    times,
+)
 
 
 def test_a_request_alone_gets_a_token_per_step() -> None:
@@ -17,7 +26,7 @@ def test_a_request_alone_gets_a_token_per_step() -> None:
     assert made.peek() == 100.0
     steps = run(made)
     assert times(steps, "a") == [101.0, 102.0, 103.0]
-    assert [step.num_scheduled_tokens for step in steps if step.num_steps] == [{"a": 10}, {"a": 1}, {"a": 1}]
+    assert [scheduled_tokens(step) for step in steps if step.num_steps] == [{"a": 10}, {"a": 1}, {"a": 1}]
     assert [step.step for step in steps if step.num_steps] == [0, 1, 2]
     last = outputs(steps)["a"][-1]
     assert (last.finish_reason, last.stop_reason) == (FinishReason.LENGTH, None)
@@ -31,7 +40,7 @@ def test_an_arrival_joins_at_the_next_boundary() -> None:
     made.add_request(request("b", 10, 2), 0.5)
     steps = run(made)
     assert times(steps, "b") == [2.0, 3.0]
-    assert steps[2].num_scheduled_tokens == {"a": 1, "b": 10}
+    assert scheduled_tokens(steps[2]) == {"a": 1, "b": 10}
 
 
 def test_with_async_scheduling_an_arrival_waits_one_step_longer() -> None:
@@ -96,7 +105,9 @@ def test_eos_ends_a_request(async_scheduling: bool) -> None:
     assert times(steps, "a") == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize(("order", "reason"), [("0.33", FinishReason.STOP), ("0.11", FinishReason.LENGTH)])
+@pytest.mark.parametrize(
+    ("order", "reason"), [("stop-first", FinishReason.STOP), ("length-first", FinishReason.LENGTH)]
+)
 def test_eos_as_the_last_allowed_token(order: str, reason: FinishReason) -> None:
     made = engine(text=Says([5, 6]), stop_order=order)
     made.add_request(request("a", 10, 3), 0.0)
@@ -239,6 +250,6 @@ def test_the_same_inputs_give_the_same_run() -> None:
         made = engine(async_scheduling=True, num_gpu_blocks=12)
         for i in range(6):
             made.add_request(request(f"r{i}", 20 + i, 30), i * 0.3)
-        return [(step.end, step.num_scheduled_tokens, step.preempted) for step in run(made)]
+        return [(step.end, scheduled_tokens(step), step.preempted) for step in run(made)]
 
     assert once() == once()

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
-from tests.simulator.engine.build import Says, engine, outputs, request, run
+from tests.simulator.engine.build import Says, engine, outputs, request, run, scheduled_tokens
 
 TOKENIZER = RegexTokenizer()
 TEXT = "The quick brown fox jumps over the lazy dog"
@@ -40,7 +40,7 @@ def test_a_stop_string_ends_the_text_at_once_and_the_engine_one_step_later(
     assert got[-1].time == float(needed)
     assert asked.num_output_tokens == needed
     surplus = next(step for step in steps if step.end > needed)
-    assert surplus.num_scheduled_tokens == {"a": 1}
+    assert scheduled_tokens(surplus) == {"a": 1}
     assert made.stats.request_success["stop"] == 1
     assert made.stats.generation_tokens == needed
     assert made.num_unfinished == 0

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine, StepOutput
 from simulator.engine.pace.latency import LatencyModel, ZeroLatency
-from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
+from simulator.engine.request import FinishReason, LoRARequest, Request, RequestStatus, SamplingParams
 from simulator.engine.stats import KV_FETCH_STAGES
 from tests.simulator.engine.build import FixedSteps
 from tests.simulator.engine.runs import SeededText, own_timelines, step_model
 
 SEEDS = 40
 EVENTS = 60  # per run
+OLD_RULES: dict[str, Any] = {
+    "lone_prefill_is_capped": True,
+    "self_preemption_ends_pass": True,
+    "long_prompt_is_overtaken": True,
+    "deferred_order": "reversed",
+    "detects_repetition": False,
+}
 ADAPTERS = [LoRARequest(f"l{i}", i) for i in range(1, 5)]
 
 
@@ -48,10 +56,11 @@ def _config(rng: Random, is_async: bool) -> EngineConfig:
         enable_lora=True,
         max_loras=rng.randint(1, 2),
         kv_events=rng.random() < 0.3,
+        check_invariants=True,
         admission=rng.choice(["whole-prompt", "chunk"]),
         prefix_queries=rng.choice(["admission", "lookup"]),
         lora_scope=rng.choice(["running", "scheduled"]),
-        rules=rng.choice(["0.33", "0.11"]),
+        **rng.choice([{}, OLD_RULES]),
     )
 
 
@@ -172,7 +181,7 @@ def _check(world: World) -> None:
     assert (stats.lora_running, stats.lora_waiting, stats.lora_active) == ((), (), ())
     assert stats.kv_fetch_by_stage in ({}, dict.fromkeys(KV_FETCH_STAGES, 0))
     for name, request in world.added.items():
-        assert request.is_finished, name
+        assert request.status is RequestStatus.FINISHED, name
         assert not request.block_ids, name
         if world.ends[name]:
             assert world.tokens[name] == request.num_output_tokens, name

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import FleetError, InvariantError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
-from tests.simulator.server.inprocess import FLAT_20_MS, run
+from tests.simulator.server.inprocess import run
 from tests.simulator.server.serving import free_port
+from tests.simulator.steps import FLAT_20_MS
 
 HOST = "127.0.0.2"
 

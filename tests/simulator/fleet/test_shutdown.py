@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.server.inprocess import FLAT_20_MS
 from tests.simulator.server.serving import Server, serving
+from tests.simulator.steps import FLAT_20_MS
 
 STEP = ["--step-model", FLAT_20_MS]
 

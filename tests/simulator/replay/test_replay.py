@@ -14,15 +14,16 @@ from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepMo
 from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError
 from simulator.replay import add_arguments, run
-from simulator.replay.command import parse_coefficients
 from simulator.replay.lab import POLICIES, Lab
-from simulator.replay.profiles import add_profiles_arguments, run_profiles
+from simulator.replay.profiles_command import add_profiles_arguments, run_profiles
+from simulator.replay.replay_command import parse_coefficients
 from simulator.replay.report import percentile, summarize, to_json
 from simulator.replay.trace import Measured, TraceRequest
+from tests.simulator.steps import flat, flat_flag
 
 RECORDING = Path(__file__).parents[4] / "shared" / "data" / "vllm-replay-rtx4090"
 needs_recording = pytest.mark.skipif(not RECORDING.exists(), reason="the recorded run is not here")
-MILLI = StepCoefficients(1000, 0, 0, 1, 0, 0, 0)  # every step takes one millisecond
+MILLI = flat(1000)
 
 
 def config(**settings: Any) -> EngineConfig:
@@ -31,9 +32,7 @@ def config(**settings: Any) -> EngineConfig:
 
 
 def lab(num_engines: int = 1, policy: str = "round-robin", **settings: Any) -> Lab:
-    return Lab(
-        config(**settings), lambda _: StepModel(MILLI), num_engines=num_engines, policy=policy, check=True
-    )
+    return Lab(config(**settings), lambda _: StepModel(MILLI), num_engines=num_engines, policy=policy)
 
 
 def trace(count: int, every: float = 0.01, prompt: int = 20, output: int = 5) -> list[TraceRequest]:
@@ -157,7 +156,7 @@ def write_trace(folder: Path) -> Path:
 
 def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report, rows = tmp_path / "report.json", tmp_path / "rows.jsonl"
-    flags = ("--step-model", "1000,0,0,1,0,0,0", "--num-gpu-blocks", "500")
+    flags = ("--step-model", flat_flag(1000), "--num-gpu-blocks", "500")
     code = run(parse(str(write_trace(tmp_path)), *flags, "--json", str(report), "--requests-out", str(rows)))
     assert code == 0
     shown = capsys.readouterr().out

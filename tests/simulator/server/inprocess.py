@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, Request, SamplingParams
 from simulator.server.replica import Replica, Shared
 from simulator.server.timer import Timer
 
 T = TypeVar("T")
-FLAT_20_MS = '{"c0": 20000, "c1": 0, "c2": 0, "k": 1, "c3": 0, "c4": 0, "c5": 0}'
 
 
 def run(main: Coroutine[Any, Any, T], timeout_s: float = 20.0) -> T:

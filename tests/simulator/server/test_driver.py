@@ -15,7 +15,8 @@ from simulator.errors import EngineError, InvariantError
 from simulator.server.answers.generation import Job, Sequence, UnaryGeneration
 from simulator.server.http.exchange import Exchange
 from simulator.server.requests.prompts import Prompt
-from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
+from tests.simulator.server.inprocess import Kept, replica, request, run
+from tests.simulator.steps import FLAT_20_MS
 
 
 def test_every_token_is_delivered_once_and_in_order() -> None:

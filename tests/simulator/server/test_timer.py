@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kit import timerfd
-from simulator.server.timer import LAG_BUCKETS, LagHistogram, Timer
+from simulator.server.timer import LagHistogram, Timer
 from tests.simulator.server.inprocess import run
 
 
@@ -133,7 +133,7 @@ def test_close_forgets_everything(clockwork: str) -> None:
 
 def test_lag_histogram() -> None:
     lag = LagHistogram()
-    assert lag.quantile(0.99) == 0.0
+    assert lag.count == 0
     for value in (0.0, 1e-5, 3e-4, 3e-4, 20.0):
         lag.observe(value)
     assert lag.count == 5
@@ -141,5 +141,4 @@ def test_lag_histogram() -> None:
     assert lag.counts[-1] == 1
     assert lag.maximum == 20.0
     assert lag.total == pytest.approx(20.00061)
-    assert lag.quantile(0.5) == LAG_BUCKETS[3]
-    assert lag.quantile(1.0) == 20.0
+    assert lag.counts[3] == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simulator.engine.request import Request
+from simulator.engine.sampling_params import SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
 from simulator.errors import ConfigError, EngineError
 from simulator.sources.chat_template import render
@@ -64,7 +64,7 @@ def test_the_recorded_ids(tiny: HfTokenizer) -> None:
     assert [tiny.token_str(i) for i in tiny.encode("def hello():")] == ["def", "Ġhe", "l", "lo", "():"]
     assert tiny.decode([5, 6, 7]) == '"#$'
     assert tiny.decode([99999999]) == ""
-    assert (tiny.vocab_size, tiny.eos_token_id, tiny.bos_token_id) == (4096, 1, 0)
+    assert (tiny.vocab_size, tiny.eos_token_id) == (4096, 1)
 
 
 @needs_recording
@@ -72,7 +72,7 @@ def test_bytes_and_texts_of_ids(tiny: HfTokenizer) -> None:
     text = "naïve café 你好 🙂👍🏽 def f(): <|im_start|>user\n"
     ids = tiny.encode(text)
     assert b"".join(map(tiny.token_bytes, ids)).decode() == text == tiny.decode(ids)
-    decoder = IncrementalDetokenizer(tiny, Request("r", [1]))
+    decoder = IncrementalDetokenizer(tiny, SamplingParams())
     out = "".join(decoder.append([i]) for i in ids)
     assert out == text.replace("<|im_start|>", "")
     assert tiny.is_special(2)
@@ -124,7 +124,7 @@ def test_sentencepiece_style_bytes(tmp_path: Path) -> None:
     tokenizer = word_level(tmp_path, eos_token={"content": "</s>"}, bos_token="<s>")
     assert [tokenizer.token_bytes(i) for i in (2, 3, 4, 5)] == [b" hi", b"\xc3", b"\xa9", b" "]
     assert [tokenizer.token_text(i) for i in (2, 3)] == [" hi", None]
-    assert (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.vocab_size) == (1, 0, 6)
+    assert (tokenizer.eos_token_id, tokenizer.vocab_size) == (1, 6)
 
 
 def test_the_template_of_the_configuration(tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ class PlainPool:
         self.queue = first + self.queue + last
 
 
-@pytest.mark.parametrize("free_list", ["0.33", "0.11"])
+@pytest.mark.parametrize("free_list", ["empty-first", "lru"])
 @pytest.mark.parametrize("seed", range(20))
 def test_random_use(free_list: str, seed: int) -> None:
     rng = Random(seed)
     size = rng.randint(3, 40)
-    pool = BlockPool(size, "0.33" if free_list == "0.33" else "0.11")
-    plain = PlainPool(size, lifo=free_list == "0.33")
+    pool = BlockPool(size, "empty-first" if free_list == "empty-first" else "lru")
+    plain = PlainPool(size, lifo=free_list == "empty-first")
     holders: list[list[int]] = []
     for _ in range(600):
         act = rng.random()
@@ -80,7 +80,7 @@ def test_random_use(free_list: str, seed: int) -> None:
 
 
 def test_untouched_blocks_cost_nothing() -> None:
-    pool = BlockPool(1_000_000, "0.33")
+    pool = BlockPool(1_000_000, "empty-first")
     assert pool.take(3) == [1, 2, 3]
     assert len(pool.refs) == len(pool.hashes) == 4
     assert pool.num_free == 999_996
@@ -88,7 +88,7 @@ def test_untouched_blocks_cost_nothing() -> None:
 
 def test_events_of_eviction_and_reset() -> None:
     events: list[KVEvent] = []
-    pool = BlockPool(3, "0.33", events)
+    pool = BlockPool(3, "empty-first", events)
     blocks = pool.take(2)
     pool.insert([10, -1], blocks)
     assert not pool.reset()  # in use
@@ -102,7 +102,7 @@ def test_events_of_eviction_and_reset() -> None:
 
 
 def test_the_copy_that_was_cached_first_is_found() -> None:
-    pool = BlockPool(10, "0.33")
+    pool = BlockPool(10, "empty-first")
     first, second, third = pool.take(3)
     for block in (second, first, third):
         pool.insert([7], [block])
@@ -113,7 +113,7 @@ def test_the_copy_that_was_cached_first_is_found() -> None:
 
 
 def test_broken_state_is_found() -> None:
-    pool = BlockPool(10, "0.33")
+    pool = BlockPool(10, "empty-first")
     blocks = pool.take(2)
     with pytest.raises(InvariantError, match="ref_cnt"):
         pool.check_invariants([])

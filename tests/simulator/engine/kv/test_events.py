@@ -12,7 +12,7 @@ from simulator.engine.core import Engine
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
 from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, SamplingParams
-from simulator.engine.text.plans import ConstantText
+from simulator.engine.text.text_source import ConstantText
 
 FIRST, SECOND, THIRD = 18168584000289579919, 13629943782531060781, 256098480582483614
 WITH_LORA_AND_SALT = 15582749963132031333

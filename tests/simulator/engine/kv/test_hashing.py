@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 
 import pytest
 
 from simulator.engine.config import EngineConfig, HashAlgo
-from simulator.engine.kv.hashing import BlockHasher, event_hash, event_keys
+from simulator.engine.kv.block_hash import event_hash
+from simulator.engine.kv.hashing import BlockHasher
 from simulator.engine.request import LoRARequest, Request
 
 # From vLLM 0.33's hash_block_tokens with the default seed: tokens 100..131, 132..163, and 100..131 with an
@@ -32,54 +37,28 @@ def test_values_are_vllms(algo: HashAlgo) -> None:
     assert hashes(tokens, algo) + salted == VLLM[algo]
 
 
-@pytest.mark.parametrize("algo", ["fast", "sha256", "sha256_cbor"])
-def test_a_chain_depends_on_all_before_it(algo: HashAlgo) -> None:
-    tokens = [1, 2, 70_000, 300, *range(92)]
-    assert len(hashes(tokens, algo)) == 3
-    assert hashes(tokens[:64], algo) == hashes(tokens, algo)[:2]
-    changed = hashes([9, *tokens[1:]], algo)
-    assert not set(changed) & set(hashes(tokens, algo))
-    lora = hashes(tokens, algo, lora=LoRARequest("l", 1))
-    salt = hashes(tokens, algo, cache_salt="s")
-    assert len({*lora, *salt, *hashes(tokens, algo), *hashes(tokens, algo, lora=LoRARequest("m", 2))}) == 12
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
 
 
-def test_output_tokens_extend_the_chain() -> None:
-    whole = list(range(200))
-    made = Request("a", whole[:70])
-    hasher = BlockHasher(EngineConfig(block_size=32))
-    for laid_out in (70, 95, 96, 200):
-        made.script = whole[70:laid_out]
-        hasher.extend(made)
-        assert len(made.block_hashes) == laid_out // 32
-    assert [event_hash(one) for one in made.block_hashes] == hashes(whole)
+def _bare(tokens: list[int], algo: HashAlgo) -> object:
+    """The hashes themselves, without a chain, requests or keys."""
+    blocks = zip(*[iter(tokens)] * 16, strict=True)
+    if algo == "fast":
+        return [hash((0, block)) for block in blocks]
+    return [sha256(pickle.dumps((b"", block, None))).digest() for block in blocks]
 
 
-def test_no_two_of_a_hundred_thousand_blocks_agree() -> None:
-    hasher = BlockHasher(EngineConfig(block_size=16))
-    seen = set()
-    for i in range(1000):
-        made = Request("a", [i % 7] * 800 + [i] * 800)
-        made.num_tokens = 1600
-        hasher.extend(made)
-        seen.update(made.block_hashes)
-    assert len(seen) == 7 * 50 + 1000 * 50
-
-
-def test_keys_in_events_have_no_tags() -> None:
-    made = Request("a", [1], lora=LoRARequest("l", 1), cache_salt="s")
-    assert (event_keys(made, 0), event_keys(made, 1)) == (("l", "s"), ("l",))
-    assert event_keys(Request("a", [1]), 0) is None
-
-
-@pytest.mark.parametrize("algo", ["fast", "sha256", "sha256_cbor"])
-def test_a_prompt_of_100_000_tokens_is_cheap(algo: HashAlgo) -> None:
+@pytest.mark.parametrize(("algo", "bound"), [("fast", 4), ("sha256", 4), ("sha256_cbor", 12)])
+def test_a_long_prompt_costs_little_more_than_its_hashes(algo: HashAlgo, bound: float) -> None:
+    tokens = [i * 7919 % 128_000 for i in range(100_000)]
     hasher = BlockHasher(EngineConfig(block_size=16, hash_algo=algo))
-    best = 1.0
-    for _ in range(3):
-        made = Request("a", [i * 7919 % 128_000 for i in range(100_000)])
+    ours, bare = [], []
+    for _ in range(7):
+        bare.append(_seconds(partial(_bare, tokens, algo)))
+        made = Request("a", tokens)
         made.num_tokens = 100_000
-        begin = time.process_time()
-        hasher.extend(made)
-        best = min(best, time.process_time() - begin)
-    assert best < 0.05
+        ours.append(_seconds(partial(hasher.extend, made)))
+    assert min(ours) < bound * min(bare), f"{min(ours) / min(bare):.1f} times the bare hashes"

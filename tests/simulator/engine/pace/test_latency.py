@@ -36,11 +36,11 @@ def request(prompt: int = 5, cached: int = -1, **transfer: object) -> Request:
 
 def prefill(model: LatencyModel, asked: Request, tokens: int | None = None, running: int = 1) -> float:
     uncached = asked.num_prompt_tokens - max(asked.num_cached_tokens, 0)
-    return model.sequence_seconds(asked, uncached if tokens is None else tokens, True, True, running)
+    return model.sequence_seconds(asked, uncached if tokens is None else tokens, True, running)
 
 
 def decode(model: LatencyModel, running: int = 1) -> float:
-    return model.sequence_seconds(request(), 1, False, False, running)
+    return model.sequence_seconds(request(), 1, False, running)
 
 
 def test_the_step_is_the_sum_of_its_terms() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from simulator.engine.request import FinishReason, Request, SamplingParams
+from simulator.engine.request import FinishReason, SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.vocabulary import BYTE_BASE, EOS_ID
@@ -16,7 +16,7 @@ TOKENIZER = RegexTokenizer()
 
 
 def detokenizer(**sampling: object) -> IncrementalDetokenizer:
-    return IncrementalDetokenizer(TOKENIZER, Request("r", [1], SamplingParams(**sampling)))  # type: ignore[arg-type]
+    return IncrementalDetokenizer(TOKENIZER, SamplingParams(**sampling))  # type: ignore[arg-type]
 
 
 def say(

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.server.inprocess import FLAT_20_MS
 from tests.simulator.server.serving import Server, serving
+from tests.simulator.steps import FLAT_20_MS, flat_flag
 
 # A step of 0.2 ms and few blocks: streams are long enough to be left, and the pool is always under pressure.
-STEP = '{"c0":200,"c1":0,"c2":0,"k":1,"c3":0,"c4":0,"c5":0}'
+STEP = flat_flag(200)
 FLAGS = (
     *("--model", "m", "--seed", "1", "--latency", "step", "--step-model", STEP, "--max-model-len", "512"),
     *("--max-num-seqs", "32", "--num-gpu-blocks-override", "300", "--disable-log-stats", "--max-loras", "2"),

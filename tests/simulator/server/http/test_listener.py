@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet
-from simulator.fleet.serve import spec_of
+from simulator.fleet.serve_command import spec_of
 from simulator.server.http.listener import bound
 from simulator.server.http.tls import ssl_context
 from tests.simulator.server.inprocess import run

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.config.serve import ServeConfig, parse_args
+from simulator.config.resolve import parse_args
+from simulator.config.serve import ServeConfig
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.process_metrics import ProcessMetrics

@@ -27,7 +27,7 @@ def step(with_output: bool = True) -> StepOutput:
 
 def test_epp_one_series_running_and_waiting_apart() -> None:
     stats = EngineStats(1024)
-    info = LoRAInfo(stats, 2, "epp")
+    info = LoRAInfo(stats, 2, "current")
     assert not info.wants_steps
     [(running, waiting, value)] = series(info)
     assert (running, waiting) == ("", "")
@@ -44,7 +44,7 @@ def test_epp_one_series_running_and_waiting_apart() -> None:
 
 def test_033_both_labels_list_the_active_and_old_series_stay() -> None:
     stats = EngineStats(1024)
-    info = LoRAInfo(stats, 2, "0.33")
+    info = LoRAInfo(stats, 2, "active")
     assert info.wants_steps
     assert series(info) == []
     for active in (("a",), ("a", "b"), ()):
@@ -57,7 +57,7 @@ def test_033_both_labels_list_the_active_and_old_series_stay() -> None:
 
 def test_011_apart_and_only_with_outputs() -> None:
     stats = EngineStats(1024)
-    info = LoRAInfo(stats, 2, "0.11")
+    info = LoRAInfo(stats, 2, "with-outputs")
     stats.lora_running, stats.lora_waiting = ("a",), ("b",)
     info.on_step(step(with_output=False))
     assert series(info) == []
@@ -66,6 +66,6 @@ def test_011_apart_and_only_with_outputs() -> None:
 
 
 def test_fixed_series_for_fake_metrics() -> None:
-    info = LoRAInfo(EngineStats(1024), 2, "epp")
+    info = LoRAInfo(EngineStats(1024), 2, "current")
     info.show([("l1,l2", "l3", 1234567890.0)])
     assert series(info) == [("l1,l2", "l3", 1234567890.0)]

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.simulator.server.serving import Reply, Server, free_port, serving
+from tests.simulator.steps import flat_flag
 
-STEP = '{"c0":2000,"c1":0,"c2":0,"k":1,"c3":0,"c4":0,"c5":0}'
+STEP = flat_flag(2000)
 FLAGS = ("--model", "m", "--seed", "1", "--latency", "step", "--step-model", STEP, "--pod-name", "pod-a")
 BODY = {"model": "m", "prompt": "x", "max_tokens": 5, "ignore_eos": True}
 

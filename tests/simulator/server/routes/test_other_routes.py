@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.simulator.server.serving import Server, free_port, serving
+from tests.simulator.steps import FLAT_20_MS
 
 FLAGS = (
     *("--model", "m", "--seed", "1", "--latency", "zero", "--max-model-len", "512"),
     *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
 )
 DEV = {"VLLM_SERVER_DEV_MODE": "1"}
-SLOW = '{"c0":20000,"c1":0,"c2":0,"k":1,"c3":0,"c4":0,"c5":0}'
 HI: dict[str, Any] = {"model": "m", "max_tokens": 6, "messages": [{"role": "user", "content": "hi"}]}
 TOOL = {
     "name": "f",
@@ -154,7 +154,7 @@ def test_prefill_and_decode_legs(server: Server) -> None:
 
 
 def test_aborted_requests_say_so(server: Server) -> None:
-    with serving("--model", "m", "--latency", "step", "--step-model", SLOW, env=DEV) as slow:
+    with serving("--model", "m", "--latency", "step", "--step-model", FLAT_20_MS, env=DEV) as slow:
         asked = ask_later(slow, {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True})
         poll(lambda: slow.metric("vllm:num_requests_running") == 1)
         assert slow.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 1}
@@ -191,7 +191,7 @@ def test_llmd_queue_limit() -> None:
         "--latency",
         "step",
         "--step-model",
-        SLOW,
+        FLAT_20_MS,
     )
     with serving("--model", "m", *flags, env=DEV) as small:
         body = {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True}
@@ -258,7 +258,7 @@ def test_queued_tokens_are_limited() -> None:
         "--latency",
         "step",
         "--step-model",
-        SLOW,
+        FLAT_20_MS,
     )
     with serving("--model", "m", *flags, env=DEV) as small:
         running = ask_later(small, {"model": "m", "prompt": [5] * 40, "max_tokens": 3000, "ignore_eos": True})

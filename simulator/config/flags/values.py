@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 from simulator.errors import ConfigError
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
@@ -47,7 +47,7 @@ def _shown(flag: Flag, bound: float) -> str:
 
 
 def duration(value: Any, where: str) -> float:
-    """Seconds of a Go duration ("1m30s") or of a number of milliseconds."""
+    """Seconds of a Go duration ("1m30s") or of a number of milliseconds; raises ConfigError."""
     text = str(value).strip()
     try:
         milliseconds = float(text)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def serve_command(argv: Sequence[str]) -> int:
-    """Serve until a signal ends it; returns the exit code."""
+    """Serve until a signal ends it; returns the exit code. Raises SimfleetError."""
     arguments = parse(argv)
     if arguments.wants_help:
         print(serve_help(), end="")  # noqa: T201 - the answer to --help
@@ -47,7 +47,7 @@ async def _serve(config: ServeConfig) -> int:
 
 
 def spec_of(config: ServeConfig) -> ReplicaSpec:
-    """Where the configuration itself says that the replica is."""
+    """Where the configuration itself says that the replica is; raises ConfigError."""
     from simulator.fleet.fleet import ReplicaSpec  # noqa: PLC0415
 
     ranks = config.data_parallel_size if config.data_parallel_rank is None else 1

@@ -105,6 +105,7 @@ class LoRAManager:
         return {"slots": list(self._slots.values()), "host": list(self._host.values())}
 
     def check_invariants(self, running: list[Request], num_unfinished: int) -> None:
+        """Raise InvariantError where users are miscounted."""
         used: dict[int, int] = {}
         for request in running:
             if request.lora is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 
 _B, _I, _F, _T, _D, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.DURATION, Kind.LIST, Kind.JSON,
@@ -50,7 +50,6 @@ _CONTENT: Final = (
     Flag("object-tool-call-not-required-field-probability", _I, "text", "Percent.", "50", _S, minimum=0,
          maximum=100),
     Flag("tool-call-extra-call-probability", _I, "text", "Percent.", "45", _S, minimum=0, maximum=100),
-    Flag("skip-tool-validation", _B, "text", "Take any tool schema.", "false", _S),
     Flag("default-embedding-dimensions", _I, "text", "Length of embeddings.", "384", _S, minimum=1),
 )  # fmt: skip
 

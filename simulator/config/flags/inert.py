@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind, Source
+from simulator.config.flags.flag import Flag, Kind, Source
 
 _BOOLEANS: Final = """
 aggregate-engine-logging allow-deprecated-quantization cohere-is-reasoning-model cudagraph-metrics
@@ -58,6 +58,7 @@ mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-gr
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
 per-request-spec-decode-metrics performance-mode pipeline-parallel-size prefill-context-parallel-size
 prefill-schedule-interval prefix-cache-retention-interval prefix-match-unit quantization
+reasoning-parser
 reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
 sleep-mode-backend sparse-indexer-topk-backend spec-method spec-model spec-tokens ssl-cert-reqs ssl-ciphers
@@ -86,7 +87,8 @@ structured-outputs-config watchdog-config watermark-config weight-transfer-confi
 """
 
 _LLMD_BOOLEANS: Final = (
-    "logtostderr alsologtostderr omni mm-encoder-only force-dummy-tokenizer dataset-in-memory"
+    "logtostderr alsologtostderr omni mm-encoder-only force-dummy-tokenizer dataset-in-memory "
+    "skip-tool-validation"
 )
 _LLMD_VALUES: Final = """
 v vmodule log-dir log-file log-file-max-size stderrthreshold log-backtrace-at tokenizers-cache-dir

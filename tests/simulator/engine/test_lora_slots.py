@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.lora import LoRAManager
+from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.request import LoRARequest
 from simulator.errors import EngineError
 from tests.simulator.engine.build import FixedSteps, engine, request, run, times

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.values import duration, read
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.values import duration, read
 from simulator.errors import ConfigError
 
 UNITS = {"ns": 10**9, "us": 10**6, "µs": 10**6, "ms": 10**3, "s": 1}  # of them a second has so many

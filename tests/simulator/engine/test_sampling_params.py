@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.engine.repetition import RepetitionDetectionParams
 from simulator.engine.request import FinishReason, SamplingParams
+from simulator.engine.sampling_params import RepetitionDetectionParams
 from tests.simulator.engine.build import Says, engine, outputs, request, run
 
 
@@ -72,4 +72,4 @@ def test_min_tokens_come_first_and_max_tokens_before_that() -> None:
 
 
 def test_vllm_0_11_knows_no_repetition() -> None:
-    assert ended([1, 1, 1], config={"rules": "0.11"})[:2] == (20, FinishReason.LENGTH)
+    assert ended([1, 1, 1], config={"detects_repetition": False})[:2] == (20, FinishReason.LENGTH)

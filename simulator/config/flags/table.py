@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
-from simulator.config.inert import INERT_FLAGS
-from simulator.config.llmd import LLMD_FLAGS
-from simulator.config.ours import SIMFLEET_FLAGS
-from simulator.config.vllm import VLLM_FLAGS
+from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.inert import INERT_FLAGS
+from simulator.config.flags.llmd import LLMD_FLAGS
+from simulator.config.flags.ours import SIMFLEET_FLAGS
+from simulator.config.flags.vllm import VLLM_FLAGS
 
 FLAGS: Final[dict[str, Flag]] = {
     flag.name: flag for flag in (*SIMFLEET_FLAGS, *VLLM_FLAGS, *LLMD_FLAGS, *INERT_FLAGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.config.serve import parse_args
+from simulator.config.resolve import parse_args
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
 from simulator.engine.request import FinishReason, Request, SamplingParams

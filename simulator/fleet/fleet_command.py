@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +19,7 @@ from simulator.config.help import flags_help
 from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
+from simulator.fleet.arguments import FleetArguments, split
 
 if TYPE_CHECKING:
     from simulator.fleet.fleet import ReplicaSpec
@@ -45,29 +45,10 @@ fleet:
   --first N
       Index of the first replica. [0]
 """
-_OWN: Final = {
-    "--replicas": True, "--address": True, "--consecutive-ports": False, "--name-prefix": True,
-    "--overrides": True, "--processes": True, "--first": True, "--child": False,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class FleetArguments:
-    """The fleet's own flags, and what is left for `serve`."""
-
-    replicas: int = 1
-    address: str = "127.0.0.2"
-    consecutive_ports: bool = False
-    name_prefix: str = "simfleet"
-    overrides: str | None = None
-    processes: int = 1
-    first: int = 0
-    child: bool = False  # of --processes: ends when its standard input does
-    serve: tuple[str, ...] = ()
 
 
 def fleet_command(argv: Sequence[str]) -> int:
-    """Run the fleet until a signal ends it; returns the exit code."""
+    """Run the fleet until a signal ends it; returns the exit code. Raises SimfleetError."""
     own = split(argv)
     arguments = parse(own.serve)
     if arguments.wants_help:
@@ -88,45 +69,6 @@ def fleet_command(argv: Sequence[str]) -> int:
 
     set_up(base.log_format, base.log_level)
     return run_until_signal(lambda: _run(own, base, specs))
-
-
-def split(argv: Sequence[str]) -> FleetArguments:
-    """Take the fleet's own flags out of a command line; raises ConfigError."""
-    found: dict[str, Any] = {}
-    rest: list[str] = []
-    position = 0
-    while position < len(argv):
-        argument = argv[position]
-        position += 1
-        name, equals, value = argument.partition("=")
-        name = name.replace("_", "-")
-        takes_value = _OWN.get(name)
-        if takes_value is None:
-            rest.append(argument)
-        elif not takes_value:
-            found[name] = True
-        elif equals:
-            found[name] = value
-        elif position < len(argv):
-            found[name] = argv[position]
-            position += 1
-        else:
-            raise ConfigError(f"{name} needs a value")
-    return _typed(found, rest)
-
-
-def _typed(found: Mapping[str, Any], rest: Sequence[str]) -> FleetArguments:
-    values: dict[str, Any] = {}
-    for name, value in found.items():
-        field = name[2:].replace("-", "_")
-        if field in ("replicas", "processes", "first"):
-            least = 0 if field == "first" else 1
-            if not str(value).isdigit() or int(value) < least:
-                raise ConfigError(f"{name}: {value!r} is not an integer of {least} or more")
-            values[field] = int(value)
-        else:
-            values[field] = value
-    return FleetArguments(serve=tuple(rest), **values)
 
 
 def specs_of(own: FleetArguments, base: ServeConfig, env: Mapping[str, str]) -> list[ReplicaSpec]:
@@ -175,6 +117,7 @@ class _Overrides:
         self._unused = set(self._flags)
 
     def of(self, index: int, name: str, base: ServeConfig) -> ServeConfig:
+        """The configuration of one replica; raises ConfigError."""
         keys = [key for key in (str(index), name) if key in self._flags]
         if not keys:
             return base
@@ -188,7 +131,7 @@ class _Overrides:
             raise ConfigError(f"{self._path}, replica {keys[0]}: {error}") from None
 
     def check_used(self) -> None:
-        """A replica that does not exist is a mistake, unless another process has it."""
+        """Raise ConfigError for a replica that does not exist, unless another process has it."""
         if self._unused and not self._partial:
             wrong = min(self._unused)
             raise ConfigError(f"{self._path}: there is no replica {wrong!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from simulator.config.compat import compat
-from simulator.config.values import duration
+from simulator.config.compat import DEFAULT_COMPAT, compat
+from simulator.config.flags.values import duration
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
 from simulator.engine.pace.profiles import PROFILES, Profile
@@ -53,7 +54,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     boolean = argparse.BooleanOptionalAction
     group.add_argument("--engines", type=int, default=1, metavar="N", help="equal engines behind one policy")
     group.add_argument("--policy", choices=POLICIES, default="round-robin")
-    group.add_argument("--compat", default="vllm-0.33", help="whose scheduling: vllm-0.33, vllm-0.11")
+    group.add_argument("--compat", default=DEFAULT_COMPAT, help="whose scheduling: vllm-0.33, vllm-0.11")
     group.add_argument("--num-gpu-blocks", type=int, help="null block included, as vLLM counts")
     group.add_argument("--block-size", type=int, default=16)
     group.add_argument("--max-num-seqs", type=int)
@@ -68,7 +69,11 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", metavar="FILE", help="the report as JSON; - for standard output")
     group.add_argument("--requests-out", type=Path, metavar="FILE", help="one JSON line per request")
-    group.add_argument("--check", action="store_true", help="check the engine's invariants on the way (slow)")
+    group.add_argument(
+        "--check-invariants",
+        action="store_true",
+        help="check the engine's state after every step (slow); exit 1 where it contradicts itself",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument(
         "--max-mean-error", type=float, metavar="PERCENT", help="exit 1 when a mean is further off than this"
@@ -97,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
         num_engines=args.engines,
         policy=args.policy,
         seed=args.seed,
-        check=args.check,
     )
     finished = lab.replay(requests, None if args.quiet else _progress(sys.stderr))
     found = report.to_json(finished, _settings(args, config, coefficients, host))
@@ -135,7 +139,10 @@ def _micros(text: str, flag: str) -> float:
 
 
 def parse_coefficients(text: str) -> StepCoefficients:
-    """A JSON object with c0..c5 and k, or seven numbers in the order c0,c1,c2,k,c3,c4,c5."""
+    """A JSON object with c0..c5 and k, or seven numbers in the order c0,c1,c2,k,c3,c4,c5.
+
+    Raises ConfigError.
+    """
     where = "--step-model"
     try:
         value = json.loads(text if text.lstrip().startswith(("{", "[")) else f"[{text}]")
@@ -174,10 +181,8 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         async_scheduling=behaviour.async_scheduling
         if args.async_scheduling is None
         else args.async_scheduling,
-        admission=behaviour.admission,
-        free_list=behaviour.free_list,
-        rules=behaviour.free_list,
-        stop_order=behaviour.stop_order,
+        check_invariants=args.check_invariants,
+        **dataclasses.asdict(behaviour.engine),
         seed=args.seed,
     )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.compat import DEFAULT_COMPAT
+from simulator.config.flags.flag import Flag, Kind
 
 _S: Final = ("simfleet",)
 
 SIMFLEET_FLAGS: Final = (
     Flag("config", Kind.TEXT, "simulator", "YAML file of flags; the command line wins.", "none",
          ("vllm", "llm-d", "simfleet")),
-    Flag("compat", Kind.TEXT, "simulator", "Whose answers, errors and semantics.", "vllm-0.33", _S),
+    Flag("compat", Kind.TEXT, "simulator", "Whose answers, errors and semantics.", DEFAULT_COMPAT, _S),
     Flag("strict", Kind.BOOL, "simulator", "Nothing beyond the imitated server: its content types, its "
          "metric families, LoRA and runtime LoRA routes only where it has them.", "false", _S),
     Flag("metrics-compat", Kind.TEXT, "simulator", "Exactly the metric families of one server.",
@@ -46,6 +47,9 @@ SIMFLEET_FLAGS: Final = (
     Flag("pod-name", Kind.TEXT, "server", "x-inference-pod of answers.", "POD_NAME", _S),
     Flag("pod-namespace", Kind.TEXT, "server", "x-inference-namespace of answers.",
          "POD_NAMESPACE or NAMESPACE", _S),
+    Flag("check-invariants", Kind.BOOL, "simulator",
+         "Check the engine's state after every step (slow); where it contradicts itself the process ends "
+         "with exit code 1.", "false", _S),
     Flag("log-format", Kind.TEXT, "metrics and logs", "Form of log lines.", "text", _S,
          choices=("text", "json")),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.config.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind
 
 _B, _I, _H, _F, _T, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.HUMAN_INT, Kind.FLOAT, Kind.TEXT, Kind.LIST, Kind.JSON,
@@ -108,7 +108,6 @@ _FRONTEND: Final = (
 _ANSWERS: Final = (
     Flag("enable-auto-tool-choice", _B, "answers", "Allow tool_choice auto.", "false"),
     Flag("tool-call-parser", _T, "answers", "Name of a tool call parser; its presence is what counts."),
-    Flag("reasoning-parser", _T, "answers", "Name of a reasoning parser; its presence is what counts."),
     Flag("response-role", _T, "answers", "Role of chat answers.", "assistant"),
     Flag("enable-prompt-tokens-details", _B, "answers", "usage.prompt_tokens_details.cached_tokens.",
          "false"),

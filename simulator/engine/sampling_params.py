@@ -1,14 +1,27 @@
-"""When an output repeats itself and is ended for it (vLLM 0.33, v1/core/sched/utils.py)."""
+"""What a client asks of the sampling of its sequences, and how a sequence may end; vLLM's names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended, as vLLM reports it in `finish_reason` and in `request_success_total`."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+    REPETITION = "repetition"
 
 
 @dataclass(frozen=True)  # no slots: pydantic keeps fields that it does not know on the object, as vLLM does
 class RepetitionDetectionParams:
-    """`min_pattern_size` (0: 1) to `max_pattern_size` tokens (0: off), `min_count` times in a row.
+    """When an output repeats itself and is ended for it (vLLM 0.33, `v1/core/sched/utils.py`).
+
+    `min_pattern_size` (0: 1) to `max_pattern_size` tokens (0: off), `min_count` times in a row.
 
     Raises ValueError, with vLLM's words, for sizes that contradict each other or a count below 2.
     """
@@ -40,3 +53,23 @@ class RepetitionDetectionParams:
             if script[start + size : count] == script[start : count - size]:
                 return True
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """The part of vLLM's SamplingParams that changes what an engine without a model does.
+
+    `max_tokens` is already clamped to the context; `logprobs` is the number of alternatives or None.
+    """
+
+    max_tokens: int = 16
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    repetition_detection: RepetitionDetectionParams | None = None
+    include_stop_str_in_output: bool = False
+    seed: int | None = None
+    temperature: float = 1.0
+    logprobs: int | None = None
+    n: int = 1  # of the parent request; the engine sees one sequence
