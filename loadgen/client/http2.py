@@ -202,14 +202,15 @@ class Http2Pool:
     def render(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
         """One POST as headers and body."""
         payload = Http2Payload(body)
+        fields = {"content-type": "application/json", **headers}
+        authority = fields.pop("host", self.target.authority)
         payload.headers = [
             (":method", "POST"),
             (":scheme", "https" if self.target.tls else "http"),
-            (":authority", self.target.authority),
+            (":authority", authority),
             (":path", f"{self.target.base_path}{path}"),
-            ("content-type", "application/json"),
             ("content-length", str(len(body))),
-            *headers.items(),
+            *fields.items(),
         ]
         return payload
 

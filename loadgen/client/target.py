@@ -109,13 +109,10 @@ class Renderer:
 
     def __init__(self, target: Target) -> None:
         self._base_path = target.base_path
-        self._common = f" HTTP/1.1\r\nhost: {target.authority}\r\ncontent-type: application/json\r\n"
-        self._heads: dict[str, str] = {}
+        self._common = {"host": target.authority, "content-type": "application/json"}
 
     def render(self, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        """One POST; `headers` are lower case and do not repeat host, content-type or content-length."""
-        head = self._heads.get(path)
-        if head is None:
-            head = self._heads[path] = f"POST {self._base_path}{path}{self._common}"
-        fields = "".join([f"{key}: {value}\r\n" for key, value in headers.items()])
+        """One POST; `headers` are lower case, and their host and content-type win over the target's."""
+        head = f"POST {self._base_path}{path} HTTP/1.1\r\n"
+        fields = "".join([f"{key}: {value}\r\n" for key, value in {**self._common, **headers}.items()])
         return f"{head}{fields}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body

@@ -74,7 +74,8 @@ class Segment:
             return np.asarray(np.log1p(growth * counts / self.rate) / growth)
         slope = (self.end_rate - self.rate) / self.duration
         root = np.sqrt(np.maximum(self.rate**2 + 2 * slope * counts, 0.0))
-        return np.asarray(2 * counts / (self.rate + root))
+        reached = np.where(counts > 0, self.rate + root, 1.0)  # a ramp from 0 has its first request at once
+        return np.asarray(2 * counts / reached)
 
 
 def segments(stages: tuple[Stage, ...], on_off: OnOff | None, rng: np.random.Generator) -> list[Segment]:

@@ -96,23 +96,32 @@ def _read_jsonl(trace: Trace, unit: float, block: int) -> Iterator[TraceRow]:
 
 
 def _read_azure(trace: Trace) -> Iterator[TraceRow]:
-    with trace.path.open(encoding="utf-8", newline="") as file:
+    with trace.path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
-        needed = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
-        if not needed <= set(reader.fieldnames or ()):
-            names = ",".join(reader.fieldnames or ())
-            message = f"needs the columns TIMESTAMP,ContextTokens,GeneratedTokens, has {names}"
-            raise TraceError(message, where=trace.path, line=1)
-        for row in reader:
-            try:
-                yield TraceRow(
-                    at=_azure_time(row["TIMESTAMP"]),
-                    input_tokens=max(1, int(row["ContextTokens"])),
-                    output_tokens=max(1, int(row["GeneratedTokens"])),
-                )
-            except (ValueError, TypeError) as error:
-                message = f"no Azure row: {error}"
-                raise TraceError(message, where=trace.path, line=reader.line_num) from error
+        try:
+            yield from _azure_rows(trace, reader)
+        except csv.Error as error:
+            raise TraceError(f"no CSV file: {error}", where=trace.path, line=reader.line_num + 1) from error
+        except UnicodeDecodeError as error:  # met a buffer ahead of the line that is being read
+            raise TraceError(f"no CSV file: {error}", where=trace.path) from error
+
+
+def _azure_rows(trace: Trace, reader: "csv.DictReader[str]") -> Iterator[TraceRow]:
+    needed = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
+    if not needed <= set(reader.fieldnames or ()):
+        names = ",".join(reader.fieldnames or ())
+        message = f"needs the columns TIMESTAMP,ContextTokens,GeneratedTokens, has {names}"
+        raise TraceError(message, where=trace.path, line=1)
+    for row in reader:
+        try:
+            yield TraceRow(
+                at=_azure_time(row["TIMESTAMP"]),
+                input_tokens=max(1, int(row["ContextTokens"])),
+                output_tokens=max(1, int(row["GeneratedTokens"])),
+            )
+        except (ValueError, TypeError) as error:
+            message = f"no Azure row: {error}"
+            raise TraceError(message, where=trace.path, line=reader.line_num) from error
 
 
 def _azure_time(text: str) -> float:

@@ -53,8 +53,8 @@ def sample(distribution: Distribution, rng: np.random.Generator) -> float:
     """One value of a distribution."""
     kind, mean, stddev = distribution.kind, distribution.mean, distribution.stddev
     if kind == "fixed":
-        return mean
-    if kind == "uniform":
+        value = mean
+    elif kind == "uniform":
         value = rng.uniform(distribution.low, distribution.high)
     elif kind == "normal":
         value = rng.normal(mean, stddev)

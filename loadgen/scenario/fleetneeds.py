@@ -59,13 +59,19 @@ def apply_needs(documents: Sequence[dict[str, Any]], needs: FleetNeeds) -> list[
 def _server_container(document: dict[str, Any]) -> dict[str, Any] | None:
     if document.get("kind") not in ("Deployment", "StatefulSet"):
         return None
-    containers = document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-    for container in containers:
+    spec = _mapping(_mapping(_mapping(document, "spec"), "template"), "spec")
+    for container in spec.get("containers") or []:
         names = [flag_name(str(argument)) for argument in container.get("args") or []]
         if "model" in names:
             found: dict[str, Any] = container
             return found
     return None
+
+
+def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """The mapping under `key`, empty when there is none."""
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _set_picker(document: dict[str, Any], config: dict[str, Any]) -> bool:
@@ -84,15 +90,18 @@ def _objectives(documents: Sequence[dict[str, Any]], priorities: dict[str, int])
     pool = next((document for document in documents if document.get("kind") == "InferencePool"), None)
     if pool is None:
         raise ScenarioError("no InferencePool for the objectives")
+    owner = _mapping(pool, "metadata")
+    if "name" not in owner:
+        raise ScenarioError("an InferencePool without metadata.name, which its objectives refer to")
     for name, priority in priorities.items():
         metadata = {"name": name}
-        if "namespace" in pool["metadata"]:
-            metadata["namespace"] = pool["metadata"]["namespace"]
+        if "namespace" in owner:
+            metadata["namespace"] = owner["namespace"]
         yield {
             "apiVersion": OBJECTIVE_API,
             "kind": "InferenceObjective",
             "metadata": metadata,
-            "spec": {"priority": priority, "poolRef": {"name": pool["metadata"]["name"]}},
+            "spec": {"priority": priority, "poolRef": {"name": owner["name"]}},
         }
 
 
@@ -104,4 +113,7 @@ def manifests_for(needs: FleetNeeds, path: Path) -> str:
         raise ScenarioError(f"cannot be read: {error}", where=path) from error
     except yaml.YAMLError as error:
         raise ScenarioError(f"not YAML: {error}", where=path) from error
+    for number, document in enumerate(documents, start=1):
+        if not isinstance(document, dict):
+            raise ScenarioError(f"document {number} is no manifest (a mapping with `kind:`)", where=path)
     return yaml.safe_dump_all(apply_needs(documents, needs), sort_keys=False)

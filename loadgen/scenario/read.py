@@ -10,7 +10,7 @@ import yaml
 from loadgen.errors import ScenarioError
 from loadgen.numbers.expect import ExpectError, check
 from loadgen.scenario.read_arrival import read_load
-from loadgen.scenario.read_class import Context, read_class
+from loadgen.scenario.read_class import Context, Layers, read_class, weight_of
 from loadgen.scenario.redaction import Secrets, take_out, take_out_line
 from loadgen.scenario.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
@@ -107,27 +107,33 @@ def _read_classes(root: Node, context: Context) -> tuple[ClassSpec, ...]:
         if defaults is None:
             raise root.error("needs `classes:` (or `defaults:` for a single class)")
         return (read_class("default", defaults, None, context),)
-    named: dict[str, Node] = {}
-    for key, node in _named(classes):
-        if key in named:
-            raise node.error(f"a class named {key} stands above already")
-        named[key] = node
+    named = dict(_named(classes, "class"))
     if not named:
         raise classes.error("holds no class")
-    weights = [node.get("weight") for node in named.values() if node.get("arrival") is None]
-    total = sum(node.number(0) if node else 1.0 for node in weights) or 1.0
-    context = replace(context, weight_sum=total)
+    layers = [Layers(node, defaults) for node in named.values()]
+    sharing = [layer for layer in layers if layer.get("arrival") is None]
+    if context.load is not None and context.load.process == "closed" and len(sharing) > 1:
+        raise sharing[1].own.error(
+            "a concurrent `load:` is one class's; give each class its own `arrival: {users: ...}`"
+        )
+    context = replace(context, weight_sum=sum(map(weight_of, sharing)) or 1.0)
     specs = tuple(read_class(key, node, defaults, context) for key, node in named.items())
     if defaults is not None:
         defaults.done()
     return specs
 
 
-def _named(node: Node) -> list[tuple[str, Node]]:
-    """`{name: {...}}` or `[{name: ..., ...}]`."""
-    if node.is_list:
-        return [(item.need("name").text(), item) for item in node.elements()]
-    return list(node.items().items())
+def _named(node: Node, what: str) -> list[tuple[str, Node]]:
+    """`{name: {...}}` or `[{name: ..., ...}]`; no name twice."""
+    if not node.is_list:
+        return list(node.items().items())
+    found: dict[str, Node] = {}
+    for item in node.elements():
+        name = item.need("name").text()
+        if name in found:
+            raise item.error(f"{what} {name} stands above already; give each a name of its own")
+        found[name] = item
+    return list(found.items())
 
 
 def _read_conduct(root: Node, scenario: Scenario, over: Overrides) -> Scenario:
@@ -181,7 +187,7 @@ def _read_verdict(root: Node, scenario: Scenario, directory: Path) -> Scenario:
         slo=limits,
         expect=tuple(map(_read_expectation, expect.elements())) if expect else (),
         timeline=tuple(_read_event(item) for item in timeline.elements()) if timeline else (),
-        arms=tuple(_read_arm(name, node, directory) for name, node in _named(arms)) if arms else (),
+        arms=tuple(_read_arm(name, node, directory) for name, node in _named(arms, "arm")) if arms else (),
         scrape=read_scrape(scrape, directory) if scrape else None,
         fleet=_read_fleet(fleet) if fleet else None,
     )

@@ -1,5 +1,6 @@
 """Reads `arrival:`, distributions and inference-perf's `load:` out of a scenario's YAML."""
 
+import math
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -11,6 +12,8 @@ PROCESSES = ("constant", "poisson", "gamma", "clients", "burst", "trace", "close
 RENEWAL = ("constant", "poisson", "gamma", "clients")
 SHAPES = ("linear", "exponential")
 Shape = Literal["linear", "exponential"]
+MOST = 1e9
+"""More tokens or turns than anybody means, and few enough to count in 64 bits."""
 IGNORED_LOAD_KEYS = (
     "num_workers",
     "worker_max_concurrency",
@@ -23,11 +26,11 @@ IGNORED_LOAD_KEYS = (
 def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) -> Distribution:
     """`128`, `{mean, stddev}`, `{min, max}`, `{values, weights}`, or with `distribution:` naming the kind."""
     if not node.is_mapping:
-        value = node.duration() if seconds else float(node.integer(low))
+        value = node.duration() if seconds else _bounded(node, float(node.integer(low)))
         return Distribution("fixed", mean=value, low=value, high=value)
 
     def read(child: Node) -> float:
-        return child.duration() if seconds else child.number(0)
+        return child.duration() if seconds else _bounded(child, child.number(0))
 
     fields = {key: node.get(key) for key in ("mean", "stddev", "min", "max", "value")}
     numbers = {key: read(child) for key, child in fields.items() if child is not None}
@@ -49,6 +52,10 @@ def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) ->
             raise node.error(f"a {kind} distribution needs `{key}:`")
     if kind == "empirical" and not values:
         raise node.error("an empirical distribution needs `values:`")
+    if weights and not sum(weights):
+        raise node.error("the weights of the values are all 0")
+    if kind == "lognormal" and not numbers["mean"]:
+        raise node.error("a lognormal distribution needs `mean:` above 0")
     bottom = numbers.get("min", 0.0 if seconds else low)
     top = numbers.get("max", float("inf"))
     if top < bottom:
@@ -62,6 +69,12 @@ def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) ->
         values=values,
         weights=weights,
     )
+
+
+def _bounded(node: Node, value: float) -> float:
+    if value > MOST:
+        raise node.error(f"must be at most {MOST:g}, not {value:g}")
+    return value
 
 
 def _guessed_kind(node: Node, numbers: dict[str, float], has_values: bool) -> str:
@@ -121,6 +134,8 @@ def _read_renewal(node: Node, base: Arrival) -> Arrival:
     else:
         assert rate_node is not None
         stages = (_single_stage(node, rate_node, base),)
+    if on_off_node is not None and math.isinf(stages[-1].duration):
+        raise on_off_node.error("periods need `duration:`, besides `requests:`")
     return replace(
         base, stages=stages, burstiness=burstiness, on_off=read_on_off(on_off_node) if on_off_node else None
     )

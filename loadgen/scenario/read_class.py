@@ -1,5 +1,6 @@
 """Reads one class of traffic out of a scenario's YAML, with `defaults:` underneath it."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -27,6 +28,14 @@ BLOCK_SIZES = {"mooncake": 512, "timed_trace": 16}
 TRACE_FORMATS = ("mooncake", "azure", "sharegpt", "timed_trace")
 OBJECTIVE = "x-gateway-inference-objective"
 FAIRNESS = "x-gateway-inference-fairness-id"
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_FIXED = {
+    "prompt": ("prefix", "input_tokens"),
+    "preset": ("prefix", "sessions", "input_tokens", "output_tokens"),
+    "trace": ("prefix", "input_tokens", "output_tokens"),
+}
+"""What a source of prompts says itself, so that a class cannot say it besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ def read_class(name: str, own: Node, defaults: Node | None, context: Context) ->
 
 
 def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
-    node, weight_node = layers.get("arrival"), layers.get("weight")
+    node, share = layers.get("arrival"), weight_of(layers) / context.weight_sum
     if node is not None:
         usual = "clients" if layers.get("preset") else "trace" if layers.get("trace") else "poisson"
         arrival = read_arrival(node, context.duration, usual)
@@ -96,7 +105,6 @@ def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
         return arrival
     if context.load is None:
         raise layers.own.missing("arrival", " (or the scenario a `load:`)")
-    share = (weight_node.number(0) if weight_node else 1.0) / context.weight_sum
     stages = tuple(
         replace(
             stage,
@@ -106,6 +114,12 @@ def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
         for stage in context.load.stages
     )
     return replace(context.load, stages=stages)
+
+
+def weight_of(layers: Layers) -> float:
+    """A class's part of the scenario's `load:`, against the weights of the others."""
+    node = layers.get("weight")
+    return node.number(0) if node else 1.0
 
 
 def _read_models(layers: Layers, context: Context) -> tuple[ModelShare, ...]:
@@ -147,9 +161,22 @@ def _read_headers(layers: Layers) -> dict[str, str]:
                 headers[f"x-slo-{key}-ms"] = f"{limit.duration() * 1000:g}"
         slo.done()
     for key, value in headers.items():
-        if any(character in key + value for character in "\r\n\0"):
-            raise layers.own.error(f"header {key!r} holds a line break")
+        if wrong := _wrong_header(key, value):
+            raise layers.own.error(f"header {key!r} {wrong}")
     return headers
+
+
+def _wrong_header(name: str, value: str) -> str | None:
+    """Why HTTP cannot carry a header, None when it can (RFC 9110: tokens, and Latin-1 without controls)."""
+    if name in FRAMING:
+        return "is set by the client itself; leave it out"
+    if not _TOKEN.fullmatch(name):
+        return "is no header name: letters, digits and !#$%&'*+-.^_`|~ only"
+    if any(character in value for character in "\r\n\0"):
+        return "holds a line break"
+    if not value.isascii() and not all(ord(character) < 256 for character in value):
+        return "holds characters that HTTP cannot carry; percent-encode them"
+    return None
 
 
 def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
@@ -173,7 +200,7 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
         extra = body.plain()
     return replace(
         spec,
-        path=path.text() if path else spec.path,
+        path=_read_path(path) if path else spec.path,
         stream=stream.boolean() if stream else True,
         ignore_eos=eos.boolean() if eos else False,
         session_token=token.boolean() if token else False,
@@ -182,6 +209,13 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
         priority=priority.integer() if priority else None,
         body=cast("dict[str, object]", extra),
     )
+
+
+def _read_path(node: Node) -> str:
+    path = node.text()
+    if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+        raise node.error(f"must be a URL's path such as /v1/completions, not {path!r}")
+    return path
 
 
 def _read_retry(node: Node) -> Retry:
@@ -207,9 +241,7 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
     input_tokens, output_tokens = layers.get("input_tokens"), layers.get("output_tokens")
     prefix, sessions = layers.get("prefix"), layers.get("sessions")
     preset, trace = layers.get("preset"), layers.get("trace")
-    sources = [node for node in (prompt, preset, trace) if node is not None]
-    if len(sources) > 1:
-        raise sources[1].error("a class has one source of prompts: `prompt:`, `preset:` or `trace:`")
+    _check_source(layers)
     workload = Workload(
         prompt=prompt.text() if prompt else None,
         form="tokens" if form and form.choice(("text", "tokens")) == "tokens" else "text",
@@ -221,12 +253,28 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
         preset=preset.choice(PRESETS) if preset else None,
         trace=_read_trace(trace, context) if trace else None,
     )
-    if workload.form == "tokens" and (workload.prompt is not None or workload.sessions is not None):
+    texts = (workload.prompt, workload.preset, workload.sessions)
+    talk = workload.trace is not None and workload.trace.format == "sharegpt"
+    if workload.form == "tokens" and (talk or any(each is not None for each in texts)):
         raise (form or layers.own).error("`form: tokens` goes with synthetic and trace prompts only")
     api = layers.get("api")
     if workload.form == "tokens" and api is not None and api.text() != "completions":
         raise api.error("token ids are prompts of `api: completions` only")
     return workload
+
+
+def _check_source(layers: Layers) -> None:
+    """One source of prompts, and beside it nothing that it fixes; what `defaults:` say may be of no use."""
+    sources = {key: node for key in _FIXED if (node := layers.get(key)) is not None}
+    if len(sources) > 1:
+        second = list(sources.values())[1]
+        raise second.error("a class has one source of prompts: `prompt:`, `preset:` or `trace:`")
+    for source, value in sources.items():
+        if source == "prompt" and not value.text():
+            raise value.error("is empty; leave it out for prompts of `input_tokens:` words")
+        for key in _FIXED[source]:
+            if (node := layers.own.get(key)) is not None:
+                raise node.error(f"`{source}:` says that itself; leave one of them out")
 
 
 def _read_prefix(node: Node) -> Prefix:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -106,7 +107,9 @@ class Node:
         return node
 
     def missing(self, key: str, besides: str = "") -> ScenarioError:
-        """The error for a key that is not there; at the key that looks like a misspelling of it, if any."""
+        """The error for a key that is not there, or empty; at what looks like a misspelling of it, if any."""
+        if (empty := self.items().get(key)) is not None:
+            return empty.error("is empty; give it a value")
         for name in difflib.get_close_matches(key, sorted(self.items()), 1, 0.7):
             return self.items()[name].error(f"unknown key; did you mean `{key}`?")
         return self.error(f"needs `{key}:`{besides}")
@@ -133,6 +136,9 @@ class Node:
             return loader.construct_document(self.raw)
         except yaml.YAMLError as error:
             raise self.error(str(error)) from error
+        except (ValueError, LookupError, AttributeError) as error:
+            # What PyYAML's own constructors raise for 2001-99-99, `!!bool x` and `!!timestamp x`.
+            raise self.error("holds a value that does not fit its tag; quote it if it is a text") from error
         finally:
             loader.dispose()
 
@@ -157,6 +163,8 @@ class Node:
         value = self.plain()
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(f"must be a number, not {self._described()}")
+        if not abs(value) <= sys.float_info.max:
+            raise self.error(f"must be a finite number, not {self.text()[:20]!r}")
         if not low <= value <= high:
             raise self.error(f"must be {_range(low, high)}, not {value}")
         return float(value)

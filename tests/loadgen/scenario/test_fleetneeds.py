@@ -7,7 +7,7 @@ import yaml
 
 from loadgen.cli import main
 from loadgen.errors import ScenarioError
-from loadgen.scenario.fleetneeds import apply_needs, merged_arguments
+from loadgen.scenario.fleetneeds import apply_needs, flag_name, manifests_for, merged_arguments
 from loadgen.scenario.scenario import FleetNeeds
 
 LAB = Path(__file__).parents[3] / "gateway" / "presets" / "lab" / "lab.yaml"
@@ -67,3 +67,94 @@ def test_the_packaged_lab_can_be_fitted(capsys: pytest.CaptureFixture[str]) -> N
     made = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each]
     assert sum(each["kind"] == "InferenceObjective" for each in made) == 3
     assert len(made) == 3 + sum(1 for each in yaml.safe_load_all(LAB.read_text()) if each)
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [("--model", "model"), ("--max_num_seqs=4", "max-num-seqs"), ("-m", None), ("value", None), ("--", "")],
+)
+def test_the_name_of_a_flag(argument: str, name: str | None) -> None:
+    assert flag_name(argument) == name
+
+
+@pytest.mark.parametrize(
+    ("base", "wanted", "merged"),
+    [
+        (["--a", "1"], [], ["--a", "1"]),
+        (["--a", "1", "--b"], ["--b"], ["--a", "1", "--b"]),
+        (["--a", "1", "2", "--b"], ["--a=3"], ["--b", "--a=3"]),
+        (["--a=1", "--a=2"], ["--a", "3"], ["--a", "3"]),
+        (["serve", "--a", "1"], ["--a", "2"], ["serve", "--a", "2"]),
+        ([], ["--a"], ["--a"]),
+    ],
+)
+def test_merged_arguments(base: list[str], wanted: list[str], merged: list[str]) -> None:
+    assert merged_arguments(base, wanted) == merged
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("a: [", "m.yaml: not YAML: "),
+        ("- a\n- b\n", "m.yaml: document 1 is no manifest (a mapping with `kind:`)"),
+        ("kind: Service\n---\njust text\n", "m.yaml: document 2 is no manifest (a mapping with `kind:`)"),
+        ("kind: Deployment\nspec:\n", "no Deployment with a container that has --model among its args"),
+        ("kind: Deployment\nspec: {template: text}\n", "no Deployment with a container that has --model"),
+        ("kind: Deployment\nspec: {template: {spec: {containers: }}}\n", "no Deployment with a container"),
+        ("kind: Pod\nspec: {containers: [{args: [--model, m]}]}\n", "no Deployment with a container"),
+        ("", "no Deployment with a container"),
+    ],
+)
+def test_files_that_hold_no_fleet(tmp_path: Path, text: str, error: str) -> None:
+    path = written(tmp_path / "m.yaml", text)
+    with pytest.raises(ScenarioError) as caught:
+        manifests_for(FleetNeeds(), path)
+    assert error in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ScenarioError, match="cannot be read"):
+            manifests_for(FleetNeeds(), path)
+    (tmp_path / "latin").write_bytes(b"kind: \xe9\n")
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        manifests_for(FleetNeeds(), tmp_path / "latin")
+
+
+def test_a_pool_without_a_name_can_have_no_objectives() -> None:
+    needs = FleetNeeds(objectives={"low": 1})
+    with pytest.raises(ScenarioError, match=r"an InferencePool without metadata\.name"):
+        apply_needs([documents()[0], {"kind": "InferencePool", "metadata": None}], needs)
+
+
+def test_every_model_server_is_fitted_and_nothing_else(tmp_path: Path) -> None:
+    server = "spec: {template: {spec: {containers: [{args: [--model, m]}]}}}"
+    text = f"kind: Deployment\n{server}\n---\nkind: StatefulSet\n{server}\n---\n---\nkind: Service\nx: 1\n"
+    made = manifests_for(FleetNeeds(2, ("--seed", "1")), written(tmp_path / "m.yaml", text))
+    one, other, service = yaml.safe_load_all(made)
+    for document in (one, other):
+        assert document["spec"]["replicas"] == 2
+        assert document["spec"]["template"]["spec"]["containers"][0]["args"] == [
+            "--model",
+            "m",
+            "--seed",
+            "1",
+        ]
+    assert service == {"kind": "Service", "x": 1}
+
+
+def test_objectives_stand_in_the_namespace_of_their_pool() -> None:
+    pool = {"kind": "InferencePool", "metadata": {"name": "p"}}
+    *_, low, high = apply_needs([documents()[0], pool], FleetNeeds(objectives={"low": -1, "high": 9}))
+    assert low == {
+        "apiVersion": "inference.networking.x-k8s.io/v1alpha2",
+        "kind": "InferenceObjective",
+        "metadata": {"name": "low"},
+        "spec": {"priority": -1, "poolRef": {"name": "p"}},
+    }
+    assert (high["metadata"], high["spec"]["priority"]) == ({"name": "high"}, 9)
