@@ -240,4 +240,9 @@ def by(labels: Labels) -> dict[str, Mask]:
 
 def natural_order(names: Iterable[str]) -> list[str]:
     """Sorted with the numbers inside the names read as numbers."""
-    return sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in _NUMBERS.split(name)])
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[str | int]:
+    """Texts and numbers by turns, so that names compare; only ASCII digits count as a number."""
+    return [int(part) if index % 2 else part for index, part in enumerate(_NUMBERS.split(name))]

@@ -109,4 +109,4 @@ def _names(text: str) -> frozenset[str]:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() else None
