@@ -16,7 +16,7 @@ def chi2_sf(x: float, df: int) -> float:
     """P(X > x) of a chi-square variable with `df` degrees of freedom."""
     if df <= 0:
         raise ValueError(f"chi-square needs at least one degree of freedom, not {df}")
-    return 1.0 if x <= 0 else _gamma_upper(df / 2, x / 2)
+    return 1.0 if x / 2 <= 0 else _gamma_upper(df / 2, x / 2)
 
 
 def _gamma_upper(a: float, x: float) -> float:

@@ -36,7 +36,7 @@ _TOKEN: Final = re.compile(
 
 def _same(a: float, b: float) -> bool:
     """Equal but for rounding of the last digits."""
-    return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+    return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)) < math.inf
 
 
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {

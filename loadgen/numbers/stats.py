@@ -260,4 +260,5 @@ def wilson(successes: int, trials: int) -> Interval | None:
     p, z2 = successes / trials, z * z / trials
     middle = (p + z2 / 2) / (1 + z2)
     half = z / (1 + z2) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials))
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # None and all have an end of their own exactly, which rounding would miss.
+    return Interval(middle - half if successes else 0.0, middle + half if successes < trials else 1.0)

@@ -1,9 +1,12 @@
 """Summaries, intervals that cover, and measures of spread with known values."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.numbers import stats
 
@@ -122,3 +125,179 @@ def test_a_percentile_beyond_the_sample_has_no_interval() -> None:
     assert not {"p99", "p99p9", "p0p1", "p1"} & names
     assert stats.bounded(99, 368)
     assert not stats.bounded(99, 366)
+
+
+@pytest.mark.parametrize(
+    ("values", "index"),
+    [([1, 1, 1, 1], 1.0), ([1, 0, 0, 0], 0.25), ([3, 1], 0.8), ([0, 0], 1.0), ([], 1.0), ([5], 1.0)],
+)
+def test_jains_index(values: list[float], index: float) -> None:
+    assert stats.jain(values) == pytest.approx(index, rel=1e-12)
+
+
+@given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=30), st.floats(0.001, 1e3))
+def test_jains_index_is_between_one_nth_and_one_whatever_the_unit(values: list[float], unit: float) -> None:
+    index = stats.jain(values)
+    assert 1 / len(values) - 1e-9 <= index <= 1 + 1e-9
+    assert stats.jain([value * unit for value in values]) == pytest.approx(index, rel=1e-9)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40))
+def test_runs_make_up_the_whole(labels: list[str]) -> None:
+    lengths = stats.run_lengths(labels)
+    assert sum(lengths) == len(labels)
+    assert all(length >= 1 for length in lengths)
+    changes = sum(a != b for a, b in itertools.pairwise(labels))
+    assert len(lengths) == (changes + 1 if labels else 0)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [
+        (0, 10, 0.0, 0.277533),
+        (10, 10, 0.722467, 1.0),
+        (1, 2, 0.094531, 0.905469),
+        (950, 1000, 0.934686, 0.961870),
+    ],
+)
+def test_wilsons_interval(successes: int, trials: int, low: float, high: float) -> None:
+    found = stats.wilson(successes, trials)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1.5e-6)
+    assert successes / trials in found
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_wilsons_interval_is_mirrored_and_inside(successes: int, trials: int) -> None:
+    successes = min(successes, trials)
+    found, mirrored = stats.wilson(successes, trials), stats.wilson(trials - successes, trials)
+    assert found is not None
+    assert mirrored is not None
+    assert 0 <= found.low <= successes / trials + 1e-12
+    assert successes / trials - 1e-12 <= found.high <= 1
+    assert found.low == pytest.approx(1 - mirrored.high, abs=1e-9)
+
+
+def test_spread_by_hand() -> None:
+    # 12, 6, 6 of 24: mean 8, chi-square 16/8 + 4/8 + 4/8 = 3 with 2 degrees: p = exp(-1.5)
+    found = stats.spread({"a": 12, "b": 6, "c": 6})
+    assert found is not None
+    assert (found.chi_square, found.degrees) == (3.0, 2)
+    assert found.p_value == pytest.approx(math.exp(-1.5), rel=1e-11)
+    assert (found.max_over_mean, found.min_over_mean) == (1.5, 0.75)
+    assert found.jain == pytest.approx(24**2 / (3 * (144 + 36 + 36)))
+    assert found.cv == pytest.approx(math.sqrt(8) / 8)
+
+
+def test_spread_of_one_and_of_names_without_a_weight() -> None:
+    alone = stats.spread({"a": 5})
+    assert alone is not None
+    assert (alone.degrees, alone.p_value, alone.jain, alone.cv) == (0, 1.0, 1.0, 0.0)
+    found = stats.spread({"a": 20, "b": 10}, {"a": 2.0})  # b has weight 1
+    assert found is not None
+    assert found.chi_square == 0
+    assert stats.spread({}) is None
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 10_000), min_size=1, max_size=8))
+def test_spread_keeps_to_its_bounds(counts: dict[str, int]) -> None:
+    found = stats.spread(counts)
+    if not any(counts.values()):
+        assert found is None
+        return
+    assert found is not None
+    assert 1 - 1e-9 <= found.max_over_mean <= len(counts) + 1e-9
+    assert 0 <= found.min_over_mean <= 1 + 1e-9
+    assert 0 <= found.p_value <= 1
+    assert found.cv**2 == pytest.approx(1 / found.jain - 1, abs=1e-6)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=300))
+def test_summaries_are_in_order_and_inside(values: list[float]) -> None:
+    summary = stats.summarize(values, intervals=False)
+    assert summary is not None
+    points = list(summary.percentiles.values())
+    assert points == sorted(points)
+    assert summary.min <= points[0] <= points[-1] <= summary.max
+    assert summary.min - 1e-9 <= summary.mean <= summary.max + 1e-9
+    assert summary.stddev <= (summary.max - summary.min) + 1e-9
+    assert summary.intervals == {}
+    assert list(summary.as_dict()) == [
+        "count", "mean", "stddev", "min", "p0p1", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99",
+        "p99p9", "max", "ci",
+    ]  # fmt: skip
+
+
+def test_a_summary_by_hand() -> None:
+    summary = stats.summarize([4.0, 1.0, 3.0, 2.0])
+    assert summary is not None
+    assert (summary.count, summary.mean, summary.min, summary.max) == (4, 2.5, 1.0, 4.0)
+    assert summary.stddev == pytest.approx(math.sqrt(5 / 3))  # of a sample
+    assert (summary.percentiles["p25"], summary.percentiles["p50"], summary.percentiles["p90"]) == (
+        1.75,
+        2.5,
+        3.7,
+    )
+
+
+@given(st.lists(st.floats(0, 1e4), max_size=500), st.integers(1, 60))
+def test_blocks_are_stretches_of_time_of_equal_size(times: list[float], most: int) -> None:
+    blocks = stats.time_blocks(times, most)
+    assert len(blocks) == len(times)
+    if not times:
+        return
+    number = int(blocks.max()) + 1
+    assert number <= max(1, min(most, len(times) // 8))
+    sizes = np.bincount(blocks)
+    assert sizes.max() - sizes.min() <= 1
+    ordered = blocks[np.argsort(times, kind="stable")]
+    assert (np.diff(ordered) >= 0).all()
+
+
+def test_weights_of_blocks_draw_as_many_as_there_are() -> None:
+    weights = stats.block_weights(7, 50, seed=3)
+    assert weights.shape == (50, 7)
+    assert set(weights.sum(axis=1).tolist()) == {7}
+    assert np.array_equal(weights, stats.block_weights(7, 50, seed=3))
+    assert not np.array_equal(weights, stats.block_weights(7, 50, seed=4))
+
+
+def test_estimates_under_weights_by_hand() -> None:
+    ranked = np.array([1.0, 2.0, 3.0, 4.0])
+    blocks = np.array([0, 0, 1, 1])
+    found = stats.weighted_estimates(ranked, blocks, np.array([[1, 1], [2, 0], [0, 2], [0, 0]]))
+    middle = 1 + stats.PERCENTILES.index(50.0)
+    top = 1 + stats.PERCENTILES.index(99.9)
+    assert found[0, [0, middle, top]].tolist() == [2.5, 2.0, 4.0]
+    assert found[1, [0, middle, top]].tolist() == [1.5, 1.0, 2.0]  # only the first block, twice
+    assert found[2, [0, middle, top]].tolist() == [3.5, 3.0, 4.0]
+    assert np.isnan(found[3]).all()
+
+
+def test_estimates_of_many_values_stand_at_the_tops_of_their_groups() -> None:
+    size = 3 * stats.MOST_RANKS
+    ranked = np.arange(size, dtype=float)
+    found = stats.weighted_estimates(ranked, np.zeros(size, dtype=np.int64), np.array([[1]]))
+    assert found[0, 0] == ranked.mean()
+    for q, point in zip(stats.PERCENTILES, found[0, 1:], strict=True):
+        assert point == pytest.approx(q / 100 * size, abs=3.1)
+
+
+@pytest.mark.parametrize(("q", "least"), [(50.0, 6), (90.0, 36), (10.0, 36), (95.0, 72), (99.0, 368)])
+def test_the_fewest_values_that_bound_a_percentile(q: float, least: int) -> None:
+    """share ** n < 2.5 %: 0.5 ** 6 = 1.6 %, 0.9 ** 36 = 2.3 % ..."""
+    assert stats.bounded(q, least)
+    assert not stats.bounded(q, least - 1)
+
+
+def test_an_interval_holds_its_ends() -> None:
+    interval = stats.Interval(1.0, 2.0)
+    assert 1.0 in interval
+    assert 2.0 in interval
+    assert 0.999 not in interval
+    assert 2.001 not in interval
+
+
+def test_two_values_have_an_interval_of_their_mean_only() -> None:
+    assert list(stats.bootstrap(np.array([1.0, 2.0]), None)) == ["mean"]
+    assert stats.bootstrap(np.array([1.0]), None) == {}
