@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.errors import TraceError
+from loadgen.errors import ScenarioError, TraceError
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import Plan, load_plan, write_plan
 from loadgen.plan.traces import read_trace
@@ -125,3 +125,164 @@ def test_broken_traces_are_named_with_their_line(
     (tmp_path / "x").write_text(content)
     with pytest.raises(TraceError, match=message):
         read_trace(Trace(tmp_path / "x", kind))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b'{"timestamp": "1", "input_length": 1, "output_length": 1}', "Expected `float`, got `str`"),
+        (b'{"timestamp": 1, "input_length": 1.5, "output_length": 1}', "Expected `int`, got `float`"),
+        (b'{"timestamp": 1, "input_length": 1}', "Object missing required field `output_length`"),
+        (b'{"timestamp": 1, "input_length": 1, "output_length": 1', "Input data was truncated"),
+        (b"\xff\xfe", ""),
+        (b"[1, 2, 3]", "Expected `object`, got `array`"),
+        (b"timestamp,input_length", "JSON is malformed"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["mooncake", "timed_trace"])
+def test_rows_of_json_that_are_none(tmp_path: Path, kind: str, row: bytes, message: str) -> None:
+    good = b'{"timestamp": 0, "input_length": 1, "output_length": 1}\n'
+    (tmp_path / "x").write_bytes(good + b"\n" + row + b"\n")
+    with pytest.raises(TraceError) as caught:
+        read_trace(Trace(tmp_path / "x", kind))  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"{tmp_path / 'x'}:3: no {kind} row: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ":1: needs the columns TIMESTAMP,ContextTokens,GeneratedTokens, has "),
+        (
+            b"TIMESTAMP,ContextTokens\n",
+            ":1: needs the columns TIMESTAMP,ContextTokens,GeneratedTokens, has TIMESTAMP,",
+        ),
+        (AZURE.encode() + b"2023-11-16 18:15:52,1\n", ":5: no Azure row: int() argument must be"),
+        (AZURE.encode() + b"2023-11-16 18:15:52,many,1\n", ":5: no Azure row: invalid literal for int()"),
+        (AZURE.encode() + b"2023-13-16 18:15:52,1,1\n", ":5: no Azure row: month must be in 1..12"),
+        (AZURE.encode() + b"\xff\xff,1,1\n", ": no CSV file: 'utf-8' codec can't decode byte 0xff"),
+        (AZURE.encode() + b'"' + b"x" * 200_000 + b"\n", "no CSV file: field larger than field limit"),
+    ],
+)
+def test_csv_that_is_none(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(TraceError) as caught:
+        read_trace(Trace(tmp_path / "a.csv", "azure"))
+    assert str(caught.value).startswith(str(tmp_path / "a.csv"))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_azure_as_spreadsheets_write_it(tmp_path: Path, newline: str, mark: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(mark + AZURE.replace("\n", newline).encode())
+    rows = read_trace(Trace(tmp_path / "a.csv", "azure"))
+    assert [row.input_tokens for row in rows] == [374, 396, 879]
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        ("2023-11-16 18:15:47.1805900", 0.5),
+        ("2023-11-16T18:15:47.68059", 1.0),
+        ("2023-11-16 18:15:47.6805900+00:00", 1.0),
+        ("2023-11-16 18:15:48.68059Z", 2.0),
+        ("2023-11-17 18:15:46.6805900", 86400.0),
+        (" 2023-11-16 18:16:46.6805900 ", 60.0),
+        ("2023-11-16 18:15:46.6805901", 1e-7),
+    ],
+)
+def test_moments_of_azure(tmp_path: Path, moment: str, seconds: float) -> None:
+    lines = AZURE.splitlines()[:2]
+    (tmp_path / "a.csv").write_text("\n".join([*lines, f"{moment},1,1"]) + "\n")
+    rows = read_trace(Trace(tmp_path / "a.csv", "azure"))
+    assert [row.at for row in rows] == [0.0, pytest.approx(seconds, abs=2.1e-7)]
+
+
+def test_rows_come_in_order_of_time_whatever_their_order_in_the_file(tmp_path: Path) -> None:
+    rows = [{"timestamp": t, "input_length": t, "output_length": 1} for t in (3000, 1000, 2000)]
+    jsonl(tmp_path / "m.jsonl", rows)  # type: ignore[arg-type]
+    found = read_trace(Trace(tmp_path / "m.jsonl", "mooncake"))
+    assert [(row.at, row.input_tokens) for row in found] == [(0.0, 1000), (1.0, 2000), (2.0, 3000)]
+    assert len(read_trace(Trace(tmp_path / "m.jsonl", "mooncake", limit=2))) == 2
+
+
+def test_rows_without_tokens_have_one(tmp_path: Path) -> None:
+    jsonl(tmp_path / "m.jsonl", [{"timestamp": 0, "input_length": 0, "output_length": 0}])
+    (row,) = read_trace(Trace(tmp_path / "m.jsonl", "mooncake"))
+    assert (row.input_tokens, row.output_tokens, row.blocks) == (1, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        ([("human", "a b"), ("gpt", "c")], [("a b", "c")]),
+        ([("user", "a"), ("assistant", "b"), ("user", "c"), ("chatgpt", "d")], [("a", "b"), ("c", "d")]),
+        ([("system", "s"), ("human", "a"), ("gpt", "b")], [("a", "b")]),
+        ([("human", "a"), ("human", "b"), ("gpt", "c")], [("b", "c")]),
+        ([("human", "a"), ("gpt", "b"), ("human", "c")], [("a", "b")]),
+    ],
+)
+def test_turns_of_sharegpt(
+    tmp_path: Path, messages: list[tuple[str, str]], turns: list[tuple[str, str]]
+) -> None:
+    talk = {"conversations": [{"from": who, "value": said} for who, said in messages]}
+    (tmp_path / "s.json").write_text(json.dumps([talk]))
+    (row,) = read_trace(Trace(tmp_path / "s.json", "sharegpt"))
+    assert list(row.turns) == turns
+    assert (row.at, row.input_tokens, row.output_tokens) == (None, len(turns[0][0].split()), 1)
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        [],
+        [{"from": "human", "value": "a"}],
+        [{"from": "human", "value": " "}, {"from": "gpt", "value": "b"}],
+    ],
+)
+def test_conversations_of_nobody_are_no_requests(tmp_path: Path, talk: list[dict[str, str]]) -> None:
+    (tmp_path / "s.json").write_text(json.dumps([{"conversations": talk}]))
+    with pytest.raises(TraceError, match=r"s\.json: holds no request"):
+        read_trace(Trace(tmp_path / "s.json", "sharegpt"))
+
+
+def test_a_trace_without_times_needs_a_rate_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(SHAREGPT))
+    text = "model: m\nclasses: {a: {trace: {file: s.json, format: sharegpt}, arrival: {}}}"
+    with pytest.raises(ScenarioError) as caught:
+        planned(tmp_path, text)
+    message = "class a: a sharegpt trace has no times; give the class `arrival:` with a rate"
+    assert str(caught.value) == f"{tmp_path / 's.json'}: {message}"
+
+
+def test_a_trace_at_a_rate_of_its_own_begins_again_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(AZURE)
+    text = (
+        "model: m\nclasses: {a: {trace: {file: a.csv, format: azure}, max_tokens: 3, "
+        "arrival: {process: constant, rate: 10, requests: 5}}}"
+    )
+    plan = planned(tmp_path, text)
+    assert [r.prompt_tokens for r in plan.requests] == [374, 396, 879, 374, 396]
+    assert [r.at for r in plan.requests] == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert {r.max_tokens for r in plan.requests} == {3}
+    bodies = {plan.body(r) for r in plan.requests}
+    assert len(bodies) == 5  # lengths come again, words do not
+
+
+@pytest.mark.parametrize("form", ["text", "tokens"])
+def test_a_last_block_is_cut_to_the_length_and_is_the_beginning_of_the_whole(
+    tmp_path: Path, form: str
+) -> None:
+    rows = [
+        {"timestamp": 0, "input_length": 20, "output_length": 1, "hash_ids": [7, 8]},
+        {"timestamp": 1, "input_length": 32, "output_length": 1, "hash_ids": [7, 8]},
+        {"timestamp": 2, "input_length": 16, "output_length": 1, "hash_ids": [8, 9]},
+    ]
+    jsonl(tmp_path / "t.jsonl", rows)  # type: ignore[arg-type]
+    fields = f"trace: {{file: t.jsonl, format: timed_trace}}, arrival: {{}}, form: {form}"
+    plan = planned(tmp_path, f"model: m\nclasses: {{a: {{{fields}}}}}")
+    made = [json.loads(plan.body(r))["prompt"] for r in plan.requests]
+    cut, whole, other = made if form == "tokens" else [text.split() for text in made]
+    assert [len(cut), len(whole), len(other)] == [20, 32, 16]
+    assert cut == whole[:20]
+    assert other == whole[16:]
