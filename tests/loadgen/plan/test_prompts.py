@@ -251,7 +251,8 @@ def test_classes_are_merged_by_time_and_ties_by_their_order(tmp_path: Path) -> N
 def test_what_a_plan_says_of_its_classes(tmp_path: Path) -> None:
     fields = (
         "api: chat, stream: false, timeout: 5s, session_token: true, "
-        "arrival: {process: gamma, burstiness: 0.5, rate: 5, duration: 1s}, retry: {attempts: 3, on: [reset], backoff: 1s, factor: 3, max_backoff: 9s, "
+        "arrival: {process: gamma, burstiness: 0.5, rate: 5, duration: 1s}, "
+        "retry: {attempts: 3, on: [reset], backoff: 1s, factor: 3, max_backoff: 9s, "
         "jitter: 0, retry_after: false}, sessions: {turns: 2, on_error: continue}"
     )
     found = planned(tmp_path, f"a: {{{fields}}}", "seed: 9\nname: n").header
