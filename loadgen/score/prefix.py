@@ -26,6 +26,8 @@ REACHED_A_POD: Final = frozenset(
     {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
 )
 """Outcomes after which a pod may hold the prompt's blocks, answered or not."""
+_IDS: Final = "\0ids"
+"""End of the name of a space whose prompts are token ids."""
 _BYTES_PER_ID: Final = 4
 _BYTES_PER_WORD: Final = 5
 
@@ -51,6 +53,12 @@ class Ask:
     @property
     def bytes_per_token(self) -> float:
         return len(self.content) / self.tokens if self.tokens else 1.0
+
+    def tokens_in(self, common: int) -> int:
+        """Tokens of so many first bytes: whole ids, or of text, whose ratio is a mean, rounded up."""
+        if self.space.endswith(_IDS):
+            return common // _BYTES_PER_ID
+        return math.ceil(common / self.bytes_per_token)
 
 
 def asks(records: Iterable[Record], plan: Plan) -> list[Ask]:
@@ -109,7 +117,7 @@ def prompt_of(
     if isinstance(prompt, str):
         return space, prompt.encode()
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], int):
-        return space + "\0ids", b"".join(token.to_bytes(_BYTES_PER_ID, "big") for token in prompt)
+        return space + _IDS, b"".join(token.to_bytes(_BYTES_PER_ID, "big") for token in prompt)
     return space, b"".join(_messages(prompt))
 
 
@@ -258,7 +266,7 @@ def _whole_blocks(ask: Ask, common: int, block: int) -> int:
     """Tokens of whole blocks in `common` bytes; the last prompt token is always computed anew."""
     if not ask.tokens:
         return 0
-    usable = min(math.ceil(common / ask.bytes_per_token), ask.tokens - 1)
+    usable = min(ask.tokens_in(common), ask.tokens - 1)
     return max(0, usable // block * block)
 
 
