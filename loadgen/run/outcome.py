@@ -123,5 +123,9 @@ def retry_delay(retry: RetryPlan, attempts: list[Attempt], jitter: float) -> flo
     asked = attempts[-1].retry_after
     if retry.retry_after and asked is not None:
         return asked
-    delay = min(retry.max_backoff, float(retry.backoff * retry.factor ** (len(attempts) - 1)))
+    try:
+        grown = float(retry.backoff * retry.factor ** (len(attempts) - 1))
+    except OverflowError:  # a thousand doublings and more
+        grown = math.inf
+    delay = min(retry.max_backoff, grown)
     return delay * (1 + retry.jitter * (2 * jitter - 1))

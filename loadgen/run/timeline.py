@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
 from loadgen.client.target import parse_target, user_of
+from loadgen.errors import LoadgenError
 from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import EVENTS, EventLine, read_meta
 from loadgen.scenario.redaction import Secrets
@@ -68,6 +69,8 @@ class Timeline:
         except asyncio.CancelledError:
             line.output = "cut off by the end of the run"
             raise
+        except LoadgenError as error:  # a host that nobody knows: this event's fault, not the run's end
+            line.exit, line.output = 1, str(error)
         finally:
             line.took = round(monotonic() - begin, 6)
             line.output = line.output and self._secrets.hide(line.output)

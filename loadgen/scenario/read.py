@@ -215,6 +215,8 @@ def _read_event(node: Node) -> Event:
     if (run is None) == (url is None):
         raise node.error("needs either `run:` (a shell command) or `url:` (a control-API call)")
     what = (run or url or node).text()
+    if url is not None and not what.startswith(("http://", "https://")):
+        raise url.error(f"must look like http://HOST:PORT/PATH, not {what!r}")
     event = Event(
         at=node.need("at").duration(),
         name=name.text() if name else what,

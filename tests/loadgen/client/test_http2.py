@@ -131,3 +131,32 @@ classes:
     records, server = run(tmp_path, text)
     assert {record.cls: record.outcome for record in records} == {"a": "client_cancel", "b": "ok"}
     assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "authority", "kind"),
+    [
+        ({}, "127.0.0.1:8080", "application/json"),
+        ({"host": "gw.example"}, "gw.example", "application/json"),
+        ({"content-type": "text/plain"}, "127.0.0.1:8080", "text/plain"),
+    ],
+)
+def test_headers_of_the_class_win_and_none_stands_twice(
+    headers: dict[str, str], authority: str, kind: str
+) -> None:
+    async def main() -> list[tuple[str, str]]:
+        pool = Http2Pool(asyncio.get_running_loop(), parse_target("http://127.0.0.1:8080/base"))
+        try:
+            payload = pool.render("/p", {"x-a": "b", **headers}, b"ab")
+        finally:
+            pool.close()
+        assert payload == b"ab"
+        fields: list[tuple[str, str]] = payload.headers  # type: ignore[attr-defined]
+        return fields
+
+    fields = asyncio.run(main())
+    assert dict(fields) == {
+        ":method": "POST", ":scheme": "http", ":authority": authority, ":path": "/base/p",
+        "content-type": kind, "content-length": "2", "x-a": "b",
+    }  # fmt: skip
+    assert len(fields) == len(dict(fields))

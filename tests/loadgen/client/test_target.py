@@ -15,7 +15,7 @@ from loadgen.errors import ScenarioError, TargetError
 from loadgen.run.probe import wait_ready
 from loadgen.scenario.scenario import Tls
 from tests.loadgen.drive import one_exchange
-from tests.loadgen.fakes import Reply, good_stream, plain, read_request
+from tests.loadgen.fakes import FakeServer, Reply, Seen, good_stream, plain
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,21 @@ def test_the_bytes_of_a_request() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({"host": "gw.example"}, b"host: gw.example\r\ncontent-type: application/json\r\n"),
+        ({"content-type": "text/plain"}, b"host: 127.0.0.1:8080\r\ncontent-type: text/plain\r\n"),
+        ({}, b"host: 127.0.0.1:8080\r\ncontent-type: application/json\r\n"),
+        ({"x": "\xe9"}, b"host: 127.0.0.1:8080\r\ncontent-type: application/json\r\nx: \xe9\r\n"),
+    ],
+)
+def test_headers_of_the_class_win_and_none_stands_twice(headers: dict[str, str], wanted: bytes) -> None:
+    renderer = Renderer(parse_target("http://127.0.0.1:8080"))
+    data = renderer.render("/p", headers, b"ab")
+    assert data == b"POST /p HTTP/1.1\r\n" + wanted + b"content-length: 2\r\n\r\nab"
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     if shutil.which("openssl") is None:
@@ -62,30 +77,25 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 async def tls_exchange(certificate: tuple[Path, Path], tls: Tls) -> Exchange:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (seen := await read_request(reader)) is not None:
-            models = plain(200, {"data": [{"id": "m"}]})
-            await Reply(writer).send(models if seen.method == "GET" else good_stream(2))
-        writer.close()
+    async def script(seen: Seen, reply: Reply) -> None:
+        models = plain(200, {"data": [{"id": "m"}]})
+        await reply.send(models if seen.method == "GET" else good_stream(2))
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    url = f"https://127.0.0.1:{port}"
-    target = parse_target(url, tls)
-    pool = Pool(asyncio.get_running_loop(), target)
-    try:
-        exchange = await one_exchange(url, pool=pool)
-        if exchange.outcome == "ok":
-            assert (await wait_ready(target, ["m"], 1.0)).models == ["m"]
-        else:
-            with pytest.raises(TargetError, match="TLS: certificate not accepted"):
-                await wait_ready(target, ["m"], 1.0)
-        return exchange
-    finally:
-        pool.close()
-        server.close()
+    async with FakeServer(script, tls=context) as server:
+        target = parse_target(server.url, tls)
+        pool = Pool(asyncio.get_running_loop(), target)
+        try:
+            exchange = await one_exchange(server.url, pool=pool)
+            if exchange.outcome == "ok":
+                assert (await wait_ready(target, ["m"], 1.0)).models == ["m"]
+            else:
+                with pytest.raises(TargetError, match="TLS: certificate not accepted"):
+                    await wait_ready(target, ["m"], 1.0)
+            return exchange
+        finally:
+            pool.close()
 
 
 def test_tls_is_verified_unless_told_otherwise(certificate: tuple[Path, Path]) -> None:

@@ -107,6 +107,10 @@ def test_keys_at_the_top(line: str, attribute: str, value: object) -> None:
             "timeline: [{at: 1s}]",
             "timeline[0]: needs either `run:` (a shell command) or `url:` (a control-API call)",
         ),
+        (
+            "timeline: [{at: 1s, url: '127.0.0.1:9/x'}]",
+            "timeline[0].url: must look like http://HOST:PORT/PATH, not '127.0.0.1:9/x'",
+        ),
         ("timeline: [{at: 1s, run: a, url: b}]", "timeline[0]: needs either `run:`"),
         ("timeline: [{run: a}]", "timeline[0]: needs `at:`"),
         ("timeline: [{at: 1s, run: a, when: 2s}]", "timeline[0].when: unknown key"),
