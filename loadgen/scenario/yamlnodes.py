@@ -50,6 +50,8 @@ class Node:
         self.line = _line(raw, where)
         self.seen: set[str] = set()
         self._items: dict[str, Node] | None = None
+        self._places: dict[int, str] = {}
+        """Where elements come from that an overlay brought, by the id of their raw node."""
 
     def error(self, message: str) -> ScenarioError:
         """An error about this value."""
@@ -90,6 +92,7 @@ class Node:
             below = mine.get(key)
             if below is not None and below.is_list and node.is_list:
                 below.raw.value.extend(node.raw.value)
+                below._places.update((id(raw), where) for raw in node.raw.value)
             else:
                 mine[key] = node
 
@@ -127,7 +130,7 @@ class Node:
         if not isinstance(self.raw, yaml.SequenceNode):
             raise self.error(f"must be a list, not {self._described()}")
         for index, value in enumerate(self.raw.value):
-            yield Node(value, self.where, f"{self.path}[{index}]")
+            yield Node(value, self._places.get(id(value), self.where), f"{self.path}[{index}]")
 
     def plain(self) -> object:
         """The value as Python objects, as yaml.safe_load has it."""
