@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadgen.plan.build import POOL_LEAST, POOL_LIMIT, build_plan
+from loadgen.plan import build
+from loadgen.plan.build import POOL_LEAST, build_plan
 from loadgen.plan.plan import Answer, Plan, PlannedRequest, SharedText, load_plan, write_plan
 from loadgen.plan.prompts import TEXTS_PER_CLASS, Texts, group_weights
 from loadgen.scenario.read import read_scenario
@@ -203,13 +204,14 @@ def test_a_session_of_one_turn_is_a_session(tmp_path: Path) -> None:
         ("{users: 3, duration: 1s}", POOL_LEAST, True),
         ("{users: 300, duration: 1ms}", 300, True),
         ("{users: 20, duration: 1s}", 400, True),
-        ("{users: 9, duration: 1h}", POOL_LIMIT, True),
+        ("{users: 9, duration: 1h}", 500, True),
         ("{users: 3, requests: 12, duration: 1s}", 12, False),
     ],
 )
 def test_how_many_different_requests_a_closed_loop_has(
-    tmp_path: Path, arrival: str, count: int, wrap: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrival: str, count: int, wrap: bool
 ) -> None:
+    monkeypatch.setattr(build, "POOL_LIMIT", 500)
     plan = planned(tmp_path, f"a: {{arrival: {arrival}, prompt: x}}")
     assert (len(plan.requests), plan.header.units) == (count, count)
     assert plan.header.classes["a"].wrap is wrap

@@ -12,7 +12,7 @@ from loadgen.plan.arrivals import stream
 from loadgen.plan.words import WORDS, ids_of, sample, sample_count, text_of
 from loadgen.scenario.scenario import Distribution
 
-DRAWS = 20_000
+DRAWS = 6_000
 
 
 def draws(distribution: Distribution, count: int = DRAWS) -> Sequence[float]:
@@ -64,7 +64,7 @@ def test_moments(distribution: Distribution, mean: float, stddev: float) -> None
     found = draws(distribution)
     error = stddev / math.sqrt(DRAWS)
     assert np.mean(found) == pytest.approx(mean, abs=4 * error)
-    assert np.std(found) == pytest.approx(stddev, rel=0.05)
+    assert np.std(found) == pytest.approx(stddev, rel=0.08)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_moments(distribution: Distribution, mean: float, stddev: float) -> None
 def test_shapes(distribution: Distribution, quantiles: dict[float, float]) -> None:
     found = np.array(draws(distribution))
     for share, value in quantiles.items():
-        assert np.mean(found <= value) == pytest.approx(share, abs=0.015)
+        assert np.mean(found <= value) == pytest.approx(share, abs=0.025)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "uniform", "normal", "lognormal", "exponential", "empirical"])
