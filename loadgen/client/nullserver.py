@@ -79,7 +79,8 @@ class Answers:
         self.events: dict[str, list[bytes]] = {}
         for api in ("completions", "chat"):
             last = [chunk(_event(_choice(api, f" w{i}", "null"))) for i in range(tokens - 1)]
-            last.append(chunk(_event(_choice(api, *(("", '"stop"') if config.eos else (" w", '"length"'))))))
+            end = ("", '"stop"') if config.eos else (f" w{tokens - 1}", '"length"')
+            last.append(chunk(_event(_choice(api, *end))))
             last[-1] += chunk(_event(f'"choices":[],{usage}')) + chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
             self.events[api] = last
         self.whole_stream = {api: SSE_HEAD + b"".join(events) for api, events in self.events.items()}

@@ -25,7 +25,7 @@ from loadgen.scenario.scenario import Arm, Expectation, Scenario
 from tests.loadgen.fakes import free_port
 from tests.loadgen.synthetic import Fleet, write_run
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def runs_of(root: Path, arms: dict[str, str], repeats: int = 5, **more: Any) -> list[ArmRun]:

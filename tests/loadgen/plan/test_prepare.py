@@ -57,8 +57,10 @@ def test_parts_are_counted_as_their_workers_read_them(tmp_path: Path, parts: int
 
 def test_a_key_among_the_headers_is_known_before_the_run(tmp_path: Path) -> None:
     classes = OPEN.replace("prompt: x", "prompt: x, headers: {Authorization: Bearer k}")
-    info = prepare_plan(scenario(classes), None, tmp_path / "p.jsonl")
-    assert info.authorization == {"authorization": "Bearer k"}
+    asked = scenario(classes)
+    info = prepare_plan(asked, None, tmp_path / "p.jsonl")
+    assert "Bearer k" not in (tmp_path / "p.jsonl").read_text()
+    assert asked.secrets.reveal_all(info.authorization) == {"authorization": "Bearer k"}
 
 
 def test_models_of_a_plan(tmp_path: Path) -> None:

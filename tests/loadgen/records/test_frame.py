@@ -71,14 +71,16 @@ def test_only_answers_have_latencies(name: str, outcome: str) -> None:
 def test_gaps_between_chunks_and_inside_them() -> None:
     frame = Frame(
         [
-            record(0, chunk_times=[2.0, 2.5, 3.0], output_tokens=5),  # two tokens came within chunks
+            record(
+                0, chunk_times=[2.0, 2.5, 3.0], output_tokens=5
+            ),  # two chunks of two tokens share their gap
             record(1, chunk_times=[2.0], output_tokens=1),
             record(2, chunk_times=[2.0, 4.0], output_tokens=2),
             record(3, outcome="reset", chunk_times=[2.0, 9.0], output_tokens=2),
         ]
     )
     gaps, rows = frame.latency("itl")
-    assert gaps.tolist() == [0.5, 0.5, 0.0, 0.0, 2.0]
+    assert gaps.tolist() == [0.25, 0.25, 0.25, 0.25, 2.0]
     assert rows.tolist() == [0, 0, 0, 0, 2]
 
 

@@ -56,7 +56,8 @@ def run_directory(path: Path, *, pods: bool = True) -> Path:
     if pods:
         names = ("p-10", "p-2")
         lines(
-            path / "scrapes.jsonl", [ScrapeLine(t=1.0, took=0.1, name=n, url=f"http://{n}/m") for n in names]
+            path / "scrapes.jsonl",
+            [ScrapeLine(t=1.0, took=0.1, name=n, url=f"http://10.0.0.1:8000/{n}") for n in names],
         )
     return path
 

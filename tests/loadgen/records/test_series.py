@@ -108,7 +108,7 @@ def test_scrapes_by_pod() -> None:
     lines = [line(0.0, "p-10", waiting=1.0), line(0.0, "p-2", hits=5.0), line(1.0, "p-10", hits=3.0)]
     lines[2].samples['vllm:cache_config_info{block_size="32",num_gpu_blocks="10"}'] = 1.0
     found = pod_series(lines)
-    assert list(found) == ["p-2", "p-10"]
+    assert sorted(found) == ["p-10", "p-2"]
     pod = found["p-10"]
     assert (pod.times, pod.took, pod.address) == ([0.0, 1.0], [0.002, 0.002], "10.0.0.1:8000")
     assert (pod.block_size, pod.num_gpu_blocks, pod.cache_tokens) == (32, 10, 320)

@@ -39,6 +39,8 @@ from tests.loadgen.scenario.reading import ARRIVAL, refused, top
         ("", "chunk_times", True),
         ("http2: true", "http2", True),
         ("repeats: 3", "repeats", 3),
+        ("api_key_env: MY_KEY", "api_key_env", "MY_KEY"),
+        ("", "api_key_env", None),
         ("", "repeats", 5),
         ("tls: {insecure: true}", "tls", Tls(insecure=True)),
         ("tls: {ca: ca.pem, server_name: h}", "tls", Tls(ca="ca.pem", server_name="h")),
@@ -165,6 +167,12 @@ def test_classes_as_list_and_as_mapping() -> None:
 def test_defaults_alone_are_one_class() -> None:
     (spec,) = top("").classes
     assert (spec.name, spec.models[0].name, spec.timeout, spec.stream) == ("default", "m", 60.0, True)
+
+
+def test_what_the_user_marks_is_a_secret() -> None:
+    spec = top("redact: [X-Tenant]")
+    assert spec.secrets.is_sensitive("x-tenant")
+    assert not spec.secrets.is_sensitive("x-team")
 
 
 @pytest.mark.parametrize("line", ["zzzzzz: 1", "classes: {a: {zzzzzz: 1, arrival: {rate: 1, requests: 1}}}"])
