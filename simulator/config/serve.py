@@ -27,7 +27,7 @@ class LoRAModule:
 
 @dataclass(frozen=True, slots=True)
 class LatencyConfig:
-    """How long work takes. Exactly one of three models results; see `simulator.fleet.build.latency_model`.
+    """How long work takes. Exactly one of three models results; see `simulator.sources.parts.latency_model`.
 
     `profile` (or any of `step_coefficients`) selects the step model; otherwise the constants of
     llm-d-inference-sim hold, and with all of them zero everything is instant.

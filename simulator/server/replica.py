@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from simulator.config.serve import ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
-from simulator.fleet.build import Parts
 from simulator.server.driver import Driver
 from simulator.server.kv_events import KVEventPublisher
 from simulator.server.metrics.exposition import Exposition, Templates
@@ -23,6 +22,7 @@ from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.prepared import Front
 from simulator.server.timer import Timer
+from simulator.sources.parts import Parts
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from simulator.engine.core import Engine
 from simulator.engine.request import FinishReason, Request, SamplingParams
 from simulator.engine.text.random_text import PhraseBook, RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
-from simulator.fleet.build import latency_model
+from simulator.sources.parts import latency_model
 
 
 def test_a_pull_without_latency_ends() -> None:
