@@ -200,7 +200,7 @@ def _print_manifests(args: argparse.Namespace) -> int:
 
 
 def _completion(args: argparse.Namespace) -> int:
-    from loadgen.completion import flags_of, script  # noqa: PLC0415
+    from kit.completion import flags_of, script  # noqa: PLC0415
 
     print(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}), end="")
     return 0
