@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from prometheus_client.utils import floatToGoString
 
-from simulator.server.metrics.numbers import escape, go_number, python_number
+from kit.prometheus import escape, go_number, python_number
 
 
 @pytest.mark.parametrize(
