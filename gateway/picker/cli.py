@@ -3,14 +3,13 @@
 import asyncio
 import gc
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 
 from gateway.picker.errors import PickerError
 from gateway.picker.options import HELP, Options, parse_options
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from kit.alarm import new_event_loop
+from kit.signals import ENDING, hear, ignore
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    import uvloop  # noqa: PLC0415 - --help and flag errors do without it
-
-    return uvloop.run(_serve(options))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_serve(options))
 
 
 async def _serve(options: Options) -> int:
@@ -43,11 +41,7 @@ async def _serve(options: Options) -> int:
 
     picker = Picker(options)
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        # Not the loop's own handlers: closing a loop gives its signals back to the default, death, and one
-        # that is sent again while the interpreter leaves would turn a clean end into -15.
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
+    hear(ENDING, lambda _: stopping.set())
     try:
         line = await picker.start()
         # What was imported lives for ever: a collection in the path of a request need not look at it.
@@ -56,6 +50,5 @@ async def _serve(options: Options) -> int:
         await stopping.wait()
     finally:
         await picker.stop()
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        ignore(ENDING)
     return 0
