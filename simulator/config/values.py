@@ -7,13 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kit.durations import parse_duration
 from simulator.config.flag import Flag, Kind
 from simulator.errors import ConfigError
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "f", "no", "off"})
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_MILLISECONDS: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?")
 _HUMAN: Final = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
 # vLLM: a small letter counts in thousands, a capital in 1024s
 _SUFFIX: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -44,16 +44,11 @@ def duration(value: Any, where: str) -> float:
     """Seconds of a Go duration ("1m30s") or of a number of milliseconds."""
     text = str(value).strip()
     try:
-        return float(text) / 1e3
+        return float(text) / 1e3 if _MILLISECONDS.fullmatch(text) else parse_duration(text)
     except ValueError:
-        pass
-    sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text)
-    parts = _DURATION.findall(rest)
-    if not parts or "".join(number + unit for number, unit in parts) != rest:
         raise ConfigError(
             f"{where}: {text!r} is no duration; write 20ms, 1.5s, 750us, 1m30s, or a number of milliseconds"
-        )
-    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+        ) from None
 
 
 def _boolean(value: Any, where: str) -> bool:
