@@ -34,7 +34,7 @@ def kustomization_in(directory: Path) -> Path | None:
 
 def build(file: Path) -> list[Document]:
     """The objects that `kubectl kustomize` would print for this kustomization file."""
-    root = next(load_documents(file.read_text(), str(file)), None)
+    root = next(load_documents(file.read_text(), str(file), ManifestError), None)
     if root is None or not isinstance(root.data, dict):
         raise ManifestError("an empty kustomization", str(file))
     spec = root.cursor()
@@ -65,7 +65,7 @@ def _load(file: Path, entry: Cursor) -> Iterator[Document]:
             raise entry.error(f"{path} has no kustomization.yaml")
         yield from build(inner)
     elif path.is_file():
-        yield from load_documents(path.read_text(), str(path))
+        yield from load_documents(path.read_text(), str(path), ManifestError)
     else:
         raise entry.error(f"{path} does not exist")
 
@@ -75,11 +75,14 @@ def _patches(file: Path, spec: Cursor) -> Iterator[tuple[Cursor, Document, dict[
     for entry in spec.items("patchesStrategicMerge"):
         text = entry.as_str()
         body = text if "\n" in text else _read(file, entry, text)
-        yield from ((entry, d, {}) for d in load_documents(body, entry.file))
+        yield from ((entry, d, {}) for d in load_documents(body, entry.file, ManifestError))
     for entry in [*spec.items("patches"), *spec.items("patchesJson6902")]:
         body = entry.text("patch", "") or _read(file, entry, entry.text("path"))
         target = entry.opt("target")
-        yield from ((entry, d, target.value if target else {}) for d in load_documents(body, entry.file))
+        yield from (
+            (entry, d, target.value if target else {})
+            for d in load_documents(body, entry.file, ManifestError)
+        )
 
 
 def _read(file: Path, entry: Cursor, name: str) -> str:
@@ -165,7 +168,7 @@ def _generated(file: Path, spec: Cursor) -> list[Document]:
                 meta["namespace"] = entry.text("namespace")
             values = {"data" if kind == "ConfigMap" else "stringData": data}
             body = {"apiVersion": "v1", "kind": kind, "metadata": meta, **values}
-            made.append(Document(str(file), entry.line, body))
+            made.append(Document(str(file), entry.line, body, ManifestError))
     return made
 
 

@@ -170,7 +170,7 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
     extra: object = {}
     if body is not None:
         body.items()
-        extra = body.plain()
+        extra = body.value
     return replace(
         spec,
         path=path.text() if path else spec.path,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.errors import ManifestError
 from gateway.lint import lint, run
 from gateway.lint.facts import flags, kv_metrics_of, release_of
 from gateway.lint.finding import RULES, Finding, Severity
@@ -21,7 +22,7 @@ SOUND = (ROOT / "deploy" / "page" / "base" / "lab.yaml").read_text()
 
 
 def findings(text: str, crds: str | None = None) -> list[Finding]:
-    return lint(read(load_documents(text, "lab.yaml")), crds)
+    return lint(read(load_documents(text, "lab.yaml", ManifestError)), crds)
 
 
 def test_the_rendered_lab_has_nothing_to_find() -> None:
