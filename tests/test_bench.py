@@ -1,4 +1,4 @@
-"""Every bench starts as a script and as a module, whatever its neighbours and the folder around are called."""
+"""Every bench starts as a script and as a module, whatever its neighbours are called."""
 
 from __future__ import annotations
 

@@ -43,8 +43,6 @@ def run(name: str, argv: Sequence[str]) -> int:
     except GatewayError as error:
         complain(f"simfleet {name}: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        return 1  # the reader of our output left
 
 
 def _delegate(name: str, argv: Sequence[str]) -> int:

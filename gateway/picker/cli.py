@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gateway.picker.errors import PickerError
 from gateway.picker.options import HELP, Options, parse_options
 from kit.alarm import new_event_loop
+from kit.console import complain, say, show
 from kit.signals import ENDING, hear, ignore
 
 
@@ -16,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 after a signal, 2 for what cannot be used."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "-help", "--help") for argument in arguments):
-        print(HELP, end="")
+        show(HELP)
         return 0
     try:
         options = parse_options(arguments)
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _run(options)
     except PickerError as error:
-        print(f"picker: {error}", file=sys.stderr)
+        complain(f"picker: {error}")
         return error.exit_code
 
 
@@ -46,7 +47,7 @@ async def _serve(options: Options) -> int:
         line = await picker.start()
         # What was imported lives for ever: a collection in the path of a request need not look at it.
         gc.freeze()
-        print(line, flush=True)
+        say(line)
         await stopping.wait()
     finally:
         await picker.stop()

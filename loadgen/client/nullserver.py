@@ -21,6 +21,7 @@ from typing import cast
 import httptools
 
 from kit.alarm import make_alarm, new_event_loop
+from kit.console import say
 from kit.signals import ENDING, hear, ignore
 
 HEAD = (
@@ -245,7 +246,7 @@ async def serve(sock: socket.socket, config: NullConfig) -> None:
     stop = asyncio.Event()
     hear(ENDING, lambda _: stop.set())
     server = await loop.create_server(lambda: NullProtocol(state), sock=sock, backlog=4096)
-    print(f"listening on {sock.getsockname()[1]}", flush=True)  # noqa: T201  # the parent waits for this line
+    say(f"listening on {sock.getsockname()[1]}")  # the parent waits for this line
     await stop.wait()
     ignore(ENDING)
     server.close()

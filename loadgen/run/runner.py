@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from kit.alarm import new_event_loop
+from kit.console import complain
 from loadgen.client.target import Target, parse_target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.numbers.progress import Progress, Report
@@ -189,7 +190,7 @@ class _Run:
     def _warn(self, text: str) -> None:
         self.meta.warnings.append(text)
         if not self.options.quiet:
-            print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201  # for the user
+            complain(f"loadgen: {text}")
 
     def _note_readiness(self, ready: Readiness) -> None:
         self.meta.models = ready.models

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 
 from kit.children import python
+from kit.console import show
 from kit.signals import ENDING, ignore
 from simulator.fleet.command import FleetArguments
 
@@ -93,8 +93,7 @@ def _copy(child: subprocess.Popen[str], with_head: bool) -> None:
     assert child.stdout is not None
     for number, line in enumerate(child.stdout):
         if with_head or number:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            show(line)
 
 
 def _signal_all(children: Sequence[subprocess.Popen[str]], number: int) -> None:

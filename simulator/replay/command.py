@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from kit.console import complain, show
 from simulator.config.compat import compat
 from simulator.config.values import duration
 from simulator.engine.config import EngineConfig
@@ -243,7 +244,7 @@ def _write(args: argparse.Namespace, found: dict[str, Any], rows: list[dict[str,
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
     text = json.dumps(found, indent=2) + "\n" if args.json == "-" else report.to_text(found)
-    sys.stdout.write(text)
+    show(text)
 
 
 def _judge(found: dict[str, Any], bounds: tuple[float | None, dict[str, float]]) -> int:
@@ -260,5 +261,5 @@ def _judge(found: dict[str, Any], bounds: tuple[float | None, dict[str, float]])
         if metric in max_mapes and mape > max_mapes[metric]:
             failures.append(f"MAPE of {metric} is {mape:.2f} %, allowed {max_mapes[metric]} %")
     for failure in failures:
-        sys.stderr.write(failure + "\n")
+        complain(failure)
     return 1 if failures else 0
