@@ -39,7 +39,9 @@ def python_number(value: float) -> str:
 
 def go_number(value: float) -> str:
     """As client_golang: "0", "0.125", "1.7954e+09", "-1e+06"."""
-    return f"-{go_number(-value)}" if value < 0 else python_number(value).removesuffix(".0")
+    if -math.inf < value < 0:
+        return f"-{go_number(-value)}"
+    return python_number(value).removesuffix(".0")
 
 
 def escape(value: str) -> str:
