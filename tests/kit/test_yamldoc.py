@@ -2,7 +2,7 @@ import pytest
 
 from kit import yamldoc
 from kit.errors import DocumentError
-from kit.yamldoc import Document, load_documents
+from kit.yamldoc import Document, load_documents, show_path
 
 TEXT = """\
 # a comment
@@ -147,3 +147,32 @@ def test_a_part_keeps_its_lines() -> None:
     (document,) = documents("items:\n- a: 1\n- a:\n    b: 2\n")
     part = document.part(("items", 1))
     assert (part.data, part.line, part.line_of(("a", "b"))) == ({"a": {"b": 2}}, 3, 4)
+
+
+def test_a_cursor_knows_where_it_stands() -> None:
+    cursor = documents("a: 1\nb:\n  c:\n  - d: x\n")[0].cursor()
+    item = cursor.child("b").items("c")[0]
+    assert (item.file, item.line, item.where, item.path) == ("f.yaml", 4, "f.yaml:4", ("b", "c", 0))
+    assert item.has("d")
+    assert not item.has("e")
+    assert not item.at("d").has("e")
+    assert str(item.error("is bad")) == "f.yaml:4: b.c[0]: is bad"
+    assert str(item.error("is bad", "d")) == "f.yaml:4: b.c[0].d: is bad"
+
+
+def test_null_is_missing_as_in_kubernetes() -> None:
+    cursor = documents("a: null\nm: {x: null, y: z}\n")[0].cursor()
+    assert (cursor.text("a", "default"), cursor.opt("a"), cursor.string_map("m")) == (
+        "default",
+        None,
+        {"y": "z"},
+    )
+    with pytest.raises(DocumentError, match="document: a is missing"):
+        cursor.child("a")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [((), "document"), (("a",), "a"), (("a", 0, "b", "c"), "a[0].b.c"), ((1,), "[1]")]
+)
+def test_paths_are_shown_as_people_write_them(path: tuple[str | int, ...], shown: str) -> None:
+    assert show_path(path) == shown
