@@ -7,16 +7,15 @@ worst policy there is, and identical arms, which must not be told apart.
 Each run has a fresh fleet (Envoy, reference picker, simulated pods) on port PORT; results go to --out.
 """
 
-import argparse
 import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+from bench.entry import ROOT, parser
 from loadgen.records.rundir import fresh_directory
 
-ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PRESET = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"
 PORT = 18090
@@ -80,16 +79,14 @@ def compare(out: Path, scenario: str, arms: dict[str, str], *flags: str) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["policies", "identical"])
-    parser.add_argument("--scenario", default="steady")
-    parser.add_argument("--repeats", default="5")
-    parser.add_argument("--duration", default=None)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-arms"))
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("what", choices=["policies", "identical"])
+    options.add_argument("--scenario", default="steady")
+    options.add_argument("--repeats", default="5")
+    options.add_argument("--duration", default=None)
+    options.add_argument("--trials", type=int, default=20)
+    options.add_argument("--out", type=Path, default=Path("runs/bench-arms"))
+    args = options.parse_args()
     flags = ["--repeats", args.repeats, *(["--duration", args.duration] if args.duration else [])]
     if args.what == "policies":
         compare(args.out, args.scenario, {name: name for name in CONFIGS}, *flags)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from bench.entry import parser
 from simulator.server.requests.schema import CompletionRequest
 
 WORD = "testing "
@@ -110,4 +110,6 @@ async def events(answer_id: str, created: int, model: str, count: int) -> AsyncI
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=False, log_level="error")
+    options = parser(__doc__)
+    options.add_argument("port", type=int)
+    uvicorn.run(app, host="127.0.0.1", port=options.parse_args().port, access_log=False, log_level="error")

@@ -7,13 +7,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.entry import ROOT
+from kit.children import python
+
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -22,7 +23,7 @@ class Server:
 
     def __init__(self, args: Sequence[str], host: str, port: int, pin: int | None = None) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", *args], cwd=ROOT, stdout=subprocess.DEVNULL
+            python("-m", "simulator", *args), cwd=ROOT, stdout=subprocess.DEVNULL
         )
         if pin is not None:
             os.sched_setaffinity(self._process.pid, {pin})

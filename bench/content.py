@@ -7,13 +7,13 @@ CPU time of one process; the best of a few rounds, since other work only ever ad
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.entry import parser
 from simulator.engine.request import Request, SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
 from simulator.engine.text.random_text import PhraseBook, RandomText
@@ -88,14 +88,12 @@ def answer_times(tokenizer: Tokenizer) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
+    options = parser(__doc__)
+    options.add_argument(
         "--tokenizer", type=Path, help="folder with a tokenizer.json, beside the built-in one"
     )
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    options.add_argument("--json", action="store_true")
+    args = options.parse_args()
     tokenizers: dict[str, Tokenizer] = {"built-in": RegexTokenizer()}
     if args.tokenizer is not None:
         tokenizers[str(args.tokenizer)] = HfTokenizer(args.tokenizer)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.entry import parser
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
 from simulator.engine.pace.latency import (
@@ -151,6 +152,7 @@ def _cpu(run: Callable[[], None]) -> float:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     print(replay())
     for batch in (1, 8, 64):
         for async_scheduling in (False, True):

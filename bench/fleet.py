@@ -5,19 +5,16 @@ python bench/fleet.py [--replicas 1000]. Target: under 60 kB each, ready in unde
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import dataclasses
 import gc
 import socket
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import uvloop
 
+from bench.entry import parser
 from simulator.config.resolve import parse_args
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
@@ -68,10 +65,10 @@ async def measure(replicas: int, port: int, flags: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--replicas", type=int, default=1000)
-    parser.add_argument("--port", type=int, default=18080)
-    arguments, flags = parser.parse_known_args()
+    options = parser(__doc__)
+    options.add_argument("--replicas", type=int, default=1000)
+    options.add_argument("--port", type=int, default=18080)
+    arguments, flags = options.parse_known_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(measure(arguments.replicas, arguments.port, flags))
 

@@ -8,23 +8,21 @@ the moment a request is written. Everything shares this machine's cores, as it d
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
 import uvloop
 
-ROOT = Path(__file__).parents[1]
+from bench.entry import ROOT, parser
+from kit.children import python
 
 
 class Connection(asyncio.Protocol):
@@ -147,14 +145,14 @@ async def measure(url: str, pod: str, body: dict[str, Any], rates: list[float], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rates", default="50,500")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("up", nargs="*", help="more arguments of `simfleet up`, after --")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--rates", default="50,500")
+    options.add_argument("--seconds", type=float, default=10.0)
+    options.add_argument("up", nargs="*", help="more arguments of `simfleet up`, after --")
+    arguments = options.parse_args()
     state = tempfile.mkdtemp(prefix="bench")
     environment = {**os.environ, "SIMFLEET_STATE_DIR": state}
-    simfleet = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+    simfleet = python("-c", "import sys; from gateway.cli import main; sys.exit(main())")
     up = [*simfleet, "up", "--name", "bench", "--detach", "--epp", "reference", *arguments.up]
     subprocess.run(up, env=environment, cwd=ROOT, check=True)
     try:

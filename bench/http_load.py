@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from bench.entry import parser
+
 
 class _Closed(asyncio.Protocol):
     """One connection in a closed loop: sends the next request when an answer is complete."""
@@ -74,6 +76,7 @@ async def closed_loop(
 
 def main() -> None:
     """Reads a job as JSON from stdin, prints its outcome as JSON."""
+    parser(__doc__).parse_args()
     import uvloop  # noqa: PLC0415 - only this process needs it
 
     job = json.load(sys.stdin)

@@ -6,12 +6,10 @@ For rates the null server runs on core 0 and the client on core 1. aiohttp, whic
 the same closed loop in turns with ours: everything that is compared is measured in the same run.
 """
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -19,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from bench.entry import parser
+from kit.children import python
 from loadgen.client.target import parse_target
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.build import build_plan
@@ -60,7 +60,7 @@ class Server:
     """The null server, on core 0 unless told otherwise."""
 
     def __init__(self, *flags: str, core: int | None = 0) -> None:
-        command = (sys.executable, "-m", "loadgen.client.nullserver", *flags)
+        command = python("-m", "loadgen.client.nullserver", *flags)
         self.process = pinned(core, *command, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rsplit(" ", 1)[1])
@@ -97,7 +97,7 @@ def run_worker(
         connections=connections,
         grace=10.0,
     )
-    command = (sys.executable, "-m", "loadgen.run.worker")
+    command = python("-m", "loadgen.run.worker")
     process = pinned(core, *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -154,7 +154,7 @@ asyncio.run(main())
 
 def aiohttp_loop(server: Server, requests: int) -> tuple[float, float]:
     """The same of aiohttp on uvloop, which only counts events."""
-    command = (sys.executable, "-W", "ignore", "-c", AIOHTTP, f"{server.url}/v1/completions", str(requests))
+    command = python("-W", "ignore", "-c", AIOHTTP, f"{server.url}/v1/completions", str(requests))
     process = pinned(1, *command, stdout=subprocess.PIPE)
     out, _ = process.communicate()
     rate, cpu = out.split()
@@ -229,10 +229,10 @@ def stall(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=float, default=4.0)
+    options.add_argument("--rounds", type=int, default=3)
+    args = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         throughput(folder, args.rounds)

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from bench.client import Server, connect, request
+from bench.entry import parser
 from simulator.config.resolve import parse_args
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.exposition import Exposition, Templates
@@ -96,6 +93,7 @@ async def scrape(server: Server) -> tuple[float, int]:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     print(f"prometheus_client   {milliseconds(baseline(), 100):7.3f} ms a scrape")
     print(f"template            {milliseconds(ours(), 2000):7.3f} ms a scrape   target 0.15")
     fleet = ["fleet", "--replicas", str(REPLICAS), "--address", "127.0.5.1", "--port", str(PORT)]

@@ -11,15 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import uvloop
 
 from bench.client import Server, connect, percentile, request
+from bench.entry import parser
 
 REPLICAS, STREAMS, STEP, PORT = 32, 16, 0.020, 18082
 WARM_SECONDS, SECONDS = 2.0, 6.0
@@ -67,6 +64,7 @@ async def measure(server: Server) -> tuple[list[float], float, int]:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     os.sched_setaffinity(0, {1})
     fleet = ["fleet", "--replicas", str(REPLICAS), "--address", "127.0.6.1", "--port", str(PORT)]
     flags = ["--model", "bench", "--step-model", json.dumps(FLAT)]

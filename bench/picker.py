@@ -22,6 +22,7 @@ import uvloop
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hpack import Encoder
 
+from bench.entry import parser
 from gateway.picker.compat import GIE_V12, GIE_V13, LLMD_V010, Compat
 from gateway.picker.config import EndpointPickerConfig, PluginSpec, SchedulingPlugin, SchedulingProfile
 from gateway.picker.director import Director, Incoming
@@ -256,6 +257,7 @@ def _serve_pages(ready: Any) -> None:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     picks()
     streams()
     parsing()

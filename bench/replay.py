@@ -8,11 +8,11 @@ profile (RTX 4090, 2588 blocks: short of KV cache, with preemptions). The best o
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from pathlib import Path
 
+from bench.entry import parser
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import StepModel
 from simulator.engine.pace.profiles import PROFILES, Profile
@@ -44,14 +44,12 @@ def once(requests: list[TraceRequest], profile: Profile) -> Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("trace", nargs="?", type=Path)
-    parser.add_argument("--profile", default="llama-3.1-8b/rtx-4090", choices=PROFILES)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("trace", nargs="?", type=Path)
+    options.add_argument("--profile", default="llama-3.1-8b/rtx-4090", choices=PROFILES)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--json", action="store_true")
+    args = options.parse_args()
     requests = synthetic() if args.trace is None else read_trace(args.trace, lambda text: list(text.encode()))
     runs = [once(requests, PROFILES[args.profile]) for _ in range(args.rounds)]
     fastest = min(runs, key=lambda run: run.wall_seconds)

@@ -9,17 +9,18 @@ Paced streams are `bench.paced`'s.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from bench.entry import parser
+from kit.children import python
 
 PROMPT = "What do reviewers think about The Comedy of Errors?"
 UNARY = {"model": "reviews-1", "prompt": PROMPT, "max_tokens": 16, "temperature": 0, "ignore_eos": True}
@@ -53,9 +54,7 @@ def pinned(core: int) -> list[str]:
 def running(*command: str) -> Iterator[tuple[int, int]]:
     """(port, pid) of a server that listens."""
     port = free_port()
-    process = subprocess.Popen(
-        [*pinned(0), sys.executable, "-m", *(part.format(port=port) for part in command)]
-    )
+    process = subprocess.Popen([*pinned(0), *python("-m", *(part.format(port=port) for part in command))])
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -80,7 +79,7 @@ def simulator(*flags: str) -> Any:
 
 def load(job: dict[str, Any]) -> Any:
     done = subprocess.run(
-        [*pinned(1), sys.executable, "-m", "bench.http_load"],
+        [*pinned(1), *python("-m", "bench.http_load")],
         input=json.dumps(job),
         capture_output=True,
         text=True,
@@ -121,13 +120,11 @@ def compare(name: str, body: dict[str, Any], end: str, index: int, args: Any) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("unary", "stream"))
-    args = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=float, default=3.0, help="length of a round")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--only", choices=("unary", "stream"))
+    args = options.parse_args()
     if args.only in (None, "unary"):
         compare("answers", UNARY, '"metrics":null}', 0, args)
     if args.only in (None, "stream"):

@@ -11,9 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from bench.client import Server, connect, request
+from bench.entry import parser
 
 PORT, RUNS = 18083, 3
 
@@ -36,6 +35,7 @@ async def first_answer() -> float:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     for _ in range(RUNS):
         began = time.monotonic()
         with Server(["serve", "--port", str(PORT)], "127.0.0.1", PORT) as server:

@@ -1,6 +1,7 @@
 """`simfleet`: names of commands and where they live. Nothing is imported before it is called.
 
-Exit codes: what the command says; 2 for a command that does not exist, 130 after Ctrl-C.
+Exit codes: what the command says; 2 for a command that does not exist, 130 after Ctrl-C, 141 when the
+reader of its output left.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import difflib
 import sys
 from collections.abc import Sequence
 from typing import Final
+
+from kit.console import complain, exit_code, say, show
 
 # name -> one line of help
 SIMULATOR: Final = {
@@ -33,20 +36,18 @@ STACK: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
-    except KeyboardInterrupt:  # Ctrl-C before a command handles it itself
-        return 130
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage(), end="")
+        show(usage())
         return 0 if arguments else 2
     if arguments[0] in ("-V", "--version", "version"):
         from importlib.metadata import version  # noqa: PLC0415
 
-        print(version("vllm-simfleet"))
+        say(version("vllm-simfleet"))
         return 0
     name, rest = arguments[0], arguments[1:]
     if name == "completion":
@@ -59,7 +60,7 @@ def _run(arguments: list[str]) -> int:
         from gateway.commands.parse import run as run_stack  # noqa: PLC0415
 
         return run_stack(name, rest)
-    print(f"simfleet: {unknown(name)}", file=sys.stderr)
+    complain(f"simfleet: {unknown(name)}")
     return 2
 
 
@@ -67,13 +68,13 @@ def _completion(arguments: Sequence[str]) -> int:
     from kit.completion import SHELLS, flags_of, script  # noqa: PLC0415
 
     if arguments[:1] in (["-h"], ["--help"]):
-        print(f"usage: simfleet completion {'|'.join(SHELLS)}")
+        say(f"usage: simfleet completion {'|'.join(SHELLS)}")
         return 0
     if len(arguments) != 1 or arguments[0] not in SHELLS:
-        print(f"simfleet completion: give one of {', '.join(SHELLS)}", file=sys.stderr)
+        complain(f"simfleet completion: give one of {', '.join(SHELLS)}")
         return 2
     commands = {name: flags_of(main, name) for name in (*SIMULATOR, *STACK)}
-    print(script(arguments[0], "simfleet", {**commands, "completion": ()}), end="")
+    show(script(arguments[0], "simfleet", {**commands, "completion": ()}))
     return 0
 
 

@@ -8,6 +8,8 @@ GatewayError
 └── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 """
 
+from kit.errors import DocumentError
+
 
 class GatewayError(Exception):
     """Base of every error that this package raises on purpose; `exit_code` is the command's."""
@@ -15,17 +17,10 @@ class GatewayError(Exception):
     exit_code = 1
 
 
-class ManifestError(GatewayError):
+class ManifestError(GatewayError, DocumentError):
     """A manifest that cannot be used: what is wrong, where, what would be right."""
 
     exit_code = 2
-
-    def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
-        self.message = message
-        self.file = file
-        self.line = line
-        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        super().__init__(place + message)
 
 
 class UsageError(GatewayError):

@@ -42,7 +42,7 @@ class TimerfdAlarm:
         self._callback = callback
         libc = ctypes.CDLL(None, use_errno=True)
         self._settime = libc.timerfd_settime
-        self._settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+        self._spec = ctypes.create_string_buffer(_ITIMERSPEC.size)
         self._fd: int = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
@@ -56,12 +56,13 @@ class TimerfdAlarm:
         self._callback()
 
     def set(self, at: float) -> None:
-        nanoseconds = max(1, int(at * 1e9))
-        spec = _ITIMERSPEC.pack(0, 0, nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
-        self._settime(self._fd, _TFD_TIMER_ABSTIME, spec, None)
+        nanoseconds = max(1, int(at * 1e9))  # zero would disarm
+        _ITIMERSPEC.pack_into(self._spec, 0, 0, 0, *divmod(nanoseconds, 1_000_000_000))
+        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._spec, None)
 
     def clear(self) -> None:
-        self._settime(self._fd, _TFD_TIMER_ABSTIME, bytes(_ITIMERSPEC.size), None)
+        _ITIMERSPEC.pack_into(self._spec, 0, 0, 0, 0, 0)
+        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._spec, None)
 
     def close(self) -> None:
         if self._fd >= 0:

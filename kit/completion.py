@@ -1,4 +1,4 @@
-"""`simfleet completion bash|zsh|fish`: a static script, made from the table of commands and their `--help`.
+"""`PROGRAM completion bash|zsh|fish`: a static script, made from the table of commands and their `--help`.
 
 Flags are read off the help texts: that is the one list which all commands have, whatever parses them.
 """

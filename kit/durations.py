@@ -1,4 +1,4 @@
-"""Durations as Go writes them: "50ms", "1m30s", "2s"."""
+"""Durations as Go writes them ("50ms", "1m30s", "2s"), and as people type them ("30", "1 min")."""
 
 import re
 
@@ -13,6 +13,9 @@ _UNITS = {
     "h": 3600 * 10**9,
 }
 _PART = re.compile(r"(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(ns|us|µs|μs|ms|s|m|h)")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_BLANKS = re.compile(r"(?<=[0-9.])\s+(?=[a-zµμ])|(?<=[a-z])\s+(?=[0-9.])")
+_MINUTES = re.compile(r"min(?![a-z])")
 _LIMIT = 2**63  # Go counts nanoseconds in 64 bits
 
 
@@ -35,3 +38,15 @@ def nanoseconds(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Seconds of a Go duration; ValueError for anything that time.ParseDuration refuses."""
     return nanoseconds(text) / 10**9
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds of `30`, `1.5 s`, `1h 30min`: a plain number of seconds, or a Go duration in which blanks and
+    `min` may stand. Never negative; ValueError for anything else.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        text += "s"
+    if text.startswith(("+", "-")):
+        raise ValueError(f"{text!r} is not a length of time; leave the sign out")
+    return parse_duration(_MINUTES.sub("m", _BLANKS.sub("", text)))

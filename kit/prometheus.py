@@ -1,15 +1,80 @@
-"""Counters, gauges and histograms as plain numbers, rendered in Prometheus' text format.
+"""Prometheus' text format: how numbers and labels are spelled, and families that render themselves.
 
-Belongs to one picker; there is no default registry. A series is made by its first use.
+Belongs to one object each; there is no default registry. A series is made by its first use. Two spellings are
+in use in the field: Python's prometheus_client ("1.0") for model servers, client_golang ("1") for pickers.
 """
 
+from __future__ import annotations
+
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from itertools import accumulate
+from typing import Final, TypeVar
 
 Labels = tuple[str, ...]
 # Series computed when the page is rendered: (label values, value).
 Collect = Callable[[], Iterable[tuple[Labels, float]]]
+
+_SMALL: Final = tuple(f"{value}.0" for value in range(4096))
+
+
+def python_number(value: float) -> str:
+    """As prometheus_client: "0.0", "12.5", "1e+06", "1.7954e+09", "+Inf"."""
+    if type(value) is int:
+        if 0 <= value < 4096:
+            return _SMALL[value]
+        value = float(value)
+    if value == 0:
+        return "0.0"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    text = repr(float(value))
+    dot = text.find(".")
+    if value > 0 and dot > 6:
+        mantissa = f"{text[0]}.{text[1:dot]}{text[dot + 1 :]}".rstrip("0.")
+        return f"{mantissa}e+{dot - 1:02d}"
+    return text
+
+
+def go_number(value: float) -> str:
+    """As client_golang: "0", "0.125", "1.7954e+09", "-1e+06"."""
+    if -math.inf < value < 0:
+        return f"-{go_number(-value)}"
+    return python_number(value).removesuffix(".0")
+
+
+def escape(value: str) -> str:
+    """A label value between its quotes."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def head(name: str, help_text: str, kind: str) -> str:
+    """The two lines over the series of a family."""
+    return f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n"
+
+
+class Buckets:
+    """One distribution: `counts[i]` belongs to `bounds[i]` and is not cumulative, the last is +Inf's."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float] = ()) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0  # sum of the observed values
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    def series(self) -> Iterable[tuple[float, int]]:
+        """(bound, observations up to it), +Inf last."""
+        return zip((*self.bounds, math.inf), accumulate(self.counts), strict=True)
 
 
 class Counter:
@@ -28,7 +93,7 @@ class Counter:
 
     def lines(self, name: str) -> Iterable[str]:
         for labels, value in self.values.items():
-            yield f"{name}{_label_set(self.labels, labels)} {_number(value)}"
+            yield f"{name}{_label_set(self.labels, labels)} {go_number(value)}"
 
 
 class Gauge(Counter):
@@ -60,31 +125,29 @@ class Histogram:
         self.name = name
         self.help = help_text
         self.labels = tuple(labels)
-        self.buckets = tuple(buckets)
-        self._bounds = [_number(bound) for bound in buckets]
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self.bounds = tuple(buckets)
+        self._edges = [go_number(bound) for bound in (*self.bounds, math.inf)]
+        self._series: dict[Labels, Buckets] = {}
 
     def observe(self, value: float, *labels: str) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(self.buckets) + 1)
-            self._sums[labels] = 0.0
-        counts[bisect_left(self.buckets, value)] += 1
-        self._sums[labels] += value
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = Buckets(self.bounds)
+        series.observe(value)
 
     def count(self, *labels: str) -> int:
-        return sum(self._counts.get(labels, ()))
+        series = self._series.get(labels)
+        return 0 if series is None else series.count
 
     def lines(self, name: str) -> Iterable[str]:
-        names = (*self.labels, "le")
-        for labels, counts in self._counts.items():
+        for labels, series in self._series.items():
+            plain = _label_set(self.labels, labels)
+            inner = f"{plain[1:-1]}," if plain else ""
             total = 0
-            for bound, count in zip([*self._bounds, "+Inf"], counts, strict=True):
-                total += count
-                yield f"{name}_bucket{_label_set(names, (*labels, bound))} {total}"
-            yield f"{name}_sum{_label_set(self.labels, labels)} {_number(self._sums[labels])}"
-            yield f"{name}_count{_label_set(self.labels, labels)} {total}"
+            for edge, total in zip(self._edges, accumulate(series.counts), strict=True):
+                yield f'{name}_bucket{{{inner}le="{edge}"}} {go_number(total)}'
+            yield f"{name}_sum{plain} {go_number(series.total)}"
+            yield f"{name}_count{plain} {go_number(total)}"
 
 
 Family = Counter | Gauge | Histogram
@@ -107,21 +170,13 @@ class Registry:
         out: list[str] = []
         for family in self._families:
             for name in filter(None, (family.name, self._aliases.get(family.name))):
-                lines = list(family.lines(name))
+                lines = "\n".join(family.lines(name))
                 if lines:
-                    out += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}", *lines]
-        return "\n".join(out) + "\n"
+                    out += [head(name, family.help, family.kind), lines, "\n"]
+        return "".join(out) or "\n"
 
 
 def _label_set(names: Sequence[str], values: Sequence[str]) -> str:
     if not names:
         return ""
-    return "{" + ",".join(f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=True)) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return "{" + ",".join(f'{n}="{escape(v)}"' for n, v in zip(names, values, strict=True)) + "}"

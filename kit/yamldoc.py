@@ -1,20 +1,23 @@
 """YAML documents that know the line of every value, and typed reading of them.
 
 `Document` is plain data plus a map from path to line; `Cursor` walks it. Whoever reads a value of the wrong
-type gets a ManifestError with file, line and path, so no kind of manifest checks types by hand.
+type gets an error with file, line and path, so no kind of document checks types by hand. The error is of the
+class that the document was loaded with: each room passes its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
-from gateway.errors import ManifestError
+from kit.errors import DocumentError
 
 Path = tuple[str | int, ...]
+MOST_VALUES: Final = 1_000_000
+"""Of one document, aliases written out: a small file can spell billions."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,12 +32,17 @@ _Loader.yaml_implicit_resolvers = {
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML document: `data` as plain Python values, `lines` the line (from 1) of each path in it."""
+    """One YAML document: `data` as plain Python values, `lines` the line (from 1) of each path in it.
+
+    `written` has what stands in the file for each scalar that is not a string; `refusal` is what is raised.
+    """
 
     file: str
     line: int
     data: Any
+    refusal: type[DocumentError]
     lines: dict[Path, int] = field(default_factory=dict)
+    written: dict[Path, str] = field(default_factory=dict)
 
     def line_of(self, path: Path) -> int:
         """Line of the value at `path`; of the nearest ancestor that has one when the path itself has none."""
@@ -53,57 +61,90 @@ class Document:
             data = data[key]
         n = len(path)
         lines = {p[n:]: line for p, line in self.lines.items() if p[:n] == path}
-        return Document(self.file, self.line_of(path), data, lines)
+        written = {p[n:]: text for p, text in self.written.items() if p[:n] == path}
+        return Document(self.file, self.line_of(path), data, self.refusal, lines, written)
 
 
-def load_documents(text: str, file: str) -> Iterator[Document]:
-    """The documents of `text`, empty ones left out. Raises ManifestError for what is not YAML."""
-    loader = _Loader(text)
+def load_documents(text: str, file: str, refusal: type[DocumentError]) -> Iterator[Document]:
+    """The documents of `text`, empty ones left out. Raises `refusal` for what is not YAML."""
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        raise refusal(f"not text: {error.reason} at character {error.position}", file) from error
     try:
         while loader.check_node():
             node = loader.get_node()
-            if node is None:
-                continue
-            lines: dict[Path, int] = {}
-            data = _convert(loader, node, (), lines, file)
+            assert node is not None  # check_node() said so
+            reading = _Reading(loader, file, refusal)
+            data = reading.value(node, ())
             if data is not None:
-                yield Document(file, node.start_mark.line + 1, data, lines)
+                line = node.start_mark.line + 1
+                yield Document(file, line, data, refusal, reading.lines, reading.written)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
-        raise ManifestError(f"not YAML: {error.problem or error.context}", file, line) from error
-    except yaml.reader.ReaderError as error:
-        raise ManifestError(f"not text: {error.reason} at byte {error.position}", file) from error
+        where = mark.line + 1 if mark else None
+        raise refusal(f"not YAML: {error.problem or error.context}", file, where) from error
+    except RecursionError:
+        raise refusal("not to be read: nested too deeply", file, loader.get_mark().line + 1) from None
     finally:
         loader.dispose()
 
 
-def _convert(loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, int], file: str) -> Any:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        return _convert_mapping(loader, node, path, lines, file)
-    if isinstance(node, yaml.SequenceNode):
-        return [_convert(loader, item, (*path, i), lines, file) for i, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+class _Reading:
+    """One document on its way from nodes to plain data."""
 
+    def __init__(self, loader: _Loader, file: str, refusal: type[DocumentError]) -> None:
+        self._loader = loader
+        self._file = file
+        self._refusal = refusal
+        self._open: set[yaml.Node] = set()  # those that are being read: an alias of one has no end
+        self.lines: dict[Path, int] = {}
+        self.written: dict[Path, str] = {}
 
-def _convert_mapping(
-    loader: _Loader, node: yaml.MappingNode, path: Path, lines: dict[Path, int], file: str
-) -> dict[str, Any]:
-    seen: set[str] = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-            if key.value in seen:
-                raise ManifestError(f"key {key.value!r} stands twice", file, key.start_mark.line + 1)
-            seen.add(key.value)
-    loader.flatten_mapping(node)
-    result: dict[str, Any] = {}
-    for key, item in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise ManifestError("a mapping key must be a string", file, key.start_mark.line + 1)
-        lines[(*path, key.value)] = key.start_mark.line + 1
-        result[key.value] = _convert(loader, item, (*path, key.value), lines, file)
-    return result
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        """The plain value of `node`, which stands at `path`."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node in self._open:
+            raise self._error("an alias stands for what it stands in", node, path)
+        if len(self.lines) > MOST_VALUES:
+            raise self._error(f"more than {MOST_VALUES} values, with aliases written out", node, path)
+        self._open.add(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        finally:
+            self._open.remove(node)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        try:
+            value = self._loader.construct_object(node, deep=True)
+        except (ValueError, LookupError, AttributeError):  # 0b_, `!!int ""`, `!!bool x`, `!!timestamp x`
+            raise self._error(f"{node.value!r} is no value of {node.tag}", node, path) from None
+        if not isinstance(value, str):
+            self.written[path] = node.value
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise self._error("stands twice; keep one", key, (*path, key.value))
+                seen.add(key.value)
+        self._loader.flatten_mapping(node)
+        result: dict[str, Any] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._error("a mapping key must be a string", key, path)
+            self.lines[*path, key.value] = key.start_mark.line + 1
+            result[key.value] = self.value(item, (*path, key.value))
+        return result
+
+    def _error(self, message: str, node: yaml.Node, path: Path) -> DocumentError:
+        return self._refusal(f"{show_path(path)}: {message}", self._file, node.start_mark.line + 1)
 
 
 _MISSING: Any = object()
@@ -132,10 +173,11 @@ class Cursor:
     def where(self) -> str:
         return f"{self.file}:{self.line}"
 
-    def error(self, message: str, *keys: str | int) -> ManifestError:
-        """A ManifestError that points here, or at the value under `keys`."""
+    def error(self, message: str, *keys: str | int) -> DocumentError:
+        """An error that points here, or at the value under `keys`."""
         path = (*self.path, *keys)
-        return ManifestError(f"{show_path(path)}: {message}", self.file, self.document.line_of(path))
+        document = self.document
+        return document.refusal(f"{show_path(path)}: {message}", document.file, document.line_of(path))
 
     def has(self, key: str) -> bool:
         return isinstance(self.value, dict) and self.value.get(key) is not None

@@ -1,11 +1,11 @@
 """The command line of loadgen; exit codes 0 good, 1 expectations or all requests fail, 2 untrusted."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kit.console import INTERRUPTED, complain, exit_code, say, show
 from loadgen.errors import LoadgenError, ScenarioError
 
 Handler = Callable[[argparse.Namespace], int]
@@ -14,27 +14,26 @@ Handler = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code = exit_code(lambda: _answer(arguments))
+    if code == INTERRUPTED:
+        complain("loadgen: error: interrupted")
+    return code
+
+
+def _answer(arguments: list[str]) -> int:
     try:
         args = build_parser().parse_args(arguments)
         args.command_line = ["loadgen", *arguments]
         handler: Handler = args.handler
-        code = handler(args)
-        sys.stdout.flush()
-        return code
+        return handler(args)
     except LoadgenError as error:
-        return _complain(str(error))
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the last flush would complain
-        return 141
+        complain(f"loadgen: error: {error}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
-
-
-def _complain(message: str, code: int = 2) -> int:
-    print(f"loadgen: error: {message}", file=sys.stderr)
-    return code
+        place = f"{error.filename}: " if error.filename else ""
+        complain(f"loadgen: error: {place}{error.strerror or error}")
+    return 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -151,7 +150,7 @@ def _plan(args: argparse.Namespace) -> int:
 
     info = prepare_plan(scenario_of(args), None, args.out)
     rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
-    print(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
+    say(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
     return 0
 
 
@@ -159,7 +158,7 @@ def _mark(args: argparse.Namespace) -> int:
     from loadgen.run.timeline import mark  # noqa: PLC0415
 
     line = mark(args.dir, args.name)
-    print(f"{line.name} at {line.t:.3f} s")
+    say(f"{line.name} at {line.t:.3f} s")
     return 0
 
 
@@ -181,12 +180,12 @@ def _scenarios(args: argparse.Namespace) -> int:
             )
         if args.manifests is not None:
             return _print_manifests(args)
-        print(packaged_text(args.name), end="")
+        show(packaged_text(args.name))
         return 0
     width = max(map(len, packaged_names()), default=0)
     for name in packaged_names():
         description = read_scenario(packaged_text(name), f"{name}.yaml").description
-        print(f"{name:{width}}  {' '.join(description.split())}")
+        say(f"{name:{width}}  {' '.join(description.split())}")
     return 0
 
 
@@ -196,14 +195,14 @@ def _print_manifests(args: argparse.Namespace) -> int:
     from loadgen.scenario.scenario import FleetNeeds  # noqa: PLC0415
 
     scenario = read_scenario(packaged_text(args.name), f"{args.name}.yaml")
-    print(manifests_for(scenario.fleet or FleetNeeds(), args.manifests), end="")
+    show(manifests_for(scenario.fleet or FleetNeeds(), args.manifests))
     return 0
 
 
 def _completion(args: argparse.Namespace) -> int:
-    from loadgen.completion import flags_of, script  # noqa: PLC0415
+    from kit.completion import flags_of, script  # noqa: PLC0415
 
-    print(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}), end="")
+    show(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}))
     return 0
 
 

@@ -8,21 +8,15 @@ LoadgenError
 └── RecordError       a run directory whose files cannot be read
 """
 
-from pathlib import Path
+from kit.errors import DocumentError
 
 
 class LoadgenError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
-class ScenarioError(LoadgenError):
+class ScenarioError(LoadgenError, DocumentError):
     """A scenario, flag or plan that cannot be used; says what, where and what would be right."""
-
-    def __init__(self, message: str, *, where: str | Path | None = None, line: int | None = None) -> None:
-        self.where = None if where is None else str(where)
-        self.line = line
-        place = "" if self.where is None else f"{self.where}:{line}: " if line else f"{self.where}: "
-        super().__init__(place + message)
 
 
 class TraceError(ScenarioError):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kit.durations import parse_seconds
 from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
@@ -135,10 +136,9 @@ def scenario_of(args: argparse.Namespace) -> "Scenario":
     """The scenario that the arguments name or spell."""
     from loadgen.scenario.read import Overrides  # noqa: PLC0415
     from loadgen.scenario.redaction import Secrets, learn_arguments  # noqa: PLC0415
-    from loadgen.scenario.yamlnodes import parse_duration  # noqa: PLC0415
 
     try:
-        duration = parse_duration(args.duration) if args.duration else None
+        duration = parse_seconds(args.duration) if args.duration else None
     except ValueError:
         raise ScenarioError(f"--duration must look like 30s or 5m, not {args.duration!r}") from None
     secrets = Secrets(marked=frozenset(name.lower() for name in args.redact))
@@ -207,7 +207,7 @@ def _value(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ScenarioError(f"{text!r} is no YAML value: {error}", where="command line") from error
+        raise ScenarioError(f"{text!r} is no YAML value: {error}", file="command line") from error
 
 
 def _pairs(items: list[str], flag: str, separator: str) -> dict[str, str]:

@@ -7,9 +7,9 @@ running, 2 the command line or a file is wrong.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from kit.console import complain, exit_code, show
 from simulator.errors import ConfigError, SimfleetError
 
 _USAGE = """usage: python -m simulator COMMAND [flags]
@@ -26,12 +26,12 @@ _USAGE = """usage: python -m simulator COMMAND [flags]
 def main(argv: Sequence[str]) -> int:
     """Run the command that argv names; returns the exit code."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_USAGE, end="")
+        show(_USAGE)
         return 0 if argv else 2
     command, rest = argv[0], list(argv[1:])
     if command.startswith("-"):  # an image whose entry point is the simulator gets flags only
         command, rest = "serve", list(argv)
-    return run(command, rest)
+    return exit_code(lambda: run(command, rest))
 
 
 def run(command: str, argv: Sequence[str]) -> int:
@@ -39,13 +39,11 @@ def run(command: str, argv: Sequence[str]) -> int:
     try:
         return _run(command, argv)
     except ConfigError as error:
-        print(f"simfleet {command}: {error}", file=sys.stderr)
+        complain(f"simfleet {command}: {error}")
         return 2
     except SimfleetError as error:
-        print(f"simfleet {command}: {error}", file=sys.stderr)
+        complain(f"simfleet {command}: {error}")
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _run(command: str, argv: Sequence[str]) -> int:

@@ -7,7 +7,6 @@ configurations and the manifests are in gateway/presets. Results go to results/d
 from __future__ import annotations
 
 import collections
-import http.client
 import json
 import os
 import shlex
@@ -18,12 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
 from gateway.commands.up import preset
+from gateway.doctor.request import read_curl, send
 from gateway.errors import UsageError
 from gateway.stack import owned
 from kit.console import complain, say
@@ -32,7 +31,7 @@ STACK = "demo"
 REPEATS = 3
 UNTRUSTED = 2  # exit code of loadgen for a run that should not be believed
 RESULTS = Path("results") / "demo"
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parents[1] / "presets"
 _TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 20.0
 
@@ -126,17 +125,12 @@ def _totals(counts: collections.Counter[tuple[str, str]], index: int) -> collect
 
 def curl(shell: Shell, command: str) -> None:
     """The page's request; from Python where curl is not installed."""
-    words = shlex.split(command)
     if shutil.which("curl"):
-        shell.run(*words, shown=command)
+        shell.run(*shlex.split(command), shown=command)
         return
-    url, body = words[3], words[-1]
-    place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.netloc, timeout=10)
-    connection.request("POST", place.path, body)
-    answer = connection.getresponse()
-    say(f"\n$ {command}\nHTTP/1.1 {answer.status} {answer.reason}\n{answer.headers}{answer.read().decode()}")
-    connection.close()
+    answer = send(read_curl(command), 10)
+    headers = "".join(f"{name}: {value}\n" for name, value in answer.headers.items())
+    say(f"\n$ {command}\nHTTP/1.1 {answer.status}\n{headers}\n{answer.body}")
 
 
 def page(shell: Shell, work: Path, manifests: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from gateway.commands.socket import ask
 from gateway.errors import ControlError, GatewayError, UsageError
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
+from kit.children import python
 from kit.console import complain, say
 
 DOWN_TIMEOUT_S = 60.0
@@ -44,8 +45,6 @@ def run(name: str, argv: Sequence[str]) -> int:
     except GatewayError as error:
         complain(f"simfleet {name}: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        return 1  # the reader of our output left
 
 
 def _delegate(name: str, argv: Sequence[str]) -> int:
@@ -199,7 +198,7 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
         raise directory.taken()
     read_end, write_end = os.pipe()
     code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *argv, "--ready-fd", str(write_end)]
+    command = python("-c", code, *argv, "--ready-fd", str(write_end))
     pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
     os.close(write_end)

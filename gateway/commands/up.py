@@ -13,7 +13,6 @@ import functools
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,10 +28,14 @@ from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import StackDirectory, why
+from kit.alarm import new_event_loop
+from kit.children import python
 from kit.console import complain, say
+from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
 
 EVENTS_KEPT = 200
+_SIGNALS = (*ENDING, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,8 @@ class Runner:
 
     async def run(self) -> None:
         """Until Ctrl-C, `down` or a death; raises what ended it unasked."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._ended.set)
-        watch(loop, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        hear(_SIGNALS, lambda _: self._ended.set())
+        watch(asyncio.get_running_loop(), _SIGNALS)
         up = asyncio.create_task(self._up())
         ended = asyncio.create_task(self._ended.wait())
         try:
@@ -97,8 +98,11 @@ class Runner:
             ended.cancel()
             if not up.done():
                 up.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await up
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await up
+        finally:
+            ignore(_SIGNALS)
 
     async def _up(self) -> None:
         options = self.options
@@ -162,7 +166,7 @@ class Runner:
 
     async def _start_view(self) -> None:
         if self.options.live:
-            argv = [sys.executable, "-m", "gateway.commands.table", str(self.options.directory.socket)]
+            argv = python("-m", "gateway.commands.table", str(self.options.directory.socket))
             self._view = await asyncio.create_subprocess_exec(*argv)
 
     async def _stop_view(self) -> None:
@@ -182,7 +186,7 @@ def up(options: UpOptions) -> int:
     options.directory.hold()
     _raise_file_limit()
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run(options))
     except GatewayError as error:
         complain(f"simfleet up: {error}")
@@ -204,15 +208,6 @@ def _raise_file_limit() -> None:
 
 async def _run(options: UpOptions) -> None:
     await Runner(options).run()
-
-
-def _loop_factory() -> Any:
-    """uvloop where it is installed."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def _let_go(options: UpOptions) -> None:

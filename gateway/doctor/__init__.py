@@ -19,6 +19,7 @@ from gateway.doctor.examine import examine, example_of, facts
 from gateway.doctor.request import Request, read_headers
 from gateway.errors import ControlError, GatewayError, UsageError
 from gateway.stack.statedir import StackDirectory, find_stack, running_stacks
+from kit.console import complain, say, show
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,12 +53,12 @@ def run(argv: Sequence[str]) -> int:
     try:
         found = _gather(args)
     except GatewayError as error:
-        sys.stderr.write(f"simfleet doctor: {error}\n")
+        complain(f"simfleet doctor: {error}")
         return 2
     if args.format == "json":
-        sys.stdout.write(json.dumps([_plain(f) for f in found], indent=2) + "\n")
+        say(json.dumps([_plain(f) for f in found], indent=2))
     else:
-        sys.stdout.write("\n".join(_text(f) for f in found))
+        show("\n".join(_text(f) for f in found))
     return 1 if any(f.cause is not HEALTHY for f in found) else 0
 
 

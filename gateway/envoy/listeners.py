@@ -9,10 +9,10 @@ from typing import Any
 
 from gateway.envoy import extproc
 from gateway.envoy.clusters import PICKED_KEY, SERVED_KEY
-from gateway.errors import ManifestError
 from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import is_granted
+from kit.errors import DocumentError
 
 Json = dict[str, Any]
 
@@ -113,7 +113,7 @@ def _tls_chain(manifests: Manifests, gateway: Gateway, listener: Listener) -> Js
     return chain
 
 
-def _certificate_error(listener: Listener, message: str) -> ManifestError:
+def _certificate_error(listener: Listener, message: str) -> DocumentError:
     return listener.root.error(message, "tls", "certificateRefs")
 
 

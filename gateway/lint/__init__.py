@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from gateway.errors import GatewayError, UsageError
@@ -12,6 +11,7 @@ from gateway.lint.finding import Finding, Severity
 from gateway.lint.output import FORMATS
 from gateway.lint.schema import check_schemas, load_crds
 from gateway.manifests.load import Manifests, load
+from kit.console import complain, show
 
 CHECKS = (pools.check, pickers.check, routes.check, deadflags.check)
 
@@ -48,8 +48,8 @@ def run(argv: Sequence[str]) -> int:
             raise UsageError("name the manifests: simfleet lint FILE|DIR|- ...")
         findings = lint(load(sources, args.namespace), args.crds)
     except GatewayError as error:
-        sys.stderr.write(f"simfleet lint: {error}\n")
+        complain(f"simfleet lint: {error}")
         return 2
-    sys.stdout.write(FORMATS[args.format](findings))
+    show(FORMATS[args.format](findings))
     counts = [Severity.ERROR, Severity.WARNING] if args.strict else [Severity.ERROR]
     return 1 if any(f.rule.severity in counts for f in findings) else 0

@@ -18,6 +18,7 @@ from gateway.errors import ManifestError
 from gateway.manifests.inside import is_inside
 from gateway.manifests.patches import apply_json_patch, merge
 from gateway.manifests.resources import CLUSTER_SCOPED
+from kit.errors import DocumentError
 from kit.yamldoc import Cursor, Document, load_documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -40,7 +41,7 @@ def build(file: Path, roots: tuple[Path, ...] = ()) -> list[Document]:
     `roots`: the directories whose builds lead here. As with kustomize's LoadRestrictionsRootOnly every file
     is in or below the directory of the kustomization that names it, links followed; bases may be elsewhere.
     """
-    root = next(load_documents(_contents(file, file.name, ManifestError), str(file)), None)
+    root = next(load_documents(_contents(file, file.name, ManifestError), str(file), ManifestError), None)
     if root is None or not isinstance(root.data, dict):
         raise ManifestError("an empty kustomization", str(file))
     spec = root.cursor()
@@ -68,7 +69,7 @@ def _load(file: Path, entry: Cursor, roots: tuple[Path, ...]) -> Iterator[Docume
         raise entry.error(f"remote resource {name!r} cannot be read offline; fetch it and name the file")
     path = file.parent / name
     if not os.path.isdir(path):  # False, too, for a name that no path can have
-        yield from load_documents(_contents(file, name, entry.error), str(path))
+        yield from load_documents(_contents(file, name, entry.error), str(path), ManifestError)
         return
     if Path(name).is_absolute():
         raise entry.error(f"the base {name} must be named relative to {file.parent}")
@@ -85,14 +86,17 @@ def _patches(file: Path, spec: Cursor) -> Iterator[tuple[Cursor, Document, dict[
     for entry in spec.items("patchesStrategicMerge"):
         text = entry.as_str()
         body = text if "\n" in text else _contents(file, text, entry.error)
-        yield from ((entry, d, {}) for d in load_documents(body, entry.file))
+        yield from ((entry, d, {}) for d in load_documents(body, entry.file, ManifestError))
     for entry in [*spec.items("patches"), *spec.items("patchesJson6902")]:
         body = entry.text("patch", "") or _contents(file, entry.text("path"), entry.error)
         target = entry.opt("target")
-        yield from ((entry, d, target.value if target else {}) for d in load_documents(body, entry.file))
+        yield from (
+            (entry, d, target.value if target else {})
+            for d in load_documents(body, entry.file, ManifestError)
+        )
 
 
-def _contents(file: Path, name: str, error: Callable[[str], ManifestError]) -> str:
+def _contents(file: Path, name: str, error: Callable[[str], DocumentError]) -> str:
     """The text of a file that the kustomization `file` names; `error` makes the error where it may not."""
     path = file.parent / name
     try:
@@ -184,7 +188,7 @@ def _generated(file: Path, spec: Cursor) -> list[Document]:
                 meta["namespace"] = entry.text("namespace")
             values = {"data" if kind == "ConfigMap" else "stringData": data}
             body = {"apiVersion": "v1", "kind": kind, "metadata": meta, **values}
-            made.append(Document(str(file), entry.line, body))
+            made.append(Document(str(file), entry.line, body, ManifestError))
     return made
 
 

@@ -94,7 +94,7 @@ def read(documents: Iterable[Document], namespace: str = "default") -> Manifests
 
 def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
     if source == "-":
-        yield from load_documents((stdin or sys.stdin).read(), "<stdin>")
+        yield from load_documents((stdin or sys.stdin).read(), "<stdin>", ManifestError)
         return
     path = Path(source)
     if path.is_dir():
@@ -113,7 +113,7 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"cannot be read: {error}", str(file)) from error
-        yield from load_documents(text, str(file))
+        yield from load_documents(text, str(file), ManifestError)
 
 
 def _objects(root: Cursor) -> Iterator[Cursor]:

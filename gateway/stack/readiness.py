@@ -15,7 +15,7 @@ _SERVING = 1
 
 
 async def http_get(host: str, port: int, path: str, timeout_s: float = 1.0) -> tuple[int, bytes]:
-    """Status and body; (0, b"") when nobody answers within `timeout_s` seconds."""
+    """Status and body; (0, b"") when nobody answers within `timeout_s` seconds, or not in HTTP."""
     return await _http("GET", host, port, path, timeout_s)
 
 
@@ -34,14 +34,11 @@ async def _http(method: str, host: str, port: int, path: str, timeout_s: float) 
                 answer = await reader.read(-1)
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status = int(head.split(b" ", 2)[1])
+        return status, _dechunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+    except (OSError, TimeoutError, ValueError, IndexError):
         return 0, b""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    words = head.split(b" ", 2)
-    status = int(words[1]) if len(words) > 1 and words[1][:3].isdigit() else 0
-    if b"transfer-encoding: chunked" in head.lower():
-        body = _dechunked(body)
-    return status, body
 
 
 def _dechunked(body: bytes) -> bytes:

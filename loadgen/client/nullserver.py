@@ -11,7 +11,6 @@ import heapq
 import itertools
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,8 @@ from typing import cast
 import httptools
 
 from kit.alarm import make_alarm, new_event_loop
+from kit.console import say
+from kit.signals import ENDING, hear, ignore
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: loadgen-null\r\nx-inference-pod: null-0\r\nx-inference-port: 0\r\n"
@@ -244,11 +245,11 @@ async def serve(sock: socket.socket, config: NullConfig) -> None:
     loop = asyncio.get_running_loop()
     state = NullServer(loop, config)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    hear(ENDING, lambda _: stop.set())
     server = await loop.create_server(lambda: NullProtocol(state), sock=sock, backlog=4096)
-    print(f"listening on {sock.getsockname()[1]}", flush=True)  # noqa: T201  # the parent waits for this line
+    say(f"listening on {sock.getsockname()[1]}")  # the parent waits for this line
     await stop.wait()
+    ignore(ENDING)
     server.close()
     state.alarm.close()
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import yaml
-
+from kit.yamldoc import load_documents
 from loadgen.errors import RunError, ScenarioError
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Arm, Scrape
@@ -26,14 +25,15 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
     arms = []
     for file in files:
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
         except OSError as error:
             raise ScenarioError(f"--arms {file}: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ScenarioError(f"cannot be read as YAML: {error}", where=file) from error
-        if not isinstance(document, dict):
+        except UnicodeDecodeError as error:
+            raise ScenarioError(f"cannot be read: {error}", file) from error
+        documents = list(load_documents(text, str(file), ScenarioError))
+        if len(documents) != 1 or not isinstance(documents[0].data, dict):
             raise ScenarioError(
-                "an arm's file is a picker configuration or a mapping for your hook", where=file
+                "an arm's file is a picker configuration or a mapping for your hook", file=file
             )
         arms.append(
             Arm(
@@ -44,7 +44,7 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
             )
         )
     if len({arm.name for arm in arms}) < len(arms):
-        raise ScenarioError("two arms have the same file name; arms are named by it", where=files[0])
+        raise ScenarioError("two arms have the same file name; arms are named by it", file=files[0])
     return arms
 
 

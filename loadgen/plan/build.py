@@ -62,7 +62,7 @@ def _no_times(spec: ClassSpec) -> ScenarioError:
     assert trace is not None
     return ScenarioError(
         f"class {spec.name}: a {trace.format} trace has no times; give the class `arrival:` with a rate",
-        where=trace.path,
+        file=trace.path,
     )
 
 

@@ -143,7 +143,7 @@ def _clear(path: Path) -> None:
         return
     try:
         if path.is_symlink() or not path.is_file():  # a pipe would be read for ever
-            raise ScenarioError("is no file", where=path)
+            raise ScenarioError("is no file", path)
         read_plan_header(path)
     except ScenarioError as error:
         raise RunError(
@@ -158,11 +158,11 @@ def read_plan_header(path: Path) -> PlanHeader:
         with path.open("rb") as file:
             header = _header.decode(file.readline())
     except OSError as error:
-        raise ScenarioError(f"cannot be read: {error.strerror}", where=path) from error
+        raise ScenarioError(f"cannot be read: {error.strerror}", file=path) from error
     except msgspec.MsgspecError as error:
-        raise ScenarioError(f"is not a plan of `loadgen plan`: {error}", where=path, line=1) from error
+        raise ScenarioError(f"is not a plan of `loadgen plan`: {error}", file=path, line=1) from error
     if header.plan != PLAN_VERSION:
-        raise ScenarioError(f"is a plan of version {header.plan}, this is {PLAN_VERSION}", where=path)
+        raise ScenarioError(f"is a plan of version {header.plan}, this is {PLAN_VERSION}", file=path)
     return header
 
 
@@ -181,7 +181,7 @@ def read_plan(path: Path, worker: int = 0, workers: int = 1) -> Iterator[SharedT
                     if text.slot is None or text.slot % workers == worker:
                         yield text
             except (msgspec.MsgspecError, ValueError) as error:
-                raise ScenarioError(f"not a line of a plan: {error}", where=path, line=number) from error
+                raise ScenarioError(f"not a line of a plan: {error}", file=path, line=number) from error
 
 
 def escape(text: str) -> str:

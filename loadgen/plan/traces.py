@@ -54,7 +54,7 @@ def read_trace(trace: Trace) -> list[TraceRow]:
         )
     )
     if not rows:
-        raise TraceError("holds no request", where=trace.path)
+        raise TraceError("holds no request", file=trace.path)
     if rows[0].at is not None:
         rows.sort(key=lambda row: row.at or 0.0)
         first = rows[0].at
@@ -80,13 +80,13 @@ def _read_jsonl(trace: Trace, unit: float, block: int) -> Iterator[TraceRow]:
             try:
                 row = decoder.decode(line)
             except msgspec.MsgspecError as error:
-                raise TraceError(f"no {trace.format} row: {error}", where=trace.path, line=number) from error
+                raise TraceError(f"no {trace.format} row: {error}", file=trace.path, line=number) from error
             if row.hash_ids and len(row.hash_ids) * block < row.input_length:
                 message = (
                     f"{len(row.hash_ids)} blocks of {block} tokens do not cover input_length "
                     f"{row.input_length}: set `block_size:` to the trace's own (Mooncake's is 512)"
                 )
-                raise TraceError(message, where=trace.path, line=number)
+                raise TraceError(message, file=trace.path, line=number)
             yield TraceRow(
                 at=row.timestamp * unit,
                 input_tokens=max(1, row.input_length),
@@ -101,9 +101,9 @@ def _read_azure(trace: Trace) -> Iterator[TraceRow]:
         try:
             yield from _azure_rows(trace, reader)
         except csv.Error as error:
-            raise TraceError(f"no CSV file: {error}", where=trace.path, line=reader.line_num + 1) from error
+            raise TraceError(f"no CSV file: {error}", file=trace.path, line=reader.line_num + 1) from error
         except UnicodeDecodeError as error:  # met a buffer ahead of the line that is being read
-            raise TraceError(f"no CSV file: {error}", where=trace.path) from error
+            raise TraceError(f"no CSV file: {error}", file=trace.path) from error
 
 
 def _azure_rows(trace: Trace, reader: "csv.DictReader[str]") -> Iterator[TraceRow]:
@@ -111,7 +111,7 @@ def _azure_rows(trace: Trace, reader: "csv.DictReader[str]") -> Iterator[TraceRo
     if not needed <= set(reader.fieldnames or ()):
         names = ",".join(reader.fieldnames or ())
         message = f"needs the columns TIMESTAMP,ContextTokens,GeneratedTokens, has {names}"
-        raise TraceError(message, where=trace.path, line=1)
+        raise TraceError(message, file=trace.path, line=1)
     for row in reader:
         try:
             yield TraceRow(
@@ -121,7 +121,7 @@ def _azure_rows(trace: Trace, reader: "csv.DictReader[str]") -> Iterator[TraceRo
             )
         except (ValueError, TypeError) as error:
             message = f"no Azure row: {error}"
-            raise TraceError(message, where=trace.path, line=reader.line_num) from error
+            raise TraceError(message, file=trace.path, line=reader.line_num) from error
 
 
 def _azure_time(text: str) -> float:
@@ -136,7 +136,7 @@ def _read_sharegpt(trace: Trace) -> Iterator[TraceRow]:
     try:
         conversations = msgspec.json.decode(trace.path.read_bytes(), type=list[_Conversation])
     except msgspec.MsgspecError as error:
-        raise TraceError(f"no ShareGPT file: {error}", where=trace.path) from error
+        raise TraceError(f"no ShareGPT file: {error}", file=trace.path) from error
     for conversation in conversations:
         turns: list[tuple[str, str]] = []
         messages = conversation.conversations

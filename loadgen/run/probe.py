@@ -1,7 +1,6 @@
 """Before a run: is the target there, does its TLS hold, does it know the models of the plan."""
 
 import asyncio
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic
@@ -9,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from kit.console import complain
 from loadgen.client.answers import error_text
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import Fetched, fetch
@@ -57,8 +57,7 @@ async def wait_ready(
                 raise TargetError(_unready(target, answer, timeout))
             if not told and waited >= TELL_AFTER:
                 told = True
-                sys.stderr.write(f"waiting up to {timeout:g} s for {target.url}\n")
-                sys.stderr.flush()
+                complain(f"waiting up to {timeout:g} s for {target.url}")
             await asyncio.sleep(RETRY_EVERY)
     finally:
         pool.close()

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from kit.alarm import new_event_loop
+from kit.console import complain
 from loadgen.client.target import Target, parse_target, without_user
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.numbers.progress import Progress, Report
@@ -204,7 +205,7 @@ class _Run:
         text = self.scenario.secrets.hide(text)
         self.meta.warnings.append(text)
         if not self.options.quiet:
-            print(f"loadgen: {text}", file=sys.stderr, flush=True)  # noqa: T201  # for the user
+            complain(f"loadgen: {text}")
 
     def _note_readiness(self, ready: Readiness) -> None:
         self.meta.models = ready.models

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from kit.children import python
 from loadgen.client.target import parse_target
 from loadgen.errors import RunError
 from loadgen.numbers.progress import Progress, Report
@@ -99,7 +100,7 @@ async def client_ceiling(
 async def measure(tokens: int, *, stream: bool = True, seconds: float = SECONDS) -> Ceiling:
     """Run the closed loop, 64 in flight, one worker."""
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadgen.client.nullserver", "--tokens", str(tokens)),
+        *python("-m", "loadgen.client.nullserver", "--tokens", str(tokens)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

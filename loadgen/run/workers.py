@@ -1,12 +1,12 @@
 """The worker processes of a run: started, told when to begin, listened to, ended; none left behind."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
+from kit.children import python
 from loadgen.errors import RunError
 from loadgen.numbers.progress import Report
 from loadgen.run.worker import WorkerOrder
@@ -29,7 +29,7 @@ class Crew:
         """Start all workers and wait until each has read ahead; RunError when one cannot."""
         for order in self._orders:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "loadgen.run.worker"),
+                *python("-m", "loadgen.run.worker"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=1 << 22,

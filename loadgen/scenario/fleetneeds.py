@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from kit.yamldoc import load_documents
 from loadgen.errors import ScenarioError
 from loadgen.scenario.scenario import FleetNeeds
 
@@ -108,12 +109,11 @@ def _objectives(documents: Sequence[dict[str, Any]], priorities: dict[str, int])
 def manifests_for(needs: FleetNeeds, path: Path) -> str:
     """The YAML of a manifest file with the needs applied."""
     try:
-        documents = [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"cannot be read: {error}", where=path) from error
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"not YAML: {error}", where=path) from error
+        raise ScenarioError(f"cannot be read: {error}", path) from error
+    documents = [each.data for each in load_documents(text, str(path), ScenarioError) if each.data]
     for number, document in enumerate(documents, start=1):
         if not isinstance(document, dict):
-            raise ScenarioError(f"document {number} is no manifest (a mapping with `kind:`)", where=path)
+            raise ScenarioError(f"document {number} is no manifest (a mapping with `kind:`)", path)
     return yaml.safe_dump_all(apply_needs(documents, needs), sort_keys=False)

@@ -37,12 +37,12 @@ def load_scenario(source: str, overrides: "Overrides | None" = None) -> Scenario
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ScenarioError(f"cannot be read: {error}", where=path) from error
+            raise ScenarioError(f"cannot be read: {error}", file=path) from error
         return read_scenario(text, str(path), path.parent, overrides)
     if source in packaged_names():
         return read_scenario(packaged_text(source), f"{source}.yaml", Path(), overrides)
     names = ", ".join(packaged_names())
-    raise ScenarioError(f"no such file, and no packaged scenario of that name ({names})", where=source)
+    raise ScenarioError(f"no such file, and no packaged scenario of that name ({names})", file=source)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,7 +199,7 @@ def _read_fleet(node: Node) -> FleetNeeds:
     config: object = None
     if picker is not None:
         picker.items()
-        config = picker.plain()
+        config = picker.value
     needs = FleetNeeds(
         replicas=replicas.integer(1) if replicas else None,
         args=tuple(item.text() for item in args.elements()) if args else (),

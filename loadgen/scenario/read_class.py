@@ -197,7 +197,7 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
     extra: object = {}
     if body is not None:
         body.items()
-        extra = body.plain()
+        extra = body.value
     return replace(
         spec,
         path=_read_path(path) if path else spec.path,

@@ -10,11 +10,11 @@ import dataclasses
 import ipaddress
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kit.console import show
 from simulator.config.help import flags_help
 from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
@@ -52,7 +52,7 @@ def fleet_command(argv: Sequence[str]) -> int:
     own = split(argv)
     arguments = parse(own.serve)
     if arguments.wants_help:
-        print(_HELP + flags_help(), end="")  # noqa: T201 - the answer to --help
+        show(_HELP + flags_help())
         return 0
     if own.processes > 1:
         if "control-port" in arguments.given:
@@ -196,8 +196,7 @@ async def _run(own: FleetArguments, base: ServeConfig, specs: Sequence[ReplicaSp
     async with Fleet() as fleet:
         await fleet.add_all(specs)
         await fleet.serve_control(base.control)
-        sys.stdout.write(table(specs))
-        sys.stdout.flush()
+        show(table(specs))
         announce(fleet, base)
         if own.child:
             _end_with_parent(signals)

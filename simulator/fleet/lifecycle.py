@@ -12,6 +12,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
+from kit.alarm import new_event_loop
+from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
 from simulator.config.serve import ServeConfig
 from simulator.errors import InvariantError
@@ -21,23 +23,19 @@ from simulator.server.stats_log import log_stats
 
 _RARELY: Final = 1000  # collections of the middle generation before one of the oldest
 _FORCED: Final = 1  # exit code of a second signal
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:
     """Run a coroutine on uvloop where there is one; returns its exit code."""
     _raise_file_limit()
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
 
     async def awaited() -> int:
-        return await main()
+        try:
+            return await main()
+        finally:
+            ignore(ENDING)
 
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(awaited())
 
 
@@ -58,12 +56,11 @@ class Signals:
     """SIGTERM and SIGINT as things to wait for, and a broken engine, which ends the process too."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
         self._first = asyncio.Event()
         self._second = asyncio.Event()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
-        watch(loop, _SIGNALS)
+        loop = asyncio.get_running_loop()
+        hear(ENDING, self._on_signal)
+        watch(loop, ENDING)
         self._broken: InvariantError | None = None
         loop.set_exception_handler(self._on_exception)
 

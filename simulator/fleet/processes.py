@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 
+from kit.children import python
+from kit.console import show
+from kit.signals import ENDING, ignore
 from simulator.fleet.arguments import FleetArguments
 
 
@@ -26,7 +28,7 @@ def shares(replicas: int, processes: int) -> list[tuple[int, int]]:
 
 def command_of(own: FleetArguments, first: int, number: int) -> list[str]:
     """The command line of one process."""
-    command = [sys.executable, "-m", "simulator", "fleet", "--child"]
+    command = python("-m", "simulator", "fleet", "--child")
     command += ["--replicas", str(number), "--first", str(own.first + first)]
     command += ["--address", own.address, "--name-prefix", own.name_prefix]
     if own.consecutive_ports:
@@ -54,7 +56,7 @@ def run_processes(own: FleetArguments) -> int:
         else:
             early.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, tell)
     started = [
         subprocess.Popen(
@@ -80,6 +82,7 @@ def run_processes(own: FleetArguments) -> int:
     if not told:  # a second signal would cut the others' shutdown short
         _signal_all(children, signal.SIGTERM)
     codes = [abs(child.wait()) for child in children]
+    ignore(ENDING)
     for printer in printers:
         printer.join(timeout=1.0)
     return max(codes)
@@ -90,8 +93,7 @@ def _copy(child: subprocess.Popen[str], with_head: bool) -> None:
     assert child.stdout is not None
     for number, line in enumerate(child.stdout):
         if with_head or number:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            show(line)
 
 
 def _signal_all(children: Sequence[subprocess.Popen[str]], number: int) -> None:

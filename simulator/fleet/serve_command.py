@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from kit.console import show
 from simulator.config.help import serve_help
 from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
@@ -20,7 +21,7 @@ def serve_command(argv: Sequence[str]) -> int:
     """Serve until a signal ends it; returns the exit code. Raises SimfleetError."""
     arguments = parse(argv)
     if arguments.wants_help:
-        print(serve_help(), end="")  # noqa: T201 - the answer to --help
+        show(serve_help())
         return 0
     from simulator.config.resolve import configuration  # noqa: PLC0415 - --help does without
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
+from kit.console import show
 from simulator.engine.pace.profiles import PROFILES, Profile
 
 _COLUMNS = (
@@ -31,7 +31,7 @@ def run_profiles(args: argparse.Namespace) -> int:
         text = json.dumps([as_json(profile) for profile in PROFILES.values()], indent=2) + "\n"
     else:
         text = as_table()
-    sys.stdout.write(text)
+    show(text)
     return 0
 
 

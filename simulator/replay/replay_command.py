@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from kit.console import complain, show
 from simulator.config.compat import DEFAULT_COMPAT, compat
 from simulator.config.flags.values import duration
 from simulator.engine.config import EngineConfig
@@ -248,7 +249,7 @@ def _write(args: argparse.Namespace, found: dict[str, Any], rows: list[dict[str,
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
     text = json.dumps(found, indent=2) + "\n" if args.json == "-" else report.to_text(found)
-    sys.stdout.write(text)
+    show(text)
 
 
 def _judge(found: dict[str, Any], bounds: tuple[float | None, dict[str, float]]) -> int:
@@ -265,5 +266,5 @@ def _judge(found: dict[str, Any], bounds: tuple[float | None, dict[str, float]])
         if metric in max_mapes and mape > max_mapes[metric]:
             failures.append(f"MAPE of {metric} is {mape:.2f} %, allowed {max_mapes[metric]} %")
     for failure in failures:
-        sys.stderr.write(failure + "\n")
+        complain(failure)
     return 1 if failures else 0

@@ -1,8 +1,7 @@
 """One timer for all replicas of a process, and how late it is.
 
-Everything that waits for a moment waits here: one heap, and one timerfd on Linux (`loop.call_at` elsewhere,
-which is up to a millisecond off on both event loops). No other module asks the loop to wake it at a time
-that a client can see. Times are seconds of `time.monotonic`.
+Everything that waits for a moment waits here: one heap, and one alarm. No other module asks the loop to wake
+it at a time that a client can see. Times are seconds of `time.monotonic`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from kit import timerfd
+from kit.alarm import make_alarm
+from kit.prometheus import Buckets
 from simulator.server.turns import Turns
 
 # Seconds. Fine around the millisecond that the project promises, coarse beyond.
@@ -24,21 +24,17 @@ LAG_BUCKETS: Final = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2
 _SLACK: Final = 2e-6
 
 
-class LagHistogram:
-    """How late things happened.
+class LagHistogram(Buckets):
+    """How late things happened: seconds in LAG_BUCKETS, and the most of all."""
 
-    Counts per bucket of LAG_BUCKETS and one beyond, sum and maximum in seconds.
-    """
-
-    __slots__ = ("counts", "maximum", "total")
+    __slots__ = ("maximum",)
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(LAG_BUCKETS) + 1)
-        self.total = 0.0
+        super().__init__(LAG_BUCKETS)
         self.maximum = 0.0
 
     def observe(self, lag: float) -> None:
-        self.counts[bisect_left(LAG_BUCKETS, lag)] += 1
+        self.counts[bisect_left(LAG_BUCKETS, lag)] += 1  # not through super(): one for each wake-up
         self.total += lag
         self.maximum = max(self.maximum, lag)
 
@@ -54,9 +50,15 @@ class LagHistogram:
         self.total += len(due) * now - sum(due)
         self.maximum = max(self.maximum, first)
 
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
+    def quantile(self, q: float) -> float:
+        """The upper bound of the bucket in which the quantile lies; 0 without observations."""
+        wanted = q * self.count
+        seen = 0
+        for count, bound in zip(self.counts, (*LAG_BUCKETS, self.maximum), strict=True):
+            seen += count
+            if seen >= wanted and count:
+                return bound
+        return 0.0
 
 
 class TimerHandle:
@@ -82,17 +84,13 @@ class Timer:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
         self._heap: list[tuple[float, int, TimerHandle]] = []
         self._order = itertools.count()
         self._armed = float("inf")  # what the kernel is set to
         self._firing = False
-        self._fallback: asyncio.TimerHandle | None = None
-        self._kernel = timerfd.create()
+        self._alarm = make_alarm(loop or asyncio.get_running_loop(), self._fire)
         self.lag = LagHistogram()
-        self.turns = Turns(self._loop)
-        if self._kernel is not None:
-            self._loop.add_reader(self._kernel.fd, self._on_readable)
+        self.turns = Turns(loop or asyncio.get_running_loop())
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
         """Call back at `when`, or in this loop iteration's end if that is past.
@@ -108,27 +106,11 @@ class Timer:
     def close(self) -> None:
         """Forget every wake-up and give the descriptor back."""
         self._heap.clear()
-        if self._fallback is not None:
-            self._fallback.cancel()
-        if self._kernel is not None:
-            self._loop.remove_reader(self._kernel.fd)
-            self._kernel.close()
-            self._kernel = None
+        self._alarm.close()
 
     def _arm(self, when: float) -> None:
         self._armed = when
-        if self._kernel is not None:
-            self._kernel.set_absolute(when)
-            return
-        if self._fallback is not None:
-            self._fallback.cancel()
-        delay = max(0.0, when - time.monotonic())
-        self._fallback = self._loop.call_later(delay, self._fire)
-
-    def _on_readable(self) -> None:
-        if self._kernel is not None:
-            self._kernel.acknowledge()
-            self._fire()
+        self._alarm.set(when)
 
     def _fire(self) -> None:
         self._armed = float("inf")

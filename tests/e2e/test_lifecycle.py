@@ -104,6 +104,37 @@ def test_interrupted_while_starting(labs: Labs) -> None:
     assert_nothing_left(labs, lab.name, pids, set())
 
 
+def test_files_with_the_names_of_modules_lie_in_the_folder(labs: Labs, crowded: Path) -> None:
+    """The detached stack and its picker are children, and import what is installed."""
+    command = Path(sys.executable).parent / "simfleet"
+    env = {**os.environ, "SIMFLEET_STATE_DIR": str(labs.state)}
+    for argv in (("up", "--detach", "--epp", "reference"), ("ps",), ("down",)):
+        done = subprocess.run(
+            [command, *argv, "--name", "crowded"],
+            cwd=crowded,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "crowded" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_come_again_change_nothing(labs: Labs, number: signal.Signals) -> None:
+    lab = labs.up(name=f"again-{number.name.lower()}")
+    deadline = time.monotonic() + 30
+    while lab.process.poll() is None:
+        assert time.monotonic() < deadline, lab.text
+        lab.process.send_signal(number)
+        time.sleep(0.001)  # the pace of the signals
+    assert lab.process.returncode == 0, lab.text
+    assert "Traceback" not in lab.text
+    assert "Exception ignored" not in lab.text
+
+
 def test_detach_ps_logs_down(labs: Labs, http: httpx.Client) -> None:
     done = simfleet(labs, "up", "--detach", "--name", "bg", "--epp", "reference")
     assert done.returncode == 0, done.stderr
@@ -209,8 +240,8 @@ def test_a_picker_config_that_is_wrong_ends_up_with_its_words(labs: Labs) -> Non
     assert not (labs.state / "bad").exists()
 
 
-def test_the_live_table_on_a_terminal(labs: Labs) -> None:
-    """On a terminal the pods are drawn; Ctrl-C ends table and stack alike."""
+def test_the_live_table_on_a_terminal(labs: Labs, crowded: Path) -> None:
+    """On a terminal the pods are drawn, by a child; Ctrl-C ends table and stack alike."""
     env = {
         **os.environ,
         "SIMFLEET_STATE_DIR": str(labs.state),
@@ -220,10 +251,10 @@ def test_the_live_table_on_a_terminal(labs: Labs) -> None:
     }
     pid, terminal = pty.fork()
     if pid == 0:
+        os.chdir(crowded)
         code = "import sys; from gateway.cli import main; sys.exit(main())"
-        os.execve(
-            sys.executable, [sys.executable, "-c", code, "up", "--name", "tty", "--epp", "reference"], env
-        )
+        argv = ["-P", "-c", code, "up", "--name", "tty", "--epp", "reference"]
+        os.execve(sys.executable, [sys.executable, *argv], env)
     shown = b""
     deadline = time.monotonic() + 20
     while b"picks/s" not in shown:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,12 +14,12 @@ import pytest
 
 from loadgen.records.records import read_records
 from loadgen.scenario.read import packaged_names
+from tests.lateness import only_late, was_late
 from tests.loadgen.fakes import free_port
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"
 LIMIT_S = 60.0
-UNTRUSTED = 2
 ATTEMPTS = 3
 """A machine that is busy with other things makes the client late, and the run says so: it is run again."""
 QUICK = ("page",)
@@ -55,12 +54,6 @@ class World:
         assert started.returncode == 0, started.stdout + started.stderr
 
 
-def only_late(done: subprocess.CompletedProcess[str]) -> bool:
-    """Every expectation held, but the client was late in every attempt."""
-    late = re.search(r"not to be trusted: start lateness\s*$", done.stdout, re.MULTILINE)
-    return done.returncode == UNTRUSTED and late is not None and "   failed   " not in done.stdout
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
@@ -78,9 +71,9 @@ def test_a_packaged_scenario_meets_its_expectations(world: World, name: str) -> 
         begin = time.monotonic()
         done = world.run("loadgen", "run", name, "--no-selftest", "--out", str(out), timeout=LIMIT_S * 2)
         took = time.monotonic() - begin
-        if done.returncode != UNTRUSTED or "start lateness          fail" not in done.stdout:
+        if not was_late(done.returncode, done.stdout):
             break
-    assert done.returncode == 0 or only_late(done), done.stdout + done.stderr
+    assert done.returncode == 0 or only_late(done.returncode, done.stdout), done.stdout + done.stderr
     assert took < LIMIT_S
 
 

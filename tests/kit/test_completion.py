@@ -1,12 +1,14 @@
 """Shell completion: every command, its flags, and scripts that the shells accept."""
 
+import argparse
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 import pytest
 
 from gateway.cli import SIMULATOR, STACK, main
-from kit.completion import SHELLS
+from kit.completion import SHELLS, flags_of, script
 from loadgen.cli import main as loadgen
 
 
@@ -42,3 +44,23 @@ def test_bash_completes(words: list[str], expected: list[str], capsys: pytest.Ca
         ["bash", "-c", capsys.readouterr().out + ask], capture_output=True, text=True, check=True, timeout=10
     )
     assert done.stdout.split() == expected
+
+
+def test_flags_are_read_off_a_help_text() -> None:
+    def run(argv: Sequence[str]) -> int:
+        parser = argparse.ArgumentParser(f"tool {argv[0]}")
+        parser.add_argument("-f", "--file", metavar="PATH", help="not --this, nor -t")
+        parser.add_argument("--dry-run", action="store_true")
+        parser.parse_args(argv[1:])
+        return 0
+
+    assert flags_of(run, "make") == ["--dry-run", "--file", "--help", "-f", "-h"]
+
+
+def test_fish_has_a_line_for_each_flag() -> None:
+    assert script("fish", "tool", {"make": ["--dry-run", "-f"], "show": []}).splitlines() == [
+        "# tool completion fish > ~/.config/fish/completions/tool.fish",
+        "complete -c tool -n __fish_use_subcommand -f -a 'make show'",
+        "complete -c tool -n '__fish_seen_subcommand_from make' -l dry-run",
+        "complete -c tool -n '__fish_seen_subcommand_from make' -s f",
+    ]

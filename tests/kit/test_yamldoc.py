@@ -1,7 +1,8 @@
 import pytest
 
-from gateway.errors import ManifestError
-from kit.yamldoc import Document, load_documents
+from kit import yamldoc
+from kit.errors import DocumentError
+from kit.yamldoc import Document, load_documents, show_path
 
 TEXT = """\
 # a comment
@@ -17,7 +18,7 @@ b:
 
 
 def documents(text: str = TEXT) -> list[Document]:
-    return list(load_documents(text, "f.yaml"))
+    return list(load_documents(text, "f.yaml", DocumentError))
 
 
 def test_every_value_knows_its_line() -> None:
@@ -42,14 +43,73 @@ def test_empty_documents_are_left_out() -> None:
     ("text", "line", "words"),
     [
         ("a: 1\nb: [1,\n", 3, "not YAML"),
-        ("a: 1\nb: 2\na: 3\n", 3, "'a' stands twice"),
+        ("a: 1\nb: 2\na: 3\n", 3, "a: stands twice; keep one"),
         ("a: 1\n? [x]\n: 2\n", 2, "key must be a string"),
     ],
 )
 def test_what_is_not_yaml_is_an_error_with_its_line(text: str, line: int, words: str) -> None:
-    with pytest.raises(ManifestError, match=words) as caught:
+    with pytest.raises(DocumentError, match=words) as caught:
         documents(text)
     assert (caught.value.file, caught.value.line) == ("f.yaml", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb: &x\n  c: *x\n", 2, "b.c: an alias stands for what it stands in"),
+        ("a: 1\nb: &x [1, *x]\n", 2, r"b\[1\]: an alias stands for what it stands in"),
+        ("a: 1\nb: !!int x\n", 2, "b: 'x' is no value of"),
+        ("a: 1\nb: !!int ''\n", 2, "b: '' is no value of"),
+        ("a: 1\nb: !!bool x\n", 2, "b: 'x' is no value of"),
+        ("a: 1\nb: !!timestamp x\n", 2, "b: 'x' is no value of"),
+        ("a: 0b_\n", 1, "a: '0b_' is no value of"),
+        ("a: 1\nb: !!python/object:os.system x\n", 2, "not YAML: could not determine a constructor"),
+        ("a: 1\nb: " + "[" * 2000 + "]" * 2000, 2, "nested too deeply"),
+    ],
+)
+def test_what_cannot_be_a_value_is_an_error_with_its_line(text: str, line: int, words: str) -> None:
+    with pytest.raises(DocumentError, match=words) as caught:
+        documents(text)
+    assert (caught.value.file, caught.value.line) == ("f.yaml", line)
+
+
+def test_a_few_aliases_that_spell_billions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamldoc, "MOST_VALUES", 1000)
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    with pytest.raises(DocumentError, match=r"f.yaml:[0-9]+: .*more than 1000 values"):
+        documents("\n".join(lines))
+
+
+def test_a_control_character_is_not_text() -> None:
+    with pytest.raises(DocumentError, match=r"f.yaml: not text: .* at character 5"):
+        documents("é: xx\x07")
+
+
+def test_scalars_that_are_no_strings_are_kept_as_written() -> None:
+    (document,) = documents("a: 010\nb: on\nc: [~, 1.50, x]\nd: 1:30\n")
+    assert document.data == {"a": 8, "b": True, "c": [None, 1.5, "x"], "d": 90}
+    assert document.written == {("a",): "010", ("b",): "on", ("c", 0): "~", ("c", 1): "1.50", ("d",): "1:30"}
+    assert document.part(("c",)).written == {(0,): "~", (1,): "1.50"}
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "shown"),
+    [(None, None, "bad"), ("f", None, "f: bad"), ("f", 0, "f: bad"), ("f", 3, "f:3: bad"), (None, 3, "bad")],
+)
+def test_an_error_says_where(file: str | None, line: int | None, shown: str) -> None:
+    error = DocumentError("bad", file, line)
+    assert (str(error), error.message, error.file, error.line) == (shown, "bad", file, line)
+
+
+def test_errors_are_of_the_class_that_the_document_was_loaded_with() -> None:
+    class OurError(DocumentError):
+        pass
+
+    with pytest.raises(OurError):
+        list(load_documents("a: [", "f.yaml", OurError))
+    (document,) = load_documents("a: 1", "f.yaml", OurError)
+    assert type(document.cursor().error("x")) is OurError
+    assert type(document.part(()).cursor().error("x")) is OurError
 
 
 def test_merge_keys_and_anchors() -> None:
@@ -79,7 +139,7 @@ def test_a_cursor_reads_typed_values() -> None:
 )
 def test_the_wrong_type_is_an_error_with_path_and_line(read: object, words: str) -> None:
     cursor = documents("n: 3\nf: true\nm:\n  k: [1]\n")[0].cursor()
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(DocumentError, match=words):
         read(cursor)  # type: ignore[operator]
 
 
@@ -87,3 +147,32 @@ def test_a_part_keeps_its_lines() -> None:
     (document,) = documents("items:\n- a: 1\n- a:\n    b: 2\n")
     part = document.part(("items", 1))
     assert (part.data, part.line, part.line_of(("a", "b"))) == ({"a": {"b": 2}}, 3, 4)
+
+
+def test_a_cursor_knows_where_it_stands() -> None:
+    cursor = documents("a: 1\nb:\n  c:\n  - d: x\n")[0].cursor()
+    item = cursor.child("b").items("c")[0]
+    assert (item.file, item.line, item.where, item.path) == ("f.yaml", 4, "f.yaml:4", ("b", "c", 0))
+    assert item.has("d")
+    assert not item.has("e")
+    assert not item.at("d").has("e")
+    assert str(item.error("is bad")) == "f.yaml:4: b.c[0]: is bad"
+    assert str(item.error("is bad", "d")) == "f.yaml:4: b.c[0].d: is bad"
+
+
+def test_null_is_missing_as_in_kubernetes() -> None:
+    cursor = documents("a: null\nm: {x: null, y: z}\n")[0].cursor()
+    assert (cursor.text("a", "default"), cursor.opt("a"), cursor.string_map("m")) == (
+        "default",
+        None,
+        {"y": "z"},
+    )
+    with pytest.raises(DocumentError, match="document: a is missing"):
+        cursor.child("a")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [((), "document"), (("a",), "a"), (("a", 0, "b", "c"), "a[0].b.c"), ((1,), "[1]")]
+)
+def test_paths_are_shown_as_people_write_them(path: tuple[str | int, ...], shown: str) -> None:
+    assert show_path(path) == shown

@@ -190,6 +190,22 @@ def test_a_fleet_of_two_processes() -> None:
         process.communicate(timeout=10)
 
 
+def test_files_with_the_names_of_modules_lie_in_the_folder(crowded: Path) -> None:
+    """The processes of a fleet are children, and import what is installed."""
+    command = [Path(sys.executable).parent / "simfleet", "fleet", "--replicas", "2", "--processes", "2"]
+    command += ["--address", "127.0.0.62", "--port", str(free_port()), "--model", "m"]
+    process = subprocess.Popen(
+        command, cwd=crowded, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        rows = [process.stdout.readline().split() for _ in range(3)]
+        assert sorted(row[0] for row in rows) == ["NAME", "simfleet-0", "simfleet-1"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
 def test_children_end_with_their_parent() -> None:
     port = free_port()
     command = [sys.executable, "-m", "simulator", "fleet", "--replicas", "2", "--processes", "2"]

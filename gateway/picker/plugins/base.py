@@ -164,7 +164,10 @@ def scorer(function: ScoreFunction[P], parameters: type[P] | None = None) -> Fac
 
 
 def load_plugin_file(path: str) -> Registry:
-    """The PLUGINS of a Python file: type name -> factory. PickerConfigError says what the file lacks."""
+    """The PLUGINS of a Python file: type name -> factory. PickerConfigError says what the file lacks.
+
+    It may import files beside it, which come last on sys.path: a json.py there takes no module's place.
+    """
     file = Path(path)
     if not file.is_file():
         raise PickerConfigError(f"--plugin {path}: no such file")
@@ -174,6 +177,8 @@ def load_plugin_file(path: str) -> Registry:
         raise PickerConfigError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if (folder := str(file.parent.resolve())) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:

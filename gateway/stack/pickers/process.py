@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from gateway.stack import goflags
 from gateway.stack.ports import free_port
 from gateway.stack.processes import Process
 from gateway.stack.readiness import grpc_is_serving
+from kit.children import python
 
 GRPC_PORT, HEALTH_PORT, METRICS_PORT = 9002, 9003, 9090
 """The EPP's defaults of --grpc-port, --grpc-health-port and --metrics-port, inside the pod."""
@@ -156,7 +156,7 @@ class ReferencePicker:
         if options.decision_log is not None:
             flags.append(("decision-log", str(options.decision_log)))
         flags += [("plugin", str(path)) for path in options.plugins]
-        return [sys.executable, "-m", "gateway.picker", *goflags.join(flags)]
+        return python("-m", "gateway.picker", *goflags.join(flags))
 
 
 def file_discovery(endpoints: Sequence[Endpoint]) -> str:

@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
+from kit.durations import parse_duration
 from simulator.config.flags.flag import Flag, Kind
 from simulator.errors import ConfigError
 
 _TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
 _FALSE: Final = frozenset({"false", "0", "f", "no", "off"})
-# Fractions: 10us is the number that 1e-05 is, whatever the units of its parts
-_UNITS: Final = {
-    "ns": Fraction(1, 10**9), "us": Fraction(1, 10**6), "µs": Fraction(1, 10**6), "ms": Fraction(1, 10**3),
-    "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600),
-}  # fmt: skip
-_DURATION: Final = re.compile(r"(\d{1,18}(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_MILLISECONDS: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?")
 _HUMAN: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([kKmMgG]?)")
 # vLLM: a small letter counts in thousands, a capital in 1024s
 _SUFFIX: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -50,18 +46,11 @@ def duration(value: Any, where: str) -> float:
     """Seconds of a Go duration ("1m30s") or of a number of milliseconds; raises ConfigError."""
     text = str(value).strip()
     try:
-        milliseconds = float(text)
+        return float(text) / 1e3 if _MILLISECONDS.fullmatch(text) else parse_duration(text)
     except ValueError:
-        milliseconds = math.nan
-    if math.isfinite(milliseconds):
-        return milliseconds / 1e3
-    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text)
-    parts = _DURATION.findall(rest)
-    if not parts or "".join(number + unit for number, unit in parts) != rest:
         raise ConfigError(
             f"{where}: {text!r} is no duration; write 20ms, 1.5s, 750us, 1m30s, or a number of milliseconds"
-        )
-    return sign * float(sum(Fraction(number) * _UNITS[unit] for number, unit in parts))
+        ) from None
 
 
 def _boolean(value: Any, where: str) -> bool:

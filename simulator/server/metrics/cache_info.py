@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from kit.prometheus import escape
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig
-from simulator.server.metrics.numbers import escape
 
 _KV_BYTES_PER_TOKEN = 131072  # Llama-3.1-8B in bfloat16
 

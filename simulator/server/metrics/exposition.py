@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from kit.prometheus import escape, go_number, head, python_number
 from simulator.config.compat import Compat, compat
 from simulator.config.serve import ServeConfig
 from simulator.engine.stats import EngineStats, Histogram
@@ -26,7 +27,6 @@ from simulator.server.metrics.families import (
 )
 from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.lora_info import LoRAInfo
-from simulator.server.metrics.numbers import escape, go_number, python_number
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.timer import LAG_BUCKETS, LagHistogram
 
@@ -190,7 +190,7 @@ def _lay_out(layout: Layout) -> Template:
         if layout.lora:
             template.gap()
             template.readers.append(_read_lora)
-        template.text(_head(CACHE_NAME, CACHE_HELP, "gauge"))
+        template.text(head(CACHE_NAME, CACHE_HELP, "gauge"))
         template.text(f"{CACHE_NAME}{{{layout.cache_labels}}} {layout.number(1.0)}\n")
     if layout.http:
         template.gap()
@@ -209,10 +209,6 @@ def _read_lora(exposition: Exposition, out: list[str]) -> None:
 def _read_lag(exposition: Exposition, out: list[str]) -> None:
     lag = exposition.lag
     _append_histogram(out, lag.counts, lag.total, python_number)
-
-
-def _head(name: str, help_: str, kind: str) -> str:
-    return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n"
 
 
 def _labels(layout: Layout, family: Family, child: str = "") -> str:
@@ -234,14 +230,14 @@ def _lay_out_family(template: Template, layout: Layout, family: Family) -> None:
         _lay_out_buckets(template, family.name, family.help, bounds, inner)
         template.readers.append(_histogram_reader(family.source, layout.number))
     else:
-        template.text(_head(family.exposed_name, family.help, family.kind))
+        template.text(head(family.exposed_name, family.help, family.kind))
         for labels in series:
             template.text(f"{family.exposed_name}{labels} ")
             template.gap()
             template.text("\n")
         template.readers.append(_number_reader(family, layout.number))
     if layout.created and family.kind != "gauge":
-        template.text(_head(family.name + "_created", family.help, "gauge"))
+        template.text(head(family.name + "_created", family.help, "gauge"))
         for labels in series:
             template.text(f"{family.name}_created{labels} ")
             template.gap()
@@ -258,7 +254,7 @@ def _lay_out_buckets(
     template: Template, name: str, help_: str, bounds: tuple[float, ...], labels: str
 ) -> None:
     """The series of a histogram; `le` stands among the labels where the alphabet puts it."""
-    template.text(_head(name, help_, "histogram"))
+    template.text(head(name, help_, "histogram"))
     before = ",".join(part for part in labels.split(",") if part and part < "le")
     after = ",".join(part for part in labels.split(",") if part and part > "le")
     for bound in (*bounds, float("inf")):

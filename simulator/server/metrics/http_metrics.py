@@ -5,10 +5,10 @@ numbers.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, Final
 
-from simulator.server.metrics.numbers import escape, python_number
+from kit.prometheus import Buckets, escape, head, python_number
 
 # Handlers that vLLM does not count.
 EXCLUDED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
@@ -33,14 +33,13 @@ _LOW = (
 )
 
 
-class _Series:
-    """One labelled series: count per bucket, sum, and when it began (unix time)."""
+class _Series(Buckets):
+    """One labelled series, and when it began (unix time)."""
 
-    __slots__ = ("counts", "created", "total")
+    __slots__ = ("created",)
 
-    def __init__(self, num_buckets: int = 0) -> None:
-        self.counts = [0] * (num_buckets + 1)
-        self.total = 0.0
+    def __init__(self, bounds: Sequence[float] = ()) -> None:
+        super().__init__(bounds)
         self.created = time.time()
 
 
@@ -53,7 +52,7 @@ class HTTPMetrics:
         self._requests: dict[tuple[str, str, str], _Series] = {}
         self._request_sizes: dict[str, _Series] = {}
         self._response_sizes: dict[str, _Series] = {}
-        self._high = _Series(len(_HIGH_RESOLUTION))
+        self._high = _Series(_HIGH_RESOLUTION)
         self._low: dict[tuple[str, str], _Series] = {}
         self._text: str | None = None  # of the last rendering; None: something changed
 
@@ -67,13 +66,11 @@ class HTTPMetrics:
         _count(self._requests, (handler, method, f"{status // 100}xx"), 0.0)
         _count(self._request_sizes, handler, request_bytes)
         _count(self._response_sizes, handler, response_bytes)
-        self._high.counts[bisect_left(_HIGH_RESOLUTION, seconds)] += 1
-        self._high.total += seconds
+        self._high.observe(seconds)
         low = self._low.get((handler, method))
         if low is None:
-            low = self._low[handler, method] = _Series(len(_LOW_RESOLUTION))
-        low.counts[bisect_left(_LOW_RESOLUTION, seconds)] += 1
-        low.total += seconds
+            low = self._low[handler, method] = _Series(_LOW_RESOLUTION)
+        low.observe(seconds)
 
     def render(self, created: bool) -> str:
         """The families as text; `created` adds the `_created` ones."""
@@ -90,8 +87,8 @@ class HTTPMetrics:
                     _counter(_REQUESTS, requests, created),
                     _summary(_REQUEST_SIZE, self._request_sizes, created),
                     _summary(_RESPONSE_SIZE, self._response_sizes, created),
-                    _histogram(_HIGH, {("", ""): self._high}, _HIGH_RESOLUTION, created),
-                    _histogram(_LOW, low, _LOW_RESOLUTION, created),
+                    _histogram(_HIGH, {("", ""): self._high}, created),
+                    _histogram(_LOW, low, created),
                 )
             )
         return self._text
@@ -105,22 +102,18 @@ def _count(table: dict[Any, _Series], key: Any, amount: float) -> None:
     series.total += amount
 
 
-def _head(name: str, help_: str, kind: str) -> str:
-    return f"# HELP {name} {help_}\n# TYPE {name} {kind}\n"
-
-
 def _created(family: tuple[str, str], series: dict[str, _Series], wanted: bool) -> str:
     if not wanted or not series:
         return ""
     name = family[0] + "_created"
     lines = [f"{name}{labels} {python_number(one.created)}\n" for labels, one in series.items()]
-    return _head(name, family[1], "gauge") + "".join(lines)
+    return head(name, family[1], "gauge") + "".join(lines)
 
 
 def _counter(family: tuple[str, str], series: dict[str, _Series], created: bool) -> str:
     name = family[0] + "_total"
     lines = [f"{name}{labels} {python_number(one.counts[0])}\n" for labels, one in series.items()]
-    return _head(name, family[1], "counter") + "".join(lines) + _created(family, series, created)
+    return head(name, family[1], "counter") + "".join(lines) + _created(family, series, created)
 
 
 def _summary(family: tuple[str, str], by_handler: dict[str, _Series], created: bool) -> str:
@@ -131,23 +124,17 @@ def _summary(family: tuple[str, str], by_handler: dict[str, _Series], created: b
         f"{name}_sum{labels} {python_number(one.total)}\n"
         for labels, one in series.items()
     ]
-    return _head(name, family[1], "summary") + "".join(lines) + _created(family, series, created)
+    return head(name, family[1], "summary") + "".join(lines) + _created(family, series, created)
 
 
-def _histogram(
-    family: tuple[str, str],
-    by_labels: dict[tuple[str, str], _Series],
-    bounds: tuple[float, ...],
-    created: bool,
-) -> str:
+def _histogram(family: tuple[str, str], by_labels: dict[tuple[str, str], _Series], created: bool) -> str:
     """`by_labels` has what stands before `le` in the labels, and what stands after it."""
     name = family[0]
     lines: list[str] = []
     plain: dict[str, _Series] = {}
     for (before, after), one in by_labels.items():
         seen = 0
-        for bound, count in zip((*bounds, float("inf")), one.counts, strict=True):
-            seen += count
+        for bound, seen in one.series():
             lines.append(
                 f'{name}_bucket{{{before}le="{python_number(bound)}"{after}}} {python_number(seen)}\n'
             )
@@ -156,4 +143,4 @@ def _histogram(
         plain[labels] = one
         lines.append(f"{name}_count{labels} {python_number(seen)}\n")
         lines.append(f"{name}_sum{labels} {python_number(one.total)}\n")
-    return _head(name, family[1], "histogram") + "".join(lines) + _created(family, plain, created)
+    return head(name, family[1], "histogram") + "".join(lines) + _created(family, plain, created)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+from kit.prometheus import escape, head, python_number
 from simulator.config.compat import LoRAGauge
 from simulator.engine.outputs import StepOutput
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.families import LORA_HELP, LORA_NAME
-from simulator.server.metrics.numbers import escape, python_number
 
 Meaning = LoRAGauge | Literal["fixed"]
 
@@ -63,7 +63,7 @@ class LoRAInfo:
         """The family as text."""
         if self._meaning == "current":
             self._refresh()
-        lines = [f"# HELP {LORA_NAME} {LORA_HELP}\n# TYPE {LORA_NAME} gauge\n"]
+        lines = [head(LORA_NAME, LORA_HELP, "gauge")]
         for (running, waiting), when in self._seen.items():
             value = float(int(when)) if self._whole_seconds else when
             lines.append(

@@ -1,14 +1,18 @@
 import io
 import json
+import shutil
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from gateway.commands.demo import RESULTS, Shell, decision_table, main, reason_of
+from gateway.commands.demo import PRESETS, RESULTS, Shell, curl, decision_table, main, reason_of
 from gateway.stack import owned
+from gateway.stack.ports import free_port
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
@@ -73,3 +77,33 @@ def test_results_of_somebody_else_stay(
         owned.renew(RESULTS)
         assert [p.name for p in RESULTS.iterdir()] == [owned.MARK]
         (RESULTS / "figures").write_text("old")
+
+
+@pytest.mark.parametrize("name", ["mixed.yaml", "page.yaml", "round-robin.yaml"])
+def test_its_files_are_there(name: str) -> None:
+    assert (PRESETS / "demo" / name).is_file()
+
+
+def test_the_request_without_curl(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with HTTPServer(("127.0.0.1", free_port()), Answers) as server:
+        asked = Thread(target=server.handle_request)
+        asked.start()
+        curl(Shell(), f"curl -s -i http://127.0.0.1:{server.server_port}/v1/completions -d '{{\"a\": 1}}'")
+        asked.join(30)
+    out = capsys.readouterr().out
+    assert "HTTP/1.1 200\n" in out
+    assert '{"a": 1}' in out

@@ -6,7 +6,6 @@ import pytest
 
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.options import Options, parse_options
-from kit.durations import parse_duration
 
 POOL = ("--pool-name", "p")
 
@@ -79,32 +78,3 @@ def test_a_pool_or_a_selector_is_needed() -> None:
     with pytest.raises(PickerConfigError):
         parse_options([], {})
     assert parse_options(["--endpoint-selector", "app=x"], {}).endpoint_selector == "app=x"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("50ms", 0.05),
-        ("2s", 2.0),
-        ("1m30s", 90.0),
-        ("1.5h", 5400.0),
-        ("0", 0.0),
-        ("250us", 0.00025),
-        ("1µs1μs", 0.000002),
-        ("+.5s", 0.5),
-        ("1.s", 1.0),
-        ("0.3s", 0.3),
-        ("9223372036.854775807s", 9223372036.854775807),
-        ("-1s", -1.0),
-    ],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5", "s", "1 s", "1sec", "--1s", ".s", "\u0661s", "9223372036.854775808s"]
-)
-def test_bad_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        parse_duration(text)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.stack.ports import free_port
+from kit.children import python
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import body, data_plane, endpoints_text, headers, set_headers
 
@@ -117,6 +119,21 @@ def test_endpoint_changes_are_followed(tmp_path: Path) -> None:
                     pass
 
     asyncio.run(scenario())
+
+
+def test_a_plugin_imports_files_beside_it_and_modules_before_them(crowded: Path) -> None:
+    plugin = crowded / "mine.py"
+    (crowded / "beside.py").write_text("WEIGHT = 0.5\n")
+    plugin.write_text(
+        "import json, gateway, logging\nfrom beside import WEIGHT\n"
+        "from gateway.picker.plugins.base import scorer\n"
+        "PLUGINS = {'mine': scorer(lambda request, endpoint: WEIGHT)}\n"
+    )
+    code = f"from gateway.picker.plugins.base import load_plugin_file as load; print(*load({str(plugin)!r}))"
+    done = subprocess.run(
+        python("-c", code), cwd=crowded, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("mine\n", "")
 
 
 def test_the_example_plugin(tmp_path: Path) -> None:

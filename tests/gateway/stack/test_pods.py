@@ -108,8 +108,8 @@ def spec(
 
 
 def flags_of(picker: ReferencePicker) -> dict[str, str | None]:
-    assert picker.process.argv[1:3] == ("-m", "gateway.picker")
-    return dict(goflags.split(picker.process.argv[3:]))
+    assert picker.process.argv[1:4] == ("-P", "-m", "gateway.picker")
+    return dict(goflags.split(picker.process.argv[4:]))
 
 
 def test_the_reference_picker_s_command_line(tmp_path: Path) -> None:

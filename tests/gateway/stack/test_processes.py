@@ -142,10 +142,23 @@ def test_grpc_health(health: int) -> None:
     assert not asyncio.run(ask("good", free_port())), "nobody listens"
 
 
-def test_http_get() -> None:
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [
+        (
+            b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            (200, b"abcde"),
+        ),
+        (b"503 No\r\n\r\nno", (503, b"no")),
+        (b"200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", (0, b"")),
+        (b"2xx OK\r\n\r\n", (0, b"")),
+        (b"", (0, b"")),
+    ],
+)
+def test_http_get(answered: bytes, expected: tuple[int, bytes]) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        writer.write(b"HTTP/1.1 " + answered)
         writer.close()
 
     async def run() -> tuple[tuple[int, bytes], tuple[int, bytes]]:
@@ -154,7 +167,7 @@ def test_http_get() -> None:
             found = await http_get("127.0.0.1", port, "/", timeout_s=10)
         return found, await http_get("127.0.0.1", port, "/")
 
-    assert asyncio.run(run()) == ((200, b"abcde"), (0, b""))
+    assert asyncio.run(run()) == (expected, (0, b""))
 
 
 def test_children_are_in_a_session_of_their_own(tmp_path: Path) -> None:

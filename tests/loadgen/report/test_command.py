@@ -27,6 +27,7 @@ from loadgen.records.rundir import Ceiling, read_meta, write_meta
 from loadgen.report import benchmark_report
 from loadgen.report.markdown import markdown
 from loadgen.report.verdict import finish, judged_report
+from tests.lateness import UNTRUSTED, only_late, was_late
 from tests.loadgen.synthetic import T0, Fleet, write_run
 
 FULL = Fleet(
@@ -386,11 +387,15 @@ def test_a_good_run_passes_its_checks(tmp_path: Path) -> None:
         ("ids at the pods", lambda r: msgspec.structs.replace(r, pod="sim-0") if r.pod == "sim-1" else r),
     ],
 )
-def test_a_run_that_does_not_add_up_is_not_trusted(tmp_path: Path, check: str, change: Any) -> None:
+def test_a_run_that_does_not_add_up_is_not_trusted(
+    tmp_path: Path, check: str, change: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write_run(tmp_path / "r", Fleet(requests=300, expect=["outcomes.ok == 100%"]))
     rewrite(path, change)
     assert statuses(path)[check] == "fail"
-    assert finish(path) == 2
+    assert finish(path) == UNTRUSTED
+    printed = capsys.readouterr().out
+    assert was_late(UNTRUSTED, printed) is only_late(UNTRUSTED, printed) is (check == "start lateness")
 
 
 def test_twice_the_same_id(tmp_path: Path) -> None:

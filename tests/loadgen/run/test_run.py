@@ -226,6 +226,23 @@ def test_a_directory_with_a_run_is_not_overwritten(
     assert "holds a run already" in refused(capsys, *arguments)
 
 
+def test_files_with_the_names_of_modules_lie_in_the_folder(null: NullServer, crowded: Path) -> None:
+    """Workers and the self-test's null server are children, and import what is installed."""
+    load = ("--model", "null", "--input-tokens", "8", "-q", "--rate", "50", "--duration", "200ms")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "loadgen", "run", "--target", null.url, *load, "-o", "out"],
+        cwd=crowded,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "taken for" not in done.stderr
+    assert done.returncode in (0, 2), done.stdout + done.stderr  # 2: a busy machine was late
+    assert {record.outcome for record in read_records(crowded / "out")} == {"ok"}
+    assert read_meta(crowded / "out").ceiling is not None
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "loadgen.cli", *arguments],

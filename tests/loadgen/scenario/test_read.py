@@ -7,7 +7,6 @@ import pytest
 from loadgen.errors import ScenarioError
 from loadgen.scenario.read import Overrides, load_scenario, packaged_names, packaged_text, read_scenario
 from loadgen.scenario.scenario import Scenario
-from loadgen.scenario.yamlnodes import parse_duration
 
 FULL = """
 name: full
@@ -245,17 +244,3 @@ def test_packaged_scenarios_are_read_and_describe_themselves(name: str) -> None:
     assert scenario.name == name
     assert scenario.description
     assert scenario.expect
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("30", 30), ("30s", 30), ("1.5m", 90), ("250ms", 0.25), ("1h30m", 5400), ("1m 30s", 90), ("10us", 1e-5)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "s", "3x", "-1s", "1 fortnight", "1e3"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError, match=r".*"):
-        parse_duration(text)

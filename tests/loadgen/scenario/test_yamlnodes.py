@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.durations import parse_seconds
 from loadgen.errors import ScenarioError
-from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_duration, parse_yaml
+from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
 
 def value(text: str) -> Node:
@@ -148,14 +149,14 @@ def test_durations_add_their_parts(hours: int, minutes: int, seconds: int, milli
     wanted = 3600 * hours + 60 * minutes + seconds + millis / 1000
     for gap in ("", " "):
         text = gap.join((f"{hours}h", f"{minutes}m", f"{seconds}s", f"{millis}ms"))
-        assert parse_duration(text) == pytest.approx(wanted, rel=1e-12)
-        assert parse_duration(f"  {text} ") == parse_duration(text)
+        assert parse_seconds(text) == pytest.approx(wanted, rel=1e-12)
+        assert parse_seconds(f"  {text} ") == parse_seconds(text)
 
 
 @given(st.text("0123456789smhuin. -+e", max_size=8))
 def test_a_duration_is_a_number_of_seconds_or_refused(text: str) -> None:
     try:
-        seconds = parse_duration(text)
+        seconds = parse_seconds(text)
     except ValueError:
         return
     assert seconds >= 0

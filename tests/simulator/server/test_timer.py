@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import pytest
 
-from kit import timerfd
+from kit.alarm import SpinningAlarm, TimerfdAlarm
+from simulator.server import timer as timer_module
 from simulator.server.timer import LagHistogram, Timer
 from tests.simulator.server.inprocess import run
 
@@ -15,12 +17,10 @@ from tests.simulator.server.inprocess import run
 @pytest.fixture(params=["timerfd", "loop"])
 def clockwork(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to be woken."""
-    if request.param == "loop":
-        monkeypatch.setattr(timerfd, "create", lambda: None)
-    elif (kernel := timerfd.create()) is None:
+    if request.param == "timerfd" and sys.platform != "linux":
         pytest.skip("this system has no timerfd")
-    else:
-        kernel.close()
+    kind = TimerfdAlarm if request.param == "timerfd" else SpinningAlarm
+    monkeypatch.setattr(timer_module, "make_alarm", kind)
     return str(request.param)
 
 
