@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import ManifestError
 from gateway.lint import run
 from gateway.lint.finding import RULES, Finding, Severity
 from gateway.lint.output import FORMATS, as_github, as_json, as_sarif, as_text
@@ -283,4 +284,4 @@ def test_flags_that_there_are_not(argv: list[str], capsys: pytest.CaptureFixture
 def test_the_worlds_own_reading_is_that_of_the_product() -> None:
     """What world.documents caches is what load_documents reads, line for line."""
     text = world(ERROR, WARNING)
-    assert list(documents(text)) == list(load_documents(text, FILE))
+    assert list(documents(text)) == list(load_documents(text, FILE, ManifestError))

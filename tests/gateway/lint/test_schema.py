@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.errors import ManifestError
 from gateway.lint import run
 from gateway.lint.schema import check_schemas, load_crds
 from gateway.manifests.load import read
@@ -61,7 +62,7 @@ def thing(spec: str, version: str = "v1") -> str:
 
 def told(text: str, crds: str) -> list[tuple[int, str]]:
     """(line, message) of each finding, the object's name left out."""
-    found = check_schemas(read(load_documents(text, "t.yaml")), load_crds(crds))
+    found = check_schemas(read(load_documents(text, "t.yaml", ManifestError)), load_crds(crds))
     return [(f.line, f.message.removeprefix("Thing n/t: ")) for f in found]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from gateway.errors import ManifestError
 from gateway.lint import lint
 from gateway.lint.finding import RULES, Finding
 from gateway.manifests.load import read
@@ -184,7 +185,7 @@ def world(*edits: Edit) -> str:
 
 @lru_cache(maxsize=1024)
 def _parsed(text: str, file: str) -> tuple[Document, ...]:
-    return tuple(load_documents(text, file))
+    return tuple(load_documents(text, file, ManifestError))
 
 
 def documents(text: str, file: str = FILE) -> Iterator[Document]:
