@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from gateway.commands.socket import ControlServer
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
 from gateway.manifests.load import Manifests, load
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
+from gateway.stack.socket import ControlServer
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import StackDirectory, why
 from kit.console import complain, say

@@ -18,14 +18,14 @@ from gateway.picker.errors import PickerConfigError
 from gateway.picker.options import Options
 from gateway.picker.plugins.base import load_plugin_file
 from gateway.picker.plugins.builtin import BUILTIN
-from gateway.picker.plugins.filters import parse_selector
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import Loaded, Loader
 from gateway.picker.plugins.prefix_plugins import Tracking
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.pool.labels import parse_selector
 from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
 from gateway.picker.wire.grpc import GrpcPort

@@ -20,6 +20,7 @@ from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
+from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.manifests.inside import inside
 from gateway.stack.containers import (
     PodIdentity,
@@ -34,7 +35,6 @@ from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan, fronting_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from gateway.stack.ports import MAX_ADDRESSES, AddressPool, is_free
 from simulator.config.serve import ServeConfig, parse_args
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.doctor.request import Request, read_curl, read_headers, send
+from gateway.doctor.send import Request, read_curl, read_headers, send
 from gateway.errors import UsageError
-from gateway.stack.ports import free_port
+from gateway.machine.ports import free_port
 
 
 class Echo(http.server.BaseHTTPRequestHandler):

@@ -26,8 +26,8 @@ from gateway.envoy.clusters import PICKED_KEY
 from gateway.envoy.config import EnvoyConfig
 from gateway.envoy.eds import write_endpoints
 from gateway.envoy.process import GatewayOptions, GatewayProcess, find_envoy
+from gateway.machine.ports import free_port
 from gateway.manifests.load import load
-from gateway.stack.ports import free_port
 from tests.e2e import worlds
 
 Address = tuple[str, int]

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import uvicorn
 
-from gateway.kubeapi.pods import pod
-from gateway.kubeapi.server import create_app
+from gateway.kubeapi.api import create_app
+from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.store import Store
 
 POOL = {

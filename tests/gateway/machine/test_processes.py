@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from gateway.errors import ProcessError, StackError
-from gateway.stack.ports import FIRST, LAST, AddressPool, free_port, is_free
-from gateway.stack.processes import Process, tail_of
-from gateway.stack.readiness import grpc_is_serving, http_get
+from gateway.machine.ports import FIRST, LAST, AddressPool, free_port, is_free
+from gateway.machine.processes import Process, tail_of
+from gateway.machine.readiness import grpc_is_serving, http_get
 
 
 def python(tmp_path: Path, code: str) -> Process:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stack.ports import free_port
+from gateway.machine.ports import free_port
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import body, data_plane, endpoints_text, headers, set_headers
 

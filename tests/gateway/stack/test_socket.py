@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from gateway.commands import parse
-from gateway.commands.socket import ControlServer, ask
 from gateway.errors import ControlError, GatewayError, UsageError
 from gateway.stack import owned
+from gateway.stack.socket import ControlServer, ask
 from gateway.stack.statedir import find_stack, running_stacks, stack_directory
 
 

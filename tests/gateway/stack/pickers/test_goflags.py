@@ -1,4 +1,4 @@
-from gateway.stack import goflags
+from gateway.stack.pickers import goflags
 
 
 def test_split_and_join() -> None:
