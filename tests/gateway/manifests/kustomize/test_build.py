@@ -1,5 +1,3 @@
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +6,6 @@ import yaml
 
 from gateway.errors import ManifestError
 from gateway.manifests.load import load
-from gateway.manifests.patches import merge
 from tests.e2e import worlds
 
 
@@ -65,7 +62,9 @@ def test_transformers(tmp_path: Path) -> None:
         "commonLabels": {"team": "a"},
         "images": [{"name": "example.com/simfleet", "newTag": "v2"}],
         "replicas": [{"name": "x-server", "count": 9}],
-        "configMapGenerator": [{"name": "conf", "literals": ["a=b"]}],
+        "configMapGenerator": [
+            {"name": "conf", "literals": ["a=b"], "options": {"disableNameSuffixHash": True}}
+        ],
     }
     manifests = load([str(project(tmp_path, change))])
     workload = manifests.workloads[0]
@@ -79,7 +78,6 @@ def test_transformers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"helmCharts": []}, "helmCharts: kustomize field that simfleet does not know"),
         ({"resources": ["https://x/y"]}, "cannot be read offline"),
         ({"resources": ["gone.yaml"]}, "does not exist"),
         ({"patches": [{"path": "gone.yaml"}]}, "does not exist"),
@@ -91,7 +89,7 @@ def test_transformers(tmp_path: Path) -> None:
             {"patches": [{"patch": "- {op: fly, path: /spec/x}", "target": {"kind": "Service"}}]},
             "must be add",
         ),
-        ({"patches": [{"patch": "kind: Job\nmetadata: {name: x}"}]}, "no object matches"),
+        ({"patches": [{"patch": "kind: Job\nmetadata: {name: x}"}]}, "apiVersion is missing"),
     ],
 )
 def test_what_cannot_be_built_is_an_error(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -99,29 +97,107 @@ def test_what_cannot_be_built_is_an_error(tmp_path: Path, change: dict[str, Any]
         load([str(project(tmp_path, change))])
 
 
-def test_merge_deletes_and_replaces() -> None:
-    base = {"containers": [{"name": "a", "x": 1}, {"name": "b"}], "list": [1, 2], "gone": 1}
-    patch = {
-        "containers": [{"name": "a", "y": 2}, {"name": "b", "$patch": "delete"}],
-        "list": [3],
-        "gone": None,
-    }
-    assert merge(base, patch) == {"containers": [{"name": "a", "x": 1, "y": 2}], "list": [3]}
+IMAGE = {"name": "example.com/vllm", "tagSuffix": "-x"}
+PATCH: dict[str, Any] = {"target": {"kind": "Service"}, "patch": "- {op: remove, path: /spec/type}"}
+MAP: dict[str, Any] = {"name": "made", "literals": ["a=b"]}
 
 
-def test_the_same_objects_as_kubectl_kustomize(tmp_path: Path) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-    change: dict[str, Any] = {
-        "namespace": "other",
-        "nameSuffix": "-y",
-        "patches": [
-            {"path": "patch.yaml"},
-            {"target": {"kind": "Service"}, "patch": "- {op: add, path: /spec/type, value: ClusterIP}"},
-        ],
-    }
-    where = project(tmp_path, change, patch_yaml=STRATEGIC)
-    done = subprocess.run(["kubectl", "kustomize", str(where)], capture_output=True, text=True, check=True)
-    theirs = {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(done.stdout)}
-    ours = {(r.kind, r.name): r.root.value for r in load([str(where)]).resources}
-    assert ours == theirs
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        *(
+            ({field: value}, field)
+            for field, value in {
+                "helmCharts": [{"name": "x"}],
+                "helmGlobals": {},
+                "helmChartInflationGenerator": [],
+                "replacements": [{"path": "x"}],
+                "vars": [{"name": "X"}],
+                "transformers": ["x.yaml"],
+                "generators": ["x.yaml"],
+                "validators": ["x.yaml"],
+                "configurations": ["x.yaml"],
+                "crds": ["x.yaml"],
+                "openapi": {"path": "x"},
+                "buildMetadata": ["originAnnotations"],
+                "inventory": {},
+                "commonlabels": {"a": "b"},
+            }.items()
+        ),
+        ({"images": [IMAGE]}, "images[0].tagSuffix"),
+        ({"patches": [{**PATCH, "options": {"allowNameChange": True}}]}, "patches[0].options"),
+        ({"patches": [{**PATCH, "target": {"kinds": "X"}}]}, "patches[0].target.kinds"),
+        ({"configMapGenerator": [{**MAP, "kvSources": []}]}, "configMapGenerator[0].kvSources"),
+        ({"configMapGenerator": [{**MAP, "type": "x"}]}, "configMapGenerator[0].type"),
+        ({"configMapGenerator": [MAP, {**MAP, "options": {"x": 1}}]}, "configMapGenerator[1].options.x"),
+        ({"generatorOptions": {"hash": False}}, "generatorOptions.hash"),
+        ({"labels": [{"pairs": {"a": "b"}, "fields": []}]}, "labels[0].fields"),
+        ({"replicas": [{"name": "server", "count": 1, "kind": "X"}]}, "replicas[0].kind"),
+    ],
+)
+def test_a_field_that_is_not_built_is_named(tmp_path: Path, change: dict[str, Any], path: str) -> None:
+    with pytest.raises(ManifestError) as error:
+        load([str(project(tmp_path, change))])
+    assert f": {path}: kustomize field that simfleet does not build" in str(error.value)
+    assert f"{tmp_path}/kustomization.yaml:" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "Component"}, "kind: must be Kustomization here"),
+        ({"components": ["base"]}, "kind: must be Component here"),
+        ({"components": ["gone"]}, "is no directory"),
+        ({"configMapGenerator": [{**MAP, "behavior": "merge"}]}, "merge: the ConfigMap made is not there"),
+        ({"configMapGenerator": [MAP, MAP]}, "create: the ConfigMap made is there already"),
+        ({"configMapGenerator": [{**MAP, "behavior": "add"}]}, "must be create, merge or replace"),
+        ({"configMapGenerator": [{"name": "x", "literals": ["a"]}]}, "must be KEY=VALUE"),
+        ({"configMapGenerator": [{"name": "x", "literals": ["=a"]}]}, "must be KEY=VALUE"),
+        ({"configMapGenerator": [{"name": "x", "literals": ["a=b", "a=c"]}]}, "'a' stands twice"),
+        ({"configMapGenerator": [{"name": "x", "envs": ["e.txt"]}]}, "'HOME' without a value"),
+        ({"replicas": [{"name": "nobody", "count": 1}]}, r"there is no Deployment, .* called nobody"),
+        ({"patches": [{"target": {"name": "("}, "patch": "- {op: remove, path: /x}"}]}, "not a regular"),
+        ({"patches": [{"target": {"labelSelector": "a in (b)"}, "patch": "[]"}]}, "is not KEY=VALUE"),
+        ({"patches": [{"target": {"kind": "Service"}}]}, "either patch or path"),
+        ({"patches": [{"patch": "[]"}]}, "a JSON patch needs a target"),
+        ({"patches": [{"patch": "kind: X\napiVersion: v1\nmetadata: {name: svc}"}]}, "no object matches"),
+        ({"patches": [{"target": {"kind": "Deployment"}, "patch": "text"}]}, "an object or a list"),
+        (
+            {"patches": [{"target": {"kind": "Deployment"}, "patch": "spec: {$retainKeys: [a]}"}]},
+            "retainKeys",
+        ),
+    ],
+)
+def test_what_kustomize_refuses_too(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    where = project(tmp_path, change, e_txt="HOME\n")
+    with pytest.raises(ManifestError, match=words):
+        load([str(where)])
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "{op: add, path: /spec/ports/7, value: {}}",
+        "{op: add, path: /spec/ports/-1, value: {}}",
+        "{op: replace, path: /spec/ports/1/port, value: 1}",
+        "{op: replace, path: /spec/ports/00/port, value: 1}",
+        "{op: replace, path: /spec/ports/-, value: 1}",
+        "{op: remove, path: /spec/gone}",
+        "{op: add, path: /spec/gone/deep, value: 1}",
+        "{op: add, path: /kind/deep, value: 1}",
+        "{op: test, path: /spec/gone, value: 1}",
+        "{op: move, from: /spec/gone, path: /spec/x}",
+        "{op: copy, from: /spec/ports/3, path: /spec/x}",
+    ],
+)
+def test_json_patches_that_lead_nowhere(tmp_path: Path, operation: str) -> None:
+    patch = {"target": {"kind": "Service"}, "patch": f"- {operation}"}
+    with pytest.raises(ManifestError, match="there is nothing at this path"):
+        load([str(project(tmp_path, {"patches": [patch]}))])
+
+
+def test_ports_with_and_without_a_protocol_are_not_merged(tmp_path: Path) -> None:
+    """kustomize loses the patch's item without a word."""
+    patch = {"target": {"kind": "Service"}, "patch": "spec: {ports: [{port: 80, protocol: UDP}]}"}
+    with pytest.raises(ManifestError, match=r"merges lists by port and protocol, which .* lacks"):
+        load([str(project(tmp_path, {"patches": [patch]}))])
