@@ -69,7 +69,6 @@ class Runner:
         self._ended = asyncio.Event()
         self._view: asyncio.subprocess.Process | None = None
         self._started = time.time()
-        self._stack: Stack | None = None
         self._begun = time.monotonic()
         self._announced = False  # what comes after that is an event
 
@@ -116,7 +115,6 @@ class Runner:
             self.report(f"note: {note}")
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
         async with Stack(plan, settings, self.report) as stack:
-            self._stack = stack
             control = ControlServer(options.directory.socket, self._commands(stack))
             await control.start()
             try:

@@ -11,8 +11,8 @@ from gateway.lint.finding import Finding, find
 from gateway.lint.tls import check_tls
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
-from gateway.manifests.workloads import Workload
-from gateway.picker.config import parse_config
+from gateway.manifests.workloads import Files, Workload
+from gateway.picker.config import parse_config, without_effect
 from gateway.picker.errors import PickerConfigError
 from kit.yamldoc import Cursor
 
@@ -150,21 +150,26 @@ def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
         (m for m in container.mounts if PurePosixPath(m.path) in file.parents or m.path == path), None
     )
     volume = workload.volumes.get(mount.volume) if mount else None
-    if volume is None or volume.config_map is None:
+    if mount is None or volume is None or volume.config_map is None:
         return
     config = manifests.config_maps.get((workload.namespace, volume.config_map))
     at, keys = _flag_at(picker, "config-file")
     if config is None:
         yield _no_config(at, keys, f"{workload} mounts ConfigMap {volume.config_map}, which is not there")
         return
-    key = mount.sub_path if mount and mount.sub_path else file.name
+    key = mount.sub_path or file.name
     named = {v: k for k, v in (volume.items or {}).items()}.get(key, key)
     if named not in config.data:
         have = ", ".join(sorted(config.data))
         yield _no_config(at, keys, f"{workload} reads {path}; {config} has {have}")
         return
+    yield from _check_content(picker, config, named)
+
+
+def _check_content(picker: Picker, config: Files, named: str) -> Iterator[Finding]:
+    """The configuration under the key `named` of a ConfigMap."""
     try:
-        parse_config(config.data[named].decode(), picker.release)
+        parsed = parse_config(config.data[named].decode(), picker.release)
     except PickerConfigError as error:
         yield find(
             "picker-config",
@@ -172,6 +177,17 @@ def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
             f"{named} of {config}: {error}",
             "the picker exits at start: every request is answered 500",
             "mend the configuration as the message says",
+            "data",
+            named,
+        )
+        return
+    for path in without_effect(parsed):
+        yield find(
+            "picker-inert-setting",
+            config.resource.root,
+            f"{named} of {config} sets {path}",
+            "`simfleet up` runs the reference picker, which does not act on it; the EPP does",
+            "where it matters, run the EPP itself: `simfleet up --epp PATH`",
             "data",
             named,
         )

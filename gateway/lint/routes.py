@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.lint.facts import matches
 from gateway.lint.finding import Finding, find
+from gateway.manifests.attach import ParentResult, attach
 from gateway.manifests.gatewayapi import (
     GATEWAY_GROUP,
     POOL_GROUP,
     BackendRef,
-    Gateway,
-    Listener,
-    ParentRef,
     Route,
     Rule,
 )
@@ -23,55 +20,25 @@ API_PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/models")
 
 
 def check(manifests: Manifests) -> Iterator[Finding]:
+    for result in attach(manifests):
+        yield from _check_parent(manifests, result)
     for route in manifests.routes:
-        for parent in route.parents:
-            yield from _check_parent(manifests, route, parent)
         for rule in route.rules:
             yield from _check_rule(manifests, route, rule)
     yield from _check_paths(manifests)
 
 
-def _check_parent(manifests: Manifests, route: Route, parent: ParentRef) -> Iterator[Finding]:
-    if (parent.group, parent.kind) != (GATEWAY_GROUP, "Gateway"):
-        return
-    gateway = manifests.gateways.get((parent.namespace, parent.name))
-    if gateway is None:
-        if manifests.gateways:
-            yield _no_parent(route, parent, f"there is no Gateway {parent.namespace}/{parent.name}")
-        return
-    listeners = [
-        x
-        for x in gateway.listeners
-        if parent.section_name in (None, x.name) and parent.port in (None, x.port)
-    ]
-    if not listeners:
-        names = ", ".join(x.name for x in gateway.listeners)
-        yield _no_parent(route, parent, f"{gateway} has no such listener, only {names}")
-    elif not any(_allows(manifests, gateway, x, route) for x in listeners):
-        yield _no_parent(
-            route, parent, f"no listener of {gateway} allows {route.resource.kind}s of {route.namespace}"
+def _check_parent(manifests: Manifests, result: ParentResult) -> Iterator[Finding]:
+    """A parentRef that attaches to no listener; manifests without any gateway are a part of a whole."""
+    if result.problem is not None and (result.gateway is not None or manifests.gateways):
+        yield find(
+            "route-parent",
+            result.parent.root,
+            f"{result.route}: {result.problem.message}",
+            "the route is not attached: its paths are answered 404",
+            "name an existing Gateway and sectionName, let the listener's allowedRoutes take this "
+            "namespace, and give hostnames that the listener has",
         )
-
-
-def _no_parent(route: Route, parent: ParentRef, why: str) -> Finding:
-    return find(
-        "route-parent",
-        parent.root,
-        f"{route}: {why}",
-        "the route is not attached: its paths are answered 404",
-        "name an existing Gateway and sectionName, and let the listener's allowedRoutes take this namespace",
-    )
-
-
-def _allows(manifests: Manifests, gateway: Gateway, listener: Listener, route: Route) -> bool:
-    if listener.kinds is not None and (GATEWAY_GROUP, route.resource.kind) not in listener.kinds:
-        return False
-    if listener.allowed_from == "All":
-        return True
-    if listener.allowed_from == "Same":
-        return route.namespace == gateway.namespace
-    labels = manifests.namespace_labels(route.namespace)
-    return listener.allowed_from == "Selector" and matches(listener.allowed_labels, labels)
 
 
 def _check_rule(manifests: Manifests, route: Route, rule: Rule) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ so that the process that supervises need not import gRPC, whose threads do not s
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 
 _DATA, _HEADERS, _SETTINGS, _PING = 0x0, 0x1, 0x4, 0x6
@@ -38,7 +39,7 @@ async def _http(method: str, host: str, port: int, path: str, timeout_s: float) 
         return 0, b""
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
-    status = int(words[1]) if len(words) > 1 and words[1][:3].isdigit() else 0
+    status = int(words[1][:3]) if len(words) > 1 and words[1][:3].isdigit() else 0
     if b"transfer-encoding: chunked" in head.lower():
         body = _dechunked(body)
     return status, body
@@ -48,7 +49,8 @@ def _dechunked(body: bytes) -> bytes:
     result = bytearray()
     while body:
         size_line, _, rest = body.partition(b"\r\n")
-        size = int(size_line.split(b";")[0] or b"0", 16)
+        digits = re.match(rb"[0-9a-fA-F]{1,8}", size_line)
+        size = int(digits[0], 16) if digits else 0
         if size == 0:
             break
         result += rest[:size]

@@ -62,7 +62,8 @@ def _attach_to(manifests: Manifests, route: Route, parent: ParentRef) -> ParentR
     ]
     if not listeners:
         wanted = parent.section_name or parent.port
-        problem = Problem("NoMatchingParent", f"{gateway} has no listener {wanted}")
+        known = ", ".join(listener.name for listener in gateway.listeners)
+        problem = Problem("NoMatchingParent", f"{gateway} has no listener {wanted}, only {known}")
         return ParentResult(route, parent, gateway, (), problem)
     allowed = [x for x in listeners if _allows(manifests, gateway, x, route)]
     if not allowed:

@@ -11,7 +11,13 @@ from pathlib import Path
 import msgspec
 
 from gateway.picker import compat as compat_table
-from gateway.picker.config import EndpointPickerConfig, api_version_of, duration_of, parse_config
+from gateway.picker.config import (
+    EndpointPickerConfig,
+    api_version_of,
+    duration_of,
+    parse_config,
+    without_effect,
+)
 from gateway.picker.decisions import DecisionLog
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
@@ -49,6 +55,8 @@ class Picker:
             compat_table.by_name(name) if name else compat_table.for_api_version(api_version_of(text or "{}"))
         )
         config = parse_config(text, self.compat) if text else None
+        for path in without_effect(config) if config else ():
+            _log.warning("%s has no effect in the reference picker, only in the EPP", path)
         self._rng = random.Random(options.seed)
         self._inflight = InflightLoad()
         self._loaded = self._load(config)

@@ -107,7 +107,7 @@ def _join(old: Built, made: Built, *, merge: bool) -> None:
     data = dict(old.data)
     for field in ("data", "binaryData"):
         fresh = made.data.get(field, {})
-        value = {**data.get(field, {}), **fresh} if merge else fresh
+        value = {**(data.get(field) or {}), **fresh} if merge else fresh
         data.pop(field, None)
         if value:
             data[field] = value
@@ -116,7 +116,7 @@ def _join(old: Built, made: Built, *, merge: bool) -> None:
             data[field] = made.data[field]
     meta = dict(old.meta)
     for field in ("labels", "annotations"):
-        if pairs := {**meta.get(field, {}), **made.meta.get(field, {})}:
+        if pairs := {**(meta.get(field) or {}), **made.meta.get(field, {})}:
             meta[field] = pairs
     old.data = {**data, "metadata": meta}
     old.hashed = old.hashed and made.hashed

@@ -59,14 +59,14 @@ class _Merge:
 
     def _directive(self, patch: dict[str, Any]) -> str:
         for key, value in patch.items():
-            if key.startswith("$") and (key != "$patch" or value not in {"delete", "replace", "merge"}):
+            if key.startswith("$") and (key != "$patch" or value not in ("delete", "replace", "merge")):
                 raise self._at.error(f"the patch's {key}: {value!r} is not built here")
         return str(patch.get("$patch", "merge"))
 
     def _list(self, base: list[Any], patch: list[Any], keys: tuple[str, ...]) -> list[Any]:
         """Lists by one key are in the patch's order; by several, new items come before the old order."""
         if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
-            return [deepcopy(item) for item in patch if "$patch" not in item]
+            return [deepcopy(x) for x in patch if not (isinstance(x, dict) and "$patch" in x)]
         used = self._used(base, patch, keys)
         first: list[Any] = []
         rest = list(base)

@@ -85,10 +85,24 @@ def objects_in(document: Document) -> Iterator[Built]:
         for item in root.items("items"):
             yield from objects_in(document.part(item.path))
         return
+    yield checked(Built(document))
+
+
+def checked(built: Built) -> Built:
+    """The object itself. Raises ManifestError where what is read here is of another type."""
+    root = built.document.cursor()
     root.text("kind")
     root.text("apiVersion")
-    root.child("metadata").text("name")
-    yield Built(document)
+    meta = root.child("metadata")
+    meta.text("name")
+    meta.text("namespace", "")
+    for parent, keys in ((meta, ("labels", "annotations")), (root, ("spec",))):
+        for key in keys:
+            parent.opt(key)
+    if built.kind in {"ConfigMap", "Secret"}:
+        root.opt("data")
+        root.opt("binaryData")
+    return built
 
 
 class Target:

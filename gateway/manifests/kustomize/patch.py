@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.manifests.kustomize.merge import apply_json_patch, merge
-from gateway.manifests.kustomize.objects import Built, Target, objects_in
+from gateway.manifests.kustomize.objects import Built, Target, checked, objects_in
 from kit.yamldoc import Cursor, Document, load_documents
 
 Read = Callable[[str, Cursor], str]
@@ -60,6 +60,7 @@ def _apply(entry: Cursor, patch: Document, target: Target | None, objects: list[
             objects.remove(built)
         else:
             built.data = data
+            checked(built)
 
 
 def _merged(built: Built, patch: Any, entry: Cursor) -> Any:
@@ -68,6 +69,9 @@ def _merged(built: Built, patch: Any, entry: Cursor) -> Any:
         raise entry.error(f"a patch must be an object or a list of operations, is {patch!r}")
     if patch.get("$patch") == "delete":
         return None
-    meta = {k: v for k, v in (patch.get("metadata") or {}).items() if k not in {"name", "namespace"}}
     body = {k: v for k, v in patch.items() if k not in {"apiVersion", "kind"}}
-    return merge(built.data, {**body, "metadata": meta} if meta or "metadata" in body else body, built)
+    if "metadata" in body:
+        given = Cursor(Document(entry.file, entry.line, patch), patch, ()).opt("metadata")
+        meta = given.value if given else {}
+        body["metadata"] = {k: v for k, v in meta.items() if k not in {"name", "namespace"}}
+    return merge(built.data, body, built)

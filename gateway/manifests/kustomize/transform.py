@@ -62,6 +62,10 @@ def _into(data: dict[str, Any], way: tuple[str, ...], pairs: dict[str, str]) -> 
     data.update(pairs)
 
 
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
 def _label(built: Built, pairs: dict[str, str], *, selectors: bool, templates: bool) -> None:
     if not pairs:
         return
@@ -72,7 +76,7 @@ def _label(built: Built, pairs: dict[str, str], *, selectors: bool, templates: b
         if kind == "CronJob":
             _into(data, ("spec", "jobTemplate", "metadata", "labels"), pairs)
         if kind == "StatefulSet" and isinstance(data["spec"].get("volumeClaimTemplates"), list):
-            for claim in data["spec"]["volumeClaimTemplates"]:
+            for claim in filter(_is_mapping, data["spec"]["volumeClaimTemplates"]):
                 _into(claim, ("metadata", "labels"), pairs)
     if not selectors:
         return
@@ -83,7 +87,8 @@ def _label(built: Built, pairs: dict[str, str], *, selectors: bool, templates: b
     ways = [f"spec/template/spec/{way}" for way in _WHERE_THERE.get(kind, ())]
     for way_there in [*ways, *_REST.get(kind, ())]:
         for holder, key in places(data, way_there.split("/")):
-            holder[key] = {**(holder[key] or {}), **pairs}
+            if isinstance(holder, dict):
+                _into(holder, (key,), pairs)
 
 
 def _annotate(built: Built, pairs: dict[str, str]) -> None:
