@@ -11,7 +11,7 @@ from gateway.lint.finding import Finding, find
 from gateway.lint.tls import check_tls
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
-from gateway.manifests.workloads import Files, Workload
+from gateway.manifests.workloads import Files, VolumeMount, Workload
 from gateway.picker.config import parse_config, without_effect
 from gateway.picker.errors import PickerConfigError
 from kit.yamldoc import Cursor
@@ -141,29 +141,31 @@ def _check_flags(pool: InferencePool, picker: Picker) -> Iterator[Finding]:
 
 def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
     """The file that --config-file names must come from a mounted ConfigMap and be readable."""
-    path = picker.flags.get("config-file")
-    workload, container = picker.workload, picker.container
-    if path is None or workload is None or container is None:
-        return
-    file = PurePosixPath(path)
-    mount = next(
-        (m for m in container.mounts if PurePosixPath(m.path) in file.parents or m.path == path), None
-    )
-    volume = workload.volumes.get(mount.volume) if mount else None
-    if mount is None or volume is None or volume.config_map is None:
+    path, workload = picker.flags.get("config-file"), picker.workload
+    mount = _mount_of(picker, path) if path is not None else None
+    volume = workload.volumes.get(mount.volume) if workload and mount else None
+    if path is None or workload is None or mount is None or volume is None or volume.config_map is None:
         return
     config = manifests.config_maps.get((workload.namespace, volume.config_map))
     at, keys = _flag_at(picker, "config-file")
     if config is None:
         yield _no_config(at, keys, f"{workload} mounts ConfigMap {volume.config_map}, which is not there")
         return
-    key = mount.sub_path or file.name
+    key = mount.sub_path or PurePosixPath(path).name
     named = {v: k for k, v in (volume.items or {}).items()}.get(key, key)
-    if named not in config.data:
+    if named in config.data:
+        yield from _check_content(picker, config, named)
+    else:
         have = ", ".join(sorted(config.data))
         yield _no_config(at, keys, f"{workload} reads {path}; {config} has {have}")
-        return
-    yield from _check_content(picker, config, named)
+
+
+def _mount_of(picker: Picker, path: str) -> VolumeMount | None:
+    """What is mounted at `path`, or at a directory above it."""
+    assert picker.container is not None
+    above = PurePosixPath(path).parents
+    found = (m for m in picker.container.mounts if PurePosixPath(m.path) in above or m.path == path)
+    return next(found, None)
 
 
 def _check_content(picker: Picker, config: Files, named: str) -> Iterator[Finding]:

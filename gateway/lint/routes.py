@@ -117,6 +117,21 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
             "name one that exists, with its namespace",
             "name",
         )
+    yield from _check_port(manifests, route, backend)
+    if backend.namespace != route.namespace and not _granted(manifests, route, backend):
+        yield find(
+            "route-grant",
+            backend.root,
+            f"{route} refers to {backend.kind} {target} in another namespace without a ReferenceGrant",
+            "ResolvedRefs is False (RefNotPermitted) and the route gives 500",
+            f"a ReferenceGrant in {backend.namespace} from {route.resource.kind} of {route.namespace}",
+            "namespace",
+        )
+
+
+def _check_port(manifests: Manifests, route: Route, backend: BackendRef) -> Iterator[Finding]:
+    """A Service that is there, and its port that is not."""
+    target = f"{backend.namespace}/{backend.name}"
     service = manifests.services.get((backend.namespace, backend.name)) if backend.kind == "Service" else None
     if service is not None and backend.port is not None and service.port(backend.port) is None:
         yield find(
@@ -126,15 +141,6 @@ def _check_backend(manifests: Manifests, route: Route, backend: BackendRef) -> I
             "Istio writes ResolvedRefs True all the same and the route gives 500",
             f"one of its ports: {', '.join(str(port.port) for port in service.ports)}",
             "port",
-        )
-    if backend.namespace != route.namespace and not _granted(manifests, route, backend):
-        yield find(
-            "route-grant",
-            backend.root,
-            f"{route} refers to {backend.kind} {target} in another namespace without a ReferenceGrant",
-            "ResolvedRefs is False (RefNotPermitted) and the route gives 500",
-            f"a ReferenceGrant in {backend.namespace} from {route.resource.kind} of {route.namespace}",
-            "namespace",
         )
 
 

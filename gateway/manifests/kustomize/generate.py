@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,8 @@ def _content(entry: Cursor, read: Read) -> dict[str, bytes]:
 
     envs = [entry.at("env")] if entry.has("env") else []
     for item in [*entry.items("envs"), *envs]:
-        for line in read(item.as_str(), item).decode("utf-8-sig", "replace").splitlines():
-            if (text := line.lstrip()) and not text.startswith("#"):
-                key, equals, value = text.partition("=")
-                if not equals:
-                    raise item.error(
-                        f"{key!r} without a value would be taken from this process's environment"
-                    )
-                put(item, key, value.encode())
+        for pair in _env_pairs(item, read(item.as_str(), item)):
+            put(item, *pair)
     for item in entry.items("literals"):
         key, equals, value = item.as_str().partition("=")
         if not equals:
@@ -100,6 +94,16 @@ def _content(entry: Cursor, read: Read) -> dict[str, bytes]:
         key, equals, name = item.as_str().partition("=")
         put(item, key if equals else Path(key).name, read(name if equals else key, item))
     return found
+
+
+def _env_pairs(item: Cursor, content: bytes) -> Iterator[tuple[str, bytes]]:
+    """The pairs of an env file; comments and empty lines count for nothing."""
+    for line in content.decode("utf-8-sig", "replace").splitlines():
+        if (text := line.lstrip()) and not text.startswith("#"):
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise item.error(f"{key!r} without a value would be taken from this process's environment")
+            yield key, value.encode()
 
 
 def _join(old: Built, made: Built, *, merge: bool) -> None:

@@ -67,20 +67,22 @@ class _Merge:
         """Lists by one key are in the patch's order; by several, new items come before the old order."""
         if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
             return [deepcopy(x) for x in patch if not (isinstance(x, dict) and "$patch" in x)]
-        used = self._used(base, patch, keys)
+        return self._keyed_list(base, patch, self._used(base, patch, keys))
+
+    def _keyed_list(self, base: list[Any], patch: list[Any], used: list[str]) -> list[Any]:
         first: list[Any] = []
         rest = list(base)
         for item in patch:
-            same = (i for i, old in enumerate(rest) if all(old[key] == item[key] for key in used))
-            at = next(same, None)
-            delete = self._directive(item) == "delete"
-            value = self.value(rest[at] if at is not None else {}, item, "")
-            if at is not None and (delete or len(used) == 1):
-                del rest[at]
-            elif at is not None:
-                rest[at] = value
-            if not delete and (at is None or len(used) == 1):
-                first.append(value)
+            at = next((i for i, old in enumerate(rest) if all(old[k] == item[k] for k in used)), len(rest))
+            old = rest[at : at + 1]
+            value = [self.value(old[0] if old else {}, item, "")]
+            if self._directive(item) == "delete":
+                value = []
+            if old and len(used) > 1:
+                rest[at : at + 1] = value
+            else:
+                del rest[at : at + 1]
+                first += value
         return first + rest
 
     def _used(self, base: list[Any], patch: list[Any], keys: tuple[str, ...]) -> list[str]:

@@ -123,9 +123,20 @@ def _references(built: Built) -> Iterator[tuple[str, Place]]:
 
 def _follow(referrer: Built, target: str, holder: Any, key: Any, renamed: list[Built]) -> None:
     """The name at `holder[key]` becomes that of the object of kind `target` that had it."""
-    old = holder[key]
     if isinstance(holder, dict) and key == "name" and holder.get("kind", target) != target:
         return  # a roleRef or scaleTargetRef says itself what it names
+    names = {built.name for built in _candidates(referrer, target, holder[key], renamed)}
+    if len(names) > 1:
+        could_be = " or ".join(sorted(names))
+        raise referrer.document.cursor().error(
+            f"{referrer.kind} {referrer.name} refers to {target} {holder[key]}, which could be {could_be}"
+        )
+    if names:
+        holder[key] = names.pop()
+
+
+def _candidates(referrer: Built, target: str, old: Any, renamed: list[Built]) -> list[Built]:
+    """Who had the name `old`; of several those that the same kustomizations renamed."""
     found = [
         built
         for built in renamed
@@ -133,17 +144,8 @@ def _follow(referrer: Built, target: str, holder: Any, key: Any, renamed: list[B
         and built.namespace in {"", referrer.namespace}
         and any(name == old for _, name in built.names)
     ]
-    if len(found) > 1:
-        alike = [built for built in found if built.affixes[: len(referrer.affixes)] == referrer.affixes]
-        found = alike or found
-    names = {built.name for built in found}
-    if len(names) > 1:
-        could_be = " or ".join(sorted(names))
-        raise referrer.document.cursor().error(
-            f"{referrer.kind} {referrer.name} refers to {target} {old}, which could be {could_be}"
-        )
-    if names:
-        holder[key] = names.pop()
+    alike = [built for built in found if built.affixes[: len(referrer.affixes)] == referrer.affixes]
+    return alike or found
 
 
 def _subjects(built: Built) -> list[dict[str, Any]]:

@@ -12,17 +12,17 @@ from kit.yamldoc import Cursor
 
 _SCALED = {"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet"}
 _SELECTING = {"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet"}
-_AFFINITY = [
-    f"affinity/{kind}/{when}"
-    for kind in ("podAffinity", "podAntiAffinity")
-    for when in (
-        "preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels",
-        "requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels",
-    )
+_IN_PODS = [
+    "topologySpreadConstraints/labelSelector/matchLabels",
+    *(
+        f"affinity/{kind}/{when}"
+        for kind in ("podAffinity", "podAntiAffinity")
+        for when in (
+            "preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels",
+            "requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels",
+        )
+    ),
 ]
-_WHERE_THERE = {
-    **{kind: ["topologySpreadConstraints/labelSelector/matchLabels", *_AFFINITY] for kind in _SELECTING},
-}
 """Selectors inside a pod's spec, which take the labels where they stand already."""
 _REST = {
     "Job": ["spec/selector/matchLabels"],
@@ -69,23 +69,33 @@ def _is_mapping(value: Any) -> bool:
 def _label(built: Built, pairs: dict[str, str], *, selectors: bool, templates: bool) -> None:
     if not pairs:
         return
-    data, kind = built.data, built.kind
-    _into(data, ("metadata", "labels"), pairs)
-    if templates and (way := TEMPLATES.get(kind)):
-        _into(data, (*way, "metadata", "labels"), pairs)
-        if kind == "CronJob":
-            _into(data, ("spec", "jobTemplate", "metadata", "labels"), pairs)
-        if kind == "StatefulSet" and isinstance(data["spec"].get("volumeClaimTemplates"), list):
-            for claim in filter(_is_mapping, data["spec"]["volumeClaimTemplates"]):
-                _into(claim, ("metadata", "labels"), pairs)
-    if not selectors:
+    _into(built.data, ("metadata", "labels"), pairs)
+    if templates:
+        _label_templates(built, pairs)
+    if selectors:
+        _label_selectors(built, pairs)
+
+
+def _label_templates(built: Built, pairs: dict[str, str]) -> None:
+    data, way = built.data, TEMPLATES.get(built.kind)
+    if way is None:
         return
+    _into(data, (*way, "metadata", "labels"), pairs)
+    if built.kind == "CronJob":
+        _into(data, ("spec", "jobTemplate", "metadata", "labels"), pairs)
+    claims = data["spec"].get("volumeClaimTemplates") if built.kind == "StatefulSet" else None
+    for claim in filter(_is_mapping, claims if isinstance(claims, list) else ()):
+        _into(claim, ("metadata", "labels"), pairs)
+
+
+def _label_selectors(built: Built, pairs: dict[str, str]) -> None:
+    data, kind = built.data, built.kind
     if kind in {"Service", "ReplicationController"}:
         _into(data, ("spec", "selector"), pairs)
     elif kind in _SELECTING:
         _into(data, ("spec", "selector", "matchLabels"), pairs)
-    ways = [f"spec/template/spec/{way}" for way in _WHERE_THERE.get(kind, ())]
-    for way_there in [*ways, *_REST.get(kind, ())]:
+    in_pods = [f"spec/template/spec/{way}" for way in _IN_PODS] if kind in _SELECTING else []
+    for way_there in [*in_pods, *_REST.get(kind, ())]:
         for holder, key in places(data, way_there.split("/")):
             if isinstance(holder, dict):
                 _into(holder, (key,), pairs)
