@@ -1,20 +1,16 @@
-"""Children, ports and probes."""
+"""Children and ports."""
 
 import asyncio
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 
-import grpc
 import pytest
 
 from gateway.errors import ProcessError, StackError
 from gateway.machine.ports import FIRST, LAST, AddressPool, free_port, is_free
 from gateway.machine.processes import Process, tail_of
-from gateway.machine.readiness import grpc_is_serving, http_get
 
 
 def python(tmp_path: Path, code: str) -> Process:
@@ -108,53 +104,6 @@ def test_a_port_taken_on_all_addresses_is_explained() -> None:
         pytest.raises(StackError, match=rf"a process listens on 0\.0\.0\.0:{port}"),
     ):
         AddressPool().take([port])
-
-
-class Health(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """grpc.health.v1 by hand: `good` is serving, the rest is not."""
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        if details.method != "/grpc.health.v1.Health/Check":
-            return None
-
-        def check(request: bytes, _: grpc.ServicerContext) -> bytes:
-            return b"\x08\x01" if request.endswith(b"good") else b"\x08\x02"
-
-        return grpc.unary_unary_rpc_method_handler(check)
-
-
-@pytest.fixture
-def health() -> Iterator[int]:
-    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Health()])
-    port = free_port()
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    yield port
-    server.stop(None).wait()
-
-
-def test_grpc_health(health: int) -> None:
-    async def ask(service: str, port: int) -> bool:
-        return await grpc_is_serving("127.0.0.1", port, service, timeout_s=10)
-
-    assert asyncio.run(ask("good", health))
-    assert not asyncio.run(ask("bad", health))
-    assert not asyncio.run(ask("good", free_port())), "nobody listens"
-
-
-def test_http_get() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
-        writer.close()
-
-    async def run() -> tuple[tuple[int, bytes], tuple[int, bytes]]:
-        port = free_port()
-        async with await asyncio.start_server(answer, "127.0.0.1", port):
-            found = await http_get("127.0.0.1", port, "/", timeout_s=10)
-        return found, await http_get("127.0.0.1", port, "/")
-
-    assert asyncio.run(run()) == ((200, b"abcde"), (0, b""))
 
 
 def test_children_are_in_a_session_of_their_own(tmp_path: Path) -> None:

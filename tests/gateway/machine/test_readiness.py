@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent import futures
+from contextlib import asynccontextmanager
 
+import grpc
 import pytest
 
 from gateway.machine.ports import free_port
@@ -12,20 +16,26 @@ from gateway.machine.readiness import grpc_is_serving, http_get, http_post
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def answered(raw: bytes, method: str = "GET") -> tuple[tuple[int, bytes], bytes]:
-    """What the client makes of the bytes `raw`, and what it asked."""
-    asked = b""
+@asynccontextmanager
+async def answering(raw: bytes, asked: list[bytes], upto: bytes = b"\r\n\r\n") -> AsyncIterator[int]:
+    """The port of a server that answers whatever ends in `upto` with `raw`, and then hangs up."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked = await reader.readuntil(b"\r\n\r\n")
+        asked.append(await reader.readuntil(upto))
         writer.write(raw)
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        client = http_get if method == "GET" else http_post
-        return await client("127.0.0.1", port, "/x?y", timeout_s=10), asked
+    port = free_port()
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        yield port
+
+
+async def answered(raw: bytes, method: str = "GET") -> tuple[tuple[int, bytes], bytes]:
+    """What the client makes of the bytes `raw`, and what it asked."""
+    asked: list[bytes] = []
+    client = http_get if method == "GET" else http_post
+    async with answering(raw, asked) as port:
+        return await client("127.0.0.1", port, "/x?y", timeout_s=10), asked[0]
 
 
 @pytest.mark.parametrize(
@@ -67,13 +77,39 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 400 Bad\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0"])
 def test_who_speaks_no_grpc_does_not_serve(raw: bytes) -> None:
     async def scenario() -> None:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(24)
-            writer.write(raw)
-            writer.close()
-
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
+        async with answering(raw, [], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") as port:
             assert not await grpc_is_serving("127.0.0.1", port)
 
     asyncio.run(scenario())
+
+
+class Health(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """grpc.health.v1 by hand: `good` is serving, the rest is not."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if details.method != "/grpc.health.v1.Health/Check":
+            return None
+
+        def check(request: bytes, _: grpc.ServicerContext) -> bytes:
+            return b"\x08\x01" if request.endswith(b"good") else b"\x08\x02"
+
+        return grpc.unary_unary_rpc_method_handler(check)
+
+
+@pytest.fixture
+def health() -> Iterator[int]:
+    server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Health()])
+    port = free_port()
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    yield port
+    server.stop(None).wait()
+
+
+def test_grpc_health(health: int) -> None:
+    async def ask(service: str, port: int) -> bool:
+        return await grpc_is_serving("127.0.0.1", port, service, timeout_s=10)
+
+    assert asyncio.run(ask("good", health))
+    assert not asyncio.run(ask("bad", health))
+    assert not asyncio.run(ask("good", free_port())), "nobody listens"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
+RECORDED = "v5.5"  # the version of kustomize that expected/ is of
 EXPECTED = HERE / "expected"
 OVERLAYS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "overlays.yaml").read_text())
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -37,7 +40,17 @@ def kubectl(where: Path) -> list[Any]:
     return list(yaml.load_all(done.stdout, Loader))
 
 
+def version() -> str:
+    """Of the kustomize in kubectl, such as v5.5; empty without kubectl."""
+    if shutil.which("kubectl") is None:
+        return ""
+    argv = ["kubectl", "version", "--client", "-o", "json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return str(json.loads(done.stdout).get("kustomizeVersion", "")).rpartition(".")[0]
+
+
 def main() -> None:
+    print("kustomize", version(), "- the records in the repository are of", RECORDED)
     for name, overlay in OVERLAYS.items():
         with tempfile.TemporaryDirectory() as root:
             try:

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from gateway.machine.ports import free_port
 from gateway.picker.wire.grpc import GrpcError, GrpcPort, Method, Unary
 
 
@@ -45,7 +46,7 @@ class Echo:
 @asynccontextmanager
 async def serving(methods: Mapping[str, Method]) -> AsyncIterator[grpc.aio.Channel]:
     port = GrpcPort(methods)
-    await port.start("127.0.0.1", 0)
+    await port.start("127.0.0.1", free_port())
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port.port}") as channel:
             yield channel
