@@ -27,12 +27,12 @@ from gateway.picker.compat import GIE_V12, GIE_V13, LLMD_V010, Compat
 from gateway.picker.config import EndpointPickerConfig, PluginSpec, SchedulingPlugin, SchedulingProfile
 from gateway.picker.director import Director, Incoming
 from gateway.picker.plugins.builtin import BUILTIN
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import DEFAULT_PROFILE, Loader
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import NEVER_SCRAPED, Endpoint, EndpointMetrics
 from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.extract import extract, validate
+from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.metric_specs import Engines, vllm_mapping
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
 from gateway.picker.wire.grpc import GrpcPort, _Connection

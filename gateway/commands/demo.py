@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.commands.up import preset
-from gateway.doctor.request import read_curl, send
+from gateway.doctor.send import read_curl, send
 from gateway.errors import UsageError
 from gateway.stack import owned
 from kit.console import complain, say

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import ControlError
-from gateway.stack.processes import tail_of
+from gateway.machine.processes import tail_of
 from gateway.stack.statedir import StackDirectory
 from kit.console import say
 

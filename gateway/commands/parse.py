@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway.commands.socket import ask
 from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.stack.socket import ask
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
 from kit.console import complain, say
@@ -142,8 +142,8 @@ def _up(argv: list[str]) -> int:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
     from gateway.commands.up import UpOptions, up  # noqa: PLC0415
     from gateway.envoy.process import GatewayOptions  # noqa: PLC0415 - --help must be fast
+    from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
-    from gateway.stack.ports import reserve  # noqa: PLC0415
 
     ports, first = _parse_ports(arguments.port)
     reserve(port for port in (*ports.values(), first) if port is not None)

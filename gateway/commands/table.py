@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.socket import ask
 from gateway.errors import ControlError
+from gateway.stack.socket import ask
 
 INTERVAL_S = 1.0
 EVENT_LINES = 8

@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from gateway.commands.socket import ControlServer
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
 from gateway.manifests.load import Manifests, load
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
+from gateway.stack.socket import ControlServer
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import StackDirectory, why
 from kit.alarm import new_event_loop
@@ -73,7 +73,6 @@ class Runner:
         self._ended = asyncio.Event()
         self._view: asyncio.subprocess.Process | None = None
         self._started = time.time()
-        self._stack: Stack | None = None
         self._begun = time.monotonic()
         self._announced = False  # what comes after that is an event
 
@@ -122,7 +121,6 @@ class Runner:
             self.report(f"note: {note}")
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
         async with Stack(plan, settings, self.report) as stack:
-            self._stack = stack
             control = ControlServer(options.directory.socket, self._commands(stack))
             await control.start()
             try:

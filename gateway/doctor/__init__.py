@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.commands.socket import ask
 from gateway.doctor.causes import HEALTHY, Cause, diagnose
 from gateway.doctor.evidence import Evidence, read_log
 from gateway.doctor.examine import examine, example_of, facts
-from gateway.doctor.request import Request, read_headers
+from gateway.doctor.send import Request, read_headers
 from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.stack.socket import ask
 from gateway.stack.statedir import StackDirectory, find_stack, running_stacks
 from kit.console import complain, say, show
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.doctor.evidence import Evidence, from_log_line, log_entries
-from gateway.doctor.request import Answer, Request, read_curl, send
+from gateway.doctor.send import Answer, Request, read_curl, send
 from gateway.errors import ControlError
+from gateway.machine.processes import tail_of
 from gateway.stack.example import PROMPT
-from gateway.stack.processes import tail_of
 
 MARK = "simfleet-doctor"
 LOG_WAIT_S = 3.0

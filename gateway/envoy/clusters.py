@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.manifests.destinationrule import DestinationRule
+from gateway.manifests.destinationrule import SYSTEM_AUTHORITIES, DestinationRule, tls_file
 from gateway.manifests.durations import istio_duration
 from gateway.manifests.inference import SHADOW_PORT, InferencePool
 from gateway.manifests.inside import inside
@@ -20,7 +20,6 @@ PICKED_KEY = "x-gateway-destination-endpoint"
 SERVED_KEY = "x-gateway-destination-endpoint-served"
 MAX = 4294967295
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,8 @@ def _tls(spec: ClusterSpec, rule: DestinationRule | None) -> Json | None:
     if mode == "MUTUAL":
         common["tls_certificates"] = [
             {
-                "certificate_chain": {"filename": settings.text("clientCertificate")},
-                "private_key": {"filename": settings.text("privateKey")},
+                "certificate_chain": {"filename": tls_file(settings, "clientCertificate")},
+                "private_key": {"filename": tls_file(settings, "privateKey")},
             }
         ]
     if not settings.flag("insecureSkipVerify", False):
@@ -188,8 +187,12 @@ def _names_from_host(settings: Cursor | None) -> Json:
 
 def _validation(settings: Cursor) -> Json:
     """Istio verifies against the system's authorities unless told otherwise."""
-    system = next((file for file in _CA_FILES if Path(file).exists()), _CA_FILES[0])
-    validation: Json = {"trusted_ca": {"filename": settings.text("caCertificates", system)}}
+    if settings.has("caCertificates"):
+        authorities = tls_file(settings, "caCertificates")
+    else:
+        system = (file for file in SYSTEM_AUTHORITIES if Path(file).exists())
+        authorities = next(system, SYSTEM_AUTHORITIES[0])
+    validation: Json = {"trusted_ca": {"filename": authorities}}
     if names := settings.strings("subjectAltNames"):
         validation["match_typed_subject_alt_names"] = [
             {"san_type": "DNS", "matcher": {"exact": name}} for name in names

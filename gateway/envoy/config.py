@@ -10,10 +10,9 @@ from typing import Any
 from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, service_spec
 from gateway.envoy.listeners import Bound, build_listener
 from gateway.envoy.routes import RouteBuilder
-from gateway.manifests.attach import Attachment, attach, attachments_of
+from gateway.manifests.attach import attach, attachments_of
 from gateway.manifests.destinationrule import rule_for
 from gateway.manifests.gatewayapi import Gateway, Listener
-from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 
 Json = dict[str, Any]
@@ -75,14 +74,6 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
         rule = rule_for(manifests.destination_rules, spec.host, owner, gateway.namespace)
         clusters.append(build_cluster(spec, rule))
     return EnvoyConfig(_bootstrap(gateway, listeners, clusters, options), tuple(specs), tuple(bound))
-
-
-def pools_of(manifests: Manifests, gateway: Gateway) -> list[InferencePool]:
-    """The pools that routes of this gateway lead to."""
-    routes = RouteBuilder(manifests)
-    attachments: list[Attachment] = list(attachments_of(gateway, attach(manifests)))
-    routes.virtual_hosts(attachments, "")
-    return [b.pool for b in routes.backends.values() if b.pool is not None]
 
 
 def _cluster_specs(manifests: Manifests, routes: RouteBuilder, directory: Path) -> list[ClusterSpec]:

@@ -15,11 +15,11 @@ from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.eds import Address, replace_file, write_endpoints
 from gateway.errors import StackError, UsageError
+from gateway.machine.ports import free_port, is_free
+from gateway.machine.processes import Process
+from gateway.machine.readiness import http_get, http_post
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.load import Manifests
-from gateway.stack.ports import free_port, is_free
-from gateway.stack.processes import Process
-from gateway.stack.readiness import http_get, http_post
 
 READY_TIMEOUT_S = 20.0
 MAX_LOG_BYTES = 64 * 1024 * 1024

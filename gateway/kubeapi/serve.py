@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from gateway.kubeapi.server import create_app
+from gateway.kubeapi.api import create_app
 from gateway.kubeapi.store import Store
 
 

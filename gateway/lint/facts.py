@@ -8,14 +8,9 @@ from dataclasses import dataclass
 
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
+from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Container, Service, Workload
 from gateway.picker.compat import TABLE, Compat
-
-POOL_FLAGS = ("pool-name", "pool-namespace")
-
-
-def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    return bool(selector) and all(labels.get(k) == v for k, v in selector.items())
 
 
 def flags(args: Iterable[str]) -> dict[str, str]:
@@ -84,7 +79,7 @@ def picker_of(manifests: Manifests, pool: InferencePool) -> Picker:
 
 
 def selected(workload: Workload, namespace: str, selector: Mapping[str, str]) -> bool:
-    return workload.namespace == namespace and matches(selector, workload.pod_labels)
+    return workload.namespace == namespace and selects(selector, workload.pod_labels)
 
 
 def servers_of(manifests: Manifests, pool: InferencePool) -> list[Workload]:

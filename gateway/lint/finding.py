@@ -42,6 +42,7 @@ RULES = {
         Rule("picker-protocol", _E, "the picker's Service port is not marked as HTTP/2"),
         Rule("picker-pool-flags", _E, "the picker is told another pool"),
         Rule("picker-config", _E, "the picker's configuration cannot be read"),
+        Rule("picker-inert-setting", _I, "a setting that the reference picker does not act on"),
         Rule("picker-tls", _E, "gateway and picker disagree about TLS"),
         Rule("picker-rbac", _E, "the picker may not watch what it watches", 1),
         Rule(

@@ -12,7 +12,7 @@ from gateway.lint.tls import check_tls
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Workload
-from gateway.picker.config import EndpointPickerConfig, parse_config
+from gateway.picker.config import EndpointPickerConfig, parse_config, without_effect
 from gateway.picker.errors import PickerConfigError
 from kit.yamldoc import Cursor
 
@@ -169,6 +169,17 @@ def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
         return
     if error := _fault_of(config.data[named], picker):
         yield _bad_config(config.resource.root, f"{named} of {config}: {error}", "data", named)
+        return
+    for path_of_setting in without_effect(parse_config(config.data[named].decode(), picker.release)):
+        yield find(
+            "picker-inert-setting",
+            config.resource.root,
+            f"{named} of {config} sets {path_of_setting}",
+            "`simfleet up` runs the reference picker, which does not act on it; the EPP does",
+            "where it matters, run the EPP itself: `simfleet up --epp PATH`",
+            "data",
+            named,
+        )
 
 
 def _fault_of(text: bytes, picker: Picker) -> str | None:

@@ -9,6 +9,7 @@ from gateway.lint.finding import Finding, find
 from gateway.manifests.destinationrule import DestinationRule, rule_for
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
+from kit.yamldoc import Cursor
 
 BROKEN = "every request is answered 500 (ext_proc gRPC error 14)"
 
@@ -41,7 +42,15 @@ def _check_rule(
     host = picker.service.host
     tls = rule.settings("tls", port) if rule else None
     mode = tls.text("mode", "DISABLE") if tls else "DISABLE"
-    if picker.secure and mode == "DISABLE":
+    if not picker.secure:
+        if mode != "DISABLE":
+            yield _tls(
+                picker,
+                rule,
+                f"{rule} speaks TLS to a picker that serves plain text (--secure-serving=false)",
+                "tls.mode DISABLE, or drop --secure-serving=false",
+            )
+    elif tls is None or mode == "DISABLE":
         near = [r for r in manifests.destination_rules if r.host.split(".")[0] == picker.service.name]
         hint = f" ({near[0]} is for {near[0].host})" if near and rule is None else ""
         yield _tls(
@@ -50,36 +59,36 @@ def _check_rule(
             f"{picker.workload} serves TLS, and no DestinationRule turns it on for {host}{hint}",
             f"a DestinationRule for host {host} with tls.mode SIMPLE and insecureSkipVerify true",
         )
-    elif picker.secure and mode in ("ISTIO_MUTUAL", "MUTUAL"):
+    elif mode in ("ISTIO_MUTUAL", "MUTUAL"):
         yield _tls(
             picker,
             rule,
             f"{rule} uses {mode}, and the picker has no certificate of the mesh",
             "tls.mode SIMPLE with insecureSkipVerify true",
         )
-    elif picker.secure and tls is not None and not tls.flag("insecureSkipVerify", False):
-        if "cert-path" not in picker.flags and not tls.has("caCertificates"):
-            yield _tls(
-                picker,
-                rule,
-                f"{rule} verifies the picker's certificate, which the picker signs itself",
-                "insecureSkipVerify: true, or --cert-path with a certificate that caCertificates and "
-                "subjectAltNames cover",
-            )
-        elif not tls.text("sni", "") and not tls.strings("subjectAltNames"):
-            yield _tls(
-                picker,
-                rule,
-                f"{rule} verifies the picker's name and gives none: Istio takes the cluster's, which no "
-                "certificate proves",
-                f"sni or subjectAltNames with the name in the certificate, such as {host}",
-            )
-    elif not picker.secure and mode != "DISABLE":
+    elif not tls.flag("insecureSkipVerify", False):
+        yield from _check_verification(picker, rule, tls, host)
+
+
+def _check_verification(
+    picker: Picker, rule: DestinationRule | None, tls: Cursor, host: str
+) -> Iterator[Finding]:
+    """What a gateway that verifies the picker needs: an authority, and a name that it can prove."""
+    if "cert-path" not in picker.flags and not tls.has("caCertificates"):
         yield _tls(
             picker,
             rule,
-            f"{rule} speaks TLS to a picker that serves plain text (--secure-serving=false)",
-            "tls.mode DISABLE, or drop --secure-serving=false",
+            f"{rule} verifies the picker's certificate, which the picker signs itself",
+            "insecureSkipVerify: true, or --cert-path with a certificate that caCertificates and "
+            "subjectAltNames cover",
+        )
+    elif not tls.text("sni", "") and not tls.strings("subjectAltNames"):
+        yield _tls(
+            picker,
+            rule,
+            f"{rule} verifies the picker's name and gives none: Istio takes the cluster's, which no "
+            "certificate proves",
+            f"sni or subjectAltNames with the name in the certificate, such as {host}",
         )
 
 

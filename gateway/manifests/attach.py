@@ -55,6 +55,16 @@ def _attach_to(manifests: Manifests, route: Route, parent: ParentRef) -> ParentR
     if gateway is None:
         problem = Problem("NoMatchingParent", f"Gateway {parent.namespace}/{parent.name} not found")
         return ParentResult(route, parent, None, (), problem)
+    found = _attachments(manifests, route, parent, gateway)
+    if isinstance(found, Problem):
+        return ParentResult(route, parent, gateway, (), found)
+    return ParentResult(route, parent, gateway, found, None)
+
+
+def _attachments(
+    manifests: Manifests, route: Route, parent: ParentRef, gateway: Gateway
+) -> tuple[Attachment, ...] | Problem:
+    """Where a route attaches to a gateway, at one listener at least; else what keeps it out."""
     listeners = [
         listener
         for listener in gateway.listeners
@@ -62,28 +72,24 @@ def _attach_to(manifests: Manifests, route: Route, parent: ParentRef) -> ParentR
     ]
     if not listeners:
         wanted = parent.section_name or parent.port
-        problem = Problem("NoMatchingParent", f"{gateway} has no listener {wanted}")
-        return ParentResult(route, parent, gateway, (), problem)
+        known = ", ".join(listener.name for listener in gateway.listeners)
+        return Problem("NoMatchingParent", f"{gateway} has no listener {wanted}, only {known}")
     allowed = [x for x in listeners if _allows(manifests, gateway, x, route)]
     if not allowed:
         names = ", ".join(listener.name for listener in listeners)
-        problem = Problem(
+        return Problem(
             "NotAllowedByListeners",
-            f"listener {names} of {gateway} does not allow a {route.resource.kind} of namespace "
-            f"{route.namespace}",
+            f"{gateway} allows no {route.resource.kind} of namespace {route.namespace} at its listener "
+            f"{names}",
         )
-        return ParentResult(route, parent, gateway, (), problem)
     attached = tuple(
         Attachment(route, gateway, listener, hostnames)
         for listener in allowed
         if (hostnames := common_hostnames(listener.hostname, route.hostnames))
     )
-    problem_or_none = (
-        None
-        if attached
-        else Problem("NoMatchingListenerHostname", f"no hostname of the route fits a listener of {gateway}")
+    return attached or Problem(
+        "NoMatchingListenerHostname", f"no hostname of the route fits a listener of {gateway}"
     )
-    return ParentResult(route, parent, gateway, attached, problem_or_none)
 
 
 def _allows(manifests: Manifests, gateway: Gateway, listener: Listener, route: Route) -> bool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.manifests.durations import istio_duration
+from gateway.manifests.inside import is_inside
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
 ROOT_NAMESPACE = "istio-system"
+SYSTEM_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep the authorities that they trust; a gateway's pod has the first."""
 _DURATIONS = {
     **dict.fromkeys(("connectTimeout", "idleTimeout", "maxConnectionDuration"), 1),
     **dict.fromkeys(("interval", "time", "timeout"), 1),  # of outlier detection and of keep-alives
@@ -60,6 +68,30 @@ def read_destination_rule(resource: Resource) -> DestinationRule:
         policy=spec.opt("trafficPolicy"),
         export_to=tuple(spec.strings("exportTo")),
     )
+
+
+def tls_file(tls: Cursor, key: str) -> str:
+    """The file that `key` (caCertificates, clientCertificate, privateKey) of a rule's TLS settings names.
+
+    In a cluster it is a file of the gateway's pod. Here Envoy opens it on this machine, so it has to stand in
+    or below the directory of the manifest that names it, links followed, or be the system's authorities.
+    Raises ManifestError.
+    """
+    name = tls.text(key)
+    if name in SYSTEM_AUTHORITIES:
+        return name
+    here = Path(tls.file).parent  # of standard input: the working directory
+    path = here / name
+    if not is_inside(here, path):
+        raise tls.error(
+            f"{name} is a path of the gateway's pod, and no file in or below {here.resolve()}: the gateway "
+            "here opens only files beside the manifest; put it there, or leave the field out for the "
+            "system's authorities",
+            key,
+        )
+    if not path.is_file():
+        raise tls.error(f"{path} does not exist, or is no file: no connection could be verified by it", key)
+    return str(path.resolve())
 
 
 def _check_durations(at: Cursor) -> None:

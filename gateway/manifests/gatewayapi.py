@@ -34,7 +34,6 @@ class Listener:
 
 @dataclass(frozen=True)
 class Gateway(Typed):
-    class_name: str
     listeners: tuple[Listener, ...]
 
 
@@ -135,7 +134,8 @@ def read_gateway(resource: Resource) -> Gateway:
     listeners = tuple(_read_listener(item, resource.namespace) for item in spec.items("listeners"))
     if not listeners:
         raise spec.error("listeners is missing: a Gateway has at least one")
-    return Gateway(resource, spec.text("gatewayClassName"), listeners)
+    spec.text("gatewayClassName")  # every Gateway has one; all are run as Istio runs its own
+    return Gateway(resource, listeners)
 
 
 def _read_listener(root: Cursor, namespace: str) -> Listener:

@@ -24,7 +24,7 @@ from gateway.manifests.gatewayapi import (
     read_route,
 )
 from gateway.manifests.inference import InferencePool, is_pool, read_pool
-from gateway.manifests.kustomize import build, kustomization_in
+from gateway.manifests.kustomize.build import build, kustomization_in
 from gateway.manifests.resources import Resource, read_resource
 from gateway.manifests.workloads import (
     Files,

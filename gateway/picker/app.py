@@ -11,21 +11,27 @@ from pathlib import Path
 import msgspec
 
 from gateway.picker import compat as compat_table
-from gateway.picker.config import EndpointPickerConfig, api_version_of, duration_of, parse_config
+from gateway.picker.config import (
+    EndpointPickerConfig,
+    api_version_of,
+    duration_of,
+    parse_config,
+    without_effect,
+)
 from gateway.picker.decisions import DecisionLog
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.options import Options
 from gateway.picker.plugins.base import load_plugin_file
 from gateway.picker.plugins.builtin import BUILTIN
-from gateway.picker.plugins.filters import parse_selector
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import Loaded, Loader
 from gateway.picker.plugins.prefix_plugins import Tracking
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.pool.labels import parse_selector
 from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
 from gateway.picker.wire.grpc import GrpcPort
@@ -49,6 +55,8 @@ class Picker:
             compat_table.by_name(name) if name else compat_table.for_api_version(api_version_of(text or "{}"))
         )
         config = parse_config(text, self.compat) if text else None
+        for path in without_effect(config) if config else ():
+            _log.warning("%s has no effect in the reference picker, only in the EPP", path)
         self._rng = random.Random(options.seed)
         self._inflight = InflightLoad()
         self._loaded = self._load(config)

@@ -11,8 +11,6 @@ from gateway.picker.errors import PickerConfigError
 GIE_API_VERSION = "inference.networking.x-k8s.io/v1alpha1"
 LLMD_API_VERSION = "llm-d.ai/v1alpha1"
 
-DROPPED_REASON_HEADER = "x-llm-d-request-dropped-reason"
-
 
 @dataclass(frozen=True, slots=True)
 class Compat:

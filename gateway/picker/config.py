@@ -4,6 +4,7 @@ Unknown fields, duplicate keys and wrong types are errors. What a field means is
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -161,6 +162,34 @@ def parse_config(text: str, compat: Compat | None = None) -> EndpointPickerConfi
         raise _invalid(_as_epp(str(error))) from None
 
 
+_INERT_PARAMETERS = {
+    "active-request-scorer": ("inFlightLoadProducerName", "requestTimeout"),
+    "token-load-scorer": ("inFlightLoadProducerName",),
+    "concurrency-detector": ("inFlightLoadProducerName",),
+    "prefix-cache-scorer": ("prefixMatchInfoProducerName",),
+    "no-hit-lru-scorer": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
+}
+"""Parameters of the EPP's plugins that choose among producers, or expire them: here there is one of each."""
+
+
+def without_effect(config: EndpointPickerConfig) -> Iterator[str]:
+    """Paths of the settings that the EPP reads and the reference picker does not act on."""
+    for i, plugin in enumerate(config.plugins):
+        for name in _INERT_PARAMETERS.get(plugin.type, ()):
+            if name in (plugin.parameters or {}):
+                yield f"plugins[{i}].parameters.{name}"
+    for where, layer in (("dataLayer", config.data_layer), ("data", config.data)):
+        inert = {
+            "injectDefaults": layer and layer.inject_defaults,
+            "peerDiscovery": layer and layer.peer_discovery,
+            "crossReplicaSyncerPluginRef": layer and layer.cross_replica_syncer_plugin_ref,
+            "crossReplicaSyncInterval": layer and layer.cross_replica_sync_interval,
+        }
+        yield from (f"{where}.{name}" for name, value in inert.items() if value not in (None, ""))
+    if config.flow_control and config.flow_control.enable_eviction:
+        yield "flowControl.enableEviction"
+
+
 def parse_thresholds(value: dict[str, Any] | None) -> Thresholds:
     """saturationDetector as three thresholds; zeros where nothing is said."""
     return _convert(value or {}, Thresholds, "saturationDetector")
@@ -216,16 +245,20 @@ def _check_fields(document: dict[str, Any], compat: Compat) -> None:
             hint = f" ({', '.join(others)} would read it)" if others else ""
             raise _invalid(f'strict decoding error: unknown field "{name}" in {compat.name}{hint}')
     if not compat.float_weights:
-        for i, profile in enumerate(document.get("schedulingProfiles") or []):
-            for j, plugin in enumerate((profile or {}).get("plugins") or []):
-                if isinstance((plugin or {}).get("weight"), float):
-                    raise _invalid(
-                        f"schedulingProfiles[{i}].plugins[{j}].weight: {plugin['weight']} is not an integer; "
-                        f"{compat.name} has no fractional weights (GIE v1.4 and later have)"
-                    )
+        _check_weights(document, compat)
     for name in ("plugins", "schedulingProfiles", "featureGates"):
         if name in document and document[name] is None:
             del document[name]
+
+
+def _check_weights(document: dict[str, Any], compat: Compat) -> None:
+    for i, profile in enumerate(document.get("schedulingProfiles") or []):
+        for j, plugin in enumerate((profile or {}).get("plugins") or []):
+            if isinstance((plugin or {}).get("weight"), float):
+                raise _invalid(
+                    f"schedulingProfiles[{i}].plugins[{j}].weight: {plugin['weight']} is not an integer; "
+                    f"{compat.name} has no fractional weights (GIE v1.4 and later have)"
+                )
 
 
 def _as_epp(message: str, where: str = "") -> str:

@@ -15,12 +15,12 @@ from gateway.picker.decisions import DecisionLog, decision_record, unread_record
 from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import Loaded, producers_of
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody, decode_body, model_of
 from gateway.picker.wire import gojson
 

@@ -235,3 +235,25 @@ def with_compat(container: Container, flags: Sequence[str]) -> list[str]:
     named = any(f.split("=")[0] in {"--compat", "--config"} for f in flags)
     found = next((name for pattern, name in _COMPAT_BY_IMAGE if pattern.search(container.image)), None)
     return list(flags) if named or found is None else [*flags, "--compat", found]
+
+
+def server_command(
+    manifests: Manifests,
+    workload: Workload,
+    container: Container,
+    *,
+    name: str,
+    address: str,
+    directory: Path,
+) -> tuple[list[str], dict[str, str]]:
+    """Flags and environment of the model server in the pod `name`, its volumes written to `directory`.
+
+    Raises ManifestError for a container that cannot be run so.
+    """
+    labels, annotations = workload.pod_labels, workload.pod_annotations
+    identity = PodIdentity(name, workload.namespace, address, labels, annotations, workload.service_account)
+    env = environment(manifests, workload, container, identity)
+    places = mount_files(manifests, workload, container, directory)
+    flags = with_compat(container, server_flags(container, command_line(container, env, places)))
+    check_files(container, flags, directory)
+    return flags, env

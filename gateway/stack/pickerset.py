@@ -10,12 +10,14 @@ from pathlib import Path
 
 from gateway.envoy.eds import Address
 from gateway.errors import ManifestError
+from gateway.machine.ports import free_port
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.inside import inside, is_inside
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Service, ServicePort
-from gateway.stack import goflags
 from gateway.stack.containers import PodIdentity, command_line, environment, mount_files
+from gateway.stack.pickers import goflags
+from gateway.stack.pickers.make import make_picker
 from gateway.stack.pickers.process import (
     GRPC_PORT,
     HEALTH_PORT,
@@ -23,11 +25,9 @@ from gateway.stack.pickers.process import (
     PickerOptions,
     PickerProcess,
     PickerSpec,
-    make_picker,
 )
 from gateway.stack.plan import PickerPlan, Plan, container_port, pod_name
 from gateway.stack.pods import PodTable
-from gateway.stack.ports import free_port
 
 
 @dataclass

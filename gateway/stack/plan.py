@@ -120,14 +120,7 @@ def _plan_picker(plan: Plan, pool: InferencePool) -> None:
         plan.notes.append(
             f"{pool}: picker Service {pool.picker.name} has no port {pool.picker.port}; requests get {fails}"
         )
-    workload = next(
-        (
-            w
-            for w in plan.manifests.workloads
-            if w.namespace == service.namespace and selects(service.selector, w.pod_labels)
-        ),
-        None,
-    )
+    workload = _behind(plan.manifests, service)
     if workload is None:
         plan.notes.append(f"{pool}: no workload behind picker Service {service.name}; requests get {fails}")
         return
@@ -138,6 +131,12 @@ def _plan_picker(plan: Plan, pool: InferencePool) -> None:
         return
     targets = [port.target_port] if port and isinstance(port.target_port, int) else []
     plan.pickers.append(PickerPlan(pool, service, workload, serving_container(workload.containers, targets)))
+
+
+def _behind(manifests: Manifests, service: Service) -> Workload | None:
+    """The first workload whose pods a Service selects."""
+    found = (w for w in manifests.workloads if w.namespace == service.namespace)
+    return next((w for w in found if selects(service.selector, w.pod_labels)), None)
 
 
 def _note_conditions(plan: Plan) -> None:
@@ -157,6 +156,10 @@ def _note_conditions(plan: Plan) -> None:
                 plan.notes.append(
                     f"{result.route}: {backend.service} has no port {ref.port}; requests get 500"
                 )
+    _note_what_is_not_run(plan)
+
+
+def _note_what_is_not_run(plan: Plan) -> None:
     for listener, gateway in ((x, g) for g in plan.gateways for x in g.listeners):
         if listener.protocol not in {"HTTP", "HTTPS"}:
             plan.notes.append(

@@ -1,7 +1,7 @@
-"""A stack: model servers in this process, pickers and Envoys as children, kept in step with each other.
+"""A stack: model servers in this process, pickers and Envoys as children, kept in step.
 
-`async with Stack(plan, options)` starts all of it and ends all of it. Between the two, `scale`, `kill`,
-`restart` and `drain` change the pods, and every change is published to Envoy and to the pickers at once.
+`async with Stack(plan, options)` starts all of it and ends all of it. Between the two, `scale`,
+`kill`, `restart` and `drain` change the pods; Envoy and the pickers hear of every change at once.
 """
 
 from __future__ import annotations
@@ -20,21 +20,13 @@ from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
+from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.manifests.inside import inside
-from gateway.stack.containers import (
-    PodIdentity,
-    check_files,
-    command_line,
-    environment,
-    mount_files,
-    server_flags,
-    with_compat,
-)
+from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan, fronting_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from gateway.stack.ports import MAX_ADDRESSES, AddressPool, is_free
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError, FleetError
@@ -57,7 +49,7 @@ class StackOptions:
 
 
 class Stack:
-    """Everything that a plan asks for, running. `failure` is done when a part died that nobody ended."""
+    """Everything that a plan asks for, running; `failure` is done when a part died unasked."""
 
     def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
         self.plan = plan
@@ -82,7 +74,7 @@ class Stack:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self._stop()
 
@@ -127,7 +119,7 @@ class Stack:
         self._addresses.close()
 
     async def _add_pods(self) -> None:
-        """All replicas. What they are built of stays, so it leaves the garbage collector's sight."""
+        """All replicas. What they are built of stays: the garbage collector need not see it."""
         gc.disable()
         try:
             for server in self.plan.servers:
@@ -170,7 +162,7 @@ class Stack:
         return self.pods.behind(spec.service, spec.port) + self.pickers.behind(spec.service, spec.port)
 
     async def _until_applied(self, timeout_s: float = 5.0) -> None:
-        """Return when every Envoy has the endpoints that were published; a matter of milliseconds."""
+        """Return when every Envoy has the endpoints that were published, in milliseconds."""
         if self._untold is not None:
             raise StackError(self._why_untold(self._untold))
         deadline = time.monotonic() + timeout_s
@@ -190,14 +182,14 @@ class Stack:
         name, ordinal = self.pods.next_identity(server)
         ports = _ports(server, self._config(server, name, "127.0.0.2"))
         for attempt in range(_ADDRESS_ATTEMPTS):
-            # The pool may send to ports that the pod does not have: nobody else should answer there.
+            # The pool may send to ports that the pod lacks: nobody else should answer there.
             address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
             config = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
                 break
             except FleetError as error:
-                # Another stack may have taken the address since we looked; any other failure is final.
+                # Another stack may have taken the address since; any other failure is final.
                 if all(is_free(address, p) for p in ports) or attempt == _ADDRESS_ATTEMPTS - 1:
                     raise StackError(f"pod {name}: {error}") from error
         pod = Pod(name, server, ordinal, address, ports)
@@ -209,28 +201,23 @@ class Stack:
         return pod
 
     def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        workload, manifests = server.workload, self.plan.manifests
-        labels, annotations = workload.pod_labels, workload.pod_annotations
-        identity = PodIdentity(
-            name, workload.namespace, address, labels, annotations, workload.service_account
-        )
-        env = environment(manifests, workload, server.container, identity)
+        workload = server.workload
         kind = workload.resource.kind.lower()
         directory = inside(self.options.directory / "volumes", workload.namespace, kind, workload.name)
-        places = mount_files(manifests, workload, server.container, directory)
-        words = command_line(server.container, env, places)
-        flags = with_compat(server.container, server_flags(server.container, words))
-        check_files(server.container, flags, directory)
+        manifests, container = self.plan.manifests, server.container
+        flags, env = server_command(
+            manifests, workload, container, name=name, address=address, directory=directory
+        )
         try:
             return parse_args(flags, env)
         except ConfigError as error:
-            raise server.container.root.error(f"the model server would not start: {error}", "args") from error
+            raise container.root.error(f"the model server would not start: {error}", "args") from error
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
 
     async def _watch_pods(self) -> None:
-        """Follow readiness probes, deaths that come after a number of tokens, and the size of access logs."""
+        """Follow readiness, deaths after a number of tokens, and the size of access logs."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             if self._untold is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.stack import goflags
+from gateway.stack.pickers import goflags
 from simulator.config.resolve import parse_args
 from tests.charts.conftest import Helm
 from tests.charts.test_render import CASES

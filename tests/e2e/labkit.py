@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.commands.socket import ask
 from gateway.doctor.evidence import log_entries
+from gateway.stack.socket import ask
 
 UP_TIMEOUT_S = 40.0
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from gateway.stack.ports import free_port
+from gateway.machine.ports import free_port
 from tests.e2e.labkit import Lab, Labs, completion, until
 
 

@@ -16,9 +16,9 @@ import msgspec
 
 from gateway.picker.compat import Compat
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.scorers import NoParameters
 from gateway.picker.pool.endpoints import Candidate
+from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest
 
 P = TypeVar("P")

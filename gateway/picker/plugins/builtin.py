@@ -28,6 +28,7 @@ from gateway.picker.plugins.base import (
     scorer,
 )
 from gateway.picker.plugins.prefix_plugins import PrefixProducer, prefix_scorer
+from gateway.picker.pool import labels
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
@@ -108,11 +109,11 @@ class ByLabelSelector(Filter):
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
-        self._selector = context.decode(filters.LabelSelector)
-        filters.check_selector(self._selector, f"plugin '{self.name}'")
+        self._selector = context.decode(labels.LabelSelector)
+        labels.check_selector(self._selector, f"plugin '{self.name}'")
 
     def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
-        return [c for c in candidates if filters.selects(self._selector, c.endpoint.labels)]
+        return [c for c in candidates if labels.selects(self._selector, c.endpoint.labels)]
 
 
 class PickerParameters(msgspec.Struct, rename="camel"):

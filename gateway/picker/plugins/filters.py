@@ -1,11 +1,9 @@
 """The EPP's filters as pure functions over candidates."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from gateway.picker.errors import PickerConfigError
 from gateway.picker.pool.endpoints import Candidate
 
 TEST_HEADER = "test-epp-endpoint-selection"
@@ -51,51 +49,3 @@ def by_label(candidates: Sequence[Candidate], parameters: ByLabelParameters) -> 
         if (value := candidate.endpoint.labels.get(parameters.label)) in wanted
         or (value is None and parameters.allows_no_label)
     ]
-
-
-class SelectorRequirement(msgspec.Struct):
-    key: str
-    operator: str
-    values: list[str] = []
-
-
-class LabelSelector(msgspec.Struct, rename="camel"):
-    """metav1.LabelSelector."""
-
-    match_labels: dict[str, str] = {}
-    match_expressions: list[SelectorRequirement] = []
-
-
-_OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
-    "In": lambda value, values: value in values,
-    "NotIn": lambda value, values: value not in values,
-    "Exists": lambda value, _: value is not None,
-    "DoesNotExist": lambda value, _: value is None,
-}
-
-
-def check_selector(selector: LabelSelector, where: str) -> None:
-    for requirement in selector.match_expressions:
-        if requirement.operator not in _OPERATORS:
-            raise PickerConfigError(
-                f"{where}: operator {requirement.operator!r} is not one of {', '.join(_OPERATORS)}"
-            )
-
-
-def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether a Kubernetes label selector matches."""
-    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
-        _OPERATORS[requirement.operator](labels.get(requirement.key), requirement.values)
-        for requirement in selector.match_expressions
-    )
-
-
-def parse_selector(text: str) -> LabelSelector:
-    """The `key=value,...` of --endpoint-selector."""
-    labels = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([^=\s!]+)\s*==?\s*([^=\s]*)\s*", part)
-        if not match:
-            raise PickerConfigError(f"--endpoint-selector: {part!r} is not key=value")
-        labels[match[1]] = match[2]
-    return LabelSelector(labels)

@@ -41,11 +41,11 @@ from gateway.picker.plugins.base import (
     Scorer,
 )
 from gateway.picker.plugins.builtin import UtilizationDetector
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.known_types import since, that_only_the_epp_has
 from gateway.picker.plugins.prefix_plugins import producer_parameters
 from gateway.picker.plugins.saturation import UtilizationLimits
 from gateway.picker.plugins.scheduler import Profile
+from gateway.picker.pool.inflight import InflightLoad
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
 PRODUCER = "approx-prefix-cache-producer"

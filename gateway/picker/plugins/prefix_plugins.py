@@ -36,41 +36,53 @@ class TokensParameters(msgspec.Struct):
 def prefix_settings(context: PluginContext) -> PrefixSettings:
     """The release's defaults with the plugin's parameters over them; PickerConfigError for bad ones."""
     if context.compat.prefix_hash == "chars":
-        chars = context.decode(CharsParameters)
-        return PrefixSettings(
-            scheme="chars",
-            auto_tune=chars.auto_tune,
-            block_chars=chars.block_size if chars.block_size > 0 else 64,
-            block_tokens=(chars.block_size if chars.block_size > 0 else 64) // 4,
-            max_blocks=chars.max_blocks if chars.max_blocks > 0 else 256,
-            max_tokens=0,
-            capacity=chars.capacity if chars.capacity > 0 else DEFAULT_CAPACITY,
-            strays=context.compat.prefix_index_strays,
-        )
-    return _token_settings(context, context.decode(TokensParameters))
+        return _char_settings(context, context.decode(CharsParameters))
+    given = context.decode(TokensParameters)
+    _check_tokens(context, given)
+    return _token_settings(context, given)
+
+
+def _positive(value: int, default: int) -> int:
+    """What is not positive is the default, as in the EPP."""
+    return value if value > 0 else default
+
+
+def _char_settings(context: PluginContext, given: CharsParameters) -> PrefixSettings:
+    block = _positive(given.block_size, 64)
+    return PrefixSettings(
+        scheme="chars",
+        auto_tune=given.auto_tune,
+        block_chars=block,
+        block_tokens=block // 4,
+        max_blocks=_positive(given.max_blocks, 256),
+        max_tokens=0,
+        capacity=_positive(given.capacity, DEFAULT_CAPACITY),
+        strays=context.compat.prefix_index_strays,
+    )
+
+
+def _check_tokens(context: PluginContext, given: TokensParameters) -> None:
+    if given.block_size > 0 and given.block_tokens <= 0 and context.compat.prefix_hash != "pseudo-tokens":
+        raise _refused(context, "blockSize is deprecated; use blockSizeTokens, in tokens")
+    if not given.auto_tune and given.block_tokens <= 0:
+        raise _refused(context, "blockSizeTokens must be > 0 when autoTune is disabled")
+    if (given.max_tokens or 0) < 0 or (given.max_blocks or 0) < 0:
+        raise _refused(context, "maxPrefixTokensToMatch and maxPrefixBlocksToMatch must be >= 0")
 
 
 def _token_settings(context: PluginContext, given: TokensParameters) -> PrefixSettings:
     pseudo = context.compat.prefix_hash == "pseudo-tokens"
-    block = given.block_tokens
-    if given.block_size > 0 and pseudo and block == 16:
+    block = _positive(given.block_tokens, 16)
+    if given.block_size > 0 and pseudo and given.block_tokens == 16:
         block = given.block_size
-    if given.block_size > 0 and not pseudo and block <= 0:
-        raise _refused(context, "blockSize is deprecated; use blockSizeTokens, in tokens")
-    if not given.auto_tune and block <= 0:
-        raise _refused(context, "blockSizeTokens must be > 0 when autoTune is disabled")
-    if (given.max_tokens or 0) < 0 or (given.max_blocks or 0) < 0:
-        raise _refused(context, "maxPrefixTokensToMatch and maxPrefixBlocksToMatch must be >= 0")
-    blocks = given.max_blocks if given.max_blocks is not None else (2048 if pseudo else 256)
-    tokens = given.max_tokens if given.max_tokens is not None else (131072 if pseudo else 0)
     return PrefixSettings(
         scheme=context.compat.prefix_hash,
         auto_tune=given.auto_tune,
-        block_chars=(block if block > 0 else 16) * 4,
-        block_tokens=block if block > 0 else 16,
-        max_blocks=blocks,
-        max_tokens=tokens,
-        capacity=given.capacity if given.capacity > 0 else DEFAULT_CAPACITY,
+        block_chars=block * 4,
+        block_tokens=block,
+        max_blocks=given.max_blocks if given.max_blocks is not None else (2048 if pseudo else 256),
+        max_tokens=given.max_tokens if given.max_tokens is not None else (131072 if pseudo else 0),
+        capacity=_positive(given.capacity, DEFAULT_CAPACITY),
         strays=context.compat.prefix_index_strays,
     )
 

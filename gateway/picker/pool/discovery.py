@@ -16,9 +16,9 @@ import msgspec
 import yaml
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins.filters import LabelSelector, selects
 from gateway.picker.pool.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
 from gateway.picker.pool.endpoints import Endpoint
+from gateway.picker.pool.labels import LabelSelector, selects
 
 POLL_S = 0.05
 MAX_BYTES = 1 << 20

@@ -3,8 +3,8 @@
 import time
 
 from gateway.picker.compat import Compat
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.pool.datastore import Datastore
+from gateway.picker.pool.inflight import InflightLoad
 from kit.prometheus import Counter, Gauge, Histogram, Registry
 
 MODELS = 1000

@@ -18,14 +18,14 @@ import yaml
 
 from gateway.envoy.eds import replace_file
 from gateway.errors import ManifestError, StackError
-from gateway.kubeapi.pods import pod
+from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
-from gateway.stack import goflags
+from gateway.machine.ports import free_port
+from gateway.machine.processes import Process
+from gateway.machine.readiness import grpc_is_serving, http_get
+from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerProcess, PickerSpec, file_discovery
-from gateway.stack.ports import free_port
-from gateway.stack.processes import Process
-from gateway.stack.readiness import grpc_is_serving, http_get
 
 LLMD_API_VERSION = "llm-d.ai/v1alpha1"
 DISCOVERY = "simfleet-endpoints"

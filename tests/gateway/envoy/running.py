@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import io
 import json
 import ssl
 import subprocess
@@ -26,8 +25,8 @@ from gateway.envoy.clusters import PICKED_KEY
 from gateway.envoy.config import EnvoyConfig
 from gateway.envoy.eds import write_endpoints
 from gateway.envoy.process import GatewayOptions, GatewayProcess, find_envoy
+from gateway.machine.ports import free_port
 from gateway.manifests.load import load
-from gateway.stack.ports import free_port
 from tests.e2e import worlds
 
 Address = tuple[str, int]
@@ -128,7 +127,9 @@ async def running(
     istio_bugs: bool = False,
 ) -> AsyncIterator[str]:
     """URL of the first listener. Every cluster has `endpoints` but the picker's (port 9002), which has it."""
-    manifests = load(["-"], "apps", io.StringIO(worlds.dump(*objects)))
+    written = directory / "manifests.yaml"  # beside the files that it may name
+    written.write_text(worlds.dump(*objects))
+    manifests = load([str(written)], "apps")
     gateway = next(iter(manifests.gateways.values()))
     pickers = [s.address for s in servers if isinstance(s, Picker)]
     async with contextlib.AsyncExitStack() as stack:

@@ -7,10 +7,10 @@ import asyncio
 import httpx
 import pytest
 
-from gateway.kubeapi.pods import pod
+from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
-from gateway.stack.ports import free_port, is_free
+from gateway.machine.ports import free_port, is_free
 
 
 def test_stop_ends_watches_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.kubeapi.pods import pod
+from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.store import KINDS, BadSelectorError, Change, ExpiredError, Store, selector
 
 POD = KINDS[0]

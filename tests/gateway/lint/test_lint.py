@@ -41,6 +41,8 @@ MISTAKES = [
     ("- --pool-name\n            - \"inference-model-server-pool\"", "- --pool-name\n            - \"another\"",
      "picker-pool-flags", "another"),
     ("- type: queue-scorer", "- typo: queue-scorer", "picker-config", "typo"),
+    ("- type: prefix-cache-scorer", "- type: prefix-cache-scorer\n      parameters: {prefixMatchInfoProducerName: x}",
+     "picker-inert-setting", "prefixMatchInfoProducerName"),
     ("- /config/plugins.yaml", "- /config/other.yaml", "picker-config", "other.yaml"),
     ("mode: SIMPLE", "mode: DISABLE", "picker-tls", "TLS"),
     ("insecureSkipVerify: true", "sni: x", "picker-tls", "verifies"),
@@ -101,6 +103,17 @@ def test_every_rule_is_tried_here() -> None:
         "route-filter",
     }
     assert set(RULES) == {m[2] for m in CASES} | elsewhere
+
+
+def test_a_route_whose_hostnames_no_listener_has() -> None:
+    text = SOUND.replace(
+        "      sectionName: http", "      sectionName: http\n  hostnames: [other.example]", 1
+    )
+    assert [f for f in findings(text) if f.rule.id == "route-parent"] == []
+    text = text.replace("      protocol: HTTP\n", "      protocol: HTTP\n      hostname: lab.example\n", 1)
+    assert "lab.example" in text
+    (found,) = [f for f in findings(text) if f.rule.id == "route-parent"]
+    assert "no hostname of the route fits" in found.message
 
 
 def test_a_picker_service_that_selects_nothing() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from gateway.picker.compat import GIE_V12, Compat
 from gateway.picker.config import parse_config
 from gateway.picker.plugins.builtin import BUILTIN
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import Loaded, Loader
 from gateway.picker.pool.endpoints import Candidate, Endpoint, EndpointMetrics
+from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody
 
 API = {

@@ -17,11 +17,11 @@ from gateway.picker.decisions import DecisionLog
 from gateway.picker.director import Director, Incoming, Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.plugins.builtin import BUILTIN
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.loader import Loader
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import EndpointMetrics
 from gateway.picker.pool.exposition import PickerMetrics
+from gateway.picker.pool.inflight import InflightLoad
 from tests.gateway.picker.factories import config, endpoint
 
 CHART = config(

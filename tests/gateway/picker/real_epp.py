@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.kubeapi.pods import pod
+from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
+from gateway.machine.ports import free_port
 from gateway.picker.app import Picker
-from gateway.stack.ports import free_port
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import ModelServer
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
+from gateway.machine.ports import free_port
+from gateway.machine.readiness import grpc_is_serving
 from gateway.picker.app import Picker
 from gateway.stack.pickers.go import inspect, with_file_discovery
-from gateway.stack.ports import free_port
-from gateway.stack.readiness import grpc_is_serving
 from tests.gateway.picker.real_epp import CHART, HOSTS, binaries, model_servers, page
 from tests.gateway.picker.running import (
     ModelServer,

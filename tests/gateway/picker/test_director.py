@@ -12,8 +12,8 @@ import pytest
 from gateway.picker.compat import GIE_V12, GIE_V13, GIE_V14, GIE_V15, LLMD_V010, Compat
 from gateway.picker.director import Routed
 from gateway.picker.errors import RequestError
-from gateway.picker.plugins.inflight import estimated_tokens
 from gateway.picker.pool.datastore import PoolObjects, RewriteRule, RewriteTarget
+from gateway.picker.pool.inflight import estimated_tokens
 from tests.gateway.picker.factories import config, endpoint
 from tests.gateway.picker.lab import CHART, Lab
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stack.ports import free_port
+from gateway.machine.ports import free_port
 from kit.children import python
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import body, data_plane, endpoints_text, headers, set_headers

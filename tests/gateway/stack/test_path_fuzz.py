@@ -14,9 +14,9 @@ import yaml
 
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import GatewayError, ManifestError
+from gateway.machine import ports
 from gateway.manifests.inside import inside
 from gateway.manifests.load import Manifests, load, read
-from gateway.stack import ports
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.stack import Stack, StackOptions

@@ -14,17 +14,11 @@ from gateway.commands.table import LogCounter, Rates, render
 from gateway.errors import ControlError, GatewayError
 from gateway.manifests.attach import attach, attachments_of
 from gateway.manifests.load import load
-from gateway.stack import goflags
 from gateway.stack.example import Example, example
-from gateway.stack.pickers.process import (
-    Endpoint,
-    PickerOptions,
-    PickerSpec,
-    ReferencePicker,
-    file_discovery,
-    find_epp,
-    make_picker,
-)
+from gateway.stack.pickers import goflags
+from gateway.stack.pickers.make import find_epp, make_picker
+from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerSpec, file_discovery
+from gateway.stack.pickers.reference import ReferencePicker
 from gateway.stack.plan import ServerPlan, make_plan
 from gateway.stack.pods import Pod, PodState, PodTable
 from tests.e2e import worlds

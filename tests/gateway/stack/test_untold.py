@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ControlError, StackError
 from gateway.manifests.load import read
-from gateway.stack.pickers import process
+from gateway.stack.pickers import reference
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.stack import Stack, StackOptions
@@ -36,7 +36,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         stack = make_stack(tmp_path, said)
         with monkeypatch.context() as patch:
-            patch.setattr(process, "replace_file", full)
+            patch.setattr(reference, "replace_file", full)
             stack.publish()
             stack.publish()
             with pytest.raises(StackError, match=r"cannot be told .*endpoints\.yaml: No space left"):

@@ -11,7 +11,7 @@ from gateway.picker.compat import GIE_V12
 from gateway.picker.plugins import pickers
 from gateway.picker.plugins.base import PluginContext
 from gateway.picker.plugins.builtin import LeastRequestPicker, RoundRobinPicker
-from gateway.picker.plugins.inflight import InflightLoad
+from gateway.picker.pool.inflight import InflightLoad
 from tests.gateway.picker.factories import candidate
 
 DRAWS = 6000

@@ -10,7 +10,6 @@ import pytest
 
 from gateway.picker.compat import GIE_V12, GIE_V15, LLMD_V010, Compat
 from gateway.picker.plugins.base import PluginContext
-from gateway.picker.plugins.inflight import InflightLoad
 from gateway.picker.plugins.prefix import (
     PrefixIndex,
     PrefixSettings,
@@ -20,6 +19,7 @@ from gateway.picker.plugins.prefix import (
 )
 from gateway.picker.plugins.prefix_plugins import prefix_settings
 from gateway.picker.plugins.prompts import messages_json, prompt_bytes, pseudo_tokens
+from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import RequestBody
 from tests.gateway.picker.factories import candidate, request
 

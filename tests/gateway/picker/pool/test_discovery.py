@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins.filters import parse_selector
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import endpoints_file, objects_file, parse_endpoints, parse_objects, watch
 from gateway.picker.pool.endpoints import Endpoint, EndpointMetrics
+from gateway.picker.pool.labels import parse_selector
 from tests.gateway.picker.running import endpoints_text, until
 
 YAML = """\

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gateway.errors import ManifestError, ProcessError, StackError
+from gateway.machine.readiness import grpc_is_serving
 from gateway.manifests.load import load
 from gateway.stack.pickers.go import (
     DISCOVERY,
@@ -23,7 +24,6 @@ from gateway.stack.pickers.go import (
     with_file_discovery,
 )
 from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerProcess, PickerSpec
-from gateway.stack.readiness import grpc_is_serving
 from tests.gateway.oddpicker import odd_picker
 
 MANIFESTS = """

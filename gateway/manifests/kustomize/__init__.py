@@ -1,0 +1,1 @@
+"""Kustomize directories without kubectl: what `kubectl kustomize` would print, or an error."""
