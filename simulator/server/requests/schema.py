@@ -1,7 +1,7 @@
 """vLLM's request models: what OpenAPI shows, and the source of exact validation errors and conversions.
 
 Field order is that of vLLM 0.33's openapi.json, since errors come in it. The hot path does not use these; see
-`protocol`. Unknown fields are accepted, as vLLM does.
+`lean`. Unknown fields are accepted, as vLLM does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic_core import PydanticKnownError
 
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.engine.sampling_params import RepetitionDetectionParams
-from simulator.server.requests.messages import ChatCompletionMessageParam
+from simulator.server.requests.chat_messages import ChatCompletionMessageParam
 
 _DEFAULT: Final = COMPATS[DEFAULT_COMPAT]  # whose API the OpenAPI document describes
 
