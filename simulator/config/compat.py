@@ -49,7 +49,7 @@ class Compat:
     empty_prompt_allowed: bool = False
     ignore_eos_needs_max_tokens: bool = False
     remote_decode_streams: bool = True  # False: do_remote_decode with stream is refused
-    other_fields: Literal["checked", "dropped"] = "checked"  # fields that the server does not read
+    go_fields: bool = False  # as Go fills a struct: keys in any case, null as if absent, others dropped
     parameter_checks: bool = True  # ranges, logprobs, ids; False: values are taken as they come
     n_is_read: bool = True  # False: one choice, whatever n says
     messages_required: bool = True  # False: a chat without messages is an empty one
@@ -58,7 +58,8 @@ class Compat:
     tokenize_nulls: Literal["checked", "absent"] = "checked"  # fields of /tokenize that are null
 
     # errors
-    validation_errors: Literal["compact", "verbose", "go"] = "compact"  # the form of their message
+    validation_errors: Literal["compact", "verbose", "go"] = "compact"  # their form; go: a line of plain text
+    listed_refusals: bool = False  # a check of raw fields is one more validation error
     route_errors: Literal["json", "text"] = "json"  # 404 and 405 of unknown paths and methods
     error_param: bool = True  # "param" carries the field's name
     message_suffix: bool = True  # " (parameter=X, value=Y)" after VLLMValidationError texts
@@ -141,6 +142,7 @@ _VLLM_011 = replace(
     max_temperature=None,
     max_stop_strings=1024,  # of this simulator: 0.11 has no limit
     validation_errors="verbose",
+    listed_refusals=True,
     error_param=False,
     message_suffix=False,
     id_style="hex32",
@@ -176,7 +178,7 @@ _LLMD_07 = replace(
     empty_prompt_allowed=True,
     ignore_eos_needs_max_tokens=True,
     remote_decode_streams=False,
-    other_fields="dropped",
+    go_fields=True,
     parameter_checks=False,
     n_is_read=False,
     messages_required=False,

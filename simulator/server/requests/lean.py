@@ -1,7 +1,7 @@
 """Requests as the routes read them: the fields that change what a simulator answers.
 
 msgspec decodes a good body straight into these. A body that does not fit goes to the pydantic models of
-`protocol_schema`, which convert as leniently as vLLM does or give vLLM's exact error. Everything else that a
+`schema`, which convert as leniently as vLLM does or give vLLM's exact error. Everything else that a
 client may send (vLLM accepts any field) is ignored here.
 """
 

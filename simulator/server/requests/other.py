@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulator.server.requests.messages import ChatCompletionMessageParam
+from simulator.server.requests.chat_messages import ChatCompletionMessageParam
 from simulator.server.requests.schema import ChatCompletionToolsParam, StopStrings, TokenId
 
 

@@ -16,6 +16,7 @@ from simulator.config.serve import ServeConfig
 from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.validation import from_errors
 
 Raw = Mapping[str, Any]
 _LONG_BODY: Final = 1 << 18  # bytes
@@ -29,7 +30,7 @@ _NO_SUCH_TOOL: Final = "The tool specified in `tool_choice` does not match any o
 
 def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = None) -> ApiError:
     """A validator's refusal; where validators only raise ValueError it is one more pydantic error."""
-    if compat.validation_errors == "verbose":
+    if compat.listed_refusals:
         found = {
             "type": "value_error",
             "loc": ("body",),
@@ -37,7 +38,7 @@ def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = 
             "input": dict(raw),
             "ctx": {"error": ValueError(message)},
         }
-        return ApiError(repr([found]), 400, "Bad Request")
+        return from_errors([found], compat)
     return invalid(compat, message, param, value)
 
 
@@ -259,31 +260,39 @@ def _check_combinations(request: GenerationRequest, compat: Compat) -> None:
 
 
 def _check_ranges(request: GenerationRequest, n: int, temperature: float, max_n: int, compat: Compat) -> None:
-    if n < 1:
-        raise ApiError(f"n must be at least 1, got {n}.")
-    if n > max_n:
-        raise ApiError(
-            f"n must be at most {max_n}, got {n}. "
-            "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
-        )
+    _check_n(n, max_n)
     for name in ("presence_penalty", "frequency_penalty"):
         penalty = getattr(request, name)
         if penalty is not None and not -2.0 <= penalty <= 2.0:
             raise ApiError(f"{name} must be in [-2, 2], got {penalty}.")
     if request.repetition_penalty is not None and not request.repetition_penalty > 0.0:
         raise ApiError(f"repetition_penalty must be greater than zero, got {request.repetition_penalty}.")
-    if not temperature >= 0.0:
-        message = f"temperature must be non-negative, got {temperature}."
-        raise invalid(compat, message, "temperature", temperature)
-    if compat.max_temperature is not None and temperature > compat.max_temperature:
-        message = f"temperature must be in [0, {compat.max_temperature:g}], got {temperature}."
-        raise invalid(compat, message, "temperature", temperature)
+    _check_temperature(temperature, compat)
     if request.top_p is not None and not 0.0 < request.top_p <= 1.0:
         raise invalid(compat, f"top_p must be in (0, 1], got {request.top_p}.", "top_p", request.top_p)
     if request.top_k is not None and request.top_k < -1:
         raise ApiError(f"top_k must be 0 (disable), or at least 1, got {request.top_k}.")
     if request.min_p is not None and not 0.0 <= request.min_p <= 1.0:
         raise ApiError(f"min_p must be in [0, 1], got {request.min_p}.")
+
+
+def _check_n(n: int, most: int) -> None:
+    if n < 1:
+        raise ApiError(f"n must be at least 1, got {n}.")
+    if n > most:
+        raise ApiError(
+            f"n must be at most {most}, got {n}. "
+            "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+        )
+
+
+def _check_temperature(temperature: float, compat: Compat) -> None:
+    if not temperature >= 0.0:
+        message = f"temperature must be non-negative, got {temperature}."
+        raise invalid(compat, message, "temperature", temperature)
+    if compat.max_temperature is not None and temperature > compat.max_temperature:
+        message = f"temperature must be in [0, {compat.max_temperature:g}], got {temperature}."
+        raise invalid(compat, message, "temperature", temperature)
 
 
 def _check_lengths(request: GenerationRequest, n: int, max_tokens: int, temperature: float) -> None:
@@ -306,12 +315,8 @@ def check_engine_limits(
     if not compat.parameter_checks:
         return
     most = config.max_logprobs
-    for kind, asked in (("sample", sampling.logprobs), ("prompt", request.prompt_logprobs)):
-        if asked is not None and most != -1 and (asked > most or asked == -1):
-            shown = vocab_size if asked == -1 else asked
-            message = f"Requested {kind} logprobs of {shown}, which is greater than max allowed: {most}"
-            name = "logprobs" if kind == "sample" else "prompt_logprobs"
-            raise invalid(compat, message, name, shown, streams=True)
+    _check_logprobs("sample", sampling.logprobs, most, vocab_size, compat)
+    _check_logprobs("prompt", request.prompt_logprobs, most, vocab_size, compat)
     if request.logit_bias:
         outside = [int(i) for i in request.logit_bias if not _in_vocabulary(i, vocab_size)]
         if outside:
@@ -326,6 +331,15 @@ def check_engine_limits(
         if allowed:
             message = "allowed_token_ids contains out-of-vocab token id!"
         raise invalid(compat, message, "allowed_token_ids", allowed, streams=True)
+
+
+def _check_logprobs(kind: str, asked: int | None, most: int, vocab_size: int, compat: Compat) -> None:
+    if asked is None or most == -1 or (asked <= most and asked != -1):
+        return
+    shown = vocab_size if asked == -1 else asked
+    message = f"Requested {kind} logprobs of {shown}, which is greater than max allowed: {most}"
+    name = "logprobs" if kind == "sample" else "prompt_logprobs"
+    raise invalid(compat, message, name, shown, streams=True)
 
 
 def _in_vocabulary(token_id: str, vocab_size: int) -> bool:

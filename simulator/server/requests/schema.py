@@ -1,7 +1,7 @@
 """vLLM's request models: what OpenAPI shows, and the source of exact validation errors and conversions.
 
 Field order is that of vLLM 0.33's openapi.json, since errors come in it. The hot path does not use these; see
-`protocol`. Unknown fields are accepted, as vLLM does.
+`lean`. Unknown fields are accepted, as vLLM does.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
-from simulator.config.compat import Compat
+from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.engine.sampling_params import RepetitionDetectionParams
-from simulator.server.requests.messages import ChatCompletionMessageParam
+from simulator.server.requests.chat_messages import ChatCompletionMessageParam
 
-MAX_STOP_STRINGS: Final = 4
+_DEFAULT: Final = COMPATS[DEFAULT_COMPAT]  # whose API the OpenAPI document describes
 
 
 def _few(stop: list[str], info: ValidationInfo) -> list[str]:
     """The bound on stop strings of the server that is imitated, as pydantic says it."""
-    most = info.context.max_stop_strings if isinstance(info.context, Compat) else MAX_STOP_STRINGS
-    if len(stop) > most:
-        found = {"field_type": "List", "max_length": most, "actual_length": len(stop)}
+    compat: Compat = info.context or _DEFAULT
+    if len(stop) > compat.max_stop_strings:
+        found = {"field_type": "List", "max_length": compat.max_stop_strings, "actual_length": len(stop)}
         raise PydanticKnownError("too_long", found)
     return stop
 
@@ -30,7 +30,7 @@ def _few(stop: list[str], info: ValidationInfo) -> list[str]:
 StopStrings = Annotated[
     list[str],
     AfterValidator(_few),
-    WithJsonSchema({"type": "array", "items": {"type": "string"}, "maxItems": 4}),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "maxItems": _DEFAULT.max_stop_strings}),
 ]
 TokenId = Annotated[int, Field(ge=0)]
 

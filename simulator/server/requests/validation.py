@@ -187,18 +187,25 @@ def from_pydantic(error: ValidationError, compat: Compat, skip: int = 0) -> ApiE
 
 
 def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat) -> ApiError:
+    """The 400 that tells `errors`, at least one, each with pydantic's keys, in the form of `compat`."""
     if compat.validation_errors == "go":
         first = errors[0]
         return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")
     if compat.validation_errors == "verbose":
         message = repr([{k: v for k, v in e.items() if k in _VERBOSE_KEYS} for e in errors])
-        return ApiError(message, 400, "Bad Request")
+    else:
+        message = _in_short(errors)
+    param = _location(errors[0]["loc"]) if compat.error_param else None
+    return ApiError(message, 400, "Bad Request", param)
+
+
+def _in_short(errors: Sequence[Mapping[str, Any]]) -> str:
     count = len(errors)
     lines = [f"{count} validation error{'s' if count > 1 else ''}:"]
     lines += [f"  {_describe(found)}" for found in errors[:_SHOWN]]
     if count > _SHOWN:
         lines.append(f"  ...and {count - _SHOWN} more errors")
-    return ApiError("\n".join(lines), 400, "Bad Request", _location(errors[0]["loc"]))
+    return "\n".join(lines)
 
 
 _VERBOSE_KEYS: Final = ("type", "loc", "msg", "input", "ctx")

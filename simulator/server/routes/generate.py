@@ -162,7 +162,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
     compat = exchange.front.compat
     check_body_of_prompts(body, exchange.replica.config, compat)
-    if compat.other_fields == "checked":
+    if not compat.go_fields:
         try:
             request = _decode_completion(body)
         except UNREADABLE:
@@ -174,7 +174,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.other_fields == "dropped":
+    if compat.go_fields:
         raw = go_fields(raw, _GO_COMPLETION)
     before_completion(raw, compat)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
@@ -184,7 +184,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     """The same for a chat."""
     compat = exchange.front.compat
-    if compat.other_fields == "checked":
+    if not compat.go_fields:
         try:
             request = _decode_chat(body)
         except UNREADABLE:
@@ -196,7 +196,7 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    if compat.other_fields == "dropped":
+    if compat.go_fields:
         raw = go_fields(raw, _GO_CHAT)
     if not compat.messages_required:
         raw = {"messages": [], **raw}

@@ -1,24 +1,27 @@
-"""The table of imitated servers: what a version has, what it differs in, and that its keys are in order."""
+"""The table of imitated servers: what rows say, who reads them, and that nothing else knows versions."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from simulator.config.compat import COMPATS, Bodies, Compat, compat
+from simulator.config.bodies import Bodies
+from simulator.config.compat import COMPATS, Compat, compat
+from simulator.engine.config import EngineRules
 from simulator.errors import ConfigError
 
+
+def rows(table: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(table)]
+
+
 NAMES = ["vllm-0.33", "vllm-0.11", "llm-d-0.7"]
-ORDERS = [f.name for f in dataclasses.fields(Bodies) if f.name not in ("optional", "chunk_optional")]
-
-
-def changed(new: str, old: str) -> set[str]:
-    """The behaviours in which two rows differ, names and key orders apart."""
-    rows = COMPATS[new], COMPATS[old]
-    fields = [f.name for f in dataclasses.fields(Compat) if f.name not in ("name", "version", "bodies")]
-    return {name for name in fields if getattr(rows[0], name) != getattr(rows[1], name)}
+ORDERS = [row for row in rows(Bodies) if row not in ("optional", "chunk_optional")]
 
 
 def test_the_names_there_are() -> None:
@@ -77,12 +80,11 @@ def test_what_0_11_has_not() -> None:
     assert "system_fingerprint" not in old.chat_chunk
 
 
-ENGINE = {"admission", "free_list", "stop_order", "async_scheduling", "prefix_stats_at_admission"}
-
-
 def test_llmd_runs_on_the_older_engine() -> None:
-    assert changed("vllm-0.11", "vllm-0.33") >= ENGINE
-    assert not changed("llm-d-0.7", "vllm-0.11") & ENGINE
+    new, old, llmd = (COMPATS[name] for name in NAMES)
+    assert {row for row in rows(EngineRules) if getattr(new.engine, row) == getattr(old.engine, row)} == set()
+    assert (llmd.engine, llmd.async_scheduling) == (old.engine, old.async_scheduling)
+    assert new.async_scheduling is not old.async_scheduling
 
 
 @pytest.mark.parametrize(
@@ -90,15 +92,107 @@ def test_llmd_runs_on_the_older_engine() -> None:
     [
         ("default_completion_tokens", (16, 16, None)),
         ("max_temperature", (2.0, None, None)),
-        ("context_overflow", ("clamp", "reject", "reject-llm-d")),
+        ("context_overflow", ("clamp", "reject", "reject-sum")),
         ("validation_errors", ("compact", "verbose", "go")),
         ("id_style", ("hex16", "hex32", "uuid")),
-        ("queue_full", ("vllm", "vllm", "llm-d")),
+        ("max_waiting_queue_length", (None, None, 1000)),
         ("embeddings", ("absent", "unsupported", "served")),
-        ("lora_gauge", ("epp", "0.11", "epp")),
+        ("lora_gauge", ("active", "with-outputs", "current")),
         ("kv_event_encoding", ("map", "array", "array")),
         ("health_body", (b"", b"", b"{}")),
     ],
 )
 def test_where_the_servers_part(field: str, values: tuple[Any, ...]) -> None:
     assert tuple(getattr(COMPATS[name], field) for name in NAMES) == values
+
+
+# --- who reads the table -----------------------------------------------------------------------------
+
+ROOM = Path(__file__).parents[3] / "simulator"
+TREES = {path.relative_to(ROOM).as_posix(): ast.parse(path.read_text()) for path in ROOM.rglob("*.py")}
+# The table itself, and the catalogue of metric families, whose column of versions is a table too.
+TABLES = {"config/compat.py", "server/metrics/families.py"}
+VERSION = re.compile(r"(vllm|llm-?d|v)?[-_ ]?v?\d+\.\d+(\.\d+)?|llm-?d|vllm", re.IGNORECASE)
+TABLE_NAMES = re.compile(r"(compat|behaviour|imitated)$")
+
+
+def read_of(whose: re.Pattern[str]) -> set[str]:
+    """Attributes that are read of an expression that ends so."""
+    return {
+        node.attr
+        for name, tree in TREES.items()
+        if name not in TABLES
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and whose.search(ast.unparse(node.value))
+    }
+
+
+READ = {
+    Compat: read_of(TABLE_NAMES),
+    EngineRules: read_of(re.compile("config$")),
+    Bodies: read_of(re.compile("bodies$")),
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [(table, row) for table in (Compat, EngineRules, Bodies) for row in rows(table)]
+)
+def test_every_row_is_read(table: type, row: str) -> None:
+    assert row in READ[table], f"nobody asks for {row}: take it out of the table"
+
+
+@pytest.mark.parametrize("row", [row for row in rows(Compat) if row not in ("name", "version", "bodies")])
+def test_every_row_tells_servers_apart(row: str) -> None:
+    assert len({str(getattr(server, row)) for server in COMPATS.values()}) > 1, "one answer for all is no row"
+
+
+def compared(node: ast.AST) -> list[ast.expr]:
+    """What a comparison, a match or a look-up by value holds against something."""
+    if isinstance(node, ast.Compare):
+        return [node.left, *node.comparators]
+    if isinstance(node, ast.MatchValue):
+        return [node.value]
+    is_method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    return node.args if is_method and node.func.attr in ("startswith", "endswith") else []
+
+
+def versions_in(node: ast.AST) -> list[str]:
+    return [
+        found.value
+        for side in compared(node)
+        for found in ast.walk(side)
+        if isinstance(found, ast.Constant) and isinstance(found.value, str) and VERSION.fullmatch(found.value)
+    ]
+
+
+def test_what_counts_as_a_version() -> None:
+    bad = (
+        "a == '0.33'", "x in ('epp', '0.11')", "'vllm-0.33' == f(y)", "a.name != 'llm-d-0.7'", "b == 'llm-d'",
+        "n.startswith('vllm-0.')  or  n == 'v0.7.1'",
+    )  # fmt: skip
+    for text in bad:
+        assert any(versions_in(node) for node in ast.walk(ast.parse(text))), text
+    good = ("a == 'go'", "row = '0.33'", "x in ('fcfs', 'priority')", "n == '1'")
+    for text in good:
+        assert not any(versions_in(node) for node in ast.walk(ast.parse(text))), text
+
+
+@pytest.mark.parametrize("name", sorted(set(TREES) - TABLES))
+def test_no_version_is_compared_outside_the_table(name: str) -> None:
+    found = [(node.lineno, v) for node in ast.walk(TREES[name]) for v in versions_in(node)]  # type: ignore[attr-defined]
+    assert not found, f"{name} compares versions {found}: make it a row of the table, and ask for that"
+
+
+def test_no_name_of_a_version_travels() -> None:
+    """Constants that hold a name would let a comparison hide."""
+    for name in sorted(set(TREES) - TABLES):
+        for node in ast.walk(TREES[name]):
+            if isinstance(node, ast.ImportFrom) and node.module == "simulator.server.metrics.families":
+                assert not {alias.name for alias in node.names} & {"V033", "V011", "LLMD"}, name
+            if isinstance(node, ast.Compare):
+                for side in (node.left, *node.comparators):
+                    is_name = isinstance(side, ast.Attribute) and side.attr in ("version", "name")
+                    of_table = is_name and "compat" in ast.unparse(side).lower()
+                    assert not of_table, f"{name}:{node.lineno} compares {ast.unparse(side)}"

@@ -57,7 +57,7 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ("--max-loras 3 --max-cpu-loras 2", "max_cpu_loras (2) must be >= max_loras (3)"),
         ("--watermark 1", "watermark must be in [0, 1), not 1.0"),
         ("--tensor-parallel-size many", "--tensor-parallel-size: 'many' is not an integer"),
-        ("-pp x", "-pp: 'x' is not an integer"),
+        ("-tp x", "-tp: 'x' is not an integer"),
         ("--gpu-memory-utilization most", "--gpu-memory-utilization: 'most' is not a number"),
         ("a b", "one model is expected, not 'a b'"),
         ("--compat vllm-9",
@@ -156,7 +156,6 @@ def test_a_chat_template_may_be_a_file_or_long_or_unreadable(tmp_path: Path) -> 
         ({"POD_NAMESPACE": "a"}, "pod_namespace", "a"),
         ({"NAMESPACE": "b"}, "pod_namespace", "b"),
         ({"POD_NAMESPACE": "", "NAMESPACE": "b"}, "pod_namespace", "b"),
-        ({"POD_IP": "10.0.0.1"}, "pod_ip", "10.0.0.1"),
         ({"VLLM_API_KEY": "k"}, "api_keys", ("k",)),
         ({"VLLM_API_KEY": '["k", "l"]'}, "api_keys", ("k", "l")),
         ({"VLLM_SERVER_DEV_MODE": "1"}, "server_dev_mode", True),
@@ -201,8 +200,8 @@ def test_the_form_of_block_hashes_comes_from_the_environment(text: str, ints: bo
 
 # --- flags without effect ------------------------------------------------------------------------------
 
-SHOWN = {"gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size", "pipeline-parallel-size"}
-NUMBERS = {"gpu-memory-utilization": "0.5", "tensor-parallel-size": "2", "pipeline-parallel-size": "2"}
+SHOWN = {"gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size"}
+NUMBERS = {"gpu-memory-utilization": "0.5", "tensor-parallel-size": "2"}
 
 
 def effect_of(flag: Flag) -> ServeConfig:
@@ -222,10 +221,9 @@ def test_flags_without_effect_are_taken_and_named_and_do_nothing() -> None:
 
 
 def test_what_flags_without_effect_still_show() -> None:
-    made = config("-tp", "2", "-pp", "4", "--gpu-memory-utilization", "0.5", "--kv-cache-dtype", "fp8")
-    assert (made.tensor_parallel_size, made.pipeline_parallel_size) == (2, 4)
+    made = config("-tp", "2", "--gpu-memory-utilization", "0.5", "--kv-cache-dtype", "fp8")
+    assert (made.tensor_parallel_size, made.engine.kv_tp_size) == (2, 2)
     assert (made.gpu_memory_utilization, made.kv_cache_dtype) == (0.5, "fp8")
-    assert made.engine.kv_tp_size == 2
 
 
 def test_flags_without_effect_stand_in_the_order_given_once_each() -> None:

@@ -113,7 +113,6 @@ SERVER: list[Row] = [
 ANSWERS: list[Row] = [
     ("--enable-auto-tool-choice", "enable_auto_tool_choice", True, False),
     ("--tool-call-parser hermes", "tool_call_parser", "hermes", None),
-    ("--reasoning-parser qwen3", "reasoning_parser", "qwen3", None),
     ("--response-role bot", "response_role", "bot", "assistant"),
     ("--enable-prompt-tokens-details", "enable_prompt_tokens_details", True, False),
     ("--enable-force-include-usage", "enable_force_include_usage", True, False),
@@ -152,7 +151,6 @@ TEXT: list[Row] = [
     ("--object-tool-call-not-required-field-probability 100",
      "tools.object_not_required_field_probability", 100, 50),
     ("--tool-call-extra-call-probability 1", "tools.extra_call_probability", 1, 45),
-    ("--skip-tool-validation", "tools.skip_validation", True, False),
 ]  # fmt: skip
 FAULTS: list[Row] = [
     ("--failure-injection-rate 100", "faults.rate", 100, 0),
@@ -188,6 +186,7 @@ IMITATION: list[Row] = [
     ("--strict", "strict", True, False),
     ("--metrics-compat llm-d-0.7", "metrics_compat", "llm-d-0.7", None),
     ("--strict-content-type", "strict_content_type", True, False),
+    ("--check-invariants", "engine.check_invariants", True, False),
 ]
 ROWS = [*MODEL, *SCHEDULER, *CACHE, *LORA, *SERVER, *ANSWERS, *LOGS, *TEXT, *FAULTS, *LATENCY, *IMITATION]
 # Without a field of their own: where each is tried instead.
@@ -248,8 +247,9 @@ ALSO = {
     "profile": {"latency.kind", "engine.max_num_seqs", "engine.max_num_batched_tokens",
                 "engine.num_gpu_blocks"},
     "compat": {f"engine.{name}" for name in (
-        "async_scheduling", "rules", "admission", "free_list", "stop_order", "lora_scope", "prefix_queries",
-        "iteration_tokens", "hash_keys")},
+        "async_scheduling", "admission", "free_list", "stop_order", "lora_scope", "prefix_queries",
+        "iteration_tokens", "hash_keys", "lone_prefill_is_capped", "self_preemption_ends_pass",
+        "long_prompt_is_overtaken", "deferred_order", "detects_repetition")},
     "strict": {"strict_content_type", "metrics_compat", "allow_runtime_lora_updating", "engine.enable_lora"},
 }  # fmt: skip
 TIMES = {

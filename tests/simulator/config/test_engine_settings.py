@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from simulator.config.compat import COMPATS
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
-from simulator.engine.config import EngineConfig
+from simulator.engine.config import EngineConfig, EngineRules
 from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError
 
@@ -133,14 +134,18 @@ def test_every_profile_makes_a_server(name: str) -> None:
 
 VERSIONS: dict[str, dict[str, Any]] = {
     "vllm-0.33": {
-        "admission": "whole-prompt", "free_list": "0.33", "rules": "0.33", "stop_order": "0.33",
+        "admission": "whole-prompt", "free_list": "empty-first", "stop_order": "stop-first",
         "async_scheduling": True, "lora_scope": "running", "prefix_queries": "admission",
-        "iteration_tokens": "computed", "hash_keys": "tagged",
+        "iteration_tokens": "computed", "hash_keys": "tagged", "lone_prefill_is_capped": False,
+        "self_preemption_ends_pass": False, "long_prompt_is_overtaken": False, "deferred_order": "kept",
+        "detects_repetition": True,
     },
     "vllm-0.11": {
-        "admission": "chunk", "free_list": "0.11", "rules": "0.11", "stop_order": "0.11",
+        "admission": "chunk", "free_list": "lru", "stop_order": "length-first",
         "async_scheduling": False, "lora_scope": "scheduled", "prefix_queries": "lookup",
-        "iteration_tokens": "prompt", "hash_keys": "untagged",
+        "iteration_tokens": "prompt", "hash_keys": "untagged", "lone_prefill_is_capped": True,
+        "self_preemption_ends_pass": True, "long_prompt_is_overtaken": True, "deferred_order": "reversed",
+        "detects_repetition": False,
     },
 }  # fmt: skip
 VERSIONS["llm-d-0.7"] = VERSIONS["vllm-0.11"]
@@ -152,6 +157,11 @@ def test_a_version_sets_the_engines_rules(name: str) -> None:
     assert {key: getattr(made, key) for key in VERSIONS[name]} == VERSIONS[name]
     assert engine(f"--compat {name} --async-scheduling").async_scheduling
     assert not engine(f"--compat {name} --no-async-scheduling").async_scheduling
+
+
+def test_every_rule_of_the_engine_stands_in_the_versions() -> None:
+    rules = {field.name for field in dataclasses.fields(EngineRules)}
+    assert all(rules <= set(row) for row in VERSIONS.values())
 
 
 def test_the_default_engine_is_that_of_the_default_flags() -> None:

@@ -15,14 +15,15 @@ from simulator.engine.outputs import StepOutput
 from simulator.engine.request import FinishReason
 from simulator.server.replica import Shared
 from simulator.server.timer import Timer
-from tests.simulator.server.inprocess import FLAT_20_MS, Kept, replica, request, run
+from tests.simulator.server.inprocess import Kept, replica, request, run
 from tests.simulator.server.serving import Server, serving
+from tests.simulator.steps import FLAT_20_MS, flat_flag
 
 ROOMY = ("--max-model-len", "40000", "--num-gpu-blocks-override", "130000", "--max-num-seqs", "64")
-ONE_MS = ("--step-model", '{"c0": 1000, "c1": 0, "c2": 0, "k": 1, "c3": 0, "c4": 0, "c5": 0}')
+ONE_MS = ("--step-model", flat_flag(1000))
 LATENCIES = {
     "zero": (),
-    "no-step": ("--step-model", '{"c0": 0, "c1": 0, "c2": 0, "k": 1, "c3": 0, "c4": 0, "c5": 0}'),
+    "no-step": ("--step-model", flat_flag(0)),
     "1-ms": ONE_MS,
     "20-ms": ("--step-model", FLAT_20_MS),
     "1-ms-each": ("--time-to-first-token", "1ms", "--inter-token-latency", "1ms"),

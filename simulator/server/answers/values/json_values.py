@@ -89,9 +89,7 @@ class JsonValues:
         schema = self._schemas.resolve(schema, depth >= _DEEP)
         kinds = kinds_of(schema)
         if "const" in schema:
-            if "type" in schema and not allows(kinds, schema["const"]):
-                raise ApiError("The schema accepts no value: its 'const' is not of its type.")
-            return self._given(schema["const"])
+            return self._given(_constant(schema, kinds))
         if "enum" in schema:
             return self._given(self._rng.choice(self._enumerated(schema)))
         kind = next((k for k in kinds if k != "null"), "null")
@@ -135,7 +133,6 @@ class JsonValues:
     def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
         properties: Schema = schema.get("properties", {})
         required = dict.fromkeys(schema.get("required", ()))
-        extra = schema.get("additionalProperties", True)
         least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
         if max(least, len(required)) > most:
             raise ApiError(f"The schema wants more properties than the {most} that it allows.")
@@ -148,6 +145,13 @@ class JsonValues:
             if name in required or (optional > 0 and self._wants_optional(sub, depth)):
                 optional -= name not in required
                 self._put(made, name, sub, depth)
+        self._fill(made, schema, required, depth)
+        return made
+
+    def _fill(self, made: dict[str, Any], schema: Schema, required: dict[str, None], depth: int) -> None:
+        """Add what is required and not described, then what minProperties asks for beyond it."""
+        properties, least = schema.get("properties", {}), schema.get("minProperties", 0)
+        extra = schema.get("additionalProperties", True)
         others = extra if "patternProperties" not in schema else True
         missing = (name for name in required if name not in properties)
         for name in chain(missing, _filling(properties, len(required), extra is not False)):
@@ -157,7 +161,6 @@ class JsonValues:
                 self._put(made, name, properties.get(name, others), depth)
         if len(made) < least and not self._budget.is_enough:
             raise ApiError(f"The schema wants at least {least} properties, but allows only {len(made)}.")
-        return made
 
     def _wants_optional(self, sub: Any, depth: int) -> bool:
         settings = self._settings
@@ -287,12 +290,8 @@ class JsonValues:
         last = None if most == math.inf else math.floor(Fraction(most) / step)
         if first is not None and last is not None and first > last:
             raise ApiError(f"The schema accepts no value: no multiple of {step} lies within its bounds.")
-        low, high = math.ceil(Fraction(usual_low) / step), math.floor(Fraction(usual_high) / step)
-        low = low if first is None else max(low, first)
-        high = high if last is None else min(high, last)
-        if low > high:  # nothing usual fits: what is nearest
-            low = high = last if last is not None and last < low else first if first is not None else 0
-        return self._rng.randint(low, high)
+        usual = math.ceil(Fraction(usual_low) / step), math.floor(Fraction(usual_high) / step)
+        return self._rng.randint(*_usual_part(first, last, *usual))
 
     def _number(self, schema: Schema) -> float:
         low, high, out_low, out_high = self._bounds(schema)
@@ -320,6 +319,22 @@ def _filling(properties: Schema, number: int, more: bool) -> Iterator[str]:
     while more:
         yield f"key{number}"
         number += 1
+
+
+def _constant(schema: Schema, kinds: list[str]) -> Any:
+    if "type" in schema and not allows(kinds, schema["const"]):
+        raise ApiError("The schema accepts no value: its 'const' is not of its type.")
+    return schema["const"]
+
+
+def _usual_part(first: int | None, last: int | None, low: int, high: int) -> tuple[int, int]:
+    """What of first..last lies in low..high, the usual; where nothing does, what is nearest to it."""
+    low = low if first is None else max(low, first)
+    high = high if last is None else min(high, last)
+    if low <= high:
+        return low, high
+    nearest = last if last is not None and last < low else first if first is not None else 0
+    return nearest, nearest
 
 
 class _Distinct:

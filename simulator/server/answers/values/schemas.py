@@ -216,14 +216,8 @@ class Schemas:
         return merged
 
     def _both(self, key: str, mine: Any, theirs: Any) -> Any:
-        if key in _GREATEST:
-            return (
-                theirs if isinstance(mine, bool) else mine if isinstance(theirs, bool) else max(mine, theirs)
-            )
-        if key in _LEAST:
-            return (
-                theirs if isinstance(mine, bool) else mine if isinstance(theirs, bool) else min(mine, theirs)
-            )
+        if key in _GREATEST or key in _LEAST:
+            return _stricter(key, mine, theirs)
         if key == "type":
             return _common_types(mine, theirs)
         if key == "enum":
@@ -231,19 +225,22 @@ class Schemas:
         if key == "const" and mine != theirs:
             raise ApiError("The schema accepts no value: it wants two different constants.")
         if key in ("properties", "patternProperties"):
-            self._budget.step((len(mine) + len(theirs)) // 4)
-            shared = {name: {"allOf": [mine[name], theirs[name]]} for name in theirs if name in mine}
-            return {**mine, **theirs, **shared}
+            return self._both_maps(mine, theirs)
         if key == "required":
             self._budget.step((len(mine) + len(theirs)) // 4)
             return list(dict.fromkeys((*mine, *theirs)))
-        if key in ("allOf", "prefixItems"):
-            return [*mine, *theirs] if key == "allOf" else theirs
+        if key == "allOf":
+            return [*mine, *theirs]
         if key in ("$ref", "anyOf", "oneOf"):
             return _LATER
         if key in ("items", "additionalProperties") and not isinstance(mine, list):
-            return False if mine is False or theirs is False else {"allOf": [mine, theirs]}
+            return False if False in (mine, theirs) else {"allOf": [mine, theirs]}
         return theirs
+
+    def _both_maps(self, mine: Schema, theirs: Schema) -> Schema:
+        self._budget.step((len(mine) + len(theirs)) // 4)
+        shared = {name: {"allOf": [mine[name], theirs[name]]} for name in theirs if name in mine}
+        return {**mine, **theirs, **shared}
 
     def _common(self, mine: list[Any], theirs: list[Any]) -> list[Any]:
         self._budget.step((len(mine) + len(theirs)) // 4)
@@ -255,6 +252,15 @@ class Schemas:
 
 
 _LATER: Final = object()
+
+
+def _stricter(key: str, mine: Any, theirs: Any) -> Any:
+    """Of two bounds the narrower; draft 4's true and false are none."""
+    if isinstance(mine, bool):
+        return theirs
+    if isinstance(theirs, bool):
+        return mine
+    return max(mine, theirs) if key in _GREATEST else min(mine, theirs)
 
 
 def kinds_of(schema: Schema) -> list[str]:
