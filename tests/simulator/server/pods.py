@@ -76,7 +76,7 @@ def app() -> App:
     return create_app()
 
 
-async def ask(  # noqa: PLR0917 - what a request consists of
+async def ask(
     replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str], served: Any = None
 ) -> Answer:
     """One request through the app, from the first byte to the end of the answer."""
