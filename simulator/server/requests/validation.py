@@ -26,6 +26,7 @@ _SHOWN: Final = 10  # errors printed one by one
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 MAX_DEPTH: Final = 200  # levels of objects and lists
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _MAX_INPUT: Final = 2000  # characters of an offending scalar repeated in the message
 # Parts of a location that name a branch of a union of built-in types; vLLM's paths do not show them.
@@ -50,13 +51,13 @@ def check_depth(text: bytes) -> None:
     """
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return
-    brackets = _STRING.sub(b"", text).translate(None, _NO_BRACKET)
-    for _ in range(MAX_DEPTH):  # each round takes the innermost level away
+    brackets = _STRING.sub(b"", text).translate(_ONE_KIND, _NO_BRACKET)
+    for _ in range(MAX_DEPTH):  # each round takes exactly the innermost level away
         before = len(brackets)
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(brackets) in (0, before):
+        brackets = brackets.replace(b"[]", b"")
+        if len(brackets) == before:  # what is left are brackets without a partner, if any
             break
-    if len(brackets) > MAX_DEPTH:
+    if len(brackets) > MAX_DEPTH or b"[]" in brackets:
         raise ApiError(
             f"There was an error parsing the body: it is nested more than {MAX_DEPTH} levels deep",
             400,
