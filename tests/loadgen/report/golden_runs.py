@@ -26,10 +26,10 @@ from typing import Any
 
 import yaml
 
-from loadgen.compare.data import read_arm_run
+from loadgen.compare.data import ArmRun, read_arm_run
 from loadgen.compare.files import write_comparison
 from loadgen.compare.run import judged
-from loadgen.report.files import write_all
+from loadgen.report.files import FORMS, write_all
 from loadgen.report.verdict import judged_report
 from tests.loadgen.synthetic import Fleet, write_run
 
@@ -43,7 +43,6 @@ SYNTHETIC = Fleet(
     shed_above=6,
     expect=["outcomes.ok > 50%", "prefix.reached > 80%", "recovery.seconds < 10s", "lora.reached < 1%"],
 )
-FORMS = ("report.json", "report.md", "report.yaml", "report.html", "junit.xml")
 COMPARISON = ("comparison.json", "comparison.md", "comparison.html", "junit.xml")
 
 
@@ -60,17 +59,17 @@ def reported(run: Path) -> Path:
     """Write every form of a run's report, with a fixed place and version in it; gives their directory."""
     out = run / "made"
     out.mkdir()
-    report: Any = judged_report(run)
-    report["run"]["dir"], report["run"]["version"] = f"runs/{run.name}", "0"
-    for expectation in report["expectations"]:
-        expectation["where"] = expectation["where"] and Path(expectation["where"]).name
-    write_all(out, report)
+    report = judged_report(run)
+    report.run.dir, report.run.version = f"runs/{run.name}", "0"
+    for expectation in report.expectations:
+        expectation.where = expectation.where and Path(expectation.where).name
+    write_all(out, report, FORMS)
     return out
 
 
 def compared(folder: Path) -> Path:
     """Write every form of a comparison of two policies; gives their directory."""
-    arms: dict[str, list[Any]] = {"prefix-aware": [], "round-robin": []}
+    arms: dict[str, list[ArmRun]] = {"prefix-aware": [], "round-robin": []}
     for repeat in (1, 2):
         for arm, policy in zip(arms, ("prefix", "round-robin"), strict=True):
             fleet = Fleet(requests=120, policy=policy, noise=0.05 * repeat, adapters=("sql", "legal"))
@@ -91,10 +90,10 @@ def read(path: Path) -> Any:
 
 
 def differences(made: Any, kept: Any, where: str = "") -> Iterator[str]:
-    """Where two contents differ, key by key and in their order; floats may differ in the last digits."""
+    """Where two contents differ, key by key; floats may differ in the last digits."""
     if isinstance(made, dict) and isinstance(kept, dict):
-        if list(made) != list(kept):
-            yield f"{where}: keys {list(made)} were {list(kept)}"
+        for key in made.keys() ^ kept.keys():
+            yield f"{where}.{key} is only in what {'is made' if key in made else 'was kept'}"
         for key in made.keys() & kept.keys():
             yield from differences(made[key], kept[key], f"{where}.{key}")
     elif isinstance(made, list) and isinstance(kept, list) and len(made) == len(kept):
