@@ -207,7 +207,7 @@ def _completion(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from loadgen.report.command import run_report  # noqa: PLC0415
+    from loadgen.report.verdict import run_report  # noqa: PLC0415
 
     return run_report(args)
 

@@ -1,23 +1,110 @@
-"""Runs of several arms as one comparison: the dictionary behind comparison.json and its page."""
+"""Runs of several arms as one comparison: what comparison.json holds and its other forms are made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 
+from loadgen.judge.figures import Outcomes, Throughput
 from loadgen.judge.named_figures import values
-from loadgen.judge.paired import ALPHA, METRICS, Comparison, Difference, compare
+from loadgen.judge.paired import ALPHA, METRICS, Comparison, Difference, Verdict, compare
+from loadgen.judge.report import Expected, Report
 from loadgen.numbers import distributions
+from loadgen.numbers.figure import Card, finite
 from loadgen.numbers.quantity import show
 from loadgen.records.frame import Frame
 from loadgen.records.rundata import load_run
+from loadgen.records.series import Evenness
 from loadgen.report.verdict import judge_run
+from loadgen.score.lora import Lora
+from loadgen.score.prefix import Prefix
+from loadgen.score.routing import Herding, Sessions, Spread
 
 COMPARISON_VERSION: Final = 1
 _CURVES: Final = ("ttft", "e2e", "tpot")
-_KEPT: Final = ("outcomes", "throughput", "spread", "prefix", "lora", "queue", "kv", "sessions", "herding")
+
+
+class Row(Card):
+    """One metric of one arm against the baseline; effects of shares are differences, others relative."""
+
+    metric: str
+    label: str
+    arm: float
+    base: float
+    shown: tuple[str, str]
+    """Both values in words."""
+    effect: float
+    low: float | None
+    high: float | None
+    """Interval of the effect; None without one."""
+    amount: str
+    p: float
+    p_adjusted: float | None
+    """Corrected over all judged metrics and arms; None for one that is not judged."""
+    significant: bool
+    improves: bool
+    judged: bool
+
+
+class Faster(Card):
+    """Share of requests, matched by id, that the arm answered faster, with its interval over repeats."""
+
+    share: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Cards(Card):
+    """What the report of an arm's last repeat says of its routing."""
+
+    outcomes: Outcomes
+    throughput: Throughput
+    spread: Spread | None
+    prefix: Prefix | None
+    lora: Lora | None
+    queue: Evenness | None
+    kv: Evenness | None
+    sessions: Sessions | None
+    herding: Herding | None
+
+
+class RunRow(Card):
+    """One run of the comparison; `dir` is beside the comparison's files."""
+
+    arm: str
+    repeat: int
+    dir: str
+    trusted: bool
+    failed_checks: list[str]
+
+
+class ArmsReport(Card):
+    """Everything that the comparison's forms show; values are finite or None."""
+
+    comparison: int
+    """Version of this form."""
+    name: str
+    baseline: str
+    arms: list[str]
+    repeats: int
+    sentences: list[str]
+    verdicts: dict[str, Verdict]
+    differences: dict[str, list[Row]]
+    """By arm, the baseline left out, as are `verdicts` and `paired`."""
+    paired: dict[str, Faster | None]
+    values: dict[str, dict[str, list[float | None]]]
+    """By arm and metric, a value for each repeat."""
+    curves: dict[str, dict[str, list[float]]]
+    """By arm, samples of all repeats for a picture of their distribution, seconds."""
+    cards: dict[str, Cards]
+    runs: list[RunRow]
+    trusted: bool
+    expectations: list[Expected] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
+    exit_code: int = 0
 
 
 @dataclass
@@ -27,16 +114,16 @@ class ArmRun:
     arm: str
     repeat: int
     path: Path
-    report: dict[str, Any]
+    report: Report
     frame: Frame
 
     @property
     def trusted(self) -> bool:
-        return bool(self.report["trusted"])
+        return self.report.trusted
 
     @property
     def failed_checks(self) -> list[str]:
-        return [f"{c['name']}: {c['words']}" for c in self.report["selfchecks"] if c["status"] == "fail"]
+        return [f"{c.name}: {c.words}" for c in self.report.selfchecks if c.status == "fail"]
 
 
 def read_arm_run(arm: str, repeat: int, path: Path) -> ArmRun:
@@ -63,61 +150,69 @@ def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str) -> list[Comparison
 
 def as_data(
     name: str, arms: Mapping[str, Sequence[ArmRun]], base: str, comparisons: Sequence[Comparison]
-) -> dict[str, Any]:
-    """Everything that the comparison's forms show."""
+) -> ArmsReport:
+    """The comparison without its expectations (compare/run.py adds them)."""
     paths = [metric.path for metric in METRICS]
-    return {
-        "comparison": COMPARISON_VERSION,
-        "name": name,
-        "baseline": base,
-        "arms": list(arms),
-        "repeats": max(len(runs) for runs in arms.values()),
-        "sentences": [c.sentence for c in comparisons],
-        "verdicts": {c.arm: c.verdict for c in comparisons},
-        "differences": {c.arm: [_difference(d) for d in c.differences] for c in comparisons},
-        "paired": {c.arm: faster(arms[c.arm], arms[base]) for c in comparisons},
-        "values": {
-            arm: {path: [values(run.report, [path]).get(path) for run in runs] for path in paths}
-            for arm, runs in arms.items()
-        },
-        "curves": {arm: {key: _pooled(runs, key) for key in _CURVES} for arm, runs in arms.items()},
-        "cards": {arm: {key: runs[-1].report.get(key) for key in _KEPT} for arm, runs in arms.items()},
-        "runs": [
-            {
-                "arm": run.arm,
-                "repeat": run.repeat,
-                "dir": run.path.name,
-                "trusted": run.trusted,
-                "failed_checks": run.failed_checks,
-            }
-            for runs in arms.values()
-            for run in runs
-        ],
-        "trusted": all(run.trusted for runs in arms.values() for run in runs),
-    }
+    data = ArmsReport(
+        comparison=COMPARISON_VERSION,
+        name=name,
+        baseline=base,
+        arms=list(arms),
+        repeats=max(len(runs) for runs in arms.values()),
+        sentences=[c.sentence for c in comparisons],
+        verdicts={c.arm: c.verdict for c in comparisons},
+        differences={c.arm: [_row(d) for d in c.differences] for c in comparisons},
+        paired={c.arm: faster(arms[c.arm], arms[base]) for c in comparisons},
+        values={arm: _values(runs, paths) for arm, runs in arms.items()},
+        curves={arm: {key: _pooled(runs, key) for key in _CURVES} for arm, runs in arms.items()},
+        cards={arm: _cards(runs[-1].report) for arm, runs in arms.items()},
+        runs=[_run_row(run) for runs in arms.values() for run in runs],
+        trusted=all(run.trusted for runs in arms.values() for run in runs),
+    )
+    finite(data)
+    return data
 
 
-def _difference(d: Difference) -> dict[str, Any]:
-    return {
-        "metric": d.metric.path,
-        "label": d.metric.label,
-        "arm": d.arm,
-        "base": d.base,
-        "shown": [show(value, d.metric.dimension) for value in (d.arm, d.base)],
-        "effect": d.effect,
-        "low": d.interval.low,
-        "high": d.interval.high,
-        "amount": d.amount(),
-        "p": d.p_value,
-        "p_adjusted": d.p_adjusted if d.metric.judged else None,
-        "significant": d.significant,
-        "improves": d.improves,
-        "judged": d.metric.judged,
-    }
+def _values(runs: Sequence[ArmRun], paths: Sequence[str]) -> dict[str, list[float | None]]:
+    found = [values(run.report, paths) for run in runs]
+    return {path: [each.get(path) for each in found] for path in paths}
 
 
-def faster(arm: Sequence[ArmRun], base: Sequence[ArmRun]) -> dict[str, Any] | None:
-    """Share of requests, matched by id, that the arm answered faster (TTFT, else E2E); t over repeats."""
+def _cards(report: Report) -> Cards:
+    return Cards(**{name: getattr(report, name) for name in Cards.__struct_fields__})
+
+
+def _run_row(run: ArmRun) -> RunRow:
+    return RunRow(
+        arm=run.arm,
+        repeat=run.repeat,
+        dir=run.path.name,
+        trusted=run.trusted,
+        failed_checks=run.failed_checks,
+    )
+
+
+def _row(d: Difference) -> Row:
+    return Row(
+        metric=d.metric.path,
+        label=d.metric.label,
+        arm=d.arm,
+        base=d.base,
+        shown=(show(d.arm, d.metric.dimension), show(d.base, d.metric.dimension)),
+        effect=d.effect,
+        low=d.interval.low,
+        high=d.interval.high,
+        amount=d.amount(),
+        p=d.p_value,
+        p_adjusted=d.p_adjusted if d.metric.judged else None,
+        significant=d.significant,
+        improves=d.improves,
+        judged=d.metric.judged,
+    )
+
+
+def faster(arm: Sequence[ArmRun], base: Sequence[ArmRun]) -> Faster | None:
+    """TTFT, else E2E, of the requests that both runs of a repeat answered; Student's t over repeats."""
     shares = []
     for a, b in zip(arm, base, strict=False):
         mine, theirs = _by_id(a.frame), _by_id(b.frame)
@@ -128,10 +223,10 @@ def faster(arm: Sequence[ArmRun], base: Sequence[ArmRun]) -> dict[str, Any] | No
         return None
     mean = float(np.mean(shares))
     if len(shares) < 2:
-        return {"share": mean, "low": None, "high": None}
+        return Faster(share=mean)
     error = float(np.std(shares, ddof=1)) / len(shares) ** 0.5
     half = distributions.t_quantile(1 - ALPHA / 2, len(shares) - 1) * error
-    return {"share": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+    return Faster(share=mean, low=max(0.0, mean - half), high=min(1.0, mean + half))
 
 
 def _by_id(frame: Frame) -> dict[str, float]:
@@ -142,6 +237,6 @@ def _by_id(frame: Frame) -> dict[str, float]:
 
 def _pooled(runs: Sequence[ArmRun], key: str) -> list[float]:
     """The curves of all repeats as one, thinned again."""
-    whole = sorted(value for run in runs for value in run.report["curves"].get(key, ()))
+    whole = sorted(value for run in runs for value in run.report.curves.get(key, ()))
     step = max(1, len(whole) // 240)
     return whole[::step] + (whole[-1:] if step > 1 else [])

@@ -1,25 +1,27 @@
 """A comparison on terminal and on disk: comparison.json, .md, .html and junit.xml."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
 
+from loadgen.compare.data import ArmsReport
 from loadgen.compare.html import comparison_html
 from loadgen.compare.tables import differences, routing
-from loadgen.judge.report import as_json, clean
+from loadgen.judge.paired import Verdict
+from loadgen.judge.selfchecks import Check
+from loadgen.numbers.figure import as_json
 from loadgen.records.rundir import fresh_directory
 from loadgen.report.files import Form, write_all
-from loadgen.report.junit import junit
+from loadgen.report.junit import suites
 from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
 from loadgen.report.terminal import console, print_table
 
 COMPARISON_FILES: Final = ("comparison.*", "junit.xml")
-Data = Mapping[str, Any]
-_COLOURS: Final = {
+_COLOURS: Final[dict[Verdict, str]] = {
     "beats": "green",
     "loses to": "red",
     "trades with": "yellow",
@@ -27,64 +29,61 @@ _COLOURS: Final = {
 }
 
 
-def write_comparison(out: Path, data: Data) -> list[Path]:
+def write_comparison(out: Path, data: ArmsReport) -> list[Path]:
     """All files of a comparison; RunError when they cannot be written, or would overwrite others."""
     fresh_directory(out, COMPARISON_FILES)
-    finite = clean(data)
-    forms: list[Form] = [
+    forms: list[Form[ArmsReport]] = [
         ("comparison.json", as_json),
         ("comparison.md", comparison_markdown),
         ("comparison.html", comparison_html),
-        ("junit.xml", lambda data: junit(_as_suite(data))),
+        ("junit.xml", _junit),
     ]
-    return write_all(out, finite, forms)
+    return write_all(out, data, forms)
 
 
-def _as_suite(data: Data) -> dict[str, Any]:
-    """The shape that the JUnit writer reads: whether each run was trusted stands for the self-checks."""
+def _junit(data: ArmsReport) -> str:
+    """Whether each run was trusted stands for the self-checks."""
     checks = [
-        {
-            "name": f"{run['arm']}, repeat {run['repeat']}",
-            "status": "ok" if run["trusted"] else "fail",
-            "words": "; ".join(run["failed_checks"]) or "to be trusted",
-        }
-        for run in data["runs"]
+        Check(
+            f"{run.arm}, repeat {run.repeat}",
+            "ok" if run.trusted else "fail",
+            "; ".join(run.failed_checks) or "to be trusted",
+        )
+        for run in data.runs
     ]
-    return {"run": {"name": data["name"]}, "expectations": data["expectations"], "selfchecks": checks}
+    return suites(data.name, data.expectations, checks)
 
 
-def comparison_markdown(data: Data) -> str:
+def comparison_markdown(data: ArmsReport) -> str:
     """The whole document."""
-    parts = [f"# {data['name']}", *(f"**{words}**" for words in data["sentences"]), *_notes(data)]
-    parts += [markdown_table(differences(data, arm)) for arm in data["differences"]]
+    parts = [f"# {data.name}", *(f"**{words}**" for words in data.sentences), *_notes(data)]
+    parts += [markdown_table(differences(data, arm)) for arm in data.differences]
     parts.append(markdown_table(routing(data)))
-    expected = expectations(data)
+    expected = expectations(data.expectations)
     if expected:
         parts.append(markdown_table(expected))
     return "\n\n".join(parts) + "\n"
 
 
-def _notes(data: Data) -> list[str]:
-    broken = [
-        f"{r['arm']}, repeat {r['repeat']}, is not to be trusted" for r in data["runs"] if not r["trusted"]
-    ]
-    return [*data.get("notes", []), *broken]
+def _notes(data: ArmsReport) -> list[str]:
+    broken = [f"{run.arm}, repeat {run.repeat}, is not to be trusted" for run in data.runs if not run.trusted]
+    return [*data.notes, *broken]
 
 
-def print_comparison(data: Data, written: Sequence[Path], out: Console | None = None) -> None:
+def print_comparison(data: ArmsReport, written: Sequence[Path], out: Console | None = None) -> None:
     """Tables, then the sentences: what is read last is what matters."""
     screen = out or console()
-    for arm in data["differences"]:
+    for arm in data.differences:
         print_table(screen, differences(data, arm))
     print_table(screen, routing(data))
-    expected = expectations(data)
+    expected = expectations(data.expectations)
     if expected:
         print_table(screen, expected)
     screen.print()
     for note in _notes(data):
         screen.print(f"[yellow]{escape(note)}[/]")
-    for arm, words in zip(data["differences"], data["sentences"], strict=True):
-        screen.print(f"[bold {_COLOURS[data['verdicts'][arm]]}]{escape(words)}[/]")
+    for arm, words in zip(data.differences, data.sentences, strict=True):
+        screen.print(f"[bold {_COLOURS[data.verdicts[arm]]}]{escape(words)}[/]")
     for path in written:
         if path.suffix == ".html":
             screen.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)

@@ -1,21 +1,30 @@
 """The page of a comparison: the sentence, the effects with their intervals, arms side by side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, Final
+from typing import Final
 
 from loadgen.compare import arm_plots, tables
 from loadgen.compare.arm_plots import Effect
+from loadgen.compare.data import ArmsReport, Row, RunRow
+from loadgen.judge.paired import METRICS, PRIMARY, Verdict
+from loadgen.numbers.figure import named
 from loadgen.numbers.quantity import Dimension, show
 from loadgen.report import plots
 from loadgen.report.html import header, in_pairs, page, section, table, tiles
 from loadgen.report.pictures import Picture
 from loadgen.report.plots import colour
 from loadgen.report.tables import expectations
+from loadgen.score.scorecard import Scorecard
 
-Data = Mapping[str, Any]
-_TONES: Final = {"beats": "good", "loses to": "bad", "trades with": "warn", "is not told apart from": "none"}
-_EXPLAINING: Final = ("prefix.hit_share", "lora.routed_loaded_share", "spread.max_over_mean")
+_TONES: Final[dict[Verdict, str]] = {
+    "beats": "good",
+    "loses to": "bad",
+    "trades with": "warn",
+    "is not told apart from": "none",
+}
+_EXPLAINING: Final = {metric.path for metric in METRICS} & named(Scorecard).keys()
+"""Figures of the routing, which are not judged and say why arms differ."""
 _STRIPS: Final[tuple[tuple[str, str, Dimension], ...]] = (
     ("ttft.p90", "TTFT p90", "time"),
     ("ttft.p50", "TTFT p50", "time"),
@@ -24,25 +33,23 @@ _STRIPS: Final[tuple[tuple[str, str, Dimension], ...]] = (
 )
 
 
-def comparison_html(data: Data) -> str:
+def comparison_html(data: ArmsReport) -> str:
     """The whole document."""
     verdicts = [
-        (words, _TONES[data["verdicts"][arm]])
-        for arm, words in zip(data["differences"], data["sentences"], strict=True)
+        (words, _TONES[data.verdicts[arm]])
+        for arm, words in zip(data.differences, data.sentences, strict=True)
     ]
-    broken = [
-        f"{r['arm']}, repeat {r['repeat']}: not to be trusted" for r in data["runs"] if not r["trusted"]
-    ]
-    verdicts += [(words, "none") for words in data.get("notes", [])] + [(words, "warn") for words in broken]
-    count = f"{data['repeats']} interleaved repeats" if data["repeats"] > 1 else "one run each"
-    subtitle = f"{escape(', '.join(data['arms']))} on one plan, {count}; baseline {escape(data['baseline'])}"
+    broken = [f"{run.arm}, repeat {run.repeat}: not to be trusted" for run in data.runs if not run.trusted]
+    verdicts += [(words, "none") for words in data.notes] + [(words, "warn") for words in broken]
+    count = f"{data.repeats} interleaved repeats" if data.repeats > 1 else "one run each"
+    subtitle = f"{escape(', '.join(data.arms))} on one plan, {count}; baseline {escape(data.baseline)}"
     return page(
-        data["name"],
+        data.name,
         [
-            header(data["name"], subtitle, verdicts),
+            header(data.name, subtitle, verdicts),
             tiles(_tiles(data)),
-            section("Expectations", table(expectations(data), bare=True)),
-            *(_arm_section(data, arm) for arm in data["differences"]),
+            section("Expectations", table(expectations(data.expectations), bare=True)),
+            *(_arm_section(data, arm) for arm in data.differences),
             section("Arms side by side", _key(data), in_pairs(_cdfs(data)), in_pairs(_strips(data))),
             section("Routing", in_pairs(_shares(data)), table(tables.routing(data))),
             section("Runs", _runs(data)),
@@ -51,10 +58,10 @@ def comparison_html(data: Data) -> str:
     )
 
 
-def _arm_section(data: Data, arm: str) -> str:
-    shown = [d for d in data["differences"][arm] if d["judged"] or d["metric"] in _EXPLAINING]
-    effects = [_effect(d) for d in shown if d["low"] is not None and d["high"] is not None]
-    title = f"{arm} against {data['baseline']}"
+def _arm_section(data: ArmsReport, arm: str) -> str:
+    shown = [d for d in data.differences[arm] if d.judged or d.metric in _EXPLAINING]
+    effects = [effect for d in shown if (effect := _effect(d))]
+    title = f"{arm} against {data.baseline}"
     keys = (("good", "better"), ("bad", "worse"), ("none", "not told apart, or not judged"))
     forest = Picture(
         "Differences",
@@ -66,42 +73,44 @@ def _arm_section(data: Data, arm: str) -> str:
     return section(title, in_pairs([forest]), table(tables.differences(data, arm), bare=True))
 
 
-def _effect(d: Mapping[str, Any]) -> Effect:
-    tone = ("good" if d["improves"] else "bad") if d["significant"] else "none"
-    return Effect(d["label"], d["effect"], d["low"], d["high"], tone, d["amount"])
+def _effect(d: Row) -> Effect | None:
+    if d.low is None or d.high is None:
+        return None
+    tone = ("good" if d.improves else "bad") if d.significant else "none"
+    return Effect(d.label, d.effect, d.low, d.high, tone, d.amount)
 
 
-def _tiles(data: Data) -> list[tuple[str, str]]:
+def _tiles(data: ArmsReport) -> list[tuple[str, str]]:
     items = []
-    for arm, found in data["differences"].items():
-        lead = next((d for d in found if d["metric"] == "ttft.p90"), found[0] if found else None)
+    for arm, found in data.differences.items():
+        lead = next((d for d in found if d.metric == PRIMARY), found[0] if found else None)
         if lead:
-            items.append((lead["amount"].partition(" [")[0], f"{lead['label']}, {arm}"))
-        faster = data["paired"].get(arm)
+            items.append((lead.amount.partition(" [")[0], f"{lead.label}, {arm}"))
+        faster = data.paired.get(arm)
         if faster:
-            items.append((f"{100 * faster['share']:.0f} %", f"of requests faster, {arm}"))
-    for arm in data["arms"]:
-        times = [value for value in data["values"][arm].get("ttft.p90", []) if value is not None]
+            items.append((f"{100 * faster.share:.0f} %", f"of requests faster, {arm}"))
+    for arm in data.arms:
+        times = [value for value in data.values[arm].get(PRIMARY, []) if value is not None]
         if times:
             items.append((show(sum(times) / len(times), "time"), f"TTFT p90, {arm}"))
     return items
 
 
-def _key(data: Data) -> str:
+def _key(data: ArmsReport) -> str:
     names = "".join(
         f'<span class="key"><i class="{colour(i)}"></i>{escape(arm)}</span>'
-        for i, arm in enumerate(data["arms"])
+        for i, arm in enumerate(data.arms)
     )
     return f'<div class="legend">{names}</div>'
 
 
-def _cdfs(data: Data) -> list[Picture]:
+def _cdfs(data: ArmsReport) -> list[Picture]:
     out = []
     for key, title in (("ttft", "Time to first token"), ("e2e", "End-to-end latency")):
         curves = [
-            (arm, data["curves"][arm][key], colour(i))
-            for i, arm in enumerate(data["arms"])
-            if data["curves"][arm].get(key)
+            (arm, data.curves[arm][key], colour(i))
+            for i, arm in enumerate(data.arms)
+            if data.curves[arm].get(key)
         ]
         if curves:
             out.append(_cdf(title, curves))
@@ -114,12 +123,12 @@ def _cdf(title: str, curves: Sequence[tuple[str, Sequence[float], str]]) -> Pict
     )
 
 
-def _strips(data: Data) -> list[Picture]:
+def _strips(data: ArmsReport) -> list[Picture]:
     out = []
     for path, title, dimension in _STRIPS:
         rows = [
-            (arm, [v for v in data["values"][arm].get(path, []) if v is not None], colour(i))
-            for i, arm in enumerate(data["arms"])
+            (arm, [v for v in data.values[arm].get(path, []) if v is not None], colour(i))
+            for i, arm in enumerate(data.arms)
         ]
         if all(column for _, column, _ in rows):
             out.append(_strip(title, rows, dimension))
@@ -133,15 +142,15 @@ def _strip(title: str, rows: Sequence[tuple[str, Sequence[float], str]], dimensi
     return Picture(title, draw, "a dot for each repeat, a bar at their mean")
 
 
-def _shares(data: Data) -> list[Picture]:
+def _shares(data: ArmsReport) -> list[Picture]:
     out = []
-    for index, (arm, card) in enumerate(data["cards"].items()):
-        spread = card.get("spread")
-        if spread and spread["pods"] > 1:
+    for index, (arm, card) in enumerate(data.cards.items()):
+        spread = card.spread
+        if spread and spread.pods > 1:
             # Pods of a fresh fleet have new names; sorted by load the arms can be laid side by side.
-            ranked = sorted(spread["shares"].items(), key=lambda item: -item[1])[:24]
+            ranked = sorted(spread.shares.items(), key=lambda item: -item[1])[:24]
             rows = [(name, part, colour(index)) for name, part in ranked]
-            out.append(_bars(arm, rows, 1 / spread["pods"]))
+            out.append(_bars(arm, rows, 1 / spread.pods))
     return out
 
 
@@ -152,24 +161,24 @@ def _bars(arm: str, rows: Sequence[tuple[str, float, str]], even: float) -> Pict
     )
 
 
-def _runs(data: Data) -> str:
+def _runs(data: ArmsReport) -> str:
     rows = "".join(
-        f'<tr><td><a href="{escape(run["dir"])}/report.html">{escape(run["arm"])}</a></td>'
-        f"<td>{run['repeat']}</td><td>{_badge(run)}</td></tr>"
-        for run in data["runs"]
+        f'<tr><td><a href="{escape(run.dir)}/report.html">{escape(run.arm)}</a></td>'
+        f"<td>{run.repeat}</td><td>{_badge(run)}</td></tr>"
+        for run in data.runs
     )
     head = "<thead><tr><th>arm</th><th>repeat</th><th>self-checks</th></tr></thead>"
     return f'<div class="card"><div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div></div>'
 
 
-def _badge(run: Mapping[str, Any]) -> str:
-    if run["trusted"]:
+def _badge(run: RunRow) -> str:
+    if run.trusted:
         return '<span class="badge good">ok</span>'
-    return f'<span class="badge bad">fail</span> {escape("; ".join(run["failed_checks"]))}'
+    return f'<span class="badge bad">fail</span> {escape("; ".join(run.failed_checks))}'
 
 
-def _method(data: Data) -> str:
-    if data["repeats"] < 3:
+def _method(data: ArmsReport) -> str:
+    if data.repeats < 3:
         return "Intervals come from resampling blocks of time inside the runs, not from chance between runs."
     return (
         "Each repeat gives one difference per metric; Student's t over the repeats gives the interval. "

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from loadgen.compare.data import ArmRun, as_data, contrast, grouped, read_arm_run
+import msgspec
+
+from loadgen.compare.data import ArmRun, ArmsReport, as_data, contrast, grouped, read_arm_run
 from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
 from loadgen.judge.named_figures import of_arms
@@ -77,22 +79,22 @@ def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
     runs = run_arms(scenario, options, out)
     data = judged(scenario, grouped(runs), base)
     print_comparison(data, write_comparison(out, data))
-    return int(data["exit_code"])
+    return data.exit_code
 
 
-def judged(scenario: Scenario | None, arms: dict[str, list[ArmRun]], base: str) -> dict[str, Any]:
+def judged(scenario: Scenario | None, arms: dict[str, list[ArmRun]], base: str) -> ArmsReport:
     """The comparison's data with its expectations and exit code."""
     comparisons = contrast(arms, base)
     data = as_data(scenario.name if scenario else " and ".join(arms), arms, base, comparisons)
     lookup = of_arms({arm: [run.report for run in runs] for arm, runs in arms.items()}, comparisons)
     about_arms = [e for e in (scenario.expect if scenario else ()) if _ABOUT_ARMS.search(e.text)]
-    data["expectations"] = judge_all(about_arms, lookup, scenario)
+    data.expectations = judge_all(about_arms, lookup, scenario)
     for arm, runs in arms.items():
         reports = [run.report for run in runs]
-        data["expectations"] += nothing_succeeded(reports, scenario.expect if scenario else (), f" in {arm}")
+        data.expectations += nothing_succeeded(reports, scenario.expect if scenario else (), f" in {arm}")
     others = len(scenario.expect) - len(about_arms) if scenario else 0
-    data["notes"] = [f"{others} expectations about single runs were not judged"] if others else []
-    data["exit_code"] = exit_code(data["expectations"], data["trusted"])
+    data.notes = [f"{others} expectations about single runs were not judged"] if others else []
+    data.exit_code = exit_code(data.expectations, data.trusted)
     return data
 
 
@@ -145,7 +147,7 @@ def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | 
 
 def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) -> ArmRun:
     """A fresh fleet, the plan, and the fleet gone again, whatever happened."""
-    from loadgen.report.files import write_all  # noqa: PLC0415
+    from loadgen.report.files import FORMS, write_all  # noqa: PLC0415
     from loadgen.run.runner import execute  # noqa: PLC0415
 
     path = conduct.out or Path(arm.name)
@@ -168,14 +170,14 @@ def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) 
         raise
     run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
     run = read_arm_run(arm.name, repeat, path)
-    write_all(path, run.report)
+    write_all(path, run.report, FORMS)
     return run
 
 
 def _headline(run: ArmRun) -> str:
     from loadgen.report.sentences import verdict  # noqa: PLC0415
 
-    return verdict({**run.report, "expectations": []})
+    return verdict(msgspec.structs.replace(run.report, expectations=[]))
 
 
 def _printer(options: CompareOptions) -> Say:
@@ -193,10 +195,10 @@ def run_diff(args: argparse.Namespace) -> int:
     arms = {name: [read_arm_run(name, 1, path)] for name, path in zip(names, (args.a, args.b), strict=True)}
     data = judged(None, arms, names[0])
     shared = _same_plan(*(runs[0] for runs in arms.values()))
-    data["notes"] += [] if shared else ["the two runs had different plans: their requests are not the same"]
+    data.notes += [] if shared else ["the two runs had different plans: their requests are not the same"]
     written = write_comparison(args.out, data) if getattr(args, "out", None) else []
     print_comparison(data, written)
-    return int(data["exit_code"])
+    return data.exit_code
 
 
 def _names(a: Path, b: Path) -> list[str]:

@@ -1,54 +1,24 @@
 """A comparison as tables of text, for terminal, Markdown and HTML."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from loadgen.compare.data import ArmsReport, Cards, Row
 from loadgen.report.tables import NOTHING, Table, share
 
-Data = Mapping[str, Any]
 
-
-def differences(data: Data, arm: str) -> Table:
+def differences(data: ArmsReport, arm: str) -> Table:
     """All metrics of one arm against the baseline."""
-    rows = []
-    for d in data["differences"][arm]:
-        mark = (
-            ("better" if d["improves"] else "worse")
-            if d["significant"]
-            else ""
-            if d["judged"]
-            else "not judged"
-        )
-        p = NOTHING if d["p_adjusted"] is None else _p(d["p_adjusted"])
-        rows.append((d["label"], d["shown"][0], d["shown"][1], d["amount"], p, mark))
-    heads = ("", arm, data["baseline"], "difference", "p", "")
+    rows = [_cells(row) for row in data.differences[arm]]
+    heads = ("", arm, data.baseline, "difference", "p", "")
     note = (
-        f"{data['repeats']} paired repeats; [95 % interval]; p corrected over judged metrics and arms (Holm)"
-        if data["repeats"] > 2
+        f"{data.repeats} paired repeats; [95 % interval]; p corrected over judged metrics and arms (Holm)"
+        if data.repeats > 2
         else "fewer than 3 repeats: the intervals know the scatter inside the runs, not that between runs"
     )
-    return Table(f"{arm} against {data['baseline']}", heads, tuple(rows), note)
+    return Table(f"{arm} against {data.baseline}", heads, tuple(rows), note)
 
 
-def routing(data: Data) -> Table:
+def routing(data: ArmsReport) -> Table:
     """How the arms routed, side by side (last repeat)."""
-    rows = []
-    for arm, card in data["cards"].items():
-        spread, prefix, lora, herd = (card.get(key) or {} for key in ("spread", "prefix", "lora", "herding"))
-        rows.append(
-            (
-                arm,
-                share(card["outcomes"]["shares"]["ok"]),
-                share(card["outcomes"]["shares"]["shed"]),
-                f"{spread['max_over_mean']:.2f}" if spread else NOTHING,
-                f"{spread['jain']:.3f}" if spread else NOTHING,
-                share(prefix.get("hit_share")),
-                share(prefix.get("reached")),
-                share(lora.get("routed_loaded_share")),
-                f"{herd['index']:.2f}" if herd.get("index") is not None else NOTHING,
-                f"{card['queue']['mean']:.2f}" if card.get("queue") else NOTHING,
-            )
-        )
+    rows = [(arm, *_routed(card)) for arm, card in data.cards.items()]
     heads = (
         "",
         "ok",
@@ -62,6 +32,29 @@ def routing(data: Data) -> Table:
         "queue",
     )
     return Table("How they routed", heads, tuple(rows), "of the last repeat")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    mark = "" if row.judged else "not judged"
+    if row.significant:
+        mark = "better" if row.improves else "worse"
+    p = NOTHING if row.p_adjusted is None else _p(row.p_adjusted)
+    return row.label, *row.shown, row.amount, p, mark
+
+
+def _routed(card: Cards) -> tuple[str, ...]:
+    shares, spread, herd = card.outcomes.shares, card.spread, card.herding
+    return (
+        share(shares.ok),
+        share(shares.shed),
+        f"{spread.max_over_mean:.2f}" if spread else NOTHING,
+        f"{spread.jain:.3f}" if spread else NOTHING,
+        share(card.prefix.hit_share if card.prefix else None),
+        share(card.prefix.reached if card.prefix else None),
+        share(card.lora.routed_loaded_share if card.lora else None),
+        f"{herd.index:.2f}" if herd and herd.index is not None else NOTHING,
+        f"{card.queue.mean:.2f}" if card.queue else NOTHING,
+    )
 
 
 def _p(value: float) -> str:

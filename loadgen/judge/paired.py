@@ -19,14 +19,16 @@ from typing import Final, Literal
 
 import numpy as np
 
+from loadgen.judge.figures import Figures
 from loadgen.numbers import distributions, stats
+from loadgen.numbers.figure import Better, named
 from loadgen.numbers.quantity import Dimension
 from loadgen.numbers.stats import Floats, Interval
 from loadgen.records.frame import LATENCIES, Frame
+from loadgen.score.scorecard import Scorecard
 
 ALPHA: Final = 0.05
 ENOUGH_REPEATS: Final = 3
-Better = Literal["lower", "higher"]
 Verdict = Literal["beats", "loses to", "trades with", "is not told apart from"]
 
 
@@ -48,25 +50,26 @@ class Metric:
         return self.dimension != "share"
 
 
-METRICS: Final = (
-    Metric("ttft.p90", "TTFT p90", "lower"),
-    Metric("ttft.p50", "TTFT p50", "lower"),
-    Metric("ttft.p99", "TTFT p99", "lower"),
-    Metric("ttft.mean", "TTFT mean", "lower"),
-    Metric("tpot.p90", "TPOT p90", "lower"),
-    Metric("e2e.p50", "E2E p50", "lower"),
-    Metric("e2e.p90", "E2E p90", "lower"),
-    Metric("e2e.p99", "E2E p99", "lower"),
-    Metric("outcomes.ok", "ok", "higher", "share", matters=0.005),
-    Metric("goodput.share", "goodput", "higher", "share", matters=0.01),
-    Metric("tpot.p50", "TPOT p50", "lower", judged=False),
-    Metric("itl.p99", "ITL p99", "lower", judged=False),
-    Metric("throughput.output_tokens_rate", "output tokens/s", "higher", "tokens/s", judged=False),
-    Metric("outcomes.shed", "shed", "lower", "share", judged=False),
-    Metric("prefix.hit_share", "prefix hit share", "higher", "share", judged=False),
-    Metric("spread.max_over_mean", "busiest / mean", "lower", "number", judged=False),
-    Metric("lora.routed_loaded_share", "adapter loaded", "higher", "share", judged=False),
-)
+def _metrics() -> tuple[Metric, ...]:
+    """Every figure whose field says that arms are compared by it: the judged ones first."""
+    found = [*named(Figures).values(), *named(Scorecard).values()]
+    place = {fields: index for index, fields in enumerate(dict.fromkeys(each.fields[:-1] for each in found))}
+    compared = [each for each in found if each.role is not None and each.figure.better is not None]
+    compared.sort(key=lambda each: (each.role != "judged", place[each.fields[:-1]], each.rank))
+    return tuple(
+        Metric(
+            each.path,
+            each.label,
+            each.figure.better or "lower",
+            each.unit,
+            each.role == "judged",
+            each.figure.matters,
+        )
+        for each in compared
+    )
+
+
+METRICS: Final = _metrics()
 PRIMARY: Final = "ttft.p90"
 
 

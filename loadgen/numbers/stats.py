@@ -7,12 +7,13 @@ input gives the same interval. numpy is imported with this module, which nothing
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from loadgen.numbers import distributions
+from loadgen.numbers.figure import Card, Figure
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,30 +42,29 @@ class Interval:
         return self.low <= value <= self.high
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A distribution in a few numbers; `intervals` holds those of `mean` and of every percentile asked."""
+class Summary(Card):
+    """A distribution in a few numbers, in the unit of its values.
 
-    count: int
-    mean: float
-    stddev: float
-    min: float
-    max: float
-    percentiles: Mapping[str, float]
-    intervals: Mapping[str, Interval]
+    ci: intervals [low, high] of the mean and of those percentiles that so many values can bound.
+    """
 
-    def as_dict(self) -> dict[str, Any]:
-        """Flat, as report.json has it: count, mean, stddev, min, p0p1 ... p99p9, max, ci."""
-        flat: dict[str, Any] = {
-            "count": self.count,
-            "mean": self.mean,
-            "stddev": self.stddev,
-            "min": self.min,
-        }
-        flat |= self.percentiles
-        flat["max"] = self.max
-        flat["ci"] = {name: [ci.low, ci.high] for name, ci in self.intervals.items()}
-        return flat
+    count: Annotated[int, Figure("how many values", "number")]
+    mean: Annotated[float, Figure("mean", None)]
+    stddev: Annotated[float, Figure("standard deviation", None)]
+    min: Annotated[float, Figure("smallest", None)]
+    p0p1: Annotated[float, Figure("percentile 0.1", None)]
+    p1: Annotated[float, Figure("percentile 1", None)]
+    p5: Annotated[float, Figure("percentile 5", None)]
+    p10: Annotated[float, Figure("percentile 10", None)]
+    p25: Annotated[float, Figure("percentile 25", None)]
+    p50: Annotated[float, Figure("percentile 50, the median", None)]
+    p75: Annotated[float, Figure("percentile 75", None)]
+    p90: Annotated[float, Figure("percentile 90", None)]
+    p95: Annotated[float, Figure("percentile 95", None)]
+    p99: Annotated[float, Figure("percentile 99", None)]
+    p99p9: Annotated[float, Figure("percentile 99.9", None)]
+    max: Annotated[float, Figure("largest", None)]
+    ci: dict[str, tuple[float | None, float | None]]
 
 
 def summarize(
@@ -79,14 +79,15 @@ def summarize(
     if not data.size:
         return None
     points = np.percentile(data, PERCENTILES)
+    found = bootstrap(data, blocks, seed=seed) if intervals else {}
     return Summary(
         count=int(data.size),
         mean=float(data.mean()),
         stddev=float(data.std(ddof=1)) if data.size > 1 else 0.0,
         min=float(data.min()),
         max=float(data.max()),
-        percentiles={percentile_key(q): float(point) for q, point in zip(PERCENTILES, points, strict=True)},
-        intervals=bootstrap(data, blocks, seed=seed) if intervals else {},
+        ci={name: (ci.low, ci.high) for name, ci in found.items()},
+        **{percentile_key(q): float(point) for q, point in zip(PERCENTILES, points, strict=True)},
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from loadgen.numbers.figure import Card
 from loadgen.numbers.stats import Floats
 from loadgen.records.frame import Frame, Mask, natural_order
 from loadgen.records.series import PodSeries, grid
@@ -36,36 +37,64 @@ _WIDTHS: Final = (
 _QUANTILES: Final = (50, 90, 99)
 
 
-def timeline(frame: Frame, pods: Sequence[PodSeries], names: Sequence[str]) -> dict[str, Any] | None:
+class BinnedOutcomes(Card):
+    """Requests of each bin by how they ended; cancelled and never due ones are in none."""
+
+    ok: list[int]
+    shed: list[int]
+    error: list[int]
+
+
+class BinnedQuantiles(Card):
+    """Percentiles of a latency in each bin, seconds; None where no request has it."""
+
+    p50: list[float | None]
+    p90: list[float | None]
+    p99: list[float | None]
+
+
+class Timeline(Card):
+    """Everything over time; `edges` (seconds of run time) has one entry more than the other lists."""
+
+    edges: list[float]
+    outcomes: BinnedOutcomes
+    started: list[int]
+    """Requests started in each bin, by actual start."""
+    in_flight: list[float]
+    """Mean number of requests under way."""
+    ttft: BinnedQuantiles
+    ttft_sent: BinnedQuantiles
+    e2e: BinnedQuantiles
+    pods: dict[str, list[int]]
+    """Answers by pod."""
+    waiting: dict[str, list[float | None]]
+    running: dict[str, list[float | None]]
+    kv: dict[str, list[float | None]]
+    """Scraped gauges by pod."""
+
+
+def timeline(frame: Frame, pods: Sequence[PodSeries], names: Sequence[str]) -> Timeline | None:
     """Everything over time; `names` are all pods, also those that answered nothing. None without requests."""
     if not len(frame):
         return None
     edges = bin_edges(frame)
     bins = np.clip(np.searchsorted(edges, frame.intended, side="right") - 1, 0, len(edges) - 2)
-    return {
-        "edges": [round(float(edge), 6) for edge in edges],
-        "outcomes": {
-            name: _count(bins, mask, len(edges) - 1)
-            for name, mask in (
-                ("ok", frame.ok),
-                ("shed", frame.shed),
-                (
-                    "error",
-                    ~frame.ok
-                    & ~frame.shed
-                    & (frame.outcome != "skipped")
-                    & (frame.outcome != "client_cancel"),
-                ),
-            )
-        },
-        "started": _count_times(frame.start, edges),
-        "in_flight": _in_flight(frame, edges),
-        **{name: _quantiles(frame, name, bins, len(edges) - 1) for name in ("ttft", "ttft_sent", "e2e")},
-        "pods": {
-            name: _count(bins, np.asarray(frame.pod == name), len(edges) - 1) for name in natural_order(names)
-        },
-        **{column: _gauges(pods, column, edges) for column in ("waiting", "running", "kv")},
-    }
+    size = len(edges) - 1
+    lost = ~frame.ok & ~frame.shed & (frame.outcome != "skipped") & (frame.outcome != "client_cancel")
+    masks = {"ok": frame.ok, "shed": frame.shed, "error": lost}
+    return Timeline(
+        edges=[round(float(edge), 6) for edge in edges],
+        outcomes=BinnedOutcomes(**{name: _count(bins, mask, size) for name, mask in masks.items()}),
+        started=_count_times(frame.start, edges),
+        in_flight=_in_flight(frame, edges),
+        ttft=_quantiles(frame, "ttft", bins, size),
+        ttft_sent=_quantiles(frame, "ttft_sent", bins, size),
+        e2e=_quantiles(frame, "e2e", bins, size),
+        pods={name: _count(bins, np.asarray(frame.pod == name), size) for name in natural_order(names)},
+        waiting=_gauges(pods, "waiting", edges),
+        running=_gauges(pods, "running", edges),
+        kv=_gauges(pods, "kv", edges),
+    )
 
 
 def bin_edges(frame: Frame) -> Floats:
@@ -97,7 +126,7 @@ def _in_flight(frame: Frame, edges: Floats) -> list[float]:
     return [round(value, 3) for value in busy]
 
 
-def _quantiles(frame: Frame, name: str, bins: Any, size: int) -> dict[str, list[float | None]]:
+def _quantiles(frame: Frame, name: str, bins: Any, size: int) -> BinnedQuantiles:
     values, rows = frame.latency(name)
     out: dict[str, list[float | None]] = {f"p{q}": [None] * size for q in _QUANTILES}
     owner = bins[rows]
@@ -105,7 +134,7 @@ def _quantiles(frame: Frame, name: str, bins: Any, size: int) -> dict[str, list[
         inside = values[owner == index]
         for q, point in zip(_QUANTILES, np.percentile(inside, _QUANTILES), strict=True):
             out[f"p{q}"][int(index)] = round(float(point), 6)
-    return out
+    return BinnedQuantiles(**out)
 
 
 def _gauges(pods: Sequence[PodSeries], column: str, edges: Floats) -> dict[str, list[float | None]]:

@@ -9,14 +9,33 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 
+from loadgen.numbers.figure import Card, Figure
 from loadgen.numbers.stats import Floats
 
-GAUGES: Final = ("waiting", "running", "kv")
-COUNTERS: Final = ("hits", "queries", "succeeded", "preempted", "prompt_tokens", "output_tokens")
+
+class Evenness(Card):
+    """How unevenly a gauge stood over pods, averaged over time."""
+
+    mean: Annotated[float, Figure("over pods and time", None)]
+    peak: Annotated[float, Figure("the most that one pod ever had", None)]
+    max_minus_mean: Annotated[float, Figure("the largest minus the mean, averaged over time", None)]
+    max_minus_min: Annotated[float, Figure("the largest minus the smallest, averaged over time", None)]
+    stddev: Annotated[float, Figure("standard deviation over pods, averaged over time", None)]
+    pods: dict[str, float]
+    """Mean over time of each pod."""
+
+
+class ScrapeCost(Card):
+    """What scraping itself took."""
+
+    scrapes: Annotated[int, Figure("looks at a /metrics page")]
+    mean: Annotated[float, Figure("mean time of a look", "time")]
+    max: Annotated[float, Figure("the longest look", "time")]
+    total: Annotated[float, Figure("all looks together", "time")]
 
 
 @dataclass(slots=True)
@@ -132,7 +151,7 @@ def _filled(row: Floats, most: int) -> Floats:
     return row
 
 
-def evenness(pods: Sequence[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Any] | None:
+def evenness(pods: Sequence[PodSeries], column: str, edges: Sequence[float]) -> Evenness | None:
     """How unevenly a gauge stood over pods, averaged over time: max - mean, max - min, standard deviation."""
     rows = grid(pods, column, edges)
     table = np.array(list(rows.values())) if rows else np.empty((0, 0))
@@ -142,19 +161,19 @@ def evenness(pods: Sequence[PodSeries], column: str, edges: Sequence[float]) -> 
         return None
     table = table[:, columns]
     peak, floor, mean = (f(table, axis=0) for f in (np.nanmax, np.nanmin, np.nanmean))
-    return {
-        "mean": float(mean.mean()),
-        "peak": float(peak.max()),
-        "max_minus_mean": float((peak - mean).mean()),
-        "max_minus_min": float((peak - floor).mean()),
-        "stddev": float(np.nanstd(table, axis=0).mean()),
-        "pods": {name: float(np.nanmean(row)) for name, row in rows.items() if np.isfinite(row).any()},
-    }
+    return Evenness(
+        mean=float(mean.mean()),
+        peak=float(peak.max()),
+        max_minus_mean=float((peak - mean).mean()),
+        max_minus_min=float((peak - floor).mean()),
+        stddev=float(np.nanstd(table, axis=0).mean()),
+        pods={name: float(np.nanmean(row)) for name, row in rows.items() if np.isfinite(row).any()},
+    )
 
 
-def scrape_cost(pods: Iterable[PodSeries]) -> dict[str, float] | None:
-    """What scraping itself took: number, mean, largest seconds."""
+def scrape_cost(pods: Iterable[PodSeries]) -> ScrapeCost | None:
+    """What scraping itself took; None without a scrape that came back."""
     took = [value for pod in pods for value in pod.took if math.isfinite(value)]
     if not took:
         return None
-    return {"scrapes": len(took), "mean": float(np.mean(took)), "max": max(took), "total": sum(took)}
+    return ScrapeCost(scrapes=len(took), mean=float(np.mean(took)), max=max(took), total=sum(took))

@@ -1,19 +1,22 @@
 """Every form of a report on disk."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from loadgen.errors import RunError
-from loadgen.judge.report import as_json
+from loadgen.judge.report import Report
+from loadgen.numbers.figure import as_json
 from loadgen.report import benchmark_report
 from loadgen.report.html import html
 from loadgen.report.junit import junit
 from loadgen.report.markdown import markdown
 
-Form = tuple[str, Callable[[Mapping[str, Any]], str]]
-FORMS: Final[tuple[Form, ...]] = (
+T = TypeVar("T")
+Form = tuple[str, Callable[[T], str]]
+"""The name of a file and what makes its text."""
+FORMS: Final[tuple[Form[Report], ...]] = (
     ("report.json", as_json),
     ("report.md", markdown),
     ("report.yaml", benchmark_report.dump),
@@ -22,8 +25,8 @@ FORMS: Final[tuple[Form, ...]] = (
 )
 
 
-def write_all(run_dir: Path, report: Mapping[str, Any], forms: Sequence[Form] = FORMS) -> list[Path]:
-    """report.json, .md, .yaml (Benchmark Report), .html and junit.xml; RunError when it cannot write.
+def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:
+    """Every form of a report (or of what else `forms` are made from); RunError when it cannot write.
 
     A form that cannot be made is told on standard error and left out: it costs neither the others nor the
     verdict. What stood there of an earlier report goes, for it would not be this one's.

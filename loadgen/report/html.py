@@ -4,19 +4,19 @@ Each picture stands in the page twice, drawn for a wide and for a narrow screen,
 one that fits; text in a picture is never scaled below reading size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
-from typing import Any, Final
+from typing import Final
 
+from loadgen.judge.report import About, Report
 from loadgen.numbers.quantity import show_time
 from loadgen.report import pictures, sentences, tables
 from loadgen.report.pictures import Picture
 from loadgen.report.svg import legend
 from loadgen.report.tables import Table
 
-Report = Mapping[str, Any]
 HALF: Final = 520
 FULL: Final = 1080
 NARROW: Final = 346
@@ -32,11 +32,11 @@ _TONES: Final = {
 
 def html(report: Report) -> str:
     """The page of one run."""
-    run = report["run"]
+    run = report.run
     parts = [
-        header(run["name"], _subtitle(report), [(sentences.verdict(report), _tone(report))]),
+        header(run.name, _subtitle(report), [(sentences.verdict(report), _tone(report))]),
         tiles(_tiles(report)),
-        section("Expectations", table(tables.expectations(report), bare=True)),
+        section("Expectations", table(tables.expectations(report.expectations), bare=True)),
         section("Latency", _drawn(report, pictures.latency), table(tables.latency(report))),
         section("Load and outcomes", _drawn(report, pictures.load), *map(table, _load_tables(report))),
         section("Routing", _scorecard(report), _drawn(report, *ROUTING), table(tables.pods(report))),
@@ -49,10 +49,11 @@ def html(report: Report) -> str:
         section("Events", table(tables.recovery(report), bare=True)),
         section("Is the run to be trusted?", table(tables.selfchecks(report), bare=True)),
         _details("All percentiles", table(tables.percentiles(report), bare=True)),
+        _details(tables.ALL_FIGURES, table(tables.figures(report), bare=True)),
         _details("How this run was made", _how(report)),
         _footer(run),
     ]
-    return page(run["name"], parts)
+    return page(run.name, parts)
 
 
 def page(title: str, parts: Sequence[str]) -> str:
@@ -143,7 +144,7 @@ def table(content: Table | None, *, bare: bool = False) -> str:
     """A table that scrolls sideways on its own on a narrow screen; `bare`: the section names it already."""
     if content is None:
         return ""
-    prose = content.title in ("Self-checks", "Expectations", "Throughput")
+    prose = content.title in ("Self-checks", "Expectations", "Throughput", tables.ALL_FIGURES)
     heads = "".join(f"<th>{escape(head)}</th>" for head in content.columns)
     rows = "".join(
         f"<tr><td>{escape(first)}</td>{''.join(map(_cell, rest))}</tr>" for first, *rest in content.rows
@@ -166,42 +167,48 @@ def _cell(text: str) -> str:
 
 
 def _tone(report: Report) -> str:
-    return {0: "good" if report.get("expectations") else "none", 1: "bad", 2: "warn"}[report["exit_code"]]
+    return {0: "good" if report.expectations else "none", 1: "bad", 2: "warn"}[report.exit_code]
 
 
 def _subtitle(report: Report) -> str:
-    run = report["run"]
-    started = datetime.fromtimestamp(run["t0"], UTC).strftime("%Y-%m-%d %H:%M UTC")
-    words = f"{run['requests']:,} requests to {run['target']} · {started} · seed {run['seed']}"
-    about = f"{escape(run['description'])}<br>" if run["description"] else ""
+    run = report.run
+    started = datetime.fromtimestamp(run.t0, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    words = f"{run.requests:,} requests to {run.target} · {started} · seed {run.seed}"
+    about = f"{escape(run.description)}<br>" if run.description else ""
     return about + escape(words)
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
-    latency, shares, rate = report["latency"], report["outcomes"]["shares"], report["throughput"]
+    latency, rate = report.latency, report.throughput
     items = [
-        (tables.share(shares["ok"]), "ok"),
-        (f"{rate['achieved_rate']:.1f} /s", f"of {rate['requested_rate']:.1f} /s asked"),
+        (tables.share(report.outcomes.shares.ok), "ok"),
+        (f"{rate.achieved_rate:.1f} /s", f"of {rate.requested_rate:.1f} /s asked"),
     ]
-    if "ttft" in latency:
-        items += [(show_time(latency["ttft"][p]), f"TTFT {p}") for p in ("p50", "p99")]
-    if "tpot" in latency:
-        items.append((show_time(latency["tpot"]["p50"]), "TPOT p50"))
-    if "e2e" in latency:
-        items.append((show_time(latency["e2e"]["p90"]), "E2E p90"))
-    if report.get("goodput"):
-        items.append((tables.share(report["goodput"]["share"]), "goodput"))
-    if report.get("spread") and report["spread"]["pods"] > 1:
-        items.append((f"{report['spread']['max_over_mean']:.2f}", "busiest pod / mean"))
-    if report.get("prefix") and report["prefix"]["reached"] is not None:
-        items.append((tables.share(report["prefix"]["reached"]), "of best cache hits"))
-    if report.get("lora"):
-        items.append((tables.share(report["lora"]["routed_loaded_share"]), "adapter was loaded"))
+    if latency.ttft:
+        items.append((show_time(latency.ttft.p50), "TTFT p50"))
+        items.append((show_time(latency.ttft.p99), "TTFT p99"))
+    if latency.tpot:
+        items.append((show_time(latency.tpot.p50), "TPOT p50"))
+    if latency.e2e:
+        items.append((show_time(latency.e2e.p90), "E2E p90"))
+    if report.goodput:
+        items.append((tables.share(report.goodput.share), "goodput"))
+    return items + _routing_tiles(report)
+
+
+def _routing_tiles(report: Report) -> list[tuple[str, str]]:
+    items = []
+    if report.spread and report.spread.pods > 1:
+        items.append((f"{report.spread.max_over_mean:.2f}", "busiest pod / mean"))
+    if report.prefix and report.prefix.reached is not None:
+        items.append((tables.share(report.prefix.reached), "of best cache hits"))
+    if report.lora:
+        items.append((tables.share(report.lora.routed_loaded_share), "adapter was loaded"))
     return items
 
 
 def _load_tables(report: Report) -> list[Table | None]:
-    several = len(report["by"].get("class", {})) > 1
+    several = len(report.by.get("class", {})) > 1
     splits = [tables.split(report, kind) for kind in ("adapter", "stage")]
     return [tables.outcomes(report), tables.split(report, "class") if several else None, *splits]
 
@@ -219,21 +226,19 @@ def _details(title: str, body: str) -> str:
 
 
 def _how(report: Report) -> str:
-    run = report["run"]
+    run = report.run
     facts = {
-        "command": " ".join(run["command"]),
-        "directory": run["dir"],
-        "host": run["host"],
-        "versions": ", ".join(f"{name} {version}" for name, version in run["versions"].items()),
-        "workers": str(run["workers"]),
-        "models": ", ".join(run["models"]),
+        "command": " ".join(run.command),
+        "directory": run.dir,
+        "host": run.host,
+        "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
+        "workers": str(run.workers),
+        "models": ", ".join(run.models),
     }
     rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items() if value)
-    yaml = f"<pre>{escape(run['scenario_text'])}</pre>" if run["scenario_text"] else ""
+    yaml = f"<pre>{escape(run.scenario_text)}</pre>" if run.scenario_text else ""
     return f'<div class="card"><dl>{rows}</dl></div>{yaml}'
 
 
-def _footer(run: Mapping[str, Any]) -> str:
-    return (
-        f"<footer>vllm-simfleet {escape(run['version'])} · latencies count from the intended start</footer>"
-    )
+def _footer(run: About) -> str:
+    return f"<footer>vllm-simfleet {escape(run.version)} · latencies count from the intended start</footer>"

@@ -1,28 +1,27 @@
 """The report as Markdown, for a pull request or a wiki page."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+from loadgen.judge.report import Report
 from loadgen.report import sentences, tables
 from loadgen.report.tables import Table
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Report) -> str:
     """The whole document."""
-    run = report["run"]
-    started = datetime.fromtimestamp(run["t0"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    run = report.run
+    started = datetime.fromtimestamp(run.t0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     parts = [
-        f"# {run['name']}",
+        f"# {run.name}",
         f"**{sentences.verdict(report)}**",
-        f"{run['requests']} requests to {run['target']} from {started}, seed {run['seed']}.",
+        f"{run.requests} requests to {run.target} from {started}, seed {run.seed}.",
         *map(table, tables.all_tables(report)),
     ]
     lines = sentences.scorecard(report)
     if lines:
         parts.append("## Routing\n\n" + "\n".join(f"- **{name}**: {words}" for name, words in lines))
-    full = tables.percentiles(report)
-    ends = (tables.selfchecks(report), tables.expectations(report), full)
+    full = (tables.percentiles(report), tables.figures(report))
+    ends = (tables.selfchecks(report), tables.expectations(report.expectations), *full)
     parts += [table(item) for item in ends if item is not None]
     return "\n\n".join(parts) + "\n"
 

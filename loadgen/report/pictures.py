@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from loadgen.judge.report import Report
+from loadgen.records.bins import BinnedQuantiles
 from loadgen.records.frame import natural_order
 from loadgen.report import plots
 from loadgen.report.plots import Line, colour
 from loadgen.report.svg import number, percent
 
-Report = Mapping[str, Any]
 NAMED: Final = 24
 FEW: Final = 8
 """Up to so many pods get a line of their own."""
@@ -29,7 +30,7 @@ class Picture:
 
 
 def events(report: Report) -> list[tuple[float, str]]:
-    return [(event["at"], event["name"]) for event in report["events"] if event["source"] != "run"]
+    return [(event.at, event.name) for event in report.events if event.source != "run"]
 
 
 def _gaps(values: Sequence[float | None]) -> list[float]:
@@ -48,9 +49,7 @@ def latency(report: Report) -> list[Picture]:
             (f"{name}", "from intended start", "s0"),
             (f"{name}_sent", "from actual start", "s1 thin dashed"),
         ]
-        found = [
-            (label, report["curves"][key], cls) for key, label, cls in curves if report["curves"].get(key)
-        ]
+        found = [(label, report.curves[key], cls) for key, label, cls in curves if report.curves.get(key)]
         if found:
             keys = tuple((cls.split(" ", maxsplit=1)[0], label) for label, _, cls in found)
             out.append(
@@ -61,12 +60,13 @@ def latency(report: Report) -> list[Picture]:
                     keys,
                 )
             )
-    timeline = report.get("timeline")
+    timeline = report.timeline
     if not timeline:
         return out
-    xs = _middles(timeline["edges"])
+    xs = _middles(timeline.edges)
     for name, title, cls in (("ttft", "TTFT over time", "s0"), ("e2e", "E2E over time", "s4")):
-        quantiles = {p: _gaps(column) for p, column in timeline[name].items()}
+        binned: BinnedQuantiles = getattr(timeline, name)
+        quantiles = {"p50": _gaps(binned.p50), "p90": _gaps(binned.p90), "p99": _gaps(binned.p99)}
         if any(math.isfinite(v) for v in quantiles["p50"]):
             keys = ((cls, "p50"), (f"{cls} mid", "up to p90"), (f"{cls} lo", "up to p99"))
             draw = _bands(title, xs, quantiles, events(report), cls)
@@ -86,18 +86,15 @@ def _bands(
 
 def load(report: Report) -> list[Picture]:
     """Outcomes and requests in flight over time."""
-    timeline = report.get("timeline")
+    timeline = report.timeline
     if not timeline:
         return []
-    edges, marks = timeline["edges"], events(report)
+    edges, marks = timeline.edges, events(report)
     kinds = (("ok", "s0"), ("shed", "shed"), ("error", "bad"))
-    layers = [
-        Line(name, [], timeline["outcomes"][name], cls)
-        for name, cls in kinds
-        if any(timeline["outcomes"][name])
-    ]
+    columns = ((name, getattr(timeline.outcomes, name), cls) for name, cls in kinds)
+    layers = [Line(name, [], column, cls) for name, column, cls in columns if any(column)]
     width = edges[1] - edges[0]
-    flying = [Line("in flight", _middles(edges), timeline["in_flight"], "s4")]
+    flying = [Line("in flight", _middles(edges), timeline.in_flight, "s4")]
     note = f"requests per {width:g} s by intended start"
     return [
         Picture(
@@ -116,15 +113,13 @@ def load(report: Report) -> list[Picture]:
 
 def shares(report: Report) -> list[Picture]:
     """Shares of answers and of cached tokens per pod."""
-    spread = report.get("spread")
-    if not spread or spread["pods"] < 2:
+    spread, card = report.spread, report.prefix
+    if not spread or spread.pods < 2:
         return []
-    out = [_by_pod("Share of answers", spread["shares"], 1 / spread["pods"], "dashed: an even share", "s0")]
-    card = report.get("prefix") or {}
-    hits = card.get("pods", {})
-    cached = {name: hits[name]["hit_share"] for name in spread["shares"] if name in hits}
-    if cached:
-        best = card["best_capacity"] or card["best_infinite"]
+    out = [_by_pod("Share of answers", spread.shares, 1 / spread.pods, "dashed: an even share", "s0")]
+    cached = {name: card.pods[name].hit_share for name in spread.shares if name in card.pods} if card else {}
+    if card and cached:
+        best = card.best_capacity or card.best_infinite
         note = "dashed: the best possible over all pods"
         out.append(_by_pod("Prompt tokens found cached", cached, best, note, "s2"))
     return out
@@ -132,12 +127,12 @@ def shares(report: Report) -> list[Picture]:
 
 def picks(report: Report) -> list[Picture]:
     """Which pod answered when."""
-    spread, timeline = report.get("spread"), report.get("timeline")
-    if not spread or not timeline or spread["pods"] < 2:
+    spread, timeline = report.spread, report.timeline
+    if not spread or not timeline or spread.pods < 2:
         return []
-    names, edges = list(timeline["pods"]), timeline["edges"]
+    names, edges = list(timeline.pods), timeline.edges
     heat = _bind(
-        plots.heat, "Requests by pod and time", names, edges, list(timeline["pods"].values()),
+        plots.heat, "Requests by pod and time", names, edges, list(timeline.pods.values()),
         events=events(report),
     )  # fmt: skip
     return [
@@ -147,15 +142,14 @@ def picks(report: Report) -> list[Picture]:
 
 def gauges(report: Report) -> list[Picture]:
     """Queue, running requests and KV cache of each scraped pod over time."""
-    if not report.get("timeline"):
+    timeline = report.timeline
+    if not timeline:
         return []
+    marks = events(report)
     found = (
-        _gauge(report, column, title, show, top)
-        for column, title, show, top in (
-            ("waiting", "Queue", number, None),
-            ("running", "Running requests", number, None),
-            ("kv", "KV cache in use", percent, 1.0),
-        )
+        _gauge("Queue", timeline.waiting, timeline.edges, marks),
+        _gauge("Running requests", timeline.running, timeline.edges, marks),
+        _gauge("KV cache in use", timeline.kv, timeline.edges, marks, show=percent, top=1.0),
     )
     return [picture for picture in found if picture is not None]
 
@@ -170,14 +164,18 @@ def _by_pod(title: str, values: Mapping[str, float], mark: float, note: str, cls
 
 
 def _gauge(
-    report: Report, column: str, title: str, show: Callable[[float], str], top: float | None
+    title: str,
+    columns: Mapping[str, Sequence[float | None]],
+    edges: Sequence[float],
+    marks: Sequence[tuple[float, str]],
+    *,
+    show: Callable[[float], str] = number,
+    top: float | None = None,
 ) -> Picture | None:
     """One line per pod of a small fleet; of a large one a heat map."""
-    timeline = report["timeline"]
-    table = {name: _gaps(values) for name, values in timeline[column].items()}
+    table = {name: _gaps(values) for name, values in columns.items()}
     if not table:
         return None
-    edges = timeline["edges"]
     if len(table) > FEW:
         draw = _bind(
             plots.heat,
@@ -186,7 +184,7 @@ def _gauge(
             edges,
             list(table.values()),
             show=show,
-            events=events(report),
+            events=marks,
             top=top,
         )
         return Picture(title, draw, "as scraped; darker is more, grey: no answer", full=True)
@@ -195,33 +193,31 @@ def _gauge(
     ]
     highest = max((v for line in series for v in line.ys if math.isfinite(v)), default=0)
     limit = None if top is None or highest < 0.5 * top else top
-    draw = _bind(
-        plots.lines, title, series, show, events=events(report), span=(edges[0], edges[-1]), top=limit
-    )
+    draw = _bind(plots.lines, title, series, show, events=marks, span=(edges[0], edges[-1]), top=limit)
     return Picture(title, draw, "as scraped from each pod", tuple((line.cls, line.name) for line in series))
 
 
 def prefix(report: Report) -> list[Picture]:
     """What was reused beside what could have been."""
-    card = report.get("prefix")
+    card = report.prefix
     if not card:
         return []
-    rows = [("reused", card["hit_share"], "s2")]
-    if card["best_capacity"] is not None:
-        rows.append(("best, real caches", card["best_capacity"], "s7"))
-    rows.append(("best, endless caches", card["best_infinite"], "s7"))
+    rows = [("reused", card.hit_share, "s2")]
+    if card.best_capacity is not None:
+        rows.append(("best, real caches", card.best_capacity, "s7"))
+    rows.append(("best, endless caches", card.best_infinite, "s7"))
     draw = _bind(plots.bars, "Prompt tokens from cache", rows, top=1.0)
     return [Picture("Prompt tokens from cache", draw, "share of all prompt tokens")]
 
 
 def prefix_groups(report: Report) -> list[Picture]:
     """Which prefix group went to which pods, as far as answers name them."""
-    group_pods = (report.get("prefix") or {}).get("group_pods", {})
-    groups = sorted(group_pods, key=lambda name: -sum(group_pods[name].values()))[:24]
-    pods = natural_order({pod for group in groups for pod in group_pods[group]})
+    table = report.prefix.group_pods if report.prefix else {}
+    groups = sorted(table, key=lambda name: -sum(table[name].values()))[:24]
+    pods = natural_order({pod for group in groups for pod in table[group]})
     if len(groups) < 2 or len(pods) < 2:
         return []
-    values = [[group_pods[group].get(pod, 0) for pod in pods] for group in groups]
+    values = [[table[group].get(pod, 0) for pod in pods] for group in groups]
     draw = _bind(plots.matrix, "Prefix groups by pod", groups, pods, values)
     note = "requests; shade: share of the group"
     return [Picture("Where prefix groups went", draw, note, full=len(pods) > 8)]
@@ -229,13 +225,13 @@ def prefix_groups(report: Report) -> list[Picture]:
 
 def lora(report: Report) -> list[Picture]:
     """The adapter by pod matrix."""
-    card = report.get("lora")
+    card = report.lora
     if not card:
         return []
-    draw = _bind(plots.matrix, "Adapters by pod", card["adapters"], card["pods"], card["matrix"])
-    loads = [(pod, float(card["loads_by_pod"][pod]), "s3") for pod in card["pods"]]
+    draw = _bind(plots.matrix, "Adapters by pod", card.adapters, card.pods, card.matrix)
+    loads = [(pod, float(card.loads_by_pod[pod]), "s3") for pod in card.pods]
     return [
-        Picture("Adapter by pod", draw, "requests; shade: share of the adapter", full=len(card["pods"]) > 8),
+        Picture("Adapter by pod", draw, "requests; shade: share of the adapter", full=len(card.pods) > 8),
         Picture(
             "Adapter loads",
             _bind(plots.bars, "Adapter loads by pod", loads, show=number),

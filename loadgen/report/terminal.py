@@ -1,14 +1,15 @@
 """The report on a terminal: rich tables; without colours and boxes where it is none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from loadgen.judge.report import Report
 from loadgen.report import sentences, tables
 from loadgen.report.tables import Table
 
@@ -29,22 +30,22 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=max(_PLAIN_WIDTH, out.width))
 
 
-def print_report(report: Mapping[str, Any], written: Sequence[Path], out: Console | None = None) -> None:
+def print_report(report: Report, written: Sequence[Path], out: Console | None = None) -> None:
     """Everything a person wants at the end of a run."""
     screen = out or console()
-    run = report["run"]
-    title = f"[bold]{escape(run['name'])}[/]  {run['requests']} requests, seed {run['seed']}"
-    screen.print(f"\n{title}  [dim]{escape(run['target'])}[/]")
+    run = report.run
+    title = f"[bold]{escape(run.name)}[/]  {run.requests} requests, seed {run.seed}"
+    screen.print(f"\n{title}  [dim]{escape(run.target)}[/]")
     for table in tables.all_tables(report):
         print_table(screen, table)
     lines = sentences.scorecard(report)
     if lines:
         print_table(screen, Table("Routing", ("", ""), tuple(lines)))
     print_table(screen, tables.selfchecks(report))
-    expected = tables.expectations(report)
+    expected = tables.expectations(report.expectations)
     if expected:
         print_table(screen, expected)
-    colour = {0: "green", 1: "red", 2: "yellow"}[report["exit_code"]]
+    colour = {0: "green", 1: "red", 2: "yellow"}[report.exit_code]
     screen.print(f"\n[bold {colour}]{escape(sentences.verdict(report))}[/]")
     for path in written:
         if path.suffix == ".html":

@@ -10,16 +10,15 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
 from loadgen.errors import RecordError
-from loadgen.numbers.stats import percentile_key
+from loadgen.numbers.figure import Card, Figure
 from loadgen.records.records import Record, read_lines
 
-_SHOWN = (50, 90, 99)
 _RANK = re.compile(r"-rank-[0-9]+$")
 """What the picker appends to a pod's name for each of its ports."""
 
@@ -53,58 +52,106 @@ def read_decisions(path: Path, t0: float, duration: float) -> list[Decision]:
         raise RecordError(f"decision log {path}: {error.strerror}") from error
 
 
+class Quantiles(Card):
+    """A distribution in few numbers."""
+
+    mean: Annotated[float, Figure("mean", None)]
+    p50: Annotated[float, Figure("percentile 50", None)]
+    p90: Annotated[float, Figure("percentile 90", None)]
+    p99: Annotated[float, Figure("percentile 99", None)]
+
+
+class Staleness(Card):
+    """How old and how wrong was what the picker decided by."""
+
+    decisions: Annotated[int, Figure("lines of the decision log that fall into the run")]
+    age: Annotated[
+        Quantiles | None, Figure("age of the picked pod's metrics when it was picked", "time", "lower")
+    ]
+    took: Annotated[Quantiles | None, Figure("time of a decision", "time", "lower")]
+    load_error_mean: Annotated[
+        float | None,
+        Figure("mean of requests the picked pod had in flight - waiting - running it was believed to have"),
+    ]
+    load_error_abs: Annotated[float | None, Figure("mean of the same without its sign", better="lower")]
+    highest_score_share: Annotated[
+        float | None, Figure("picks that had the highest total of all candidates", "share")
+    ]
+    joined: Annotated[int, Figure("decisions whose request is in the records")]
+    served_as_picked_share: Annotated[
+        float | None, Figure("of these, answered by the picked pod", "share", "higher")
+    ]
+
+
 def staleness(
     decisions: Sequence[Decision], records: Sequence[Record], t0: float, addresses: Mapping[str, str]
-) -> dict[str, Any] | None:
+) -> Staleness | None:
     """The log's part of the scorecard; None for an empty log. addresses: pod name by host:port.
 
-    `error`: requests that the picked pod truly had in flight (as the client saw it) minus what the pick
-    believed (waiting + running), both for the picked pod.
+    The load error: requests that the picked pod truly had in flight (as the client saw it) minus what the
+    pick believed (waiting + running), both for the picked pod.
     """
     if not decisions:
         return None
-    flying = _InFlight(records)
-    names = dict(addresses)
-    served = {record.id: record.pod for record in records} | {
-        record.headers["x-request-id"]: record.pod for record in records if "x-request-id" in record.headers
-    }
-    ages, errors, took = [], [], []
-    best = scored = matched = joined = 0
+    picked = _Picked(records, t0, addresses)
     for decision in decisions:
-        if decision.duration_us is not None:
-            took.append(decision.duration_us / 1e6)
-        names |= {
+        picked.read(decision)
+    took = [decision.duration_us / 1e6 for decision in decisions if decision.duration_us is not None]
+    errors = picked.errors
+    return Staleness(
+        decisions=len(decisions),
+        age=_quantiles(picked.ages),
+        took=_quantiles(took),
+        load_error_mean=float(np.mean(errors)) if errors else None,
+        load_error_abs=float(np.mean(np.abs(errors))) if errors else None,
+        highest_score_share=picked.best / picked.scored if picked.scored else None,
+        joined=picked.joined,
+        served_as_picked_share=picked.matched / picked.joined if picked.joined else None,
+    )
+
+
+class _Picked:
+    """What the decisions tell of the pods they picked, summed up line by line."""
+
+    def __init__(self, records: Sequence[Record], t0: float, addresses: Mapping[str, str]) -> None:
+        self.t0 = t0
+        self.flying = _InFlight(records)
+        self.names = dict(addresses)
+        self.served = {record.id: record.pod for record in records} | {
+            record.headers["x-request-id"]: record.pod
+            for record in records
+            if "x-request-id" in record.headers
+        }
+        self.ages: list[float] = []
+        self.errors: list[float] = []
+        self.best = self.scored = self.matched = self.joined = 0
+
+    def read(self, decision: Decision) -> None:
+        self.names |= {
             c.endpoint: _RANK.sub("", c.name.rpartition("/")[2])
             for c in decision.candidates
-            if c.endpoint not in names and c.name
+            if c.endpoint not in self.names and c.name
         }
         first = decision.pick[0] if decision.pick else None
+        if first is not None and self.served.get(decision.request_id):
+            self.joined += 1
+            self.matched += self.served[decision.request_id] == self.names.get(first)
         chosen = next((c for c in decision.candidates if c.endpoint == first), None)
-        if first is not None and served.get(decision.request_id):
-            joined += 1
-            matched += served[decision.request_id] == names.get(first)
-        if chosen is None:
-            continue
+        if chosen is not None:
+            self._believed(chosen, decision)
+
+    def _believed(self, chosen: Candidate, decision: Decision) -> None:
         if chosen.age_ms is not None:
-            ages.append(chosen.age_ms / 1000)
+            self.ages.append(chosen.age_ms / 1000)
         totals = [c.total for c in decision.candidates if c.total is not None]
         if chosen.total is not None and totals:
-            scored += 1
-            best += chosen.total >= max(totals) - 1e-9
+            self.scored += 1
+            self.best += chosen.total >= max(totals) - 1e-9
         if chosen.waiting is not None and chosen.running is not None:
             # The request that is being picked for is under way already, and no load yet.
-            truth = max(0, flying.count(names.get(chosen.endpoint, ""), decision.time - t0) - 1)
-            errors.append(truth - chosen.waiting - chosen.running)
-    return {
-        "decisions": len(decisions),
-        "age": _quantiles(ages),
-        "took": _quantiles(took),
-        "load_error_mean": float(np.mean(errors)) if errors else None,
-        "load_error_abs": float(np.mean(np.abs(errors))) if errors else None,
-        "highest_score_share": best / scored if scored else None,
-        "joined": joined,
-        "served_as_picked_share": matched / joined if joined else None,
-    }
+            pod = self.names.get(chosen.endpoint, "")
+            truth = max(0, self.flying.count(pod, decision.time - self.t0) - 1)
+            self.errors.append(truth - chosen.waiting - chosen.running)
 
 
 class _InFlight:
@@ -124,11 +171,8 @@ class _InFlight:
         return bisect_right(self._starts.get(pod, ()), t) - bisect_right(self._ends.get(pod, ()), t)
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float] | None:
+def _quantiles(values: Sequence[float]) -> Quantiles | None:
     if not values:
         return None
-    points = np.percentile(values, _SHOWN)
-    return {
-        "mean": float(np.mean(values)),
-        **{percentile_key(q): float(p) for q, p in zip(_SHOWN, points, strict=True)},
-    }
+    p50, p90, p99 = map(float, np.percentile(values, (50, 90, 99)))
+    return Quantiles(mean=float(np.mean(values)), p50=p50, p90=p90, p99=p99)

@@ -7,61 +7,113 @@ does. Scrapes check that picture from outside: what a pod ran must be among what
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated
 
+from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import natural_order
 from loadgen.records.records import Record
 from loadgen.records.series import PodSeries
 
 
-def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> dict[str, Any] | None:
+class RunningSets(Card):
+    """Adapters in the running sets that scrapes saw."""
+
+    appeared: int
+    vanished: int
+    most_running: int
+
+
+class Lora(Card):
+    """Which adapters met which pods, and what was loaded and dropped for it."""
+
+    adapters: list[str]
+    pods: list[str]
+    matrix: list[list[int]]
+    """Requests, a row an adapter, a column a pod."""
+    requests: Annotated[int, Figure("requests for an adapter that a pod answered")]
+    routed_loaded: int
+    routed_loaded_share: Annotated[
+        float,
+        Figure(
+            "adapter requests whose adapter stood loaded on the picked pod", "share", "higher",
+            "adapter loaded", "shown",
+        ),
+    ]  # fmt: skip
+    loaded_somewhere_share: Annotated[
+        float, Figure("adapter requests whose adapter stood loaded on some pod", "share")
+    ]
+    reached: Annotated[
+        float | None, Figure("`routed_loaded_share` ÷ `loaded_somewhere_share`", "share", "higher")
+    ]
+    slots: Annotated[int | None, Figure("adapters that a pod holds (`max_lora`), the most of all pods")]
+    loads: Annotated[int, Figure("adapters loaded, in this account", better="lower")]
+    evictions: Annotated[int, Figure("adapters dropped for another", better="lower")]
+    loads_by_pod: dict[str, int]
+    evictions_by_pod: dict[str, int]
+    pods_per_adapter: Annotated[float, Figure("pods that answered an adapter, its mean over adapters")]
+    scraped: RunningSets | None
+
+
+def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> Lora | None:
     """The adapter part of the scorecard; None when no pick asked for an adapter."""
     asked = [record for record in ordered if record.adapter]
     if not asked:
         return None
     slots = {name: series.max_lora for name, series in pods.items() if series.max_lora}
-    default = max(slots.values()) if slots else None
-    held: dict[str, OrderedDict[str, None]] = defaultdict(OrderedDict)
-    matrix: dict[str, Counter[str]] = defaultdict(Counter)
-    loads: Counter[str] = Counter()
-    evictions: Counter[str] = Counter()
-    warm = possible = 0
+    account = _Account(slots)
     for record in asked:
-        pod, adapter = record.pod or "", record.adapter or ""
-        matrix[adapter][pod] += 1
-        possible += any(adapter in slots_of for slots_of in held.values())
-        mine = held[pod]
+        account.take(record.pod or "", record.adapter or "")
+    names = natural_order({*pods, *(record.pod or "" for record in asked)})
+    matrix, warm, possible = account.matrix, account.warm, account.possible
+    return Lora(
+        adapters=natural_order(matrix),
+        pods=names,
+        matrix=[[matrix[adapter][pod] for pod in names] for adapter in natural_order(matrix)],
+        requests=len(asked),
+        routed_loaded=warm,
+        routed_loaded_share=warm / len(asked),
+        loaded_somewhere_share=possible / len(asked),
+        reached=warm / possible if possible else None,
+        slots=account.default,
+        loads=sum(account.loads.values()),
+        evictions=sum(account.evictions.values()),
+        loads_by_pod={pod: account.loads[pod] for pod in names},
+        evictions_by_pod={pod: account.evictions[pod] for pod in names},
+        pods_per_adapter=sum(len(row) for row in matrix.values()) / len(matrix),
+        scraped=_scraped(pods),
+    )
+
+
+class _Account:
+    """What each pod holds, pick by pick; a pod whose slots are not known has the most that any has."""
+
+    def __init__(self, slots: Mapping[str, int]) -> None:
+        self.slots = slots
+        self.default = max(slots.values()) if slots else None
+        self.held: dict[str, OrderedDict[str, None]] = defaultdict(OrderedDict)
+        self.matrix: dict[str, Counter[str]] = defaultdict(Counter)
+        self.loads: Counter[str] = Counter()
+        self.evictions: Counter[str] = Counter()
+        self.warm = self.possible = 0
+
+    def take(self, pod: str, adapter: str) -> None:
+        """A request for `adapter` on `pod`."""
+        self.matrix[adapter][pod] += 1
+        self.possible += any(adapter in held for held in self.held.values())
+        mine = self.held[pod]
         if adapter in mine:
-            warm += 1
+            self.warm += 1
             mine.move_to_end(adapter)
-            continue
-        loads[pod] += 1
+            return
+        self.loads[pod] += 1
         mine[adapter] = None
-        limit = slots.get(pod, default)
+        limit = self.slots.get(pod, self.default)
         if limit is not None and len(mine) > limit:
             mine.popitem(last=False)
-            evictions[pod] += 1
-    names = natural_order({*pods, *(record.pod or "" for record in asked)})
-    return {
-        "adapters": natural_order(matrix),
-        "pods": names,
-        "matrix": [[matrix[adapter][pod] for pod in names] for adapter in natural_order(matrix)],
-        "requests": len(asked),
-        "routed_loaded": warm,
-        "routed_loaded_share": warm / len(asked),
-        "loaded_somewhere_share": possible / len(asked),
-        "reached": warm / possible if possible else None,
-        "slots": default,
-        "loads": sum(loads.values()),
-        "evictions": sum(evictions.values()),
-        "loads_by_pod": {pod: loads[pod] for pod in names},
-        "evictions_by_pod": {pod: evictions[pod] for pod in names},
-        "pods_per_adapter": sum(len(row) for row in matrix.values()) / len(matrix),
-        "scraped": _scraped(pods),
-    }
+            self.evictions[pod] += 1
 
 
-def _scraped(pods: Mapping[str, PodSeries]) -> dict[str, Any] | None:
+def _scraped(pods: Mapping[str, PodSeries]) -> RunningSets | None:
     """Appearances and disappearances of adapters in the scraped running sets, and the most at once."""
     appeared = vanished = most = 0
     seen = False
@@ -73,4 +125,4 @@ def _scraped(pods: Mapping[str, PodSeries]) -> dict[str, Any] | None:
             vanished += len(previous - current)
             most = max(most, len(current))
             previous = current
-    return {"appeared": appeared, "vanished": vanished, "most_running": most} if seen else None
+    return RunningSets(appeared=appeared, vanished=vanished, most_running=most) if seen else None

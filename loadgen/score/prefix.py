@@ -8,132 +8,98 @@ off, the hit that was served is the proof that it was possible. Formulas: docs/s
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Final
+from typing import Annotated, Final
 
-import msgspec
-
-from loadgen.plan.plan import Answer, Plan, PlannedRequest
+from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import natural_order
 from loadgen.records.records import Record
+from loadgen.score.prefix_prompts import Ask
 from loadgen.score.prefix_tree import PrefixTree, best_hits, held_by
 
 BLOCK_SIZE: Final = 16
 """vLLM's default, used until a scrape says otherwise."""
-REACHED_A_POD: Final = frozenset(
-    {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
-)
-"""Outcomes after which a pod may hold the prompt's blocks, answered or not."""
-_IDS: Final = "\0ids"
-"""End of the name of a space whose prompts are token ids."""
-_BYTES_PER_ID: Final = 4
-_BYTES_PER_WORD: Final = 5
 
 
-@dataclass(slots=True)
-class Ask:
-    """One request as a prefix cache sees it."""
+class Hits(Card):
+    """Prompt tokens of one pod or prefix group and how many of them were found cached."""
 
-    record: Record
-    space: str
-    content: bytes
-    after: bytes | None = None
-    """Prompt and answer, where a later turn builds on them."""
-
-    @property
-    def answered(self) -> bool:
-        return self.record.outcome == "ok"
-
-    @property
-    def tokens(self) -> int:
-        return self.record.prompt_tokens or 0
-
-    @property
-    def bytes_per_token(self) -> float:
-        return len(self.content) / self.tokens if self.tokens else 1.0
-
-    def tokens_in(self, common: int) -> int:
-        """Tokens of so many first bytes: whole ids, or of text, whose ratio is a mean, rounded up."""
-        if self.space.endswith(_IDS):
-            return common // _BYTES_PER_ID
-        return math.ceil(common / self.bytes_per_token)
+    prompt_tokens: int
+    cached_tokens: float
+    requests: int
+    hit_share: float
 
 
-def asks(records: Iterable[Record], plan: Plan) -> list[Ask]:
-    """The requests that may have filled a cache, with the plan's prompts, in order of actual start."""
-    planned = {request.id: request for request in plan.requests}
-    turns: dict[tuple[str | None, int | None], Record] = {}
-    out: list[Ask] = []
-    seen = (r for r in records if r.start is not None and r.outcome in REACHED_A_POD)
-    for record in sorted(seen, key=lambda record: record.start or 0.0):
-        if record.outcome == "ok" and not record.prompt_tokens:
-            continue
-        request = planned.get(record.id) or planned.get(record.id.partition("#")[0])
-        if request is None:
-            continue
-        if record.outcome == "ok":
-            turns[record.session, record.turn] = record
-        space, content = prompt_of(request, plan, turns)
-        out.append(Ask(record, space, content))
-    _link_turns(out)
-    return out
+class Decisions(Card):
+    """Picks against what had been sent where before them, as if pods forgot nothing."""
+
+    judged: Annotated[
+        int,
+        Figure("picks with a choice: two pods or more, and some pod had been sent a block of the prompt"),
+    ]
+    best_share: Annotated[
+        float | None,
+        Figure(
+            "of these, to a pod that had been sent the longest known prefix of the prompt", "share", "higher"
+        ),
+    ]
+    lost_tokens: Annotated[int, Figure("tokens of prefix given away by the others", better="lower")]
+    lost_share: Annotated[float | None, Figure("`lost_tokens` ÷ prompt tokens", "share", "lower")]
 
 
-def _link_turns(ordered: Sequence[Ask]) -> None:
-    """Give each turn that was built upon the bytes its pod knows after answering: the next prompt's start."""
-    by_turn = {(ask.record.session, ask.record.turn): ask for ask in ordered if ask.record.turn is not None}
-    for (session, turn), ask in by_turn.items():
-        then = by_turn.get((session, (turn or 0) + 1))
-        if session is not None and then is not None:
-            answer = _stand_in(session, turn, ask.record.output_tokens).encode()
-            at = then.content.find(answer)
-            ask.after = then.content[: at + len(answer)] if at >= 0 and answer else None
+class Prefix(Card):
+    """What the pods reused of the prompts, and the most that any placement could have reused."""
 
-
-def prompt_of(
-    request: PlannedRequest, plan: Plan, turns: Mapping[tuple[str | None, int | None], Record]
-) -> tuple[str, bytes]:
-    """The cache space and the prompt of a planned request.
-
-    What the model answered in earlier turns is not in the plan; a text of the same number of words, different
-    for each turn, stands in its place.
-    """
-    answers = {}
-    for piece in request.body:
-        if isinstance(piece, Answer):
-            record = turns.get((request.session, piece.answer))
-            answers[piece.answer] = _stand_in(
-                request.session, piece.answer, record.output_tokens if record else 0
-            )
-    raw = plan.body(request, answers)
-    try:
-        body = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return "not JSON", raw
-    space = f"{body.get('model')}\0{body.get('cache_salt') or ''}"
-    prompt = body.get("prompt", body.get("input", body.get("messages")))
-    if isinstance(prompt, str):
-        return space, prompt.encode()
-    if isinstance(prompt, list) and prompt and isinstance(prompt[0], int):
-        return space + _IDS, b"".join(token.to_bytes(_BYTES_PER_ID, "big") for token in prompt)
-    return space, b"".join(_messages(prompt))
-
-
-def _messages(messages: object) -> Iterable[bytes]:
-    for message in messages if isinstance(messages, list) else [messages]:
-        if isinstance(message, dict):
-            content = message.get("content")
-            text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
-            yield f"\x01{message.get('role')}\x02{text}".encode()
-        else:
-            yield str(message).encode()
-
-
-def _stand_in(session: str | None, turn: int | None, words: int | None) -> str:
-    """About as long as an answer of so many tokens, and like no other turn's."""
-    return f"{session}:{turn}".ljust(_BYTES_PER_WORD * (words or 0), "~") if words else ""
+    source: str
+    """`usage`: answers say their cached tokens; `pods`: the growth of the pods' counters does."""
+    prompt_tokens: Annotated[int, Figure("prompt tokens of the answers that count")]
+    cached_tokens: Annotated[float, Figure("of these, found cached")]
+    hit_share: Annotated[
+        float,
+        Figure(
+            "cached prompt tokens ÷ prompt tokens, as the server counts them in `usage` (vLLM: "
+            "`--enable-prompt-tokens-details`); without that, the growth of the pods' hit counters",
+            "share", "higher", "prefix hit share", "shown",
+        ),
+    ]  # fmt: skip
+    block_size: Annotated[int, Figure("tokens of a cache block")]
+    capacity_tokens: Annotated[int | None, Figure("what all pods' caches hold together")]
+    best_infinite: Annotated[
+        float,
+        Figure(
+            "every request finds the longest prefix that any earlier request, or answer of its own session, "
+            "began with: no placement can do better, whatever the caches",
+            "share",
+        ),
+    ]
+    best_capacity: Annotated[
+        float | None,
+        Figure(
+            "the same from one cache as large as all pods' together, which always drops what is needed again "
+            "last (Belady's rule, with bypass)",
+            "share",
+        ),
+    ]
+    reached: Annotated[
+        float | None,
+        Figure(
+            "hit share ÷ `best_capacity` (÷ `best_infinite` where a pod does not tell its capacity)",
+            "share", "higher",
+        ),
+    ]  # fmt: skip
+    reached_infinite: Annotated[float | None, Figure("hit share ÷ `best_infinite`", "share", "higher")]
+    hit_requests_share: Annotated[
+        float | None, Figure("answers with any cached token ÷ answers", "share", "higher")
+    ]
+    pods: dict[str, Hits]
+    groups: dict[str, Hits]
+    group_pods: dict[str, dict[str, int]]
+    """Requests of each prefix group by pod: how far a group was kept together."""
+    unexplained_tokens: Annotated[
+        int, Figure("cached tokens that nothing sent before in this run explains: caches that were warm")
+    ]
+    decisions: Annotated[Decisions, Figure("each pick against what had been sent where")]
 
 
 class _Forest:
@@ -158,7 +124,7 @@ def score(
     block: int = BLOCK_SIZE,
     since: float = 0.0,
     pod_hits: Mapping[str, float] | None = None,
-) -> dict[str, Any] | None:
+) -> Prefix | None:
     """The scorecard of prefix caching, or None when nobody said how much of the prompts was cached.
 
     caches: capacity in tokens by pod, empty when unknown (then there is no bound with real capacity).
@@ -166,61 +132,59 @@ def score(
     pod_hits: growth of each pod's hit counter, used when the answers carry no cached tokens; it covers the
     whole run, so `since` does not apply, and there are no figures by group.
     """
-    counted = [
+    said = [
         ask
         for ask in ordered
         if ask.answered and ask.record.cached_tokens is not None and ask.record.intended >= since
     ]
-    by_usage = bool(counted)
-    if not by_usage:
-        counted = [ask for ask in ordered if ask.answered]
-        if not pod_hits or not counted:
-            return None
+    counted = said or [ask for ask in ordered if ask.answered]
+    if not counted or not (said or pod_hits):
+        return None
+    hits = {} if said else dict(pod_hits or {})
     prompt = sum(ask.tokens for ask in counted)
-    cached = (
-        sum(ask.record.cached_tokens or 0 for ask in counted) if by_usage else sum((pod_hits or {}).values())
-    )
+    cached = sum(hits.values()) if hits else sum(ask.record.cached_tokens or 0 for ask in counted)
     forest = _Forest(ordered)
     wanted = {id(ask) for ask in counted}
     infinite, capacity = _bounds(
         ordered, forest, wanted, float(sum(caches.values())) if caches else None, block
     )
-    if not by_usage:  # no request says its own hits; together they still prove what was possible
+    if hits:  # no request says its own hits; together they still prove what was possible
         infinite = max(infinite, cached)
         capacity = None if capacity is None else max(capacity, cached)
     best = infinite if capacity is None else capacity
-    pods = _hit_table(counted, lambda record: record.pod)
-    if not by_usage:
-        _use_counters(pods, pod_hits or {})
-    return {
-        "source": "usage" if by_usage else "pods",
-        "prompt_tokens": prompt,
-        "cached_tokens": cached,
-        "hit_share": cached / prompt,
-        "block_size": block,
-        "capacity_tokens": sum(caches.values()) if caches else None,
-        "best_infinite": infinite / prompt,
-        "best_capacity": None if capacity is None else capacity / prompt,
-        "reached": cached / best if best else None,
-        "reached_infinite": cached / infinite if infinite else None,
-        "hit_requests_share": sum(1 for a in counted if a.record.cached_tokens) / len(counted)
-        if by_usage
-        else None,
-        "pods": pods,
-        "groups": _hit_table(counted, lambda record: record.group) if by_usage else {},
-        "group_pods": _group_pods(counted),
-        "unexplained_tokens": _unexplained(counted, ordered, forest, block) if by_usage else 0,
-        "decisions": _decisions(ordered, forest, wanted, block),
-    }
+    return Prefix(
+        source="pods" if hits else "usage",
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        hit_share=cached / prompt,
+        block_size=block,
+        capacity_tokens=sum(caches.values()) or None,
+        best_infinite=infinite / prompt,
+        best_capacity=None if capacity is None else capacity / prompt,
+        reached=_ratio(cached, best),
+        reached_infinite=_ratio(cached, infinite),
+        hit_requests_share=None if hits else sum(1 for a in said if a.record.cached_tokens) / len(said),
+        pods=_use_counters(_hit_table(counted, lambda record: record.pod), hits),
+        groups={} if hits else _hit_table(counted, lambda record: record.group),
+        group_pods=_group_pods(counted),
+        unexplained_tokens=0 if hits else _unexplained(counted, ordered, forest, block),
+        decisions=_decisions(ordered, forest, wanted, block),
+    )
 
 
-def _use_counters(pods: dict[str, dict[str, float]], hits: Mapping[str, float]) -> None:
-    """Put what the pods counted in the place of what the answers did not say."""
-    for name in pods.keys() - hits.keys():
-        del pods[name]
-    for name, row in pods.items():
-        row["cached_tokens"] = hits[name]
-        row["hit_share"] = row["cached_tokens"] / row["prompt_tokens"] if row["prompt_tokens"] else 0.0
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _use_counters(pods: Mapping[str, Hits], hits: Mapping[str, float]) -> dict[str, Hits]:
+    """Put what the pods counted, where they did, in the place of what the answers did not say."""
+    if not hits:
+        return dict(pods)
+    out = {name: row for name, row in pods.items() if name in hits}
+    for name, row in out.items():
+        row.cached_tokens = hits[name]
+        row.hit_share = _ratio(row.cached_tokens, row.prompt_tokens) or 0.0
+    return out
 
 
 def _bounds(
@@ -270,7 +234,7 @@ def _whole_blocks(ask: Ask, common: int, block: int) -> int:
     return max(0, usable // block * block)
 
 
-def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> dict[str, dict[str, float]]:
+def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> dict[str, Hits]:
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for ask in counted:
         name = key(ask.record)
@@ -280,12 +244,12 @@ def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> d
             row[1] += ask.record.cached_tokens or 0
             row[2] += 1
     return {
-        name: {
-            "prompt_tokens": sums[name][0],
-            "cached_tokens": sums[name][1],
-            "requests": sums[name][2],
-            "hit_share": sums[name][1] / sums[name][0] if sums[name][0] else 0.0,
-        }
+        name: Hits(
+            prompt_tokens=sums[name][0],
+            cached_tokens=sums[name][1],
+            requests=sums[name][2],
+            hit_share=_ratio(sums[name][1], sums[name][0]) or 0.0,
+        )
         for name in natural_order(sums)
     }
 
@@ -312,7 +276,7 @@ def _group_pods(counted: Sequence[Ask]) -> dict[str, dict[str, int]]:
     return {group: dict(table[group]) for group in natural_order(table)}
 
 
-def _decisions(ordered: Sequence[Ask], forest: _Forest, wanted: set[int], block: int) -> dict[str, Any]:
+def _decisions(ordered: Sequence[Ask], forest: _Forest, wanted: set[int], block: int) -> Decisions:
     """Each pick against what had been sent where before it: did the longest match win, what did it cost?
 
     Assumes that pods forget nothing, so it judges the picker's memory, not the pods' capacity. Only requests
@@ -337,9 +301,9 @@ def _decisions(ordered: Sequence[Ask], forest: _Forest, wanted: set[int], block:
                 lost += top - mine
         for node in after or path:
             holders[node].add(pod)
-    return {
-        "judged": judged,
-        "best_share": best / judged if judged else None,
-        "lost_tokens": lost,
-        "lost_share": lost / tokens if tokens else None,
-    }
+    return Decisions(
+        judged=judged,
+        best_share=_ratio(best, judged),
+        lost_tokens=lost,
+        lost_share=_ratio(lost, tokens),
+    )

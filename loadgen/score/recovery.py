@@ -8,8 +8,10 @@ its share of ok within a point, for `HOLD` seconds on end (or until the run ends
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
+from loadgen.numbers.figure import Card
 from loadgen.records.frame import Frame, Mask
 
 BEFORE: Final = 10.0
@@ -21,34 +23,56 @@ OK_SLACK: Final = 0.01
 FEWEST: Final = 5
 
 
-def recovery(frame: Frame, events: Sequence[tuple[float, str]]) -> list[dict[str, Any]]:
-    """One entry per event: what was before, the worst after, seconds to recover (None: not in this run)."""
+class Recovery(Card):
+    """One event and how long it was felt; of one that cannot be judged only `why`, which says what lacks."""
+
+    event: str
+    at: float
+    judged: bool
+    why: str | msgspec.UnsetType = msgspec.UNSET
+    p90_before: float | None = None
+    """Of E2E from the intended start, seconds."""
+    ok_before: float | None = None
+    p90_worst: float | None = None
+    """Of the worst window after the event; None too where nothing was ok in it."""
+    ok_worst: float | None = None
+    seconds: float | None = None
+    """Time to recover; None too where that was not in this run."""
+    window: float = WINDOW
+
+
+def recovery(frame: Frame, events: Sequence[tuple[float, str]]) -> list[Recovery]:
+    """One entry per event."""
     out = []
     for index, (at, name) in enumerate(events):
         until = events[index + 1][0] if index + 1 < len(events) else float("inf")
-        out.append({"event": name, "at": at, **_one(frame, at, until)})
+        found = _felt(frame, at, until)
+        out.append(
+            Recovery(event=name, at=at, judged=False, why=found)
+            if isinstance(found, str)
+            else Recovery(event=name, at=at, judged=True, **found)
+        )
     return out
 
 
-def _one(frame: Frame, at: float, until: float) -> dict[str, Any]:
+def _felt(frame: Frame, at: float, until: float) -> dict[str, Any] | str:
+    """Before, worst after and time to recover, or why there is nothing to say."""
     before = _quality(frame, (frame.intended >= at - BEFORE) & (frame.intended < at))
     if before is None:
-        return {"judged": False, "why": f"fewer than {FEWEST} requests in the {BEFORE:g} s before it"}
+        return f"fewer than {FEWEST} requests in the {BEFORE:g} s before it"
     end = min(until, float(frame.intended[-1]))
     starts = np.arange(at, max(at, end - WINDOW) + STEP / 2, STEP)
     windows = [_quality(frame, (frame.intended >= s) & (frame.intended < s + WINDOW)) for s in starts]
     seen = [window for window in windows if window is not None]
     if not seen:
-        return {"judged": False, "why": "hardly any request after it"}
+        return "hardly any request after it"
     good = [w is None or (w[0] <= before[0] * SLACK and w[1] >= before[1] - OK_SLACK) for w in windows]
     return {
-        "judged": True,
         "p90_before": before[0],
         "ok_before": before[1],
         "p90_worst": max(w[0] for w in seen),
         "ok_worst": min(w[1] for w in seen),
         "seconds": _held_from(good),
-        "window": WINDOW,
     }
 
 

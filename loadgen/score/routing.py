@@ -6,11 +6,12 @@ A "pick" is a request that some pod answered, in order of actual start. Formulas
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 
 from loadgen.numbers import stats
+from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import Frame, natural_order
 from loadgen.records.podnames import SERVED_HEADERS
 from loadgen.records.records import Record
@@ -20,6 +21,105 @@ PICK_INTERVAL: Final = 0.05
 PICKED_HEADER: Final = "x-gateway-destination-endpoint"
 
 
+class Spread(Card):
+    """How evenly picks fell over pods."""
+
+    pods: Annotated[int, Figure("k, those that served nothing included")]
+    counts: dict[str, int]
+    """Picks by pod."""
+    shares: Annotated[dict[str, float], Figure("nᵢ ÷ N of one pod", "share", name="share")]
+    expected: str
+    """`even`, or `by lifetime` where pods came or went."""
+    max_over_mean: Annotated[
+        float, Figure("max nᵢ ÷ (N/k)", better="lower", label="busiest / mean", compared="shown")
+    ]
+    min_over_mean: Annotated[float, Figure("min nᵢ ÷ (N/k)", better="higher")]
+    jain: Annotated[float, Figure("(Σnᵢ)² ÷ (k Σnᵢ²): 1 is even, 1/k is all on one", better="higher")]
+    cv: Annotated[float, Figure("standard deviation of nᵢ ÷ (N/k)", better="lower")]
+    chi_square: Annotated[
+        float | None,
+        Figure(
+            "Σ(nᵢ - eᵢ)²/eᵢ with eᵢ = N/k (in proportion to the time each pod answered scrapes, where pods "
+            "came or went)",
+            better="lower",
+        ),
+    ]
+    degrees: int
+    p_value: Annotated[
+        float | None, Figure("the chance of a chi-square as large from independent even picks")
+    ]
+
+
+class Herding(Card):
+    """Runs of one pod, and picks of one pod within one scrape interval of a picker."""
+
+    interval: Annotated[float, Figure("the scrape interval that is supposed", "time")]
+    longest_run: Annotated[int, Figure("longest run of consecutive picks of one pod", better="lower")]
+    mean_run: Annotated[float, Figure("mean of these runs", better="lower")]
+    expected_run: Annotated[float | None, Figure("the mean that independent picks give: 1 ÷ (1 - Σ(nᵢ/N)²)")]
+    same_pod_pairs: Annotated[
+        float | None, Figure("among pairs of picks within one interval, the share on one pod", "share")
+    ]
+    expected_pairs: Annotated[float, Figure("the same of independent picks: Σ(nᵢ/N)²", "share")]
+    index: Annotated[
+        float | None,
+        Figure(
+            "`same_pod_pairs` ÷ `expected_pairs`. 1: picks are independent; above: a herd; below: deliberate "
+            "alternation",
+            better="lower",
+        ),
+    ]
+    crowded_intervals: Annotated[int, Figure("intervals with three picks or more")]
+    whole_herds: Annotated[int, Figure("of these, those that all went to one pod", better="lower")]
+    largest_burst_on_one_pod: Annotated[
+        int, Figure("most picks of one pod within one interval", better="lower")
+    ]
+
+
+class Sessions(Card):
+    """How far the turns of a session stayed on one pod."""
+
+    sessions: Annotated[int, Figure("sessions of two answered turns and more")]
+    turns: Annotated[int, Figure("their later turns")]
+    sticky_share: Annotated[
+        float, Figure("later turns answered by the pod of turn 1 ÷ later turns", "share", "higher")
+    ]
+    same_as_previous_share: Annotated[
+        float, Figure("later turns on the pod of the turn before ÷ later turns", "share", "higher")
+    ]
+    whole_sessions_share: Annotated[
+        float, Figure("sessions that stayed on one pod ÷ sessions", "share", "higher")
+    ]
+    moves: Annotated[int, Figure("later turns on another pod than the turn before", better="lower")]
+    rehomed: Annotated[int, Figure("of these, moves away from a pod that answered nobody afterwards")]
+
+
+class Misplaced(Card):
+    """An answer from another endpoint than the one picked first."""
+
+    id: str
+    picked: str
+    served: str
+
+
+class Picks(Card):
+    """The endpoint that the picker named first against the one that answered."""
+
+    judged: Annotated[int, Figure("answers that name what was picked")]
+    as_picked_share: Annotated[
+        float,
+        Figure(
+            "answers from the endpoint that the picker named first (`x-gateway-destination-endpoint` on the "
+            "answer)",
+            "share",
+            "higher",
+        ),
+    ]
+    served_elsewhere: Annotated[int, Figure("the other answers", better="lower")]
+    on_a_later_choice: Annotated[int, Figure("of these, from an endpoint that the picker named later")]
+    examples: list[Misplaced]
+
+
 def picks(frame: Frame) -> list[Record]:
     """The requests that a pod answered, in order of actual start."""
     return sorted((r for r in frame.records if r.pod and r.start is not None), key=lambda r: r.start or 0.0)
@@ -27,7 +127,7 @@ def picks(frame: Frame) -> list[Record]:
 
 def spread_card(
     ordered: Sequence[Record], pods: Sequence[str], weights: Mapping[str, float] | None
-) -> dict[str, Any] | None:
+) -> Spread | None:
     """Shares of picks per pod; `pods` adds those that served nothing, `weights` the expected shares."""
     counts = Counter(record.pod or "" for record in ordered)
     names = natural_order({*pods, *counts})
@@ -35,22 +135,22 @@ def spread_card(
     if found is None:
         return None
     total = sum(found.counts.values())
-    return {
-        "pods": len(names),
-        "counts": dict(found.counts),
-        "shares": {name: count / total for name, count in found.counts.items()},
-        "expected": "by lifetime" if weights else "even",
-        "max_over_mean": found.max_over_mean,
-        "min_over_mean": found.min_over_mean,
-        "jain": found.jain,
-        "cv": found.cv,
-        "chi_square": found.chi_square,
-        "degrees": found.degrees,
-        "p_value": found.p_value,
-    }
+    return Spread(
+        pods=len(names),
+        counts=dict(found.counts),
+        shares={name: count / total for name, count in found.counts.items()},
+        expected="by lifetime" if weights else "even",
+        max_over_mean=found.max_over_mean,
+        min_over_mean=found.min_over_mean,
+        jain=found.jain,
+        cv=found.cv,
+        chi_square=found.chi_square,
+        degrees=found.degrees,
+        p_value=found.p_value,
+    )
 
 
-def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> dict[str, Any] | None:
+def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herding | None:
     """Runs of one pod, and picks of one pod by several requests within one scrape interval.
 
     index: how often two picks of one interval fell on one pod, over how often two picks drawn by the pods'
@@ -68,23 +168,21 @@ def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> dict[
     same = sum(n * (n - 1) // 2 for window in windows.values() for n in window.values())
     pairs = sum(total * (total - 1) // 2 for total in (sum(window.values()) for window in windows.values()))
     crowded = [window for window in windows.values() if sum(window.values()) >= 3]
-    return {
-        "interval": interval,
-        "longest_run": max(runs),
-        "mean_run": len(labels) / len(runs),
-        "expected_run": 1 / (1 - chance) if chance < 1 else None,
-        "same_pod_pairs": same / pairs if pairs else None,
-        "expected_pairs": chance,
-        "index": same / pairs / chance if pairs and chance < 1 else None,
-        "crowded_intervals": len(crowded),
-        "whole_herds": sum(1 for window in crowded if len(window) == 1),
-        "largest_burst_on_one_pod": max(max(window.values()) for window in windows.values()),
-    }
+    return Herding(
+        interval=interval,
+        longest_run=max(runs),
+        mean_run=len(labels) / len(runs),
+        expected_run=1 / (1 - chance) if chance < 1 else None,
+        same_pod_pairs=same / pairs if pairs else None,
+        expected_pairs=chance,
+        index=same / pairs / chance if pairs and chance < 1 else None,
+        crowded_intervals=len(crowded),
+        whole_herds=sum(1 for window in crowded if len(window) == 1),
+        largest_burst_on_one_pod=max(max(window.values()) for window in windows.values()),
+    )
 
 
-def sessions(
-    ordered: Sequence[Record], last_seen: Mapping[str, float] | None = None
-) -> dict[str, Any] | None:
+def sessions(ordered: Sequence[Record], last_seen: Mapping[str, float] | None = None) -> Sessions | None:
     """How far the turns of a session stayed on one pod; None without sessions of two turns.
 
     A move away from a pod that answered nobody afterwards counts as re-homed: the pod was gone.
@@ -108,15 +206,15 @@ def sessions(
                 rehomed += seen.get(previous.pod or "", 0.0) <= (previous.end or 0.0)
     if not followed:
         return None
-    return {
-        "sessions": many,
-        "turns": followed,
-        "sticky_share": on_first / followed,
-        "same_as_previous_share": 1 - moved / followed,
-        "whole_sessions_share": whole / many,
-        "moves": moved,
-        "rehomed": rehomed,
-    }
+    return Sessions(
+        sessions=many,
+        turns=followed,
+        sticky_share=on_first / followed,
+        same_as_previous_share=1 - moved / followed,
+        whole_sessions_share=whole / many,
+        moves=moved,
+        rehomed=rehomed,
+    )
 
 
 def last_answers(ordered: Sequence[Record]) -> dict[str, float]:
@@ -128,13 +226,13 @@ def last_answers(ordered: Sequence[Record]) -> dict[str, float]:
     return last
 
 
-def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -> dict[str, Any] | None:
+def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -> Picks | None:
     """The endpoint that the picker named against the pod that answered; None when no answer names it.
 
     addresses: pod name by `ip:port`. A picker may name several in order of preference; the first is its pick.
     """
     judged = served_elsewhere = fell_back = 0
-    examples: list[dict[str, str]] = []
+    examples: list[Misplaced] = []
     for record in ordered:
         picked = record.headers.get(PICKED_HEADER)
         if not picked:
@@ -154,13 +252,13 @@ def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -
         fell_back += any(name in actual for name in named[1:])
         served_elsewhere += 1
         if len(examples) < 5:
-            examples.append({"id": record.id, "picked": picked, "served": record.pod or served or ""})
+            examples.append(Misplaced(id=record.id, picked=picked, served=record.pod or served or ""))
     if not judged:
         return None
-    return {
-        "judged": judged,
-        "as_picked_share": 1 - served_elsewhere / judged,
-        "served_elsewhere": served_elsewhere,
-        "on_a_later_choice": fell_back,
-        "examples": examples,
-    }
+    return Picks(
+        judged=judged,
+        as_picked_share=1 - served_elsewhere / judged,
+        served_elsewhere=served_elsewhere,
+        on_a_later_choice=fell_back,
+        examples=examples,
+    )

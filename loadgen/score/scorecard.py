@@ -3,26 +3,55 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
 from loadgen.errors import LoadgenError
+from loadgen.numbers.figure import Card, Figure
 from loadgen.records.bins import bin_edges
 from loadgen.records.frame import natural_order
 from loadgen.records.rundata import RunData
-from loadgen.records.series import PodSeries, evenness, scrape_cost
-from loadgen.score import prefix
-from loadgen.score.decisions import read_decisions, staleness
-from loadgen.score.lora import lora
-from loadgen.score.recovery import recovery
-from loadgen.score.routing import herding, picked_and_served, picks, sessions, spread_card
+from loadgen.records.series import Evenness, PodSeries, ScrapeCost, evenness, scrape_cost
+from loadgen.score.decisions import Staleness, read_decisions, staleness
+from loadgen.score.lora import Lora, lora
+from loadgen.score.prefix import BLOCK_SIZE, Prefix, score
+from loadgen.score.prefix_prompts import asks
+from loadgen.score.recovery import Recovery, recovery
+from loadgen.score.routing import (
+    Herding,
+    Picks,
+    Sessions,
+    Spread,
+    herding,
+    picked_and_served,
+    picks,
+    sessions,
+    spread_card,
+)
 
 DECISION_LOG: Final = "decisions.jsonl"
 WARM_CACHES: Final = 0.01
 """Share of prompt tokens that may come out of caches unexplained, before the report says so."""
 
 
-def scorecard(run: RunData) -> dict[str, Any]:
-    """Every part; None where the run gives nothing to judge it by."""
+class Scorecard(Card):
+    """Every card; None where the run gives nothing to judge it by."""
+
+    spread: Annotated[Spread | None, Figure("how evenly picks fell over pods")]
+    herding: Annotated[Herding | None, Figure("runs of one pod, and picks of one pod close in time")]
+    prefix: Annotated[Prefix | None, Figure("what prefix caches were used for")]
+    lora: Annotated[Lora | None, Figure("adapters and the pods they met")]
+    sessions: Annotated[Sessions | None, Figure("turns that stayed on their pod")]
+    picks: Annotated[Picks | None, Figure("the endpoint picked against the one that answered")]
+    queue: Annotated[Evenness | None, Figure("waiting requests of the pods, as scraped", "number", "lower")]
+    running: Annotated[Evenness | None, Figure("running requests of the pods, as scraped")]
+    kv: Annotated[Evenness | None, Figure("KV cache in use on the pods, as scraped", "share")]
+    staleness: Annotated[Staleness | None, Figure("the picker's own log of decisions")]
+    recovery: list[Recovery] | None
+    scraping: Annotated[ScrapeCost | None, Figure("what scraping took")]
+
+
+def scorecard(run: RunData) -> Scorecard:
+    """All cards of a run; what could not be read for one is noted in `run.notes`."""
     ordered = picks(run.frame)
     series = list(run.pods.values())
     edges = [float(edge) for edge in bin_edges(run.frame)] if len(run.frame) else []
@@ -33,20 +62,20 @@ def scorecard(run: RunData) -> dict[str, Any]:
             "give --scrape NAME=URL with the name in x-inference-pod"
         )
     addresses = {pod.address: pod.name for pod in series if pod.address}
-    return {
-        "spread": spread_card(ordered, run.pod_names, lifetimes(run.known_pods)),
-        "herding": herding(ordered),
-        "prefix": _prefix(run),
-        "lora": lora(ordered, run.known_pods),
-        "sessions": sessions(ordered),
-        "picks": picked_and_served(ordered, addresses),
-        "queue": evenness(series, "waiting", edges) if edges else None,
-        "running": evenness(series, "running", edges) if edges else None,
-        "kv": evenness(series, "kv", edges) if edges else None,
-        "staleness": _staleness(run, addresses),
-        "recovery": recovery(run.frame, run.marks) if run.marks and len(run.frame) else None,
-        "scraping": scrape_cost(series),
-    }
+    return Scorecard(
+        spread=spread_card(ordered, run.pod_names, lifetimes(run.known_pods)),
+        herding=herding(ordered),
+        prefix=_prefix(run),
+        lora=lora(ordered, run.known_pods),
+        sessions=sessions(ordered),
+        picks=picked_and_served(ordered, addresses),
+        queue=evenness(series, "waiting", edges) if edges else None,
+        running=evenness(series, "running", edges) if edges else None,
+        kv=evenness(series, "kv", edges) if edges else None,
+        staleness=_staleness(run, addresses),
+        recovery=recovery(run.frame, run.marks) if run.marks and len(run.frame) else None,
+        scraping=scrape_cost(series),
+    )
 
 
 def lifetimes(pods: Mapping[str, PodSeries]) -> dict[str, float] | None:
@@ -61,7 +90,7 @@ def lifetimes(pods: Mapping[str, PodSeries]) -> dict[str, float] | None:
     return {name: count / most for name, count in answered.items()}
 
 
-def _prefix(run: RunData) -> dict[str, Any] | None:
+def _prefix(run: RunData) -> Prefix | None:
     hits = {name: pod.grew("hits") for name, pod in run.pods.items()}
     pod_hits = {name: count for name, count in hits.items() if count is not None}
     if not pod_hits and not any(record.cached_tokens is not None for record in run.records):
@@ -73,23 +102,24 @@ def _prefix(run: RunData) -> dict[str, Any] | None:
         return None
     if plan is None:
         return None
-    caches = {name: pod.cache_tokens for name, pod in run.pods.items()}
-    known = {name: tokens for name, tokens in caches.items() if tokens}
-    complete = bool(known) and known.keys() >= {record.pod for record in run.records if record.pod}
     blocks = {pod.block_size for pod in run.pods.values() if pod.block_size}
-    block = max(blocks) if blocks else prefix.BLOCK_SIZE
-    card = prefix.score(
-        prefix.asks(run.records, plan), known if complete else {}, block, run.warmup, pod_hits
-    )
-    if card is not None and card["unexplained_tokens"] > WARM_CACHES * card["prompt_tokens"]:
+    block = max(blocks, default=BLOCK_SIZE)
+    card = score(asks(run.records, plan), _capacities(run), block, run.warmup, pod_hits)
+    if card is not None and card.unexplained_tokens > WARM_CACHES * card.prompt_tokens:
         run.notes.append(
-            f"{card['unexplained_tokens']} cached tokens are of nothing that this run had sent before: were "
+            f"{card.unexplained_tokens} cached tokens are of nothing that this run had sent before: were "
             "caches warm from the start? The share of the best hits holds only from empty caches"
         )
     return card
 
 
-def _staleness(run: RunData, addresses: dict[str, str]) -> dict[str, Any] | None:
+def _capacities(run: RunData) -> dict[str, int]:
+    """Tokens that the cache of each pod holds; none when a pod that answered does not tell."""
+    known = {name: tokens for name, pod in run.pods.items() if (tokens := pod.cache_tokens)}
+    return known if known.keys() >= {record.pod for record in run.records if record.pod} else {}
+
+
+def _staleness(run: RunData, addresses: dict[str, str]) -> Staleness | None:
     path = run.path / DECISION_LOG
     if not path.is_file():
         if run.meta.decision_log is None:

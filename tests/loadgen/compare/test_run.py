@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loadgen.cli import main
-from loadgen.compare.data import ArmRun, faster, grouped, read_arm_run
+from loadgen.compare.data import ArmRun, ArmsReport, faster, grouped, read_arm_run
 from loadgen.compare.files import write_comparison
 from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.compare.run import CompareOptions, compare_arms, judged, order, run_arms
@@ -40,35 +40,38 @@ def runs_of(root: Path, arms: dict[str, str], repeats: int = 5, **more: Any) -> 
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = tmp_path_factory.mktemp("comparison")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("comparison")
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> ArmsReport:
     arms = {"prefix-aware": "prefix", "all-to-one": "one", "round-robin": "round-robin"}
     found = judged(None, grouped(runs_of(root, arms, 3, requests=500, groups=25)), "round-robin")
     write_comparison(root, found)
-    return found | {"root": root}
+    return found
 
 
 # --- what is said --------------------------------------------------------------------------------
 
 
-def test_the_better_policy_beats_and_the_bad_one_loses(data: dict[str, Any]) -> None:
-    assert data["verdicts"] == {"prefix-aware": "beats", "all-to-one": "loses to"}
-    good, bad = data["sentences"]
+def test_the_better_policy_beats_and_the_bad_one_loses(data: ArmsReport) -> None:
+    assert data.verdicts == {"prefix-aware": "beats", "all-to-one": "loses to"}
+    good, bad = data.sentences
     assert good.startswith("prefix-aware beats round-robin: TTFT p90 -")
     assert bad.startswith("all-to-one loses to round-robin: TTFT p90 ")
-    assert data["trusted"]
-    assert data["exit_code"] == 0
+    assert data.trusted
+    assert data.exit_code == 0
 
 
-def test_requests_are_paired_by_id(data: dict[str, Any]) -> None:
-    share = data["paired"]["all-to-one"]
-    assert share["share"] < 0.1
-    assert share["low"] <= share["share"] <= share["high"]
+def test_requests_are_paired_by_id(data: ArmsReport) -> None:
+    share = data.paired["all-to-one"]
+    assert share.share < 0.1
+    assert share.low <= share.share <= share.high
     assert faster([], []) is None
 
 
-def test_all_files_of_a_comparison(data: dict[str, Any]) -> None:
-    root = data["root"]
+def test_all_files_of_a_comparison(root: Path, data: ArmsReport) -> None:
     page = (root / "comparison.html").read_text()
     for words in ("prefix-aware beats round-robin", "Arms side by side", "Differences", "How they routed"):
         assert words in page
@@ -87,11 +90,11 @@ def test_expectations_about_arms(tmp_path: Path) -> None:
     )
     runs = runs_of(tmp_path, {"a": "prefix", "b": "one"}, 3)
     found = judged(scenario, grouped(runs), "b")
-    assert [e["status"] for e in found["expectations"]] == ["passed", "failed"]
-    assert found["exit_code"] == 1
-    assert found["notes"] == ["1 expectations about single runs were not judged"]
+    assert [e.status for e in found.expectations] == ["passed", "failed"]
+    assert found.exit_code == 1
+    assert found.notes == ["1 expectations about single runs were not judged"]
     unknown = replace(scenario, expect=(Expectation("arm[c].ttft.p90 < 1s"),))
-    assert judged(unknown, grouped(runs), "b")["exit_code"] == 2
+    assert judged(unknown, grouped(runs), "b").exit_code == 2
 
 
 @pytest.mark.slow
@@ -100,14 +103,14 @@ def test_identical_arms_are_not_found_different_in_20_trials(tmp_path: Path) -> 
     wrong = 0
     for trial in range(20):
         runs = runs_of(tmp_path / str(trial), {"a": "random", "b": "random"}, 5, seed=100 + trial, rate=90)
-        wrong += judged(None, grouped(runs), "b")["verdicts"]["a"] != "is not told apart from"
+        wrong += judged(None, grouped(runs), "b").verdicts["a"] != "is not told apart from"
         shutil.rmtree(tmp_path / str(trial))
     assert wrong <= 2
 
 
 def test_identical_arms_once(tmp_path: Path) -> None:
     runs = runs_of(tmp_path, {"a": "random", "b": "random"}, 3, seed=7, requests=150)
-    assert judged(None, grouped(runs), "b")["verdicts"] == {"a": "is not told apart from"}
+    assert judged(None, grouped(runs), "b").verdicts == {"a": "is not told apart from"}
 
 
 # --- how arms are run ----------------------------------------------------------------------------
@@ -296,8 +299,8 @@ def test_diff_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "different plans" in capsys.readouterr().out
 
 
-def test_values_stay_finite_in_the_files(data: dict[str, Any]) -> None:
-    text = (data["root"] / "comparison.json").read_text()
+def test_values_stay_finite_in_the_files(root: Path, data: ArmsReport) -> None:
+    text = (root / "comparison.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
-    assert all(math.isfinite(d["effect"]) for d in data["differences"]["prefix-aware"])
+    assert all(math.isfinite(d.effect) for d in data.differences["prefix-aware"])

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from msgspec import to_builtins
 
 from loadgen.judge.figures import figures, goodput, split_figures
 from loadgen.records.frame import Frame, natural_order
@@ -88,12 +89,12 @@ def test_outcomes_tell_sheds_from_errors_and_skip_what_was_never_due() -> None:
     ]
     records = [record(str(i), i, outcome=kind, status=None) for i, kind in enumerate(kinds)]
     records[2].headers = {"x-llm-d-request-dropped-reason": "rejected-saturated"}
-    found = figures(Frame(records), {})["outcomes"]
-    assert found["due"] == 9
-    assert found["groups"] == {"ok": 2, "shed": 3, "error": 2, "cancelled": 1, "missed": 1}
-    assert sum(found["shares"].values()) == pytest.approx(1)
-    assert found["causes"][0]["text"] in ("rejected-saturated", "")
-    assert {"rejected-saturated", ""} == {cause["text"] for cause in found["causes"]}
+    found = figures(Frame(records), {}).outcomes
+    assert found.due == 9
+    assert to_builtins(found.groups) == {"ok": 2, "shed": 3, "error": 2, "cancelled": 1, "missed": 1}
+    assert sum(to_builtins(found.shares).values()) == pytest.approx(1)
+    assert found.causes[0].text in ("rejected-saturated", "")
+    assert {"rejected-saturated", ""} == {cause.text for cause in found.causes}
 
 
 def test_goodput_by_hand() -> None:
@@ -103,42 +104,42 @@ def test_goodput_by_hand() -> None:
         record("shed", 2.0, outcome="shed_429"),
         record("single", 3.0, output_tokens=1),
     ]
-    found = figures(Frame(records), {"ttft": 0.5, "tpot": 0.2, "e2e": 5.0})["goodput"]
-    assert found["good"] == 2
-    assert found["share"] == 0.5
-    assert found["share_admitted"] == found["share_ok"] == pytest.approx(2 / 3)
-    assert found["attained"] == {"ttft": pytest.approx(2 / 3), "tpot": 1.0, "e2e": 1.0}
-    low, high = found["share_ci"]
+    found = figures(Frame(records), {"ttft": 0.5, "tpot": 0.2, "e2e": 5.0}).goodput
+    assert found.good == 2
+    assert found.share == 0.5
+    assert found.share_admitted == found.share_ok == pytest.approx(2 / 3)
+    assert found.attained == {"ttft": pytest.approx(2 / 3), "tpot": 1.0, "e2e": 1.0}
+    low, high = found.share_ci
     assert low < 0.5 < high
-    assert figures(Frame(records), {})["goodput"] is None
+    assert figures(Frame(records), {}).goodput is None
 
 
 def test_throughput_by_hand() -> None:
-    found = figures(Frame([record(str(i), float(i)) for i in range(5)]), {})["throughput"]
-    assert found["duration"] == pytest.approx(4.42)
-    assert found["requested_rate"] == found["achieved_rate"] == pytest.approx(1.0)
-    assert found["ok_rate"] == pytest.approx(5 / 4.42)
-    assert found["output_tokens_rate"] == pytest.approx(20 / 4.42)
+    found = figures(Frame([record(str(i), float(i)) for i in range(5)]), {}).throughput
+    assert found.duration == pytest.approx(4.42)
+    assert found.requested_rate == found.achieved_rate == pytest.approx(1.0)
+    assert found.ok_rate == pytest.approx(5 / 4.42)
+    assert found.output_tokens_rate == pytest.approx(20 / 4.42)
 
 
 def test_splits_add_up() -> None:
     records = [record(str(i), i * 0.1, pod=f"p-{i % 3}", adapter="a" if i % 2 else "b") for i in range(60)]
     parts = split_figures(Frame(records), {"ttft": 1.0})
-    assert {kind: sum(p["outcomes"]["due"] for p in table.values()) for kind, table in parts.items()} == {
+    assert {kind: sum(p.outcomes.due for p in table.values()) for kind, table in parts.items()} == {
         "class": 60,
         "adapter": 60,
         "pod": 60,
     }
-    assert parts["class"]["chat"]["latency"]["ttft"]["ci"]
-    assert not parts["pod"]["p-0"]["latency"]["ttft"]["ci"]
+    assert parts["class"]["chat"].latency.ttft.ci
+    assert not parts["pod"]["p-0"].latency.ttft.ci
 
 
 def test_nothing_at_all() -> None:
     found = figures(Frame([]), {"ttft": 1.0})
-    assert found["latency"] == {}
-    assert found["throughput"]["duration"] == 0
-    assert found["goodput"]["share"] == 0
-    assert all(math.isfinite(value) for value in found["throughput"].values())
+    assert found.latency.given() == {}
+    assert found.throughput.duration == 0
+    assert found.goodput.share == 0
+    assert all(math.isfinite(value) for value in to_builtins(found.throughput).values())
 
 
 def test_natural_order() -> None:
@@ -154,4 +155,4 @@ def test_an_itl_limit_without_chunk_times_is_held_by_the_mean_gap() -> None:
     for limit, good in ((0.05, 0), (0.2, 1)):
         found = goodput(frame, {"itl": limit}, 1.1)
         assert found is not None
-        assert found["good"] == good
+        assert found.good == good

@@ -142,7 +142,7 @@ def test_one_repeat_draws_on_blocks_of_time() -> None:
     rng = np.random.default_rng(8)
     frames = {"a": [_frame(rng, 0.5)], "b": [_frame(rng, 1.0)]}
     figures = {
-        name: [{"ttft.p90": runs[0].summaries(["ttft"])["ttft"].percentiles["p90"], "outcomes.ok": 1.0}]
+        name: [{"ttft.p90": runs[0].summaries(["ttft"])["ttft"].p90, "outcomes.ok": 1.0}]
         for name, runs in frames.items()
     }
     (comparison,) = paired.compare("b", figures, frames)

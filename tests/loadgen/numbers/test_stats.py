@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from loadgen.numbers import stats
 
@@ -19,14 +20,14 @@ def test_summary_of_known_values() -> None:
     summary = stats.summarize(range(1, 1001))
     assert summary is not None
     assert (summary.count, summary.mean, summary.min, summary.max) == (1000, 500.5, 1, 1000)
-    assert summary.percentiles["p50"] == 500.5
-    assert summary.percentiles["p99"] == pytest.approx(990.01)
-    assert summary.as_dict()["ci"]["p50"][0] < 500.5 < summary.as_dict()["ci"]["p50"][1]
+    assert summary.p50 == 500.5
+    assert summary.p99 == pytest.approx(990.01)
+    assert summary.ci["p50"][0] < 500.5 < summary.ci["p50"][1]
     assert stats.summarize([]) is None
     single = stats.summarize([3.0])
     assert single is not None
     assert single.stddev == 0
-    assert single.intervals == {}  # one value says nothing of its scatter
+    assert single.ci == {}  # one value says nothing of its scatter
 
 
 def test_same_input_same_interval() -> None:
@@ -216,13 +217,13 @@ def test_spread_keeps_to_its_bounds(counts: dict[str, int]) -> None:
 def test_summaries_are_in_order_and_inside(values: list[float]) -> None:
     summary = stats.summarize(values, intervals=False)
     assert summary is not None
-    points = list(summary.percentiles.values())
+    points = [getattr(summary, stats.percentile_key(q)) for q in stats.PERCENTILES]
     assert points == sorted(points)
     assert summary.min <= points[0] <= points[-1] <= summary.max
     assert summary.min - 1e-9 <= summary.mean <= summary.max + 1e-9
     assert summary.stddev <= (summary.max - summary.min) + 1e-9
-    assert summary.intervals == {}
-    assert list(summary.as_dict()) == [
+    assert summary.ci == {}
+    assert list(to_builtins(summary)) == [
         "count", "mean", "stddev", "min", "p0p1", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99",
         "p99p9", "max", "ci",
     ]  # fmt: skip
@@ -233,7 +234,7 @@ def test_a_summary_by_hand() -> None:
     assert summary is not None
     assert (summary.count, summary.mean, summary.min, summary.max) == (4, 2.5, 1.0, 4.0)
     assert summary.stddev == pytest.approx(math.sqrt(5 / 3))  # of a sample
-    assert (summary.percentiles["p25"], summary.percentiles["p50"], summary.percentiles["p90"]) == (
+    assert (summary.p25, summary.p50, summary.p90) == (
         1.75,
         2.5,
         3.7,

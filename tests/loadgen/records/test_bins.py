@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from loadgen.records.bins import MOST_BINS, bin_edges, curve, timeline
 from loadgen.records.frame import Frame
@@ -58,7 +59,7 @@ def test_every_request_is_in_a_bin(times: list[tuple[float, float | None]]) -> N
     assert np.allclose(np.diff(edges), edges[1] - edges[0])
     found = timeline(frame, [], [])
     assert found is not None
-    assert sum(found["outcomes"]["ok"]) == len(records)
+    assert sum(found.outcomes.ok) == len(records)
 
 
 def test_nothing_over_time() -> None:
@@ -77,19 +78,19 @@ def test_a_timeline_by_hand() -> None:
     ]
     found = timeline(Frame(records), [], ["p-2", "p-10", "p-3"])
     assert found is not None
-    assert found["edges"] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
-    assert found["outcomes"] == {"ok": [2, 0, 0, 0], "shed": [0, 1, 0, 0], "error": [0, 1, 1, 0]}
-    assert found["started"] == [2, 2, 1, 0]
+    assert found.edges == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert to_builtins(found.outcomes) == {"ok": [2, 0, 0, 0], "shed": [0, 1, 0, 0], "error": [0, 1, 1, 0]}
+    assert found.started == [2, 2, 1, 0]
     # 0.1 + 0.05; 0.05 + 0.1 + 0.01 + 0.05; 0.05 + 0.04; nothing: seconds of requests over seconds of bin
-    assert found["in_flight"] == [1.5, 2.1, 0.9, 0.0]
-    assert found["pods"] == {"p-2": [1, 0, 0, 0], "p-3": [0, 0, 0, 0], "p-10": [1, 0, 0, 0]}
-    assert list(found["pods"]) == ["p-2", "p-3", "p-10"]
-    assert found["ttft"] == {
+    assert found.in_flight == [1.5, 2.1, 0.9, 0.0]
+    assert found.pods == {"p-2": [1, 0, 0, 0], "p-3": [0, 0, 0, 0], "p-10": [1, 0, 0, 0]}
+    assert list(found.pods) == ["p-2", "p-3", "p-10"]
+    assert to_builtins(found.ttft) == {
         "p50": [0.05, None, None, None], "p90": [0.05, None, None, None], "p99": [0.05, None, None, None],
     }  # fmt: skip
-    assert found["e2e"]["p50"] == [0.175, None, None, None]
-    assert found["e2e"]["p90"] == [pytest.approx(0.195), None, None, None]
-    assert found["waiting"] == found["running"] == found["kv"] == {}
+    assert found.e2e.p50 == [0.175, None, None, None]
+    assert found.e2e.p90 == [pytest.approx(0.195), None, None, None]
+    assert found.waiting == found.running == found.kv == {}
 
 
 def test_what_pods_stood_at() -> None:
@@ -98,14 +99,14 @@ def test_what_pods_stood_at() -> None:
         pod.add(t, {"waiting": waiting}, frozenset(), 0.001)
     found = timeline(Frame([record(0.0, 0.19)]), [pod, PodSeries("silent")], ["p"])
     assert found is not None
-    assert found["waiting"] == {"p": [3.0, 1.0]}
-    assert found["kv"] == {}
+    assert found.waiting == {"p": [3.0, 1.0]}
+    assert found.kv == {}
 
 
 def test_a_request_that_ends_on_an_edge_is_in_flight_before_it_only() -> None:
     found = timeline(Frame([record(0.0, 0.1), record(0.3, 0.35)]), [], [])
     assert found is not None
-    assert found["in_flight"] == [1.0, 0.0, 0.0, 0.5]
+    assert found.in_flight == [1.0, 0.0, 0.0, 0.5]
 
 
 @given(st.lists(st.floats(0, 1e3), max_size=400), st.integers(2, 50))

@@ -143,8 +143,8 @@ def test_summaries_are_of_what_has_values() -> None:
     frame = Frame([record(number, first_token=None, last_token=None) for number in range(3)])
     found = frame.summaries(intervals=False)
     assert set(found) == {"ntpot", "e2e", "ntpot_sent", "e2e_sent"}
-    assert found["e2e"].percentiles["p50"] == 2.25
-    assert found["e2e"].intervals == {}
+    assert found["e2e"].p50 == 2.25
+    assert found["e2e"].ci == {}
     assert set(frame.summaries(["e2e"])) == {"e2e"}
 
 

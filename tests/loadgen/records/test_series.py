@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from loadgen.records.pod_metrics import COLUMNS, parse_samples, pod_state, split_series
 from loadgen.records.rundata import pod_series
@@ -194,7 +195,7 @@ def two(a: list[float | None], b: list[float | None]) -> list[PodSeries]:
 def test_evenness_by_hand() -> None:
     # bins: (4, 0) and (2, 2): means 2 and 2, peaks 4 and 2, floors 0 and 2, deviations 2 and 0
     found = evenness(two([4, 2], [0, 2]), "waiting", [0.0, 1.0, 2.0])
-    assert found == {
+    assert to_builtins(found) == {
         "mean": 2.0, "peak": 4.0, "max_minus_mean": 1.0, "max_minus_min": 2.0, "stddev": 1.0,
         "pods": {"a": 3.0, "b": 1.0},
     }  # fmt: skip
@@ -203,10 +204,10 @@ def test_evenness_by_hand() -> None:
 def test_evenness_counts_only_bins_that_two_pods_fill() -> None:
     found = evenness(two([9, 4], [None, 2]), "waiting", [0.0, 1.0, 2.0])
     assert found is not None
-    assert (found["mean"], found["max_minus_min"]) == (3.0, 2.0)
+    assert (found.mean, found.max_minus_min) == (3.0, 2.0)
     alone = evenness([series([3, 5])], "waiting", [0.0, 1.0, 2.0])
     assert alone is not None
-    assert (alone["mean"], alone["max_minus_min"]) == (4.0, 0.0)
+    assert (alone.mean, alone.max_minus_min) == (4.0, 0.0)
     assert evenness([], "waiting", [0.0, 1.0]) is None
     assert evenness([series([None])], "waiting", [0.0, 1.0]) is None
 
@@ -220,10 +221,10 @@ def test_evenness_keeps_its_order(rows: list[list[float]]) -> None:
         pods.append(pod)
     found = evenness(pods, "waiting", [0.0, 1.0, 2.0, 3.0, 4.0])
     assert found is not None
-    assert found["peak"] == max(map(max, rows))
-    assert found["mean"] == pytest.approx(float(np.mean(rows)), abs=1e-9)
-    assert -1e-9 <= found["max_minus_mean"] <= found["max_minus_min"] + 1e-9
-    assert found["stddev"] <= found["max_minus_min"] + 1e-9
+    assert found.peak == max(map(max, rows))
+    assert found.mean == pytest.approx(float(np.mean(rows)), abs=1e-9)
+    assert -1e-9 <= found.max_minus_mean <= found.max_minus_min + 1e-9
+    assert found.stddev <= found.max_minus_min + 1e-9
 
 
 def test_the_cost_of_scraping() -> None:
@@ -232,6 +233,6 @@ def test_the_cost_of_scraping() -> None:
         pod.add(0.0, {}, frozenset(), took)
     found = scrape_cost([pod])
     assert found is not None
-    assert (found["scrapes"], found["max"]) == (2, 0.003)
-    assert (found["mean"], found["total"]) == pytest.approx((0.002, 0.004))
+    assert (found.scrapes, found.max) == (2, 0.003)
+    assert (found.mean, found.total) == pytest.approx((0.002, 0.004))
     assert scrape_cost([PodSeries("q")]) is None

@@ -1,7 +1,6 @@
 """Whole reports of synthetic runs: every form, the self-checks, the verdict and its exit codes."""
 
 import importlib
-import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -20,7 +19,7 @@ import yaml
 from loadgen.cli import main
 from loadgen.errors import RecordError
 from loadgen.judge.named_figures import of_report
-from loadgen.judge.report import build
+from loadgen.judge.report import Report, build, read_report
 from loadgen.records.records import Record, RecordsHeader, read_records, write_records
 from loadgen.records.rundata import load_run
 from loadgen.records.rundir import Ceiling, read_meta, write_meta
@@ -53,9 +52,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(full: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((full / "report.json").read_text())
-    return found
+def report(full: Path) -> Report:
+    return read_report(full / "report.json")
 
 
 def rewrite(path: Path, change: Any) -> None:
@@ -65,45 +63,45 @@ def rewrite(path: Path, change: Any) -> None:
 
 
 def statuses(path: Path) -> dict[str, str]:
-    return {check["name"]: check["status"] for check in build(load_run(path))["selfchecks"]}
+    return {check.name: check.status for check in build(load_run(path)).selfchecks}
 
 
 # --- the figures ---------------------------------------------------------------------------------
 
 
-def test_counts_add_up_over_every_split(report: dict[str, Any]) -> None:
-    ok = report["outcomes"]["groups"]["ok"]
-    assert sum(report["outcomes"]["counts"].values()) == 800
-    assert sum(report["spread"]["counts"].values()) == ok
-    assert sum(report["timeline"]["outcomes"]["ok"]) == ok
-    assert sum(sum(column) for column in report["timeline"]["pods"].values()) == ok
-    assert sum(part["outcomes"]["due"] for part in report["by"]["class"].values()) == 800
-    assert sum(map(sum, report["lora"]["matrix"])) == ok
+def test_counts_add_up_over_every_split(report: Report) -> None:
+    ok = report.outcomes.groups.ok
+    assert sum(report.outcomes.counts.values()) == 800
+    assert sum(report.spread.counts.values()) == ok
+    assert sum(report.timeline.outcomes.ok) == ok
+    assert sum(sum(column) for column in report.timeline.pods.values()) == ok
+    assert sum(part.outcomes.due for part in report.by["class"].values()) == 800
+    assert sum(map(sum, report.lora.matrix)) == ok
 
 
-def test_prefix_card_matches_the_simulation(report: dict[str, Any], full: Path) -> None:
-    prefix = report["prefix"]
+def test_prefix_card_matches_the_simulation(report: Report, full: Path) -> None:
+    prefix = report.prefix
     records = [r for r in read_records(full) if r.outcome == "ok"]
-    assert prefix["cached_tokens"] == sum(r.cached_tokens or 0 for r in records)
-    assert prefix["capacity_tokens"] == 4 * 2048 * 16
-    assert 0.9 < prefix["reached"] <= 1
-    assert prefix["best_capacity"] <= prefix["best_infinite"]
+    assert prefix.cached_tokens == sum(r.cached_tokens or 0 for r in records)
+    assert prefix.capacity_tokens == 4 * 2048 * 16
+    assert 0.9 < prefix.reached <= 1
+    assert prefix.best_capacity <= prefix.best_infinite
 
 
-def test_events_and_recovery(report: dict[str, Any]) -> None:
-    (row,) = report["recovery"]
-    assert row["event"] == "kill sim-2"
-    assert row["judged"]
-    assert report["events"][0]["at"] == 5.0
-    assert report["spread"]["expected"] == "by lifetime"
+def test_events_and_recovery(report: Report) -> None:
+    (row,) = report.recovery
+    assert row.event == "kill sim-2"
+    assert row.judged
+    assert report.events[0].at == 5.0
+    assert report.spread.expected == "by lifetime"
 
 
-def test_figures_by_name(report: dict[str, Any]) -> None:
+def test_figures_by_name(report: Report) -> None:
     lookup = of_report(report)
-    assert lookup("ttft.p99").value == report["latency"]["ttft"]["p99"]
+    assert lookup("ttft.p99").value == report.latency.ttft.p99
     assert lookup("class[code].outcomes.ok").dimension == "share"
-    assert lookup("count.shed_429").value == report["outcomes"]["counts"].get("shed_429", 0)
-    assert lookup("spread.share[sim-0]").value == report["spread"]["shares"]["sim-0"]
+    assert lookup("count.shed_429").value == report.outcomes.counts.get("shed_429", 0)
+    assert lookup("spread.share[sim-0]").value == report.spread.shares["sim-0"]
     assert lookup("prefix.decisions.best_share").value > 0.5
     assert lookup("recovery[kill sim-2].seconds").dimension == "time"
     assert lookup("goodput.attained.ttft").value <= 1
@@ -182,7 +180,7 @@ def test_names_from_outside_are_escaped(tmp_path: Path) -> None:
     assert "&lt;b&gt;&amp;x" in text
 
 
-def test_markdown_has_its_tables(report: dict[str, Any]) -> None:
+def test_markdown_has_its_tables(report: Report) -> None:
     text = markdown(report)
     assert text.startswith("# synthetic prefix\n\n**All 4 expectations hold")
     for heading in (
@@ -357,15 +355,15 @@ def test_benchmark_report_against_the_published_classes(full: Path, published_cl
     assert len(parsed.results.observability.components) == 4
 
 
-def test_benchmark_report_counts_from_the_actual_start(full: Path, report: dict[str, Any]) -> None:
+def test_benchmark_report_counts_from_the_actual_start(full: Path, report: Report) -> None:
     document = yaml.safe_load((full / "report.yaml").read_text())
     assert document["version"] == "0.2.1"
     latency = document["results"]["request_performance"]["aggregate"]["latency"]
-    assert latency["time_to_first_token"]["p99"] == report["latency"]["ttft_sent"]["p99"]
+    assert latency["time_to_first_token"]["p99"] == report.latency.ttft_sent.p99
     assert latency["time_per_output_token"]["units"] == "s/token"
     ours = document["results"]["observability"]["loadgen"]
-    assert ours["scheduled_time_to_first_token"]["p99"] == report["latency"]["ttft"]["p99"]
-    assert ours["spread"]["jain"] == report["spread"]["jain"]
+    assert ours["scheduled_time_to_first_token"]["p99"] == report.latency.ttft.p99
+    assert ours["spread"]["jain"] == report.spread.jain
     assert benchmark_report.document(report, "exp")["run"]["eid"] == "exp"
 
 
@@ -442,10 +440,10 @@ def test_a_killed_run_reports_what_it_had(tmp_path: Path) -> None:
     meta.status = "running"
     write_meta(path, meta)
     assert finish(path) == 2
-    found = json.loads((path / "report.json").read_text())
-    assert 100 < found["run"]["requests"] < 200
-    assert found["latency"]["ttft"]["count"] > 100
-    assert {c["name"]: c["status"] for c in found["selfchecks"]}["finished"] == "fail"
+    found = read_report(path / "report.json")
+    assert 100 < found.run.requests < 200
+    assert found.latency.ttft.count > 100
+    assert {c.name: c.status for c in found.selfchecks}["finished"] == "fail"
 
 
 def test_records_alone_make_a_report(tmp_path: Path) -> None:
@@ -463,9 +461,9 @@ def test_expectations_decide(tmp_path: Path) -> None:
     bad = write_run(tmp_path / "bad", Fleet(requests=120, expect=["ttft.p50 < 1ms"]))
     unread = write_run(tmp_path / "unread", Fleet(requests=120, expect=["ttft.p5O < 1ms"]))
     assert [finish(path) for path in (good, bad, unread)] == [0, 1, 2]
-    (found,) = json.loads((bad / "report.json").read_text())["expectations"]
-    assert found["status"] == "failed"
-    assert found["reason"].startswith("ttft.p50 = ")
+    (found,) = read_report(bad / "report.json").expectations
+    assert found.status == "failed"
+    assert found.reason.startswith("ttft.p50 = ")
 
 
 def test_warm_up_is_left_out_of_the_figures(tmp_path: Path) -> None:
@@ -473,6 +471,6 @@ def test_warm_up_is_left_out_of_the_figures(tmp_path: Path) -> None:
     scenario = (path / "scenario.yaml").read_text()
     (path / "scenario.yaml").write_text(scenario + "\nwarmup: 2s\n")
     found = judged_report(path)
-    assert found["run"]["warmup_requests"] > 50
-    assert found["outcomes"]["due"] == 300 - found["run"]["warmup_requests"]
-    assert found["trusted"]
+    assert found.run.warmup_requests > 50
+    assert found.outcomes.due == 300 - found.run.warmup_requests
+    assert found.trusted

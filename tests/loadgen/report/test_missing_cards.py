@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
+from loadgen.judge.figures import Latencies
 from loadgen.judge.named_figures import of_report
+from loadgen.judge.report import Report
 from loadgen.report import benchmark_report, pictures, sentences, tables
 from loadgen.report.files import FORMS, write_all
 from loadgen.report.html import html
@@ -28,19 +31,19 @@ ALONE = (
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     fleet = Fleet(requests=60, pods=3, rate=30.0, adapters=("a", "b"), classes=("x", "y"), kill=(1, 1.2))
     return judged_report(write_run(tmp_path_factory.mktemp("runs") / "full", fleet))
 
 
-def without(report: dict[str, Any], missing: tuple[str, ...]) -> dict[str, Any]:
-    empty = {"pod_gauges": {}}
-    left = {**report, **{name: empty.get(name) for name in missing}}
+def without(report: Report, missing: tuple[str, ...]) -> Report:
+    empty: dict[str, Any] = {"pod_gauges": {}}
+    left = replace(report, **{name: empty.get(name) for name in missing})
     if "spread" in missing:  # no answer names its pod
-        left["by"] = {**left["by"], "pod": {}}
-        left["timeline"] = left["timeline"] and {**left["timeline"], "pods": {}}
-        if left["prefix"]:
-            left["prefix"] = {**left["prefix"], "pods": {}}
+        left.by = {**left.by, "pod": {}}
+        left.timeline = left.timeline and replace(left.timeline, pods={})
+        if left.prefix:
+            left.prefix = replace(left.prefix, pods={})
     return left
 
 
@@ -49,12 +52,12 @@ def subsets(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from itertools.combinations(names, size)
 
 
-def test_the_full_report_has_every_card_that_is_taken_away(report: dict[str, Any]) -> None:
-    assert [name for name in DRAWN if not report[name]] == []
+def test_the_full_report_has_every_card_that_is_taken_away(report: Report) -> None:
+    assert [name for name in DRAWN if not getattr(report, name)] == []
     assert "could not be drawn" not in html(report)
 
 
-def test_every_form_over_all_combinations_of_missing_cards(report: dict[str, Any]) -> None:
+def test_every_form_over_all_combinations_of_missing_cards(report: Report) -> None:
     screen = Console(file=open("/dev/null", "w"), width=160)  # noqa: SIM115
     for missing in subsets(DRAWN):
         left = without(report, missing)
@@ -70,7 +73,7 @@ def test_every_form_over_all_combinations_of_missing_cards(report: dict[str, Any
 
 
 @pytest.mark.parametrize("name", [*DRAWN, *ALONE])
-def test_cards_with_a_line_of_their_own(report: dict[str, Any], name: str) -> None:
+def test_cards_with_a_line_of_their_own(report: Report, name: str) -> None:
     for others in itertools.combinations((*DRAWN, *ALONE), 2):
         left = without(report, (name, *others))
         assert sentences.verdict(left)
@@ -81,10 +84,10 @@ def test_cards_with_a_line_of_their_own(report: dict[str, Any], name: str) -> No
 
 
 @pytest.mark.parametrize("latencies", [(), ("e2e",), ("e2e", "e2e_sent", "ntpot")])
-def test_runs_with_few_latencies(report: dict[str, Any], latencies: tuple[str, ...]) -> None:
-    few = {key: value for key, value in report["latency"].items() if key in latencies}
-    curves = {key: value for key, value in report["curves"].items() if key in latencies}
-    left = {**report, "latency": few, "curves": curves}
+def test_runs_with_few_latencies(report: Report, latencies: tuple[str, ...]) -> None:
+    few = Latencies(**{key: value for key, value in report.latency.given().items() if key in latencies})
+    curves = {key: value for key, value in report.curves.items() if key in latencies}
+    left = replace(report, latency=few, curves=curves)
     assert "could not be drawn" not in html(left)
     assert markdown(left)
     assert benchmark_report.document(left)
@@ -99,14 +102,14 @@ def test_cached_tokens_of_nameless_pods_make_a_report(tmp_path: Path) -> None:
     (path / "records.jsonl").write_text("\n".join([lines[0], *map(json.dumps, records)]) + "\n")
     (path / "scrapes.jsonl").unlink()
     found = judged_report(path)
-    assert found["spread"] is None
-    assert found["prefix"] is not None
-    assert [file.name for file in write_all(path, found)] == [name for name, _ in FORMS]
+    assert found.spread is None
+    assert found.prefix is not None
+    assert [file.name for file in write_all(path, found, FORMS)] == [name for name, _ in FORMS]
     assert "could not be drawn" not in (path / "report.html").read_text()
 
 
 def test_a_picture_that_fails_costs_itself(
-    report: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    report: Report, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def broken(*_: object, **__: object) -> str:
         raise KeyError("nothing <here>")
@@ -120,7 +123,7 @@ def test_a_picture_that_fails_costs_itself(
 
 
 def test_a_form_that_fails_costs_itself(
-    report: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(_: object) -> str:
         raise TypeError("no")

@@ -5,10 +5,11 @@ from itertools import product
 
 import msgspec
 import pytest
+from msgspec import to_builtins
 
 from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest
 from loadgen.records.records import Record
-from loadgen.score import prefix
+from loadgen.score import prefix, prefix_prompts
 from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
 
 
@@ -102,37 +103,40 @@ def test_score_of_token_prompts_is_exact() -> None:
     prompts = {f"r{i}": [*shared, *range(i * 100, i * 100 + 32)] for i in range(4)}
     plan = _plan(*(_request(name, prompt) for name, prompt in prompts.items()))
     records = [_record(f"r{i}", float(i), 96, 64 if i > 1 else 0, "ab"[i % 2], group="g") for i in range(4)]
-    card = prefix.score(prefix.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
     assert card is not None
-    assert card["hit_share"] == 128 / 384
-    assert card["best_infinite"] == 192 / 384
-    assert card["best_capacity"] is None
-    assert card["reached"] == pytest.approx(2 / 3)
-    assert card["pods"]["a"] == {
+    assert card.hit_share == 128 / 384
+    assert card.best_infinite == 192 / 384
+    assert card.best_capacity is None
+    assert card.reached == pytest.approx(2 / 3)
+    assert to_builtins(card.pods["a"]) == {
         "prompt_tokens": 192,
         "cached_tokens": 64,
         "requests": 2,
         "hit_share": 64 / 192,
     }
-    assert card["groups"]["g"]["requests"] == 4
-    assert card["group_pods"] == {"g": {"a": 2, "b": 2}}
+    assert card.groups["g"].requests == 4
+    assert card.group_pods == {"g": {"a": 2, "b": 2}}
     # r1 went to b although a knew 64 tokens; r2 and r3 found what their pod had
-    assert card["decisions"] == {"judged": 3, "best_share": 2 / 3, "lost_tokens": 64, "lost_share": 64 / 384}
+    assert to_builtins(card.decisions) == {
+        "judged": 3,
+        "best_share": 2 / 3,
+        "lost_tokens": 64,
+        "lost_share": 64 / 384,
+    }
 
 
 def test_a_small_cache_bounds_what_can_be_reached() -> None:
     plan = _plan(*(_request(f"r{i}", list(range((i % 4) * 1000, (i % 4) * 1000 + 64))) for i in range(16)))
     records = [_record(f"r{i}", float(i), 64, 0, "a") for i in range(16)]
-    ordered = prefix.asks(records, plan)
+    ordered = prefix_prompts.asks(records, plan)
     whole = prefix.score(ordered, {"a": 10_000}, 16)
     half = prefix.score(ordered, {"a": 64, "b": 64}, 16)
     assert whole is not None
     assert half is not None
-    assert (
-        whole["best_infinite"] == whole["best_capacity"] == 12 * 48 / (16 * 64)
-    )  # the last token is never cached
-    assert 0 < half["best_capacity"] < whole["best_capacity"]
-    assert half["capacity_tokens"] == 128
+    assert whole.best_infinite == whole.best_capacity == 12 * 48 / (16 * 64)  # the last token is never cached
+    assert 0 < half.best_capacity < whole.best_capacity
+    assert half.capacity_tokens == 128
 
 
 def test_sessions_know_their_own_answers() -> None:
@@ -147,12 +151,12 @@ def test_sessions_know_their_own_answers() -> None:
         _record("s.1", 0, 32, 0, "a", session="s", turn=1),
         _record("s.2", 2, 72, 32, "a", session="s", turn=2),
     ]
-    ordered = prefix.asks(records, _plan(first, second))
+    ordered = prefix_prompts.asks(records, _plan(first, second))
     assert ordered[0].after is not None
     card = prefix.score(ordered, {}, 8)
     assert card is not None
-    assert card["best_infinite"] == 40 / 104  # 32 asked + 8 answered
-    assert card["reached"] == 32 / 40
+    assert card.best_infinite == 40 / 104  # 32 asked + 8 answered
+    assert card.reached == 32 / 40
 
 
 def test_chat_messages_adapters_and_salts_are_spaces_of_their_own() -> None:
@@ -166,42 +170,42 @@ def test_chat_messages_adapters_and_salts_are_spaces_of_their_own() -> None:
 
     plan = _plan(chat("a", "m"), chat("b", "lora"), chat("c", "m", "x"), chat("d", "m"))
     records = [_record(name, float(at), 32, 0, "p") for at, name in enumerate("abcd")]
-    card = prefix.score(prefix.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
     assert card is not None
-    assert card["best_infinite"] == 16 / 128  # only d repeats a; its last block holds the last token
+    assert card.best_infinite == 16 / 128  # only d repeats a; its last block holds the last token
 
 
 def test_warm_up_warms_and_is_not_counted() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(3)))
     records = [_record(f"r{i}", float(i), 64, 48 * (i > 0), "a") for i in range(3)]
-    card = prefix.score(prefix.asks(records, plan), {}, 16, since=1.0)
+    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16, since=1.0)
     assert card is not None
-    assert card["prompt_tokens"] == 128
-    assert card["best_infinite"] == card["hit_share"] == 0.75
+    assert card.prompt_tokens == 128
+    assert card.best_infinite == card.hit_share == 0.75
 
 
 def test_nothing_to_say_without_cached_tokens() -> None:
     plan = _plan(_request("r", "hello there"))
-    assert prefix.score(prefix.asks([_record("r", 0, 2, None, "a")], plan), {}) is None
+    assert prefix.score(prefix_prompts.asks([_record("r", 0, 2, None, "a")], plan), {}) is None
     assert prefix.score([], {}) is None
 
 
 def test_pods_counters_stand_in_for_answers_without_cached_tokens() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(4)))
-    ordered = prefix.asks([_record(f"r{i}", float(i), 64, None, "ab"[i % 2]) for i in range(4)], plan)
+    ordered = prefix_prompts.asks([_record(f"r{i}", float(i), 64, None, "ab"[i % 2]) for i in range(4)], plan)
     card = prefix.score(ordered, {}, 16, pod_hits={"a": 48.0, "b": 24.0})
     assert card is not None
-    assert card["source"] == "pods"
-    assert card["hit_share"] == 72 / 256
-    assert card["reached"] == 72 / 144
-    assert card["pods"]["b"]["hit_share"] == 24 / 128
-    assert card["groups"] == {}
-    assert card["decisions"]["judged"] == 3
+    assert card.source == "pods"
+    assert card.hit_share == 72 / 256
+    assert card.reached == 72 / 144
+    assert card.pods["b"].hit_share == 24 / 128
+    assert card.groups == {}
+    assert card.decisions.judged == 3
 
 
 def test_a_body_that_is_no_json_is_a_prompt_of_its_own() -> None:
     raw = PlannedRequest(slot=0, id="r0", cls="c", body=["not JSON at all " * 8])
-    ordered = prefix.asks([_record("r0", 0.0, 32, 0, "a")], _plan(raw))
+    ordered = prefix_prompts.asks([_record("r0", 0.0, 32, 0, "a")], _plan(raw))
     assert ordered[0].content.startswith(b"not JSON")
 
 
@@ -211,12 +215,12 @@ def test_a_prompt_that_nobody_answered_may_still_have_filled_a_cache() -> None:
     shed = Record(id="r0", cls="c", intended=0.0, start=0.0, end=1.0, outcome="shed_429")
     answered = _record("r1", 1.0, 64, 48, "a")
     for before, best in ((left, 0.75), (shed, 0.75)):
-        card = prefix.score(prefix.asks([before, answered], plan), {"a": 1000}, 16)
+        card = prefix.score(prefix_prompts.asks([before, answered], plan), {"a": 1000}, 16)
         assert card is not None
-        assert card["prompt_tokens"] == 64
-        assert card["best_infinite"] == best
-        assert card["reached"] == 1.0
-    assert prefix.asks([shed], plan) == []
+        assert card.prompt_tokens == 64
+        assert card.best_infinite == best
+        assert card.reached == 1.0
+    assert prefix_prompts.asks([shed], plan) == []
 
 
 def test_no_rounding_lifts_the_share_reached_above_one() -> None:
@@ -227,17 +231,17 @@ def test_no_rounding_lifts_the_share_reached_above_one() -> None:
     plan = _plan(*(_request(f"r{i}", text) for i, text in enumerate(texts)))
     tokens = [160 + rng.randint(5, 30) * i for i in range(1, 12)]
     records = [_record(f"r{i}", float(i), n, 160 * (i > 0), "a") for i, n in enumerate(tokens)]
-    card = prefix.score(prefix.asks(records, plan), {"a": 1_000_000}, 16)
+    card = prefix.score(prefix_prompts.asks(records, plan), {"a": 1_000_000}, 16)
     assert card is not None
-    assert card["best_capacity"] == card["best_infinite"]
-    assert card["hit_share"] <= card["best_infinite"]
-    assert card["reached"] <= 1.0
+    assert card.best_capacity == card.best_infinite
+    assert card.hit_share <= card.best_infinite
+    assert card.reached <= 1.0
 
 
 def test_hits_that_this_run_did_not_prepare_are_told() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(i * 100, i * 100 + 64))) for i in range(2)))
     records = [_record(f"r{i}", float(i), 64, 48, "a") for i in range(2)]
-    card = prefix.score(prefix.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
     assert card is not None
-    assert card["unexplained_tokens"] == 96
-    assert card["reached"] == 1.0
+    assert card.unexplained_tokens == 96
+    assert card.reached == 1.0

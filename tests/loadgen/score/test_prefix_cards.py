@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest, SharedText
 from loadgen.records.records import OUTCOMES, Record
-from loadgen.score import prefix
+from loadgen.score import prefix, prefix_prompts
 from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
 
 IDS = st.lists(st.integers(1000, 1003), min_size=1, max_size=24)
@@ -123,26 +124,26 @@ def test_what_a_cache_sees_of_a_body(body: dict[str, object], space: str, conten
     made = PlannedRequest(
         slot=0, id="r", cls="c", body=[msgspec.json.encode({"model": "m", **body}).decode()]
     )
-    assert prefix.prompt_of(made, plan(made), {}) == (space, content)
+    assert prefix_prompts.prompt_of(made, plan(made), {}) == (space, content)
 
 
 def test_shared_texts_and_answers_stand_in_a_prompt() -> None:
     made = PlannedRequest(
         slot=0, id="s.1", cls="c", session="s", turn=1, body=['{"model":"m","prompt":"', 7, Answer(0), '"}']
     )
-    _, content = prefix.prompt_of(
+    _, content = prefix_prompts.prompt_of(
         made, plan(made, texts={7: "shared "}), {("s", 0): record("s.0", 0.0, 4, 0)}
     )
     assert content == b"shared " + b"s:0".ljust(5 * 8, b"~")  # eight answered tokens, five bytes each
-    _, unknown = prefix.prompt_of(made, plan(made, texts={7: "shared "}), {})
+    _, unknown = prefix_prompts.prompt_of(made, plan(made, texts={7: "shared "}), {})
     assert unknown == b"shared "
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_who_may_have_filled_a_cache(outcome: str) -> None:
     made = request("r", ids(0, 32))
-    found = prefix.asks([record("r", 0.0, 32, 0, outcome=outcome)], plan(made))
-    assert bool(found) == (outcome in prefix.REACHED_A_POD)
+    found = prefix_prompts.asks([record("r", 0.0, 32, 0, outcome=outcome)], plan(made))
+    assert bool(found) == (outcome in prefix_prompts.REACHED_A_POD)
 
 
 def test_which_requests_are_known_and_in_what_order() -> None:
@@ -155,7 +156,7 @@ def test_which_requests_are_known_and_in_what_order() -> None:
         record("r0", 5.0, 0, 0),  # an answer that counted nothing
         record("r0", 6.0, 1, 0, start=None),
     ]
-    assert [ask.record.id for ask in prefix.asks(records, known)] == ["r0", "r1", "r0#2"]
+    assert [ask.record.id for ask in prefix_prompts.asks(records, known)] == ["r0", "r1", "r0#2"]
 
 
 def test_a_card_by_hand() -> None:
@@ -172,28 +173,40 @@ def test_a_card_by_hand() -> None:
         record("r2", 2.0, 64, 0, "y", group="g1"),
         record("r3", 3.0, 64, 0, "y", group="g0"),
     ]
-    card = prefix.score(prefix.asks(records, plan(*requests)), {}, 16)
+    card = prefix.score(prefix_prompts.asks(records, plan(*requests)), {}, 16)
     assert card is not None
-    assert (card["prompt_tokens"], card["cached_tokens"], card["hit_share"]) == (256, 48, 48 / 256)
-    assert card["best_infinite"] == 96 / 256  # r1 and r3, 48 each
-    assert (card["reached"], card["reached_infinite"]) == (0.5, 0.5)
-    assert (card["best_capacity"], card["capacity_tokens"]) == (None, None)
-    assert card["hit_requests_share"] == 0.25
-    assert card["group_pods"] == {"g0": {"x": 2, "y": 1}, "g1": {"y": 1}}
-    assert card["pods"]["x"] == {"prompt_tokens": 128, "cached_tokens": 48, "requests": 2, "hit_share": 0.375}
-    assert card["groups"]["g1"]["hit_share"] == 0.0
+    assert (card.prompt_tokens, card.cached_tokens, card.hit_share) == (256, 48, 48 / 256)
+    assert card.best_infinite == 96 / 256  # r1 and r3, 48 each
+    assert (card.reached, card.reached_infinite) == (0.5, 0.5)
+    assert (card.best_capacity, card.capacity_tokens) == (None, None)
+    assert card.hit_requests_share == 0.25
+    assert card.group_pods == {"g0": {"x": 2, "y": 1}, "g1": {"y": 1}}
+    assert asdict(card.pods["x"]) == {
+        "prompt_tokens": 128,
+        "cached_tokens": 48,
+        "requests": 2,
+        "hit_share": 0.375,
+    }
+    assert card.groups["g1"].hit_share == 0.0
     # r1 and r3 had a pod that knew them; r3 went to the other, 48 tokens away
-    assert card["decisions"] == {"judged": 2, "best_share": 0.5, "lost_tokens": 48, "lost_share": 48 / 256}
-    assert (card["source"], card["block_size"], card["unexplained_tokens"]) == ("usage", 16, 0)
+    assert asdict(card.decisions) == {
+        "judged": 2,
+        "best_share": 0.5,
+        "lost_tokens": 48,
+        "lost_share": 48 / 256,
+    }
+    assert (card.source, card.block_size, card.unexplained_tokens) == ("usage", 16, 0)
 
 
 @pytest.mark.parametrize(("block", "best"), [(1, 31), (8, 24), (16, 16), (32, 0)])
 def test_whole_blocks_only(block: int, best: int) -> None:
     """32 ids asked twice: at most 31 of them can be found, in whole blocks."""
     asked = plan(request("r0", ids(0, 32)), request("r1", ids(0, 32)))
-    card = prefix.score(prefix.asks([record(f"r{n}", float(n), 32, 0) for n in range(2)], asked), {}, block)
+    card = prefix.score(
+        prefix_prompts.asks([record(f"r{n}", float(n), 32, 0) for n in range(2)], asked), {}, block
+    )
     assert card is not None
-    assert card["best_infinite"] == best / 64
+    assert card.best_infinite == best / 64
 
 
 @given(st.lists(IDS, min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 64))
@@ -201,16 +214,16 @@ def test_bounds_keep_their_order(prompts: list[list[int]], block: int, cache: in
     """Infinite caches serve what a brute-force search finds; small ones no more, never above the prompts."""
     requests = [request(f"r{n}", prompt) for n, prompt in enumerate(prompts)]
     records = [record(f"r{n}", float(n), len(prompt), 0) for n, prompt in enumerate(prompts)]
-    ordered = prefix.asks(records, plan(*requests))
+    ordered = prefix_prompts.asks(records, plan(*requests))
     card = prefix.score(ordered, {"a": cache}, block)
     assert card is not None
     best = 0
     for index, prompt in enumerate(prompts):
         shared = max((_common(prompt, other) for other in prompts[:index]), default=0)
         best += min(shared, len(prompt) - 1) // block * block
-    assert card["best_infinite"] * card["prompt_tokens"] == pytest.approx(best)
-    assert 0 <= card["best_capacity"] <= card["best_infinite"] + 1e-12 <= 1 + 1e-12
-    assert card["reached_infinite"] in (None, 0.0)
+    assert card.best_infinite * card.prompt_tokens == pytest.approx(best)
+    assert 0 <= card.best_capacity <= card.best_infinite + 1e-12 <= 1 + 1e-12
+    assert card.reached_infinite in (None, 0.0)
 
 
 def _common(a: list[int], b: list[int]) -> int:
@@ -221,28 +234,33 @@ def _common(a: list[int], b: list[int]) -> int:
 def test_ids_that_look_alike_share_no_part_of_a_token(shared: int) -> None:
     """1500 and 1501 have three of their four bytes in common."""
     asked = plan(request("r0", [*ids(1000, shared), 1500]), request("r1", [*ids(1000, shared), 1501]))
-    ordered = prefix.asks([record(f"r{n}", float(n), shared + 1, 0) for n in range(2)], asked)
+    ordered = prefix_prompts.asks([record(f"r{n}", float(n), shared + 1, 0) for n in range(2)], asked)
     card = prefix.score(ordered, {}, 16)
     assert card is not None
-    assert card["best_infinite"] * card["prompt_tokens"] == (16 if shared >= 16 else 0)
+    assert card.best_infinite * card.prompt_tokens == (16 if shared >= 16 else 0)
 
 
 def test_requests_that_nobody_counts_still_warm() -> None:
     asked = plan(*(request(f"r{n}", ids(0, 32)) for n in range(2)))
     cold = [record("r0", 0.0, 0, None, outcome="client_cancel"), record("r1", 1.0, 32, 16)]
-    card = prefix.score(prefix.asks(cold, asked), {}, 16)
+    card = prefix.score(prefix_prompts.asks(cold, asked), {}, 16)
     assert card is not None
-    assert (card["prompt_tokens"], card["reached"], card["unexplained_tokens"]) == (32, 1.0, 0)
+    assert (card.prompt_tokens, card.reached, card.unexplained_tokens) == (32, 1.0, 0)
 
 
 def test_pods_that_do_not_say_who_they_are_are_not_judged() -> None:
     asked = plan(*(request(f"r{n}", ids(0, 32)) for n in range(3)))
     card = prefix.score(
-        prefix.asks([record(f"r{n}", float(n), 32, 0, None) for n in range(3)], asked), {}, 16
+        prefix_prompts.asks([record(f"r{n}", float(n), 32, 0, None) for n in range(3)], asked), {}, 16
     )
     assert card is not None
-    assert card["decisions"] == {"judged": 0, "best_share": None, "lost_tokens": 0, "lost_share": None}
-    assert (card["pods"], card["group_pods"]) == ({}, {})
+    assert asdict(card.decisions) == {
+        "judged": 0,
+        "best_share": None,
+        "lost_tokens": 0,
+        "lost_share": None,
+    }
+    assert (card.pods, card.group_pods) == ({}, {})
 
 
 def test_a_conversation_stays_where_its_history_is_or_loses_it() -> None:
@@ -261,11 +279,11 @@ def test_a_conversation_stays_where_its_history_is_or_loses_it() -> None:
             for turn in range(3)
         ] + [record("other", 9.0, 1, 0, "y")]
         other = request("other", "z")
-        card = prefix.score(prefix.asks(records, plan(*turns, other)), {}, 8)
+        card = prefix.score(prefix_prompts.asks(records, plan(*turns, other)), {}, 8)
         assert card is not None
-        assert card["best_infinite"] == (40 + 80) / (sum(tokens) + 1)
+        assert card.best_infinite == (40 + 80) / (sum(tokens) + 1)
         # the second turn leaves 40 tokens behind, and the third finds 40 where 80 could have been
-        assert card["decisions"]["lost_tokens"] == (0 if not lost else 40 + 40)
+        assert card.decisions.lost_tokens == (0 if not lost else 40 + 40)
 
 
 def test_reading_in_another_order_gives_the_same_card() -> None:
@@ -275,11 +293,11 @@ def test_reading_in_another_order_gives_the_same_card() -> None:
     cards = []
     for _ in range(3):
         rng.shuffle(records)
-        cards.append(prefix.score(prefix.asks(records, plan(*requests)), {"a": 256, "b": 256}, 16))
+        cards.append(prefix.score(prefix_prompts.asks(records, plan(*requests)), {"a": 256, "b": 256}, 16))
     assert all(a == b for a, b in pairwise(cards))
 
 
 def test_plans_hold_texts_apart_from_requests() -> None:
     assert SharedText(text=1, value="x").slot is None
-    assert prefix.asks([], plan()) == []
+    assert prefix_prompts.asks([], plan()) == []
     assert prefix.score([], {"a": 1}, 16, 0.0, {"a": 5.0}) is None

@@ -24,8 +24,8 @@ def pick(at: float, pod: str | None, **more: object) -> Record:
 def test_spread_counts_pods_that_served_nothing() -> None:
     card = spread_card([pick(0, "p-1"), pick(1, "p-1")], ["p-1", "p-2"], None)
     assert card is not None
-    assert card["counts"] == {"p-1": 2, "p-2": 0}
-    assert card["max_over_mean"] == 2
+    assert card.counts == {"p-1": 2, "p-2": 0}
+    assert card.max_over_mean == 2
     assert spread_card([], ["p-1"], None) is None
 
 
@@ -38,10 +38,10 @@ def test_herding_of_a_herd() -> None:
     """Every 50 ms all picks go to one pod, another one each time."""
     card = herding([pick(i * 0.01 + 0.001, f"p-{i // 5 % 4}") for i in range(400)])
     assert card is not None
-    assert card["longest_run"] == 5
-    assert card["index"] == pytest.approx(4, rel=0.1)
-    assert card["largest_burst_on_one_pod"] == 5
-    assert card["whole_herds"] == card["crowded_intervals"]
+    assert card.longest_run == 5
+    assert card.index == pytest.approx(4, rel=0.1)
+    assert card.largest_burst_on_one_pod == 5
+    assert card.whole_herds == card.crowded_intervals
 
 
 def test_herding_of_chance_and_of_round_robin() -> None:
@@ -50,9 +50,9 @@ def test_herding_of_chance_and_of_round_robin() -> None:
     turns = herding([pick(i * 0.0125, "abcd"[i % 4]) for i in range(400)])
     assert chance is not None
     assert turns is not None
-    assert chance["index"] == pytest.approx(1, abs=0.05)
-    assert chance["mean_run"] == pytest.approx(chance["expected_run"], rel=0.05)
-    assert turns["index"] < 0.2
+    assert chance.index == pytest.approx(1, abs=0.05)
+    assert chance.mean_run == pytest.approx(chance.expected_run, rel=0.05)
+    assert turns.index < 0.2
     assert herding([pick(0, "a")]) is None
 
 
@@ -61,13 +61,13 @@ def test_sessions_by_hand() -> None:
     ordered = [pick(float(i), pod, session=name, turn=turn) for i, (name, turn, pod) in enumerate(turns)]
     card = sessions(ordered)
     assert card is not None
-    assert (card["sessions"], card["turns"], card["moves"]) == (2, 3, 1)
-    assert card["sticky_share"] == pytest.approx(2 / 3)
-    assert card["whole_sessions_share"] == 0.5
-    assert card["rehomed"] == 0  # a still answered u afterwards
+    assert (card.sessions, card.turns, card.moves) == (2, 3, 1)
+    assert card.sticky_share == pytest.approx(2 / 3)
+    assert card.whole_sessions_share == 0.5
+    assert card.rehomed == 0  # a still answered u afterwards
     gone = sessions(ordered[:-1])
     assert gone is not None
-    assert gone["rehomed"] == 1
+    assert gone.rehomed == 1
     assert sessions([pick(0, "a")]) is None
 
 
@@ -82,8 +82,8 @@ def test_picked_against_served() -> None:
     ]
     card = picked_and_served(ordered, addresses)
     assert card is not None
-    assert (card["judged"], card["served_elsewhere"], card["on_a_later_choice"]) == (3, 2, 1)
-    assert card["examples"][0]["picked"].startswith("10.0.0.1")
+    assert (card.judged, card.served_elsewhere, card.on_a_later_choice) == (3, 2, 1)
+    assert card.examples[0].picked.startswith("10.0.0.1")
     assert picked_and_served([pick(0, "a")], addresses) is None
 
 
@@ -92,9 +92,9 @@ def test_adapters_follow_the_slots_of_each_pod() -> None:
     asked = ["x", "y", "x", "z", "y", "x"]  # z evicts y, y evicts x, x evicts z
     card = lora([pick(float(i), "p", adapter=name) for i, name in enumerate(asked)], series)
     assert card is not None
-    assert card["routed_loaded"] == 1
-    assert (card["loads"], card["evictions"], card["slots"]) == (5, 3, 2)
-    assert card["matrix"] == [[3], [2], [1]]
+    assert card.routed_loaded == 1
+    assert (card.loads, card.evictions, card.slots) == (5, 3, 2)
+    assert card.matrix == [[3], [2], [1]]
     assert lora([pick(0, "p")], series) is None
 
 
@@ -102,9 +102,9 @@ def test_adapter_reach_counts_only_what_some_pod_had() -> None:
     ordered = [pick(0, "p", adapter="x"), pick(1, "q", adapter="x"), pick(2, "q", adapter="x")]
     card = lora(ordered, {})
     assert card is not None
-    assert card["reached"] == 0.5
-    assert card["loaded_somewhere_share"] == pytest.approx(2 / 3)
-    assert card["slots"] is None
+    assert card.reached == 0.5
+    assert card.loaded_somewhere_share == pytest.approx(2 / 3)
+    assert card.slots is None
 
 
 def test_recovery_after_a_second_of_trouble() -> None:
@@ -116,18 +116,18 @@ def test_recovery_after_a_second_of_trouble() -> None:
             pick(at, "p", end=at + (0.9 if slow else 0.1), outcome="reset" if slow and i % 2 else "ok")
         )
     (row,) = recovery(Frame(records), [(15.0, "kill p")])
-    assert row["judged"]
-    assert row["p90_before"] == pytest.approx(0.1)
-    assert row["p90_worst"] == pytest.approx(0.9)
-    assert row["ok_worst"] == pytest.approx(0.5)
-    assert row["seconds"] == pytest.approx(1.5, abs=0.26)
+    assert row.judged
+    assert row.p90_before == pytest.approx(0.1)
+    assert row.p90_worst == pytest.approx(0.9)
+    assert row.ok_worst == pytest.approx(0.5)
+    assert row.seconds == pytest.approx(1.5, abs=0.26)
 
 
 def test_recovery_that_never_comes_and_one_that_cannot_be_judged() -> None:
     records = [pick(i * 0.1, "p", end=i * 0.1 + (0.1 if i < 100 else 2.0)) for i in range(200)]
     first, never = recovery(Frame(records), [(0.05, "early"), (10.0, "slow for good")])
-    assert not first["judged"]
-    assert never["seconds"] is None
+    assert not first.judged
+    assert never.seconds is None
 
 
 def test_series_counters_restart_and_gaps_are_not_zero() -> None:
@@ -148,8 +148,8 @@ def test_evenness_of_two_queues() -> None:
         pods[1].add(t + 0.5, {"waiting": 0.0}, frozenset(), 0.0)
     found = evenness(pods, "waiting", [float(x) for x in range(11)])
     assert found is not None
-    assert (found["mean"], found["max_minus_mean"], found["max_minus_min"], found["peak"]) == (2, 2, 4, 4)
-    assert found["pods"] == {"a": 4, "b": 0}
+    assert (found.mean, found.max_minus_mean, found.max_minus_min, found.peak) == (2, 2, 4, 4)
+    assert found.pods == {"a": 4, "b": 0}
     assert evenness(pods, "kv", [0.0, 1.0]) is None
 
 
@@ -174,11 +174,11 @@ def test_decision_log_against_what_happened(tmp_path) -> None:
     records = [pick(0.4, "a", end=2.0), pick(0.5, "a")]
     card = staleness(decisions, records, 1000.0, {})
     assert card is not None
-    assert card["age"]["p50"] == pytest.approx(0.02)
-    assert card["took"]["mean"] == pytest.approx(1e-4)
-    assert card["load_error_abs"] == 1
-    assert card["highest_score_share"] == 1
-    assert card["served_as_picked_share"] == 1
+    assert card.age.p50 == pytest.approx(0.02)
+    assert card.took.mean == pytest.approx(1e-4)
+    assert card.load_error_abs == 1
+    assert card.highest_score_share == 1
+    assert card.served_as_picked_share == 1
     assert staleness([], records, 0, {}) is None
     with pytest.raises(RecordError, match="decision log"):
         read_decisions(tmp_path / "none.jsonl", 0, 1)
@@ -188,8 +188,8 @@ def test_a_pick_below_the_highest_score_is_counted() -> None:
     candidates = [Candidate("a:1", total=1.0), Candidate("b:1", total=2.0)]
     card = staleness([Decision(time=0, pick=["a:1"], candidates=candidates)], [], 0, {})
     assert card is not None
-    assert card["highest_score_share"] == 0
-    assert card["age"] is None
+    assert card.highest_score_share == 0
+    assert card.age is None
 
 
 def page(name: str, address: str, **more: object) -> PodSeries:
