@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from simulator.server.errors import ApiError
-from simulator.server.http.reading import read_body
+from simulator.server.http.exchange import read_body
 from simulator.server.inflight import InFlight
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
