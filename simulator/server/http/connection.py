@@ -37,6 +37,8 @@ _SILENT_SECONDS: Final = 600.0  # a connection that has never said anything
 _LINGER_SECONDS: Final = 60.0  # a closed connection on which nothing moves
 _LEAVE_SECONDS: Final = 2.0  # for a client that still sends to read why nobody listens
 
+_AHEAD: Final = 16  # requests behind the one that is being answered
+_AHEAD_BYTES: Final = 64 << 10  # of their bodies
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
 
 _TOO_LATE: Final = (408, b"Request Timeout")
@@ -126,9 +128,19 @@ class Connection(asyncio.Protocol):
                 self._begin(self._waiting.popleft())
             elif self._refusal is not None:
                 self._send_refusal(*self._refusal)
-        if self._waiting:
+        if self._is_ahead:
             self.hold_reading()
         self._set_clock()
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether enough waits behind the answer under way. Up to there reading goes on, so that a client
+        that leaves is noticed.
+        """
+        waiting = self._waiting
+        return len(waiting) > _AHEAD or (
+            bool(waiting) and sum(incoming.size for incoming in waiting) > _AHEAD_BYTES
+        )
 
     def _begin(self, incoming: Incoming) -> None:
         service = self._service
@@ -136,8 +148,7 @@ class Connection(asyncio.Protocol):
         if service.last_answers and not self._waiting:
             incoming.keep_alive = False
         writer = self._writer = Writer(self, incoming)
-        if not self._waiting:
-            self.read_on()
+        self.read_on()
         service.begin(incoming)
         try:
             service.handler(incoming, writer, service.state)
@@ -222,7 +233,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def read_on(self) -> None:
-        if self._holds and not self._waiting and not self.is_gone:
+        if self._holds and not self._is_ahead and not self.is_gone:
             self._holds = False
             self._transport.resume_reading()
 

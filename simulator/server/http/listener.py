@@ -86,6 +86,10 @@ class Listener:
         return self._service.num_begun
 
     @property
+    def num_connections(self) -> int:
+        return len(self._service.connections)
+
+    @property
     def last_answers(self) -> bool:
         """Whether every answer is the last on its connection."""
         return self._service.last_answers
