@@ -146,8 +146,10 @@ def check_body(body: bytes, config: ServeConfig, content_type: bytes | None) -> 
     check_depth(body)
 
 
-async def read_body(request: Request, replica: Any) -> bytes:
-    """The body of a control route, under the same limits; raises ApiError."""
+async def read_body(request: Request, replica: Any, *, any_type: bool = False) -> bytes:
+    """The body of a control route, under the same limits; raises ApiError. `any_type`: vLLM's route does not
+    look at the content type, whatever the flag says.
+    """
     limit = replica.config.max_request_body_size
     size = 0
     chunks = []
@@ -160,6 +162,9 @@ async def read_body(request: Request, replica: Any) -> bytes:
     if size > limit:  # read to its end all the same: a client that still sends would miss the answer
         raise body_too_large(limit)
     body = b"".join(chunks)
-    value = request.headers.get("content-type")
-    check_body(body, replica.config, None if value is None else value.encode("latin-1"))
+    if any_type:
+        check_depth(body)
+    else:
+        value = request.headers.get("content-type")
+        check_body(body, replica.config, None if value is None else value.encode("latin-1"))
     return body
