@@ -17,7 +17,8 @@ from typing import Final, Self
 from simulator.config.serve import ControlConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
-from simulator.server.app import create_app
+from simulator.server.app import App
+from simulator.server.http.bridge import bridged
 from simulator.server.http.listener import HTTPServer, Listener
 from simulator.server.http.tls import ssl_context
 from simulator.server.metrics.process_metrics import ProcessMetrics
@@ -100,7 +101,7 @@ class Fleet:
 
     async def __aenter__(self) -> Self:
         self._shared = Shared(Timer(), process=ProcessMetrics() if self._single else None)
-        self._server = HTTPServer(create_app())
+        self._server = HTTPServer(App().handle)
         return self
 
     async def __aexit__(
@@ -126,7 +127,7 @@ class Fleet:
         """Open the control API where the configuration says; nowhere without a port."""
         if control.port is None:
             return
-        server = HTTPServer(ControlAPI(self, control.token))
+        server = HTTPServer(bridged(ControlAPI(self, control.token)))
         listener = Listener(server, control.host, control.port)
         self._control = server, listener
         await listener.start()
@@ -305,7 +306,7 @@ class Fleet:
         end = loop.time() + most
         seen, looks = -1, 0
         while loop.time() < end and looks < _QUIET_LOOKS:
-            total = sum(listener.state.total_requests + listener.num_active for listener in member.listeners)
+            total = sum(listener.num_begun for listener in member.listeners)
             seen, looks = total, looks + 1 if total == seen else 0
             await asyncio.sleep(_LOOK_SECONDS)
 

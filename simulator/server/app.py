@@ -1,14 +1,13 @@
-"""The ASGI app of all replicas of a process.
+"""What answers under every address of a replica.
 
-The two generating routes and /metrics are answered here, without a framework. Everything else goes through
-one FastAPI app, inside `_FrameworkAnswer`, which adds what every answer carries and counts it.
+The generating routes and /metrics are answered here, without a framework. Everything else goes through one
+FastAPI app, inside `_FrameworkAnswer`, which adds what every answer carries and counts it.
 """
 
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI, Request
@@ -18,82 +17,64 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from simulator.server.errors import ApiError, internal_error
-from simulator.server.http.exchange import UNSAFE_VALUE, Receive, Scope
-from simulator.server.http.writer import Message, Send
+from simulator.server.http.bridge import Message, Receive, Scope, Send, bridged
+from simulator.server.http.exchange import Exchange, response_id
+from simulator.server.http.incoming import Incoming, Pair
+from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
 from simulator.server.routes import lora, messages, models, responses, vllm_admin
-from simulator.server.routes.generate import GENERATING, Prepare, generate
+from simulator.server.routes.generate import GENERATING, GenerateCall
 from simulator.server.routes.openapi import describe
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-Lookup = Callable[[Scope], "Replica"]
 _JSON: Final = b"application/json"
 _ATTRIBUTED: Final = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
-
-
-def create_app(lookup: Lookup | None = None) -> App:
-    """One app for any number of replicas; `lookup` finds the one a scope means, by default in its state."""
-    return App(lookup or _from_state)
-
-
-def _from_state(scope: Scope) -> Replica:
-    replica: Replica = scope["state"]["replica"]
-    return replica
+_GENERATING: Final = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
 
 
 class App:
-    """Callable as ASGI 3 for HTTP. `framework` is the FastAPI app that holds the control routes."""
+    """Answers for any number of replicas: `handle` finds the one that is meant in the state of its address.
 
-    def __init__(self, lookup: Lookup) -> None:
-        self._lookup = lookup
+    `framework` is the FastAPI app that holds the control routes.
+    """
+
+    def __init__(self) -> None:
         self.framework = _framework()
+        self._bridge = bridged(self._in_framework)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._other(scope, receive, send)
-            return
-        replica = self._lookup(scope)
-        path: str = scope["path"]
-        root = replica.config.root_path
-        if root and path.startswith(root):
-            path = scope["path"] = path[len(root) :] or "/"
+    def handle(self, incoming: Incoming, writer: Writer, state: Mapping[str, Any]) -> None:
+        """A `service.Handler`."""
+        replica: Replica = state["replica"]
         front = replica.front
-        if front.guard.refuses(scope):
-            await _unauthorized(scope, send, replica)
+        root = replica.config.root_path
+        if root and incoming.path.startswith(root):
+            incoming.path = incoming.path[len(root) :] or "/"
+        if front.guard.refuses(incoming):
+            _unauthorized(incoming, writer, replica)
             return
-        if front.cors.applies(scope):
-            if front.cors.is_preflight(scope):
-                await front.cors.preflight(scope, send)
+        cross: tuple[Pair, ...] = ()
+        if front.cors.applies(incoming):
+            if front.cors.is_preflight(incoming):
+                front.cors.preflight(incoming, writer)
                 return
-            send = front.cors.wrap(scope, send)
-        prepare = GENERATING.get(path)
-        if prepare is not None and scope["method"] == "POST":
-            await generate(scope, receive, send, replica, path, prepare)
+            cross = front.cors.headers(incoming)
+        path = incoming.path
+        prepare = _GENERATING.get(path) if incoming.method == "POST" else None
+        if prepare is not None:
+            GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
         elif path in ("/metrics", "/metrics/"):
-            await _metrics(scope, receive, send, replica)
+            _metrics(incoming, writer, replica, cross)
         else:
-            await self._in_framework(scope, receive, send, replica, path)
+            self._bridge(incoming, writer, {"replica": replica, "cross": cross})
 
-    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lifespan is answered at once; there are no websockets."""
-        if scope["type"] == "lifespan":
-            while True:
-                message = await receive()
-                await send({"type": message["type"] + ".complete"})
-                if message["type"] == "lifespan.shutdown":
-                    return
-        await send({"type": "websocket.close", "code": 1000})
-
-    async def _in_framework(
-        self, scope: Scope, receive: Receive, send: Send, replica: Replica, path: str
-    ) -> None:
-        scope["state"] = {**scope.get("state", {}), "replica": replica}
-        exists = vllm_admin.EXISTS.get(path)
+    async def _in_framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replica: Replica = scope["state"]["replica"]
+        exists = vllm_admin.EXISTS.get(scope["path"])
         answer = _FrameworkAnswer(scope, send, replica)
         if exists is not None and not exists(replica):
             await _not_found(replica)(scope, receive, answer.send)
@@ -127,7 +108,9 @@ class _FrameworkAnswer:
         if self._path.startswith(_ATTRIBUTED):
             extra += self._replica.front.inference_headers
         if self._replica.config.enable_request_id_headers:
-            extra.append(request_id_header(self._scope))
+            given = next((value for name, value in self._scope["headers"] if name == b"x-request-id"), None)
+            extra.append((b"x-request-id", response_id(given)))
+        extra += self._scope["state"]["cross"]
         return extra
 
     def record(self) -> None:
@@ -145,50 +128,35 @@ class _FrameworkAnswer:
             event("http", method=method, path=self._path, status=self._status, seconds=round(seconds, 6))
 
 
-def request_id_header(scope: Scope) -> tuple[bytes, bytes]:
-    """X-Request-Id of the answer: the client's, or a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-    if given is None or UNSAFE_VALUE.search(given):
-        given = uuid.uuid4().hex.encode()
-    return (b"x-request-id", given)
-
-
-async def _unauthorized(scope: Scope, send: Send, replica: Replica) -> None:
-    body = b'{"error":"Unauthorized"}'
-    headers = [(b"content-length", b"24"), (b"content-type", b"application/json")]
-    if scope["path"].startswith(_ATTRIBUTED):
+def _unauthorized(incoming: Incoming, writer: Writer, replica: Replica) -> None:
+    headers: list[Pair] = [(b"content-type", _JSON)]
+    if incoming.path.startswith(_ATTRIBUTED):
         headers += replica.front.inference_headers
-    if replica.config.enable_request_id_headers:
-        headers.append(request_id_header(scope))
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers += _request_id(incoming, replica)
+    writer.respond(401, header_lines(headers), b'{"error":"Unauthorized"}')
 
 
-async def _metrics(scope: Scope, receive: Receive, send: Send, replica: Replica) -> None:
+def _request_id(incoming: Incoming, replica: Replica) -> list[Pair]:
+    if not replica.config.enable_request_id_headers:
+        return []
+    return [(b"x-request-id", response_id(incoming.header(b"x-request-id")))]
+
+
+def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[Pair, ...]) -> None:
     faults = replica.front.faults
     if faults.metrics_hang:
-        while (await receive())["type"] != "http.disconnect":
-            pass
         return
     status, kind, body = 200, replica.exposition.content_type, b""
-    extra: tuple[tuple[bytes, bytes], ...] = ()
-    if scope["method"] not in ("GET", "HEAD"):
+    extra: tuple[Pair, ...] = cross
+    if incoming.method not in ("GET", "HEAD"):
         status, kind, body = 405, _JSON, b'{"detail":"Method Not Allowed"}'
-        extra = ((b"allow", b"GET"),)
+        extra = ((b"allow", b"GET"), *cross)
     elif faults.metrics_status is not None:
         status = faults.metrics_status
     else:
         body = replica.metrics()
-    headers = [
-        (b"content-length", str(len(body)).encode()),
-        (b"content-type", kind),
-        (b"vary", b"Origin"),
-        *extra,
-    ]
-    if replica.config.enable_request_id_headers:
-        headers.append(request_id_header(scope))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    headers = [(b"content-type", kind), (b"vary", b"Origin"), *extra, *_request_id(incoming, replica)]
+    writer.respond(status, header_lines(headers), body)
 
 
 def _framework() -> FastAPI:
@@ -199,29 +167,17 @@ def _framework() -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_exception)
-    framed = {
-        **GENERATING,
-        "/v1/responses": responses.prepare,
-        "/v1/messages": messages.prepare,
-    }
-    for path, prepare in framed.items():
-        app.router.routes.append(Route(path, _Endpoint(path, prepare), methods=["POST"]))
+    for path in _GENERATING:
+        app.router.routes.append(Route(path, _known, methods=["POST"]))
     app.include_router(messages.router)
     app.include_router(responses.router)
     describe(app)
     return app
 
 
-class _Endpoint:
-    """A generating route as the framework sees it, which answers wrong methods; the rest is `generate`."""
-
-    def __init__(self, path: str, prepare: Prepare) -> None:
-        self._path = path
-        self._prepare = prepare
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        replica = scope["state"]["replica"]
-        return generate(scope, receive, send, replica, self._path, self._prepare)
+async def _known(request: Request) -> Response:
+    """A generating route as the framework knows it, for its answers to other methods and to other slashes."""
+    raise AssertionError(f"{request.url.path} is answered before the framework (`App.handle`)")
 
 
 def _not_found(replica: Replica) -> Response:

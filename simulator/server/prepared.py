@@ -21,7 +21,7 @@ from simulator.server.faults import Faults
 from simulator.server.http.auth import KeyGuard
 from simulator.server.http.cors import Cors
 from simulator.server.http.templates import BodyTemplate
-from simulator.server.http.writer import Rounds
+from simulator.server.http.writer import Rounds, header_lines
 from simulator.server.inflight import InFlight
 from simulator.server.turns import Turns
 
@@ -60,9 +60,9 @@ class Front:
         self._content: random.Random | None = None
         self._sequence = 0
         base = (_VARY, *self.inference_headers)
-        self.json_headers = (_JSON, *base)
-        self.plain_headers = (_PLAIN, *base)
-        self.stream_headers = (_EVENTS, *base)
+        self.json_headers = header_lines((_JSON, *base))
+        self.plain_headers = header_lines((_PLAIN, *base))
+        self.stream_headers = header_lines((_EVENTS, *base))
 
     def new_id(self) -> str:
         """The random part of an answer's id, in the imitated server's form."""

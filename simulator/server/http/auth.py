@@ -6,9 +6,10 @@ vLLM guards paths that begin with /v1 and a few more; probes and metrics stay op
 from __future__ import annotations
 
 import hmac
-from typing import Any, Final
+from typing import Final
 
 from simulator.config.serve import ServeConfig
+from simulator.server.http.incoming import Incoming
 
 GUARDED: Final = ("/v1", "/v2", "/inference", "/cohere")
 
@@ -21,11 +22,11 @@ class KeyGuard:
     def __init__(self, config: ServeConfig) -> None:
         self._keys = tuple(key.encode() for key in config.api_keys)
 
-    def refuses(self, scope: dict[str, Any]) -> bool:
+    def refuses(self, incoming: Incoming) -> bool:
         """Whether a request is to be answered 401; the scheme's name is read in any case."""
-        if not self._keys or scope["method"] == "OPTIONS" or not scope["path"].startswith(GUARDED):
+        if not self._keys or incoming.method == "OPTIONS" or not incoming.path.startswith(GUARDED):
             return False
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        given = incoming.header(b"authorization") or b""
         scheme, _, token = given.partition(b" ")
         if scheme.lower() != b"bearer":
             return True

@@ -1,8 +1,6 @@
-"""The HTTP server under all replicas: one uvicorn configuration, one listening socket for each port.
+"""Addresses under replicas: one listening socket for each port, with its connections.
 
-uvicorn's protocol parses and writes HTTP; its Server class is not used, because it owns signals and a tick
-of its own and cannot open or close one socket among many. A `Listener` is one replica's socket with its
-connections.
+What is spoken on a connection is `connection`'s business.
 """
 
 from __future__ import annotations
@@ -17,45 +15,34 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any, Final
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
 from simulator.errors import FleetError
+from simulator.server.http.connection import Connection
+from simulator.server.http.service import Handler, Service
 
 _BACKLOG: Final = 2048
 _FIRST_REQUEST_SECONDS: Final = 1.0
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
 _SO_ATTACH_FILTER: Final = 26  # Linux
 _BPF_RETURN: Final = 0x06
 KEEP_ALIVE_SECONDS: Final = 5  # uvicorn's and vLLM's
 
 
 class HTTPServer:
-    """What listeners share: the app, its configuration and the date header."""
+    """What listeners share: who answers, and the headers that every answer begins with."""
 
-    def __init__(self, app: Any) -> None:
-        self.config = uvicorn.Config(
-            app,
-            http=HttpToolsProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-        )
-        self.config.load()
-        self.headers: list[tuple[bytes, bytes]] = []
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.headers: list[bytes] = []  # one item, which changes every second
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
         self._refresh_date()
 
     def _refresh_date(self) -> None:
-        date = (b"date", formatdate(time.time(), usegmt=True).encode())
-        self.headers[:] = [date, *self.config.encoded_headers]  # in place: every connection holds this list
+        date = formatdate(time.time(), usegmt=True)
+        self.headers[:] = [f"date: {date}\r\nserver: uvicorn\r\n".encode()]  # vLLM's server is uvicorn
         self._tick = self._loop.call_later(1.0, self._refresh_date)
 
     def close(self) -> None:
@@ -64,34 +51,10 @@ class HTTPServer:
             self._tick = None
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol; while the listener drains, every answer is the last on its connection."""
-
-    def __init__(self, listener: Listener) -> None:
-        super().__init__(
-            config=listener.server.config,
-            server_state=listener.state,
-            app_state=listener.app_state,
-            _loop=listener.loop,
-        )
-        self._listener = listener
-        self.timeout_keep_alive = listener.keep_alive_seconds
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self._listener.last_answers and self.cycle is not None:
-            self.cycle.keep_alive = False
-
-    @property
-    def is_idle(self) -> bool:
-        """No request is being read or answered."""
-        return self.cycle is None or (self.cycle.response_complete and not self.pipeline)
-
-
 class Listener:
     """One address and its connections. `start` it in the loop; closed once, it is done for.
 
-    `app_state` is what the app finds in a request's `scope["state"]`: the replica.
+    `app_state` is what the handler gets with every request: the replica.
     """
 
     def __init__(
@@ -102,16 +65,11 @@ class Listener:
         *,
         uds: str | None = None,
         context: ssl.SSLContext | None = None,
-        app_state: dict[str, Any] | None = None,
+        app_state: Mapping[str, Any] | None = None,
         keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
     ) -> None:
-        self.server = server
-        self.loop = asyncio.get_running_loop()
-        self.state = ServerState()
-        self.state.default_headers = server.headers
-        self.app_state = app_state or {}
-        self.keep_alive_seconds = keep_alive_seconds
-        self.last_answers = False
+        self._loop = asyncio.get_running_loop()
+        self._service = Service(server.handler, server.headers, app_state or {}, keep_alive_seconds)
         self._address = host, port
         self._uds = uds
         self._context = context
@@ -123,15 +81,28 @@ class Listener:
         return self._socket is not None
 
     @property
-    def num_active(self) -> int:
-        """Requests being answered."""
-        return len(self.state.tasks)
+    def num_begun(self) -> int:
+        """Requests that have been answered or are being answered."""
+        return self._service.num_begun
+
+    @property
+    def num_connections(self) -> int:
+        return len(self._service.connections)
+
+    @property
+    def last_answers(self) -> bool:
+        """Whether every answer is the last on its connection."""
+        return self._service.last_answers
+
+    @last_answers.setter
+    def last_answers(self, value: bool) -> None:
+        self._service.last_answers = value
 
     async def start(self) -> int:
         """Bind and listen; returns the port. Raises FleetError when the address is taken or not ours."""
         self._socket = _bound_unix(self._uds) if self._uds else bound(*self._address)
-        self._server = await self.loop.create_server(
-            lambda: _Protocol(self), sock=self._socket, ssl=self._context, backlog=_BACKLOG
+        self._server = await self._loop.create_server(
+            lambda: Connection(self._service), sock=self._socket, ssl=self._context, backlog=_BACKLOG
         )
         return self._address[1] if self._uds else int(self._socket.getsockname()[1])
 
@@ -161,45 +132,35 @@ class Listener:
             await _breathe()
         self.stop_listening()
         for _ in range(100):
-            if not any(isinstance(each, _Protocol) and each.cycle is None for each in self.state.connections):
+            if not any(connection.is_untouched for connection in self._service.connections):
                 break
             await asyncio.sleep(_FIRST_REQUEST_SECONDS / 100)
 
     def reset_connections(self) -> None:
         """End every connection with RST; requests in flight see their client gone."""
-        for protocol in list(self.state.connections):
-            transport = protocol.transport
-            raw = transport.get_extra_info("socket")
-            if raw is not None:
-                with contextlib.suppress(OSError):
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            transport.abort()
+        for connection in list(self._service.connections):
+            connection.reset()
 
     def close_idle(self) -> None:
         """Close connections on which nothing is going on; the others close after their answer."""
         self.last_answers = True
-        for protocol in list(self.state.connections):
-            assert isinstance(protocol, _Protocol)
-            if protocol.is_idle:
-                protocol.transport.close()
-            else:
-                protocol.cycle.keep_alive = False
+        for connection in list(self._service.connections):
+            connection.close_after_answers()
 
     async def wait_answered(self, timeout_s: float) -> bool:
         """Until no request is being answered; False: the time passed first."""
-        deadline = self.loop.time() + timeout_s
-        while self.state.tasks:
-            left = deadline - self.loop.time()
-            if left <= 0:
-                return False
-            await asyncio.wait(set(self.state.tasks), timeout=None if left == float("inf") else left)
+        try:
+            async with asyncio.timeout(timeout_s if timeout_s < float("inf") else None):
+                await self._service.all_answered()
+        except TimeoutError:
+            return not self._service.answering
         return True
 
     async def wait_closed(self) -> None:
         """Until the connections that were told to close are gone; at most a second."""
         self.close_idle()
         for _ in range(100):
-            if not self.state.connections:
+            if not self._service.connections:
                 return
             await asyncio.sleep(0.01)
 

@@ -1,4 +1,4 @@
-"""The two hot routes, /v1/completions and /v1/chat/completions, as plain ASGI endpoints.
+"""The two hot routes, /v1/completions and /v1/chat/completions, and how every generating route is served.
 
 One request: body, refusals, a `Generation`, then waiting for the end of the answer or for the client to
 leave. The answer itself is written by the generation from inside the engine's steps.
@@ -21,8 +21,7 @@ from simulator.server.answers.request_log import log_request
 from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
-from simulator.server.http.exchange import ClientGone, Exchange, Receive, Scope
-from simulator.server.http.writer import Send
+from simulator.server.http.exchange import Exchange
 from simulator.server.requests.gate import (
     check_faults,
     check_open,
@@ -65,46 +64,65 @@ _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 
 
-async def generate(  # noqa: PLR0917 - ASGI's three, and who answers how
-    scope: Scope, receive: Receive, send: Send, replica: Replica, handler: str, prepare: Prepare
-) -> None:
-    """Serve one request of a generating route; `prepare` turns the body into a Generation or raises."""
-    exchange = Exchange(scope, receive, send, replica)
-    state = replica.state
-    state.server_load += 1
-    generation: Generation | None = None
-    try:
-        body = await exchange.read_body()
-        generation = prepare(exchange, body)
-        start(generation)
-        await exchange.wait_for_end()
-    except ApiError as error:
-        await _refuse(exchange, generation, error)
-    except ClientGone:
-        pass
-    except Exception:  # noqa: BLE001 - the last resort of one request: answered in vLLM's words, and logged
-        _log.exception("a request of %s failed", handler)
-        await _refuse(exchange, generation, internal_error())
-    finally:
+class GenerateCall:
+    """One request of a generating route, from its head to the end of its answer.
+
+    `prepare` turns the body into a Generation or raises.
+    """
+
+    __slots__ = ("_exchange", "_generation", "_handler", "_prepare", "_state")
+
+    def __init__(self, exchange: Exchange, handler: str, prepare: Prepare) -> None:
+        self._exchange = exchange
+        self._handler = handler
+        self._prepare = prepare
+        self._generation: Generation | None = None
+        self._state = exchange.replica.state
+        self._state.server_load += 1
+        exchange.incoming.on_data = self._read
+        exchange.incoming.on_end = self._end
+        self._read()
+
+    def _read(self) -> None:
+        exchange = self._exchange
+        try:
+            body = exchange.take_body()
+            if body is None:
+                return
+            exchange.incoming.on_data = None
+            generation = self._generation = self._prepare(exchange, body)
+            start(generation)
+            interval = exchange.replica.config.sse_keep_alive_interval
+            if exchange.streaming and interval > 0:
+                exchange.comment_on_silence(interval)
+        except ApiError as error:
+            self._refuse(error)
+        except Exception:  # noqa: BLE001 - the last resort of one request: answered in vLLM's words, and logged
+            _log.exception("a request of %s failed", self._handler)
+            self._refuse(internal_error())
+
+    def _refuse(self, error: ApiError) -> None:
+        exchange, generation = self._exchange, self._generation
+        exchange.incoming.on_data = None
+        if generation is not None and not generation.done:
+            generation.fail(error)
+        elif not exchange.writer.started:
+            if error.streams and exchange.streaming:
+                _stream_error(exchange, error)
+            else:
+                exchange.respond_error(error)
+
+    def _end(self) -> None:
+        """The answer is complete, or the client is gone."""
+        exchange, generation = self._exchange, self._generation
+        exchange.stop_comments()
         if generation is not None:
             generation.abort()
             generation.release()
-        state.server_load -= 1
-        exchange.record(handler)
-        if replica.config.enable_log_requests and generation is not None:
+        self._state.server_load -= 1
+        exchange.record(self._handler)
+        if exchange.replica.config.enable_log_requests and generation is not None:
             log_request(generation)
-
-
-async def _refuse(exchange: Exchange, generation: Generation | None, error: ApiError) -> None:
-    if generation is not None and not generation.done:
-        generation.fail(error)
-    elif not exchange.writer.started:
-        if error.streams and exchange.streaming:
-            _stream_error(exchange, error)
-        else:
-            exchange.respond_error(error)
-    if exchange.writer.blocked:
-        await exchange.wait_for_end()
 
 
 def start(generation: Generation) -> None:

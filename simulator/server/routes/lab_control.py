@@ -33,7 +33,7 @@ from starlette.routing import Route
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT
 from simulator.errors import ConfigError, FleetError
 from simulator.server.errors import ApiError
-from simulator.server.http.writer import Send
+from simulator.server.http.bridge import Send
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.vllm_admin import abort_from_outside
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from simulator.config.compat import Compat
 from simulator.server.errors import ApiError
-from simulator.server.http.reading import read_body
+from simulator.server.http.exchange import read_body
 from simulator.server.requests.other import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
 from simulator.server.requests.validation import parse_object, validate
 from simulator.server.routes.vllm_admin import Asked

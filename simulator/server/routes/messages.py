@@ -11,8 +11,7 @@ from fastapi import APIRouter, Request
 from simulator.server.answers.generation import Generation
 from simulator.server.answers.messages import MessagesStream, MessagesUnary
 from simulator.server.errors import ApiError
-from simulator.server.http.exchange import Exchange
-from simulator.server.http.reading import read_body
+from simulator.server.http.exchange import Exchange, read_body
 from simulator.server.requests.gate import check_faults, pick_rank, resolve_model
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import AnthropicCountTokensRequest, AnthropicMessagesRequest

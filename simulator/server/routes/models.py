@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from simulator.server.errors import ApiError
-from simulator.server.http.reading import read_body
+from simulator.server.http.exchange import read_body
 from simulator.server.prepared import ordered
 from simulator.server.requests.gate import resolve_model
 from simulator.server.requests.lean import ChatRequest

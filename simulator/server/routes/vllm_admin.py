@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from simulator.server.errors import ApiError
-from simulator.server.http.reading import read_body
+from simulator.server.http.exchange import read_body
 from simulator.server.inflight import InFlight
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
@@ -186,7 +186,7 @@ async def is_paused(replica: Asked) -> dict[str, bool]:
 @router.post("/abort_requests")
 async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     """End requests by id, or all of them: their clients read finish_reason abort."""
-    body = await read_body(request, replica)
+    body = await read_body(request, replica, any_type=True)
     wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
     active: list[InFlight] = list(replica.front.active)
     if wanted is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -14,6 +15,8 @@ from simulator.engine.request import FinishReason, SamplingParams
 from simulator.errors import EngineError, InvariantError
 from simulator.server.answers.generation import Job, Sequence, UnaryGeneration
 from simulator.server.http.exchange import Exchange
+from simulator.server.http.incoming import Incoming
+from simulator.server.http.writer import Wire, Writer
 from simulator.server.requests.prompts import Prompt
 from tests.simulator.server.inprocess import Kept, replica, request, run
 from tests.simulator.steps import FLAT_20_MS
@@ -214,9 +217,8 @@ def test_a_closed_driver_does_nothing() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) -> None:
-    sent: list[dict[str, Any]] = []
+    sent: list[bytes] = []
     resets: list[bool] = []
-    end = asyncio.Event()
 
     class Bug(UnaryGeneration):
         def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
@@ -224,17 +226,18 @@ def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) ->
                 self.sequence_ended()
             raise ValueError("a bug of a route")
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    async def receive() -> dict[str, Any]:
-        await end.wait()
-        return {"type": "http.disconnect"}
-
     async def main() -> None:
         pod = replica()
-        exchange = Exchange({"headers": [], "method": "POST"}, receive, send, pod)
-        exchange.transport = SimpleNamespace(abort=lambda: resets.append(True))
+        wire = SimpleNamespace(
+            is_gone=False,
+            is_full=False,
+            default_headers=b"",
+            write=sent.append,
+            end_answer=lambda: None,
+            abort=lambda: resets.append(True),
+        )
+        incoming = Incoming("POST", b"/v1/completions", [], "1.1", keep_alive=True, expects=False)
+        exchange = Exchange(incoming, Writer(cast(Wire, wire), incoming), pod)
         sampling = SamplingParams(max_tokens=3, ignore_eos=True)
         job = Job(exchange, "cmpl-x", "m", [Prompt([5, 6, 7])] * 2, sampling, stream=stream)
         if stream:
@@ -247,5 +250,5 @@ def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) ->
         assert pod.driver.num_unfinished == 0
 
     run(main())
-    statuses = [message["status"] for message in sent if "status" in message]
-    assert (statuses, resets) == (([200], [True]) if stream else ([500], []))
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", b"".join(sent))
+    assert (statuses, resets) == (([b"200"], [True]) if stream else ([b"500"], []))

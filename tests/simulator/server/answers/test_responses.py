@@ -76,7 +76,8 @@ def test_what_is_cut_off_is_incomplete(stream: bool) -> None:
 TEXT_EVENTS = [
     "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
     "response.output_text.delta", "response.output_text.delta", "response.output_text.delta",
-    "response.output_text.done", "response.content_part.done", "response.output_item.done", "response.completed",
+    "response.output_text.done", "response.content_part.done",
+    "response.output_item.done", "response.completed",
 ]  # fmt: skip
 
 
