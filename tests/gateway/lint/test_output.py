@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_told_with_its_place(
     file = tmp_path / "w.yaml"
     for text, told in (
         ("kind: [\n", ":2: not YAML: expected the node content, but found '<stream end>'"),
-        ("kind: Service\nkind: Pod\n", ":2: key 'kind' stands twice"),
+        ("kind: Service\nkind: Pod\n", ":2: kind: stands twice; keep one"),
         ("apiVersion: v1\nkind: Service\n", ":1: document: metadata is missing"),
         ("- a\n", ":1: document: a Kubernetes object is a mapping with apiVersion, kind and metadata"),
         (WORLD + "---" + WORLD, ": Deployment apps/server: stands twice; the first is at "),

@@ -100,7 +100,7 @@ def written(path: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("a: [", "m.yaml: not YAML: "),
+        ("a: [", "m.yaml:1: not YAML: "),
         ("- a\n- b\n", "m.yaml: document 1 is no manifest (a mapping with `kind:`)"),
         ("kind: Service\n---\njust text\n", "m.yaml: document 2 is no manifest (a mapping with `kind:`)"),
         ("kind: Deployment\nspec:\n", "no Deployment with a container that has --model among its args"),

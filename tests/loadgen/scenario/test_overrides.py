@@ -51,7 +51,7 @@ def test_expectations_are_added_to_those_of_the_file() -> None:
         ({"slo": {"tfft": "1s"}}, "command line: slo.tfft: unknown key; did you mean `ttft`?"),
         ({"connections": -1}, "command line: connections: must be at least 0, not -1"),
         ({"expect": "a < 1"}, "command line: expect: must be a list, not 'a < 1'"),
-        ({"expect": ["a <"]}, "command line: expect[1]: expected a figure or a number, found the end"),
+        ({"expect": ["a <"]}, "command line: expect[0]: expected a figure or a number, found the end"),
     ],
 )
 def test_errors_name_the_command_line_without_a_line(extra: dict[str, object], error: str) -> None:
