@@ -1,4 +1,4 @@
-"""A pod without sockets: the whole ASGI app around replicas of one's own, asked from plain tests.
+"""A pod without sockets: a connection in memory to replicas of one's own, asked from plain tests.
 
 The loop runs only while a request does, so between two of them the engine, its state and its statistics can
 be looked at and changed without a race.
@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+import httptools
 import uvloop
 
 from simulator.config.resolve import parse_args
-from simulator.server.app import App, create_app
+from simulator.server.app import App
+from simulator.server.http.connection import Connection
+from simulator.server.http.service import Service
 from simulator.server.replica import Replica, Shared
 from simulator.server.timer import Timer
 
@@ -73,41 +76,66 @@ class Answer:
 @cache
 def app() -> App:
     """One app for all tests: it holds no state, and FastAPI takes a while to make it."""
-    return create_app()
+    return App()
 
 
-async def ask(
-    replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str], served: Any = None
-) -> Answer:
-    """One request through the app, from the first byte to the end of the answer."""
-    path, _, query = path.partition("?")
-    ended = asyncio.Event()
+class _Ear(asyncio.Transport):
+    """The client's end of a connection without a socket: it reads the answer as it is written."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 8000)})
+        self.ended = asyncio.Event()
+        self._answer = answer
+        self._parser = httptools.HttpResponseParser(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._parser.feed_data(bytes(data))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._answer.headers[name.decode().lower()] = value.decode()
+
+    def on_headers_complete(self) -> None:
+        self._answer.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._answer.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.ended.set()
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        """Everything has come already."""
+
+    def resume_reading(self) -> None:
+        """There is no more."""
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def is_closing(self) -> bool:
+        return self.ended.is_set()
+
+    def close(self) -> None:
+        self.ended.set()
+
+    def abort(self) -> None:
+        self.ended.set()
+
+
+async def ask(replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    """One request over a connection of the server's own, from the first byte to the end of the answer."""
     answer = Answer(0, {}, [])
-    incoming = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if incoming:
-            return incoming.pop()
-        await ended.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            answer.status = message["status"]
-            answer.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
-            return
-        answer.pieces.append(bytes(message.get("body", b"")))
-        if not message.get("more_body", False):
-            ended.set()
-
-    sent = {"content-length": str(len(body)), **headers}
-    scope = {
-        "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path,
-        "raw_path": path.encode(), "root_path": "", "query_string": query.encode(),
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in sent.items()],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000), "state": {"replica": replica},
-    }  # fmt: skip
-    await (served or app())(scope, receive, send)
+    service = Service(app().handle, [b"server: uvicorn\r\n"], {"replica": replica}, keep_alive_s=TIMEOUT_S)
+    connection, ear = Connection(service), _Ear(answer)
+    connection.connection_made(ear)
+    sent = {"host": "127.0.0.1:8000", "content-length": str(len(body)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    connection.data_received(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
+    await ear.ended.wait()
+    connection.connection_lost(None)
     return answer
 
 
