@@ -9,18 +9,12 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.answers.generation import (
-    HOLES,
-    Generation,
-    Job,
-    Sequence,
-    StreamGeneration,
-    UnaryGeneration,
-)
+from simulator.server.answers.generation import Generation, Job, Sequence
 from simulator.server.answers.logprobs import TokenLogprobs
 from simulator.server.answers.slices import Building
-from simulator.server.answers.streaming import StreamShape
+from simulator.server.answers.streaming import StreamGeneration, StreamShape
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
+from simulator.server.answers.unary import HOLES, UnaryGeneration
 from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.answers.generation import HOLES, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.generation import Job, Sequence
 from simulator.server.answers.logprobs import TokenLogprobs
 from simulator.server.answers.slices import Building
-from simulator.server.answers.streaming import StreamShape
+from simulator.server.answers.streaming import StreamGeneration, StreamShape
+from simulator.server.answers.unary import HOLES, UnaryGeneration
 from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest

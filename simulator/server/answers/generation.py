@@ -1,7 +1,8 @@
 """One client request in flight: its sequences in the engine, and their way back into one answer.
 
-`Generation` owns the life: submit, abort, failure, end. `UnaryGeneration` gathers, `StreamGeneration` writes
-each output at once; what the bytes look like is the business of their subclasses, one pair per route.
+`Generation` owns the life: submit, abort, failure, end. `unary.UnaryGeneration` gathers,
+`streaming.StreamGeneration` writes each output at once; what the bytes look like is the business of their
+subclasses, one pair per route.
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
 from simulator.errors import EngineError
 from simulator.server.answers.sinks import CuttingSink, Held, IntervalSink
-from simulator.server.answers.slices import Building, run_in_slices
+from simulator.server.answers.slices import run_in_slices
 from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
-from simulator.server.http.templates import BodyTemplate
 from simulator.server.requests.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -180,6 +180,22 @@ class Generation:
                 )
                 self.sequences.append(Sequence(self, index, prompt, request))
                 yield self.sequences[-1]
+
+    @property
+    def is_too_cold(self) -> bool:
+        """Whether less of the prompts is cached than the request or the flag demands (llm-d's P/D decoders).
+
+        A threshold outside 0 to 1 counts as absent, as llm-d has it; without a prefix cache none applies.
+        """
+        replica = self.replica
+        threshold = self.job.cache_hit_threshold
+        if threshold is None or not 0 <= threshold <= 1:
+            threshold = replica.config.global_cache_hit_threshold
+        if not threshold or not replica.config.engine.enable_prefix_caching:
+            return False
+        requests = [sequence.request for sequence in self.sequences]
+        cached = sum(map(replica.engine.num_cached_tokens, requests))
+        return cached < threshold * sum(len(request.prompt_token_ids) for request in requests)
 
     def submit(self) -> None:
         """Hand the sequences to the engine; raises ApiError where it refuses the first.
@@ -356,85 +372,3 @@ def _details(cached: int, alone: bool) -> dict[str, Any]:
     if alone:
         return {"cached_tokens": cached}
     return {"cached_tokens": cached, "created_cache_tokens": None, "multimodal_tokens": None}
-
-
-HOLES: Final = (
-    *("id", "created", "text", "finish_reason", "stop_reason"),
-    *("prompt_tokens", "total_tokens", "completion_tokens"),
-)
-
-
-class UnaryGeneration(Generation):
-    """Gathers everything and answers once."""
-
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        sequence.text += output.text
-        sequence.token_ids += output.new_token_ids
-        if output.kv_transfer_params is not None:
-            self.kv_transfer_params = output.kv_transfer_params
-        if output.finish_reason is not None and self.sequence_ended():
-            if sequence.finish_reason is FinishReason.ERROR:
-                self.exchange.respond_error(internal_error())
-            else:
-                self.render()
-
-    def render(self) -> None:
-        """Put the answer together and send it; a long one in slices."""
-        self._rendering = True
-        run_in_slices(self._respond_slowly(), self._is_wanted, self._on_error)
-
-    def _respond_slowly(self) -> Iterator[None]:
-        body = yield from self.building()
-        self.respond(self.front.encode(body))
-
-    def respond(self, body: bytes) -> None:
-        """The whole answer."""
-        self._rendering = False
-        self.exchange.respond(body)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the answer holds one choice and nothing that only some requests ask for."""
-        config = self.replica.config
-        return (
-            len(self.sequences) == 1
-            and self.kv_transfer_params is None
-            and not config.enable_prompt_tokens_details
-            and not config.enable_per_request_metrics
-            and not self.front.compat.go_json
-        )
-
-    def fill(self, template: BodyTemplate, finish_reason: str | None) -> bytes:
-        """A plain answer from its template, whose holes are `HOLES`."""
-        job, sequence = self.job, self.sequences[0]
-        prompt, completion = len(sequence.prompt.token_ids), sequence.num_tokens
-        return template.fill(
-            _encode(job.answer_id),
-            b"%d" % job.created,
-            _encode(sequence.text),
-            _encode(finish_reason),
-            _encode(sequence.stop_reason),
-            b"%d" % prompt,
-            b"%d" % (prompt + completion),
-            b"%d" % completion,
-        )
-
-    def building(self) -> Building:
-        """The whole answer, with a yield wherever others may have their turn."""
-        raise NotImplementedError
-
-    def write_error(self, error: ApiError) -> None:
-        self.exchange.respond_error(error)
-
-
-class StreamGeneration(Generation):
-    """Writes events as outputs come; headers are out before the first."""
-
-    DONE = b"data: [DONE]\n\n"
-
-    def begin(self) -> bytes:
-        """What goes out with the headers, before the first token."""
-        return b""
-
-    def write_error(self, error: ApiError) -> None:
-        self.exchange.writer.write(error.event() + self.DONE, more=False)

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.generation import Generation, Job, Sequence
 from simulator.server.answers.responses import arguments_object
 from simulator.server.answers.slices import Building
+from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, ToolCall
+from simulator.server.answers.unary import UnaryGeneration
 
 _STOP_REASONS: Final = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
 

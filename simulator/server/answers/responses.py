@@ -7,9 +7,11 @@ from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
-from simulator.server.answers.generation import Generation, Job, Sequence, StreamGeneration, UnaryGeneration
+from simulator.server.answers.generation import Generation, Job, Sequence
 from simulator.server.answers.slices import Building
+from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, ToolCall
+from simulator.server.answers.unary import UnaryGeneration
 from simulator.server.errors import ApiError
 from simulator.server.requests.other import ResponsesRequest
 

@@ -1,14 +1,12 @@
-"""What a client's stream_options come to."""
+"""Answers that are streams of events, and what a client's stream_options make of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from simulator.server.answers.generation import Generation
+from simulator.server.errors import ApiError
 from simulator.server.requests.lean import StreamOptions
-
-if TYPE_CHECKING:
-    from simulator.server.answers.generation import Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +21,16 @@ class StreamShape:
         usage = bool(options and options.include_usage)
         continuous = usage and bool(options and options.continuous_usage_stats)
         return cls(usage or generation.replica.config.enable_force_include_usage, continuous)
+
+
+class StreamGeneration(Generation):
+    """Writes events as outputs come; headers are out before the first."""
+
+    DONE = b"data: [DONE]\n\n"
+
+    def begin(self) -> bytes:
+        """What goes out with the headers, before the first token."""
+        return b""
+
+    def write_error(self, error: ApiError) -> None:
+        self.exchange.writer.write(error.event() + self.DONE, more=False)

@@ -160,7 +160,7 @@ class Listener:
         """Until the connections that were told to close are gone; at most a second."""
         self.close_idle()
         for _ in range(100):
-            if not self._service.connections:
+            if not self.num_connections:
                 return
             await asyncio.sleep(0.01)
 

@@ -12,7 +12,6 @@ from simulator.server.errors import ApiError, busy, paused, queue_full, unknown_
 from simulator.server.http.exchange import Exchange
 
 if TYPE_CHECKING:
-    from simulator.server.answers.generation import Generation
     from simulator.server.replica import Replica
 
 
@@ -104,22 +103,6 @@ def _num_waiting_tokens(replica: Replica) -> int:
         for sequence in generation.sequences
         if sequence.request.scheduled_time is None
     )
-
-
-def is_too_cold(generation: Generation) -> bool:
-    """Whether less of the prompts is cached than the request, or the flag, demands (llm-d's P/D decoders).
-
-    A threshold outside 0 to 1 counts as absent, as llm-d has it; without a prefix cache none applies.
-    """
-    replica = generation.replica
-    threshold = generation.job.cache_hit_threshold
-    if threshold is None or not 0 <= threshold <= 1:
-        threshold = replica.config.global_cache_hit_threshold
-    if not threshold or not replica.config.engine.enable_prefix_caching:
-        return False
-    requests = [sequence.request for sequence in generation.sequences]
-    cached = sum(map(replica.engine.num_cached_tokens, requests))
-    return cached < threshold * sum(len(request.prompt_token_ids) for request in requests)
 
 
 def pick_rank(exchange: Exchange) -> Replica:

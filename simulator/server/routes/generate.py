@@ -16,8 +16,9 @@ import msgspec
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.server.answers.chat import ChatStream, ChatUnary
 from simulator.server.answers.completion import CompletionStream, CompletionUnary
-from simulator.server.answers.generation import Generation, Job, StreamGeneration
+from simulator.server.answers.generation import Generation, Job
 from simulator.server.answers.request_log import log_request
+from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
@@ -26,7 +27,6 @@ from simulator.server.requests.gate import (
     check_faults,
     check_open,
     check_queued_tokens,
-    is_too_cold,
     orca_header,
     pick_rank,
     resolve_model,
@@ -141,7 +141,7 @@ def start(generation: Generation) -> None:
         generation.answer_without_tokens(FinishReason.ABORT)
         return
     asked = exchange.headers.get(b"x-cache-threshold-finish-reason")
-    if (asked is not None and asked.lower() in (b"true", b"1", b"t")) or is_too_cold(generation):
+    if (asked is not None and asked.lower() in (b"true", b"1", b"t")) or generation.is_too_cold:
         generation.answer_without_tokens(FinishReason.STOP, "cache_threshold")
         return
     generation.submit()

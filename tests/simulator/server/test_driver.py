@@ -13,7 +13,8 @@ import pytest
 from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.request import FinishReason, SamplingParams
 from simulator.errors import EngineError, InvariantError
-from simulator.server.answers.generation import Job, Sequence, UnaryGeneration
+from simulator.server.answers.generation import Job, Sequence
+from simulator.server.answers.unary import UnaryGeneration
 from simulator.server.http.exchange import Exchange
 from simulator.server.http.incoming import Incoming
 from simulator.server.http.writer import Wire, Writer
