@@ -23,14 +23,6 @@ from simulator.server.answers.tools import SpokenCalls, check_tools, decide_call
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
-from simulator.server.requests.gate import (
-    check_faults,
-    check_open,
-    check_queued_tokens,
-    orca_header,
-    pick_rank,
-    resolve_model,
-)
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 from simulator.server.requests.prompts import (
     Prompt,
@@ -52,6 +44,14 @@ from simulator.server.requests.sampling import (
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
 from simulator.server.requests.validation import UNREADABLE, convert, go_fields, parse_object
+from simulator.server.routes.gate import (
+    check_faults,
+    check_open,
+    check_queued_tokens,
+    orca_header,
+    pick_rank,
+    resolve_model,
+)
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica

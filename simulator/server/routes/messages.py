@@ -12,11 +12,11 @@ from simulator.server.answers.generation import Generation
 from simulator.server.answers.messages import MessagesStream, MessagesUnary
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange, read_body
-from simulator.server.requests.gate import check_faults, pick_rank, resolve_model
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import AnthropicCountTokensRequest, AnthropicMessagesRequest
 from simulator.server.requests.prompts import PromptRules, chat_prompt
 from simulator.server.requests.validation import parse_object, validate
+from simulator.server.routes.gate import check_faults, pick_rank, resolve_model
 from simulator.server.routes.generate import chat_job
 from simulator.server.routes.vllm_admin import Asked
 

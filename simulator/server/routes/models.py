@@ -13,7 +13,6 @@ from pydantic import TypeAdapter
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import read_body
 from simulator.server.prepared import ordered
-from simulator.server.requests.gate import resolve_model
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import (
     DetokenizeRequest,
@@ -23,6 +22,7 @@ from simulator.server.requests.other import (
 )
 from simulator.server.requests.prompts import PromptRules, chat_prompt
 from simulator.server.requests.validation import parse_object, validate, validate_union
+from simulator.server.routes.gate import resolve_model
 from simulator.server.routes.vllm_admin import Asked
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from simulator.server.answers.generation import Generation
 from simulator.server.answers.responses import ResponsesStream, ResponsesUnary
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange
-from simulator.server.requests.gate import check_faults, pick_rank
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import ResponsesRequest
 from simulator.server.requests.validation import parse_object, validate
+from simulator.server.routes.gate import check_faults, pick_rank
 from simulator.server.routes.generate import chat_job
 
 router = APIRouter()

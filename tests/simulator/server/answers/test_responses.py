@@ -48,10 +48,7 @@ def test_defaults_are_told() -> None:
     with echoing("vllm-0.33", "--max-model-len", "100") as one:
         body = respond(one).json()
         assert body["max_output_tokens"] == 100 - body["usage"]["input_tokens"]
-        told = {
-            key: body[key]
-            for key in ("temperature", "top_p", "truncation", "service_tier", "parallel_tool_calls")
-        }
+        told = {key: body[key] for key in ("temperature", "top_p", "truncation", "service_tier")}
         assert told == {
             "temperature": 1.0, "top_p": 1.0, "truncation": "disabled", "service_tier": "auto",
         }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from simulator.server.errors import ApiError
-from simulator.server.requests.gate import resolve_model
+from simulator.server.routes.gate import resolve_model
 from tests.simulator.server.pods import Pod, pod
 from tests.simulator.steps import FLAT_20_MS
 
