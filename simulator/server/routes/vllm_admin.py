@@ -186,7 +186,7 @@ async def is_paused(replica: Asked) -> dict[str, bool]:
 @router.post("/abort_requests")
 async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     """End requests by id, or all of them: their clients read finish_reason abort."""
-    body = await read_body(request, replica)
+    body = await read_body(request, replica, typed=False)
     wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
     active: list[InFlight] = list(replica.front.active)
     if wanted is not None:
@@ -223,7 +223,7 @@ async def get_server_info(replica: Asked, config_format: Literal["text", "json"]
 @router.post("/collective_rpc", response_model=None)
 async def collective_rpc(replica: Asked, request: Request) -> Any:
     """A method on all workers: there are none, so each of them returns nothing."""
-    body = parse_object(await read_body(request, replica), replica.front.compat)
+    body = parse_object(await read_body(request, replica, typed=False), replica.front.compat)
     if not isinstance(body.get("method"), str):
         raise ApiError("Missing 'method' in request body")
     await asyncio.sleep(0)
