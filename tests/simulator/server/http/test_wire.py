@@ -79,6 +79,21 @@ def test_chunked_without_content_length(server: Server) -> None:
     assert b'"text_completion"' in answer
 
 
+def test_strict_content_type_is_asked_where_vllm_asks_for_it() -> None:
+    """Its development routes read their bodies by themselves."""
+    said, text = b'{"request_ids": []}', {"content-type": "text/plain"}
+    with serving(*PAGE_FLAGS, "--strict-content-type", env={"VLLM_SERVER_DEV_MODE": "1"}) as strict:
+        for headers in ({}, text):
+            assert strict.request("POST", "/abort_requests", raw=said, headers=headers).status == 200
+            rpc = strict.request("POST", "/collective_rpc", raw=b'{"method": "x"}', headers=headers)
+            assert (rpc.status, rpc.json()) == (200, {"results": [None]})
+            for path in ("/tokenize", "/v1/messages"):
+                refused = strict.request("POST", path, raw=b"{}", headers=headers)
+                assert refused.status == 400
+                assert "Unsupported Media Type" in refused.body.decode()
+        assert strict.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 0}
+
+
 def test_strict_content_type() -> None:
     with serving(*PAGE_FLAGS, "--strict-content-type") as strict:
         reply = strict.request("POST", "/v1/completions", headers=FORM, raw=json.dumps(PAGE).encode())
