@@ -86,7 +86,7 @@ def figures(report: Report) -> Table | None:
     for path, figure in named(Scorecard).items():
         value = None if figure.keyed else figure.of(report)
         if value is not None:
-            rows.append((path, show(value, figure.unit), figure.figure.meaning))
+            rows.append((path, show(value, figure.unit), figure.meaning))
     return Table(ALL_FIGURES, ("", "", "what it is"), tuple(rows)) if rows else None
 
 
