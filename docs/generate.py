@@ -100,6 +100,31 @@ def _behaviours(path: str, columns: Sequence[Any], without: Sequence[str] = ()) 
     return rows
 
 
+def figures(part: str) -> str:
+    """The figures of a part of the report, as their fields tell them; a distribution is one row."""
+    from loadgen.judge.figures import Figures
+    from loadgen.numbers.figure import named
+    from loadgen.score.scorecard import Scorecard
+
+    alone = ("prefix", "lora", "staleness")
+    rows: dict[str, list[object]] = {}
+    for found in (*named(Figures).values(), *named(Scorecard).values()):
+        section = found.fields[0]
+        place = section if section in ("latency", *alone) else "routing"
+        if section in ("outcomes", "throughput", "goodput"):
+            place = "outcomes"
+        if place != part or (section == "latency" and not found.holder):
+            continue
+        path = found.path + ("[...]" if found.keyed else "")
+        folded = found.holder and section in ("latency", "staleness")
+        if folded:
+            path = found.path.rpartition(".")[0] + (".*" if section == "staleness" else "")
+        meaning = found.holder if folded else found.meaning
+        better = found.figure.better or ""
+        rows.setdefault(path, [f"`{path}`", meaning, found.unit, better])
+    return table(["figure", "what it is", "unit", "better"], list(rows.values()))
+
+
 def _plain(value: object) -> object:
     return (
         value.decode() or "empty"
@@ -173,6 +198,10 @@ MAKERS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "compat": compat,
     "lint-rules": lint_rules,
+    **{
+        f"figures/{part}": (lambda part=part: figures(part))
+        for part in ("latency", "outcomes", "routing", "prefix", "lora", "staleness")
+    },
     **{f"values/{c}": (lambda c=c: chart_values(c)) for c in ("simulator", "gateway", "loadgen", "lab")},
 }
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from loadgen.numbers import stats
 from loadgen.numbers.figure import Card, Figure
+from loadgen.numbers.outcomes import NOT_SENT, OUTCOMES, SHEDS
 from loadgen.numbers.stats import Summary
 from loadgen.records.frame import Frame, Labels, by
-from loadgen.records.records import NOT_SENT, OUTCOMES, SHEDS
 
 SLO_METRICS: Final = ("ttft", "tpot", "itl", "ntpot", "e2e")
 HARMLESS: Final = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT

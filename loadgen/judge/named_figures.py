@@ -20,9 +20,9 @@ from loadgen.judge.paired import Comparison
 from loadgen.judge.report import Report
 from loadgen.numbers.expect import Lookup
 from loadgen.numbers.figure import named
+from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.numbers.quantity import Dimension, Quantity
 from loadgen.numbers.stats import Summary
-from loadgen.records.records import OUTCOMES
 
 T = TypeVar("T")
 SPLITS: Final = ("class", "pod", "adapter", "stage")

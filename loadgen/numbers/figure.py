@@ -63,6 +63,12 @@ class Named:
     role: Role | None = None
     keyed: bool = False
     rank: int = 0
+    holder: str = ""
+    """What the distribution means of which it is a statistic."""
+
+    @property
+    def meaning(self) -> str:
+        return f"{self.holder}: {self.figure.meaning}" if self.holder else self.figure.meaning
 
     def of(self, card: Card | None) -> Any:
         """The value in `card`; None where the card that holds it is missing."""
@@ -95,18 +101,27 @@ def _walk(kind: type[Card], prefix: str, fields: tuple[str, ...], around: Figure
         if inner is not None:
             yield from _walk(inner, path, (*fields, name), replace(figure, unit=unit))
             continue
-        roles = holder.compared if isinstance(holder.compared, Mapping) else {}
-        role = figure.compared if isinstance(figure.compared, str) else roles.get(name)
-        yield Named(
-            path,
-            replace(figure, better=figure.better or holder.better),
-            unit or "number",
-            (*fields, name),
-            figure.label or f"{holder.label or prefix} {name}",
-            role,
-            get_origin(hint.__origin__) is dict,
-            list(roles).index(name) if name in roles else 0,
-        )
+        keyed = get_origin(hint.__origin__) is dict
+        of = replace(figure, unit=unit)
+        yield _leaf(of, holder, path, (*fields, name), keyed=keyed, statistic=figure.unit is None)
+
+
+def _leaf(
+    figure: Figure, holder: Figure, path: str, fields: tuple[str, ...], *, keyed: bool, statistic: bool
+) -> Named:
+    roles = holder.compared if isinstance(holder.compared, Mapping) else {}
+    name = fields[-1]
+    return Named(
+        path=path,
+        figure=replace(figure, better=figure.better or (holder.better if statistic else None)),
+        unit=figure.unit or "number",
+        fields=fields,
+        label=figure.label or f"{holder.label} {name}",
+        role=figure.compared if isinstance(figure.compared, str) else roles.get(name),
+        keyed=keyed,
+        rank=list(roles).index(name) if name in roles else 0,
+        holder=holder.meaning if statistic else "",
+    )
 
 
 def _card(kind: Any) -> type[Card] | None:

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from loadgen.errors import RunError, ScenarioError
-from loadgen.records.records import JsonlWriter
+from loadgen.numbers.jsonl import JsonlWriter
 
 PLAN_VERSION: Final = 1
 

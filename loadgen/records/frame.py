@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.numbers import stats
+from loadgen.numbers.outcomes import NOT_SENT, SHEDS
 from loadgen.numbers.stats import Floats, Ints
-from loadgen.records.records import NOT_SENT, SHEDS, Record
+from loadgen.records.records import Record
 
 Labels = NDArray[np.object_]
 Mask = NDArray[np.bool_]

@@ -13,15 +13,9 @@ from typing import Final
 import msgspec
 
 from loadgen.errors import RecordError
+from loadgen.numbers.jsonl import read_lines
 from loadgen.plan.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
-from loadgen.records.records import (
-    Record,
-    RecordsHeader,
-    read_header,
-    read_lines,
-    record_files,
-    write_records,
-)
+from loadgen.records.records import Record, RecordsHeader, read_header, record_files, write_records
 from loadgen.records.rundir import (
     EVENTS,
     PLAN,

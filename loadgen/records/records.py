@@ -6,39 +6,16 @@ further line is one `Record`. Lines reach the kernel in batches a fraction of a 
 killed run keeps what it had; a torn last line is skipped, a broken line anywhere else is an error.
 """
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from loadgen.errors import RecordError, RunError
-
-OUTCOMES: Final = (
-    "ok",  # a complete 2xx answer
-    "shed_429",  # rejected before it was served (429 without an eviction reason)
-    "ttl_503",  # waited too long in the gateway's queue, or its client context ended there
-    "evicted",  # accepted, then thrown out of the gateway's queue
-    "rejected_4xx",  # any other 4xx: a bad request, an unknown model
-    "upstream_5xx",  # a model server answered 5xx, or an error event in the stream
-    "gateway_503",  # the gateway had no endpoint, or its picker failed
-    "timeout",  # the client's own timeout, or still running when the run's grace ended
-    "reset",  # the connection ended before the answer was complete
-    "connect_error",  # no TCP or TLS connection
-    "stream_truncated",  # a 200 whose stream ended without its end
-    "client_cancel",  # cancelled by the plan after n tokens, or by the end of an interrupted run
-    "missed",  # was due and could not be sent by this client
-    "skipped",  # a later turn of a session that ended early: was never due
-)
-SHEDS: Final = frozenset({"shed_429", "ttl_503", "evicted"})
-"""Outcomes that are the gateway's decision under load, to be told apart from errors."""
-NOT_SENT: Final = frozenset({"missed", "skipped"})
+from loadgen.errors import RecordError
+from loadgen.numbers.jsonl import JsonlWriter, read_lines
 
 RECORDS_VERSION: Final = 1
-FLUSH_BYTES: Final = 1 << 18
-
-T = TypeVar("T")
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -113,64 +90,6 @@ class RecordsHeader(msgspec.Struct, kw_only=True):
     t0_monotonic: float = 0.0
     worker: int = 0
     workers: int = 1
-
-
-class JsonlWriter:
-    """Appends JSON lines to a file; `flush` is one write to the kernel.
-
-    Raises RunError when the file cannot be written (a full disk, say).
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._buffer = bytearray()
-        self._encoder = msgspec.json.Encoder()
-        try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise RunError(f"cannot write {path}: {error.strerror}") from error
-
-    def write(self, item: object) -> None:
-        """Buffer one line; goes to the kernel by itself when a quarter of a megabyte has gathered."""
-        self._encoder.encode_into(item, self._buffer, -1)
-        self._buffer += b"\n"
-        if len(self._buffer) >= FLUSH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand everything buffered to the kernel."""
-        view = bytes(self._buffer)
-        self._buffer.clear()
-        while view:
-            try:
-                written = os.write(self._fd, view)
-            except OSError as error:
-                raise RunError(f"cannot write {self.path}: {error.strerror}") from error
-            view = view[written:]
-
-    def close(self) -> None:
-        """Flush and close; the file stays readable by others throughout."""
-        if self._fd >= 0:
-            try:
-                self.flush()
-            finally:
-                os.close(self._fd)
-                self._fd = -1
-
-
-def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:
-    """Decode the lines of a JSONL file from line `first` on; a torn last line is left out."""
-    decoder = msgspec.json.Decoder(kind)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number < first or line == b"\n":
-                continue
-            try:
-                yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
-                if not line.endswith(b"\n"):
-                    return
-                raise RecordError(f"{path}:{number}: not a {kind.__name__} line: {error}") from error
 
 
 def record_files(run_dir: Path) -> list[Path]:

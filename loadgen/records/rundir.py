@@ -15,8 +15,8 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from loadgen.errors import RecordError, RunError
+from loadgen.numbers.jsonl import read_lines
 from loadgen.numbers.progress import Progress
-from loadgen.records.records import read_lines
 
 META: Final = "meta.json"
 PLAN: Final = "plan.jsonl"

@@ -10,9 +10,9 @@ from typing import Final
 from loadgen.judge.figures import Figures
 from loadgen.judge.report import Expected, Report
 from loadgen.numbers.figure import named
+from loadgen.numbers.outcomes import SHEDS
 from loadgen.numbers.quantity import digits, show, show_time
 from loadgen.numbers.stats import PERCENTILES, Summary, percentile_key
-from loadgen.records.records import SHEDS
 from loadgen.score.recovery import Recovery
 from loadgen.score.scorecard import Scorecard
 
@@ -86,7 +86,7 @@ def figures(report: Report) -> Table | None:
     for path, figure in named(Scorecard).items():
         value = None if figure.keyed else figure.of(report)
         if value is not None:
-            rows.append((path, show(value, figure.unit), figure.figure.meaning))
+            rows.append((path, show(value, figure.unit), figure.meaning))
     return Table(ALL_FIGURES, ("", "", "what it is"), tuple(rows)) if rows else None
 
 

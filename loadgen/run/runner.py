@@ -24,9 +24,9 @@ from kit.alarm import new_event_loop
 from kit.console import complain
 from loadgen.client.target import Target, parse_target, without_user
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
-from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import (
     PLAN,
     RUN_FILES,

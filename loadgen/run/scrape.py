@@ -18,8 +18,8 @@ from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
 from loadgen.client.target import Target, parse_target, user_of, without_user
 from loadgen.errors import LoadgenError, TargetError
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state
-from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import ScrapeLine
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.scenario.redaction import Secrets

@@ -15,9 +15,10 @@ from zlib import crc32
 
 from kit.alarm import make_alarm
 from loadgen.client.exchange import Exchange
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress
 from loadgen.plan.plan import PlannedRequest
-from loadgen.records.records import JsonlWriter, Record
+from loadgen.records.records import Record
 from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
 from loadgen.run.outcome import attempt_of, record_of, retry_delay
 from loadgen.scenario.redaction import Secrets

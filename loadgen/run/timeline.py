@@ -16,7 +16,7 @@ from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
 from loadgen.client.target import parse_target, user_of
 from loadgen.errors import LoadgenError
-from loadgen.records.records import JsonlWriter
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.records.rundir import EVENTS, EventLine, read_meta
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Event

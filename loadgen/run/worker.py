@@ -22,9 +22,10 @@ from kit.alarm import new_event_loop
 from loadgen.client.connection import Pool
 from loadgen.client.target import Target
 from loadgen.errors import LoadgenError
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.plan import read_plan_header
-from loadgen.records.records import JsonlWriter, RecordsHeader
+from loadgen.records.records import RecordsHeader
 from loadgen.run.jobs import ClosedClass, PlanCursor, users_of_worker
 from loadgen.run.sender import Sender
 from loadgen.scenario.redaction import Secrets

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from loadgen.records.records import OUTCOMES
+from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.scenario.presets import PRESETS
 from loadgen.scenario.read_arrival import read_arrival, read_distribution
 from loadgen.scenario.scenario import (

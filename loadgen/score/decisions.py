@@ -17,7 +17,8 @@ import numpy as np
 
 from loadgen.errors import RecordError
 from loadgen.numbers.figure import Card, Figure
-from loadgen.records.records import Record, read_lines
+from loadgen.numbers.jsonl import read_lines
+from loadgen.records.records import Record
 
 _RANK = re.compile(r"-rank-[0-9]+$")
 """What the picker appends to a pod's name for each of its ports."""

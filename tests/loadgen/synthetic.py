@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.plan.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, SharedText, write_plan
-from loadgen.records.records import JsonlWriter, Record, RecordsHeader, write_records
+from loadgen.records.records import Record, RecordsHeader, write_records
 from loadgen.records.rundir import (
     EVENTS,
     PLAN,

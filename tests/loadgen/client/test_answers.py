@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen.client.answers import decode_body, error_code, error_text, piece_of, text_of
 from loadgen.client.exchange import GATEWAY_WORDS, Exchange, classify_status
-from loadgen.records.records import OUTCOMES
+from loadgen.numbers.outcomes import OUTCOMES
 
 
 def body(payload: object) -> bytes:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.numbers.outcomes import NOT_SENT, OUTCOMES, SHEDS
 from loadgen.records.frame import LATENCIES, Frame, by, natural_order
-from loadgen.records.records import NOT_SENT, OUTCOMES, SHEDS, Record
+from loadgen.records.records import Record
 
 
 def record(number: int = 0, **more: object) -> Record:

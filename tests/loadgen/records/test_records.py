@@ -5,17 +5,10 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import RecordError, RunError
+from loadgen.numbers.jsonl import JsonlWriter
+from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.numbers.progress import Histogram, Progress
-from loadgen.records.records import (
-    OUTCOMES,
-    Attempt,
-    JsonlWriter,
-    Record,
-    RecordsHeader,
-    read_header,
-    read_records,
-    write_records,
-)
+from loadgen.records.records import Attempt, Record, RecordsHeader, read_header, read_records, write_records
 from loadgen.records.rundir import Meta, read_meta, write_meta
 
 

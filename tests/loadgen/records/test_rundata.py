@@ -6,15 +6,14 @@ import msgspec
 import pytest
 
 from loadgen.errors import RecordError, RunError, ScenarioError
+from loadgen.numbers.jsonl import JsonlWriter, read_lines
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
 from loadgen.records.records import (
     Attempt,
-    JsonlWriter,
     Record,
     RecordsHeader,
     read_header,
-    read_lines,
     read_records,
     record_files,
     write_records,

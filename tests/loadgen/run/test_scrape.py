@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.errors import LoadgenError, TargetError
+from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state, split_series
-from loadgen.records.records import JsonlWriter
 from loadgen.records.rundir import ScrapeLine, read_scrapes
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.scrape import Scraper, read_fleet, split_name

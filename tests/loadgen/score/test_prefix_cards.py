@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 
+from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest, SharedText
-from loadgen.records.records import OUTCOMES, Record
+from loadgen.records.records import Record
 from loadgen.score import prefix, prefix_prompts
 from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
 
