@@ -223,7 +223,7 @@ async def get_server_info(replica: Asked, config_format: Literal["text", "json"]
 @router.post("/collective_rpc", response_model=None)
 async def collective_rpc(replica: Asked, request: Request) -> Any:
     """A method on all workers: there are none, so each of them returns nothing."""
-    body = parse_object(await read_body(request, replica), replica.front.compat)
+    body = parse_object(await read_body(request, replica, any_type=True), replica.front.compat)
     if not isinstance(body.get("method"), str):
         raise ApiError("Missing 'method' in request body")
     await asyncio.sleep(0)

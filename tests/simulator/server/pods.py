@@ -171,7 +171,8 @@ class Pod:
     ) -> Answer:
         """The same inside the loop, for several at once."""
         data = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        return await ask(self.replica, method, path, data, headers or {})
+        kind = {} if body is None else {"content-type": "application/json"}
+        return await ask(self.replica, method, path, data, {**kind, **(headers or {})})
 
     def post(self, path: str, body: Any = None, **headers: str) -> Answer:
         """Header names as keywords, with _ for -."""

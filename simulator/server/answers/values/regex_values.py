@@ -24,7 +24,8 @@ from simulator.server.errors import ApiError
 _PLAIN: Final = string.ascii_letters + string.digits
 _OTHERS: Final = _PLAIN + " -_.,:;" + string.punctuation + "\t\n\u00b7\u00e4\u4e2d"
 _MORE: Final = 4  # repetitions beyond the least where the pattern sets no bound
-_ATTEMPTS: Final = 20
+_ATTEMPTS: Final = 30
+_BY_CHANCE: Final = 10  # of them; the others go by the length that is wanted
 _MAX_RANGE: Final = 200  # characters of one range that are drawn from
 _SHOWN: Final = 200  # characters of a pattern in an error
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -54,10 +55,13 @@ def matching_text(
     for attempt in range(_ATTEMPTS):
         budget.chars = begun
         budget.step()
-        late = attempt - _ATTEMPTS // 2  # then as if so many repetitions had to make up the length together
-        least = 0 if late < 0 else math.ceil(low / (1 + late))
-        walk = _Walk(pattern, rng, budget, least, bool(tree.state.flags & re.MULTILINE))
+        late = attempt - _BY_CHANCE
+        sharing = 1 + late // 2  # as if so many repetitions had to make up the length together
+        walk = _Walk(pattern, rng, budget, bool(tree.state.flags & re.MULTILINE))
         try:
+            if late >= 0:
+                missing, room = max(0, low - tree.getwidth()[0]), high - low if late % 2 else 0
+                walk.stretch(missing / sharing, room / sharing)
             text = walk.text(tree)
         except RecursionError:
             raise _unreadable(pattern, "its groups are nested too deeply") from None
@@ -88,24 +92,33 @@ def _shown(pattern: str) -> str:
 class _Walk:
     """One walk through a pattern; groups remember what they matched, anchors where they stood."""
 
-    def __init__(self, pattern: str, rng: random.Random, budget: Budget, least: int, multiline: bool) -> None:
+    def __init__(self, pattern: str, rng: random.Random, budget: Budget, multiline: bool) -> None:
         self._pattern = pattern
         self._rng = rng
         self._budget = budget
-        self._least = least  # repetitions where the pattern sets no bound
+        self._longer = 0  # repetitions beyond the least that a pattern asks for
+        self._spread = _MORE  # repetitions that chance may add to that
         self._multiline = multiline
         self._groups: dict[int, str] = {}
         self._anchors: list[tuple[int, Any]] = []
+        self._referred = True
         self._out: list[str] = []
         self._length = 0
+
+    def stretch(self, chars: float, room: float) -> None:
+        """Have repetitions add so many characters each, as if of single ones, and at most `room` more."""
+        self._longer = math.ceil(chars)
+        self._spread = int(min(_MORE, room))
 
     def text(self, tree: Any) -> str:
         self._sequence(tree)
         return "".join(self._out)
 
     def holds(self, text: str) -> bool:
-        """Whether every anchor is right about where it stands in `text`."""
-        return all(self._anchor_holds(text, position, kind) for position, kind in self._anchors)
+        """Whether every anchor is right about where it stands in `text`, every reference about its group."""
+        return self._referred and all(
+            self._anchor_holds(text, position, kind) for position, kind in self._anchors
+        )
 
     def _anchor_holds(self, text: str, position: int, kind: Any) -> bool:
         if kind in (tokens.AT_BEGINNING, tokens.AT_BEGINNING_STRING):
@@ -161,9 +174,9 @@ class _Walk:
 
     def _repeat(self, argument: Any) -> None:
         least, most, inner = argument
-        if most is tokens.MAXREPEAT:
-            least = max(least, self._least)
-        most = min(most, least + _MORE)
+        if most - least > _MORE:
+            least = min(most, least + self._longer)
+        most = min(most, least + self._spread)
         count = self._rng.randint(least, most)
         if len(inner) == 1 and (choices := self._choices(*inner[0])):
             count = self._budget.seen_of(count)
@@ -184,9 +197,10 @@ class _Walk:
 
     def _reference(self, number: int) -> None:
         self._budget.step()
-        if number not in self._groups:
-            raise _unreadable(self._pattern, f"group {number} is referred to before it has matched")
-        self._write(self._groups[number])
+        if number in self._groups:
+            self._write(self._groups[number])
+        else:
+            self._referred = False  # this way through the pattern matches nothing
 
     def _conditional(self, argument: Any) -> None:
         number, yes, no = argument
