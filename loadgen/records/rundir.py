@@ -7,6 +7,7 @@ events.jsonl   one EventLine for each thing done to the system, by the timeline 
 """
 
 import os
+import time
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -188,3 +189,18 @@ def read_scrapes(run_dir: Path) -> list[ScrapeLine]:
 def read_events(run_dir: Path) -> list[EventLine]:
     """All events of a run in order of time."""
     return sorted(read_optional(run_dir / EVENTS, EventLine), key=lambda line: line.t)
+
+
+def new_run_dir(name: str, out: Path | None, plan: Path | None = None) -> Path:
+    """A directory for a run; RunError when the one asked for holds files of a run already.
+
+    `plan`: the given plan, which may lie there.
+    """
+    run_dir = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    suffix = 1
+    while out is None and run_dir.exists():
+        suffix += 1
+        run_dir = run_dir.with_name(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{suffix}")
+    is_there = plan is not None and plan.resolve() == (run_dir / PLAN).resolve()
+    fresh_directory(run_dir, [name for name in RUN_FILES if name != PLAN or not is_there])
+    return run_dir

@@ -29,12 +29,11 @@ from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
 from loadgen.records.rundir import (
     PLAN,
-    RUN_FILES,
     SCENARIO,
     SCRAPES,
     ClientTimes,
     Meta,
-    fresh_directory,
+    new_run_dir,
     write_meta,
 )
 from loadgen.run.credentials import api_headers
@@ -76,21 +75,6 @@ def execute(scenario: Scenario, options: RunOptions) -> Path:
     """Run a scenario; the run's directory. Raises LoadgenError when it could not be run or kept."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:  # ends its tasks in order on Ctrl-C
         return runner.run(_Run(scenario, options).run())
-
-
-def new_run_dir(name: str, out: Path | None, plan: Path | None = None) -> Path:
-    """A directory for a run; RunError when the one asked for holds files of a run already.
-
-    `plan`: the given plan, which may lie there.
-    """
-    run_dir = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    suffix = 1
-    while out is None and run_dir.exists():
-        suffix += 1
-        run_dir = run_dir.with_name(f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{suffix}")
-    is_there = plan is not None and plan.resolve() == (run_dir / PLAN).resolve()
-    fresh_directory(run_dir, [name for name in RUN_FILES if name != PLAN or not is_there])
-    return run_dir
 
 
 def _forget(run_dir: Path, options: RunOptions) -> None:

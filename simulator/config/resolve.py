@@ -7,8 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
@@ -24,9 +23,9 @@ from simulator.config.serve import (
     LoRAModule,
     ServeConfig,
     ShutdownMode,
-    TextConfig,
     ToolCallConfig,
 )
+from simulator.config.text_settings import text_config
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -82,7 +81,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         strict_content_type=values.get("strict-content-type", strict),
         metrics_compat=_metrics_compat(values, compat, strict),
         latency=latency_config(values),
-        text=_text(values, seed),
+        text=text_config(values, seed),
         tools=_tools(values),
         kv_events=_kv_events(values, compat, model, env),
         faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),
@@ -211,42 +210,6 @@ def _lora_module(entry: Any, where: str) -> LoRAModule:
     if extra:
         raise ConfigError(f"{where}: unknown keys {sorted(extra)} of LoRA {entry['name']!r}")
     return LoRAModule(entry["name"], str(entry.get("path") or entry["name"]), entry.get("base_model_name"))
-
-
-def _text(values: Values, seed: int | None) -> TextConfig:
-    dataset = values.text("dataset-path")
-    mode: Literal["random", "echo", "dataset"] = values.get("mode", "dataset" if dataset else "random")
-    if mode == "echo" and dataset:
-        raise ConfigError("dataset cannot be defined in echo mode")
-    if dataset and mode == "random":
-        mode = "dataset"
-    if mode == "dataset" and not dataset:
-        raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
-    return TextConfig(mode, dataset, seed, _tokenizer(values), _chat_template(values))
-
-
-def _tokenizer(values: Values) -> str | None:
-    path = values.text("tokenizer")
-    if path is None or os.path.exists(path):
-        return path
-    if path.startswith(("/", "./", "../", "~")):
-        raise ConfigError(f"{values.where('tokenizer')}: {path} does not exist")
-    return None  # a name on the Hugging Face hub: nothing is ever downloaded
-
-
-def _chat_template(values: Values) -> str | None:
-    """The template's text, out of its file where a file was given."""
-    given = values.text("chat-template")
-    if given is None:
-        return None
-    if os.path.isfile(given):  # a template is often longer than a path may be
-        try:
-            return Path(given).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{values.where('chat-template')}: {given} cannot be read: {error}") from None
-    if not any(mark in given for mark in "{}\n"):
-        raise ConfigError(f"{values.where('chat-template')}: {given} is neither a file nor a template")
-    return given
 
 
 _TOOL_FLAGS: Final = {

@@ -32,8 +32,6 @@ from simulator.engine.text.text_source import TextSource
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.errors import EngineError, InvariantError
 
-__all__ = ["Engine", "RequestOutput", "StepOutput"]
-
 
 class Engine:
     """Scheduler, KV cache, LoRA slots, text and metrics of one replica.
@@ -340,7 +338,7 @@ class Engine:
 
     def snapshot(self) -> dict[str, Any]:
         """The engine's state as JSON-able data, for people."""
-        scheduler, pool = self._scheduler, self._kv.pool
+        scheduler = self._scheduler
         return {
             "paused": scheduler.paused,
             "sleep_level": self.stats.sleep_level,

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from simulator.engine.core import Engine, RequestOutput, StepOutput
+from simulator.engine.core import Engine
+from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.request import Request
 from simulator.errors import EngineError, InvariantError
 from simulator.server.logs import logger

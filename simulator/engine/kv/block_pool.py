@@ -200,6 +200,10 @@ class BlockPool:
         """The free queue from its head, for tests and people."""
         return [*reversed(self._first), *range(len(self.refs), self.num_gpu_blocks), *self._last]
 
+    def sizes(self) -> dict[str, int]:
+        """Numbers of blocks, for people: all, free ones, and those whose content can be found again."""
+        return {"total": self.num_gpu_blocks - 1, "free": self.num_free, "cached": len(self.cached)}
+
     def check_invariants(self, holders: Iterable[Sequence[int]]) -> None:
         """`holders`: the block lists of everybody who holds blocks. Raises InvariantError."""
         held = Counter(block for blocks in holders for block in blocks)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.core import Engine, RequestOutput, StepOutput
+from simulator.engine.core import Engine
+from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import BatchShape, LatencyModel
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.text.plans import OutputPlan, TokenPlan

@@ -6,7 +6,8 @@ from random import Random
 from typing import Any
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.core import Engine, StepOutput
+from simulator.engine.core import Engine
+from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.latency import (
     ConstantLatency,
     ConstantTimes,

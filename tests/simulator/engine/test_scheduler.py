@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.engine.core import StepOutput
+from simulator.engine.outputs import StepOutput
 from simulator.errors import InvariantError
 from tests.simulator.engine.build import engine, request, run, scheduled_tokens, times
 

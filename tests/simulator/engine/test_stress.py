@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from simulator.engine.config import EngineConfig
-from simulator.engine.core import Engine, StepOutput
+from simulator.engine.core import Engine
+from simulator.engine.outputs import StepOutput
 from simulator.engine.pace.latency import LatencyModel, ZeroLatency
 from simulator.engine.request import FinishReason, LoRARequest, Request, RequestStatus, SamplingParams
 from simulator.engine.stats import KV_FETCH_STAGES

@@ -28,7 +28,8 @@ def test_model_cards() -> None:
         assert listed["object"] == "list"
         told = [(c["id"], c["root"], c["parent"], c["max_model_len"]) for c in cards]
         assert told == [
-            ("m", "/models/big", None, 99), ("alias", "/models/big", None, 99), ("a", "/adapters/a", "m", None),
+            ("m", "/models/big", None, 99), ("alias", "/models/big", None, 99),
+            ("a", "/adapters/a", "m", None),
         ]  # fmt: skip
         assert list(cards[0]) == [
             "id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission",
@@ -63,7 +64,8 @@ def test_detokenize_undoes_tokenize(shared: Pod, text: str) -> None:
 def test_tokens_of_texts_and_conversations() -> None:
     with pod("--max-model-len", "500") as one:
         assert one.post("/tokenize", {"model": "m", "prompt": "a b"}).json() == {
-            "count": 2, "max_model_len": 500, "tokens": one.replica.tokenizer.encode("a b"), "token_strs": None,
+            "count": 2, "max_model_len": 500,
+            "tokens": one.replica.tokenizer.encode("a b"), "token_strs": None,
         }  # fmt: skip
         talk = [{"role": "user", "content": "a b"}]
         told = one.post("/tokenize", {"messages": talk, "return_token_strs": True})

@@ -1,0 +1,48 @@
+"""What the model says, from the flags: mode, data set, tokenizer and chat template."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from simulator.config.given import Values
+from simulator.config.serve import TextConfig
+from simulator.errors import ConfigError
+
+
+def text_config(values: Values, seed: int | None) -> TextConfig:
+    """Raises ConfigError for flags that contradict each other and files that are not there."""
+    dataset = values.text("dataset-path")
+    mode: Literal["random", "echo", "dataset"] = values.get("mode", "dataset" if dataset else "random")
+    if mode == "echo" and dataset:
+        raise ConfigError("dataset cannot be defined in echo mode")
+    if dataset and mode == "random":
+        mode = "dataset"
+    if mode == "dataset" and not dataset:
+        raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
+    return TextConfig(mode, dataset, seed, _tokenizer(values), _chat_template(values))
+
+
+def _tokenizer(values: Values) -> str | None:
+    path = values.text("tokenizer")
+    if path is None or os.path.exists(path):
+        return path
+    if path.startswith(("/", "./", "../", "~")):
+        raise ConfigError(f"{values.where('tokenizer')}: {path} does not exist")
+    return None  # a name on the Hugging Face hub: nothing is ever downloaded
+
+
+def _chat_template(values: Values) -> str | None:
+    """The template's text, out of its file where a file was given."""
+    given = values.text("chat-template")
+    if given is None:
+        return None
+    if os.path.isfile(given):  # a template is often longer than a path may be
+        try:
+            return Path(given).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{values.where('chat-template')}: {given} cannot be read: {error}") from None
+    if not any(mark in given for mark in "{}\n"):
+        raise ConfigError(f"{values.where('chat-template')}: {given} is neither a file nor a template")
+    return given
