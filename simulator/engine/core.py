@@ -345,11 +345,7 @@ class Engine:
             "steps": self.stats.num_steps,
             "running": [request.describe() for request in scheduler.running],
             "waiting": [request.describe() for request in (*scheduler.holding, *scheduler.waiting)],
-            "kv_blocks": {
-                "total": pool.num_gpu_blocks - 1,
-                "free": pool.num_free,
-                "cached": len(pool.cached),
-            },
+            "kv_blocks": self._kv.pool.sizes(),
             "loras": self._loras.snapshot() if self._loras is not None else None,
             "next_step": self.peek(),
         }
