@@ -11,7 +11,6 @@ MB that stays. A gap counts if it comes again in each of three tries: the machin
 
 from __future__ import annotations
 
-import argparse
 import base64
 import http.client
 import json
@@ -28,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.entry import ROOT, parser
 from bench.server import free_port
+from kit.children import python
 
-ROOT = Path(__file__).parents[1]
 CASES = ROOT.parent / "shared/cases/attacks.jsonl"
 INTERVAL_S = 0.05
 TRIES = 3
@@ -161,7 +161,7 @@ class Probe:
     """/health in a process of its own, with the times of every question and its answer."""
 
     def __init__(self, target: Target) -> None:
-        command = [sys.executable, "-c", _PROBE, target.host, str(target.port), str(INTERVAL_S)]
+        command = python("-c", _PROBE, target.host, str(target.port), str(INTERVAL_S))
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._times: list[tuple[float, float]] = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -259,7 +259,7 @@ def running(command: str) -> Iterator[Target]:
     flags += ["--tool-call-parser", "hermes", "--disable-log-stats"]
     flags += ["--host", host] if command == "serve" else ["--replicas", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "simulator", command, *flags],
+        python("-m", "simulator", command, *flags),
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -278,14 +278,14 @@ def running(command: str) -> Iterator[Target]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What one request can do to others.")
+    options = parser(__doc__)
     limit = 100.0 if os.environ.get("CI") else 50.0
-    parser.add_argument("--gap", type=float, default=limit, help="longest gap of /health in ms")
-    parser.add_argument("--target", help="also attack this server, http://HOST:PORT")
-    parser.add_argument("--cases", type=Path, default=CASES, help="rows of name, path, body or body_base64")
-    parser.add_argument("--only", default="", help="regular expression over names")
-    parser.add_argument("--command", choices=("serve", "fleet"), action="append", help="default: both")
-    arguments = parser.parse_args()
+    options.add_argument("--gap", type=float, default=limit, help="longest gap of /health in ms")
+    options.add_argument("--target", help="also attack this server, http://HOST:PORT")
+    options.add_argument("--cases", type=Path, default=CASES, help="rows of name, path, body or body_base64")
+    options.add_argument("--only", default="", help="regular expression over names")
+    options.add_argument("--command", choices=("serve", "fleet"), action="append", help="default: both")
+    arguments = options.parse_args()
     recorded = list(read_cases(arguments.cases)) if arguments.cases.exists() else []
     attacks = [a for a in (*recorded, *variants()) if re.search(arguments.only, a.name)]
     failures = 0
