@@ -36,7 +36,7 @@ async def _http(method: str, host: str, port: int, path: str, timeout_s: float) 
             finally:
                 writer.close()
         head, _, body = answer.partition(b"\r\n\r\n")
-        status = int(head.split(b" ", 2)[1])
+        status = int(head.split(None, 2)[1])  # a reason need not follow
         return status, _dechunked(body) if b"transfer-encoding: chunked" in head.lower() else body
     except (OSError, TimeoutError, ValueError, IndexError):
         return 0, b""

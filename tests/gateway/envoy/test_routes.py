@@ -22,7 +22,7 @@ from tests.e2e import worlds
 
 
 def load(*objects: Any) -> Manifests:
-    return read((Document("m.yaml", i, each) for i, each in enumerate(objects)), "apps")
+    return read((Document("m.yaml", i, each, ManifestError) for i, each in enumerate(objects)), "apps")
 
 
 def hosts(*objects: Any, istio_bugs: bool = False) -> tuple[RouteBuilder, dict[str, list[dict[str, Any]]]]:

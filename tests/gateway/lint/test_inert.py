@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.errors import ManifestError
 from gateway.lint import lint
 from gateway.manifests.load import read
 from gateway.picker.app import Picker
@@ -79,7 +80,7 @@ def test_the_picker_s_log_names_them(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_lint_names_them_at_the_config_map() -> None:
     objects = [worlds.servers("x"), worlds.pool("p", "x", "epp"), *worlds.picker("epp", "p", config())]
-    found = lint(read(Document("m.yaml", i, each) for i, each in enumerate(objects)))
+    found = lint(read(Document("m.yaml", i, each, ManifestError) for i, each in enumerate(objects)))
     inert = [f for f in found if f.rule.id == "picker-inert-setting"]
     assert sorted(f.message.rpartition(" sets ")[2] for f in inert) == sorted(OF_PLUGINS)
     assert all("--epp PATH" in f.mend for f in inert)

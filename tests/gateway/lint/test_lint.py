@@ -67,7 +67,7 @@ MISTAKES = [
     ("- --tracing=false", "- --tracing=false\n            - --lora-info-metric=x", "dead-flag", "lora-info-metric"),
     ("          readinessProbe:\n            httpGet", "          otherProbe:\n            httpGet", "server-hardening", "readinessProbe"),
     ("      sectionName: http", "      sectionName: https", "route-parent", "listener"),
-    ("          from: All", "          from: Same", "route-parent", "does not allow"),
+    ("          from: All", "          from: Same", "route-parent", "allows no HTTPRoute of namespace"),
     ("          name: inference-model-server-pool\n          weight", "          name: no-pool\n          weight", "route-backend", "no-pool"),
     ("- group: inference.networking.k8s.io\n          kind: InferencePool", "- group: inference.networking.x-k8s.io\n          kind: InferencePool",
      "route-backend", "x-k8s.io"),

@@ -33,37 +33,37 @@ CASES = [
     Case(
         "route-parent",
         ((PARENT, MARKED_PARENT[1] + "    sectionName: https\n"),),
-        f"{ROUTE}: Gateway infra/gateway has no listener https",
+        f"{ROUTE}: Gateway infra/gateway has no listener https, only http",
         ((PARENT, PARENT + "    sectionName: http\n"),),
     ),
     Case(
         "route-parent",
         ((PARENT, MARKED_PARENT[1] + "    port: 8080\n"),),
-        f"{ROUTE}: Gateway infra/gateway has no listener 8080",
+        f"{ROUTE}: Gateway infra/gateway has no listener 8080, only http",
         ((PARENT, PARENT + "    port: 80\n"),),
     ),
     Case(
         "route-parent",
         ((FROM_ALL, ""), MARKED_PARENT),
-        f"{ROUTE}: listener http of Gateway infra/gateway does not allow a HTTPRoute of namespace apps",
+        f"{ROUTE}: Gateway infra/gateway allows no HTTPRoute of namespace apps at its listener http",
         ((FROM_ALL, FROM_ALL.replace("All}", "Selector, selector: {matchLabels: {kubernetes.io/metadata.name: apps}}}")),),
     ),
     Case(
         "route-parent",
         ((FROM_ALL, FROM_ALL.replace("All", "None")), MARKED_PARENT),
-        f"{ROUTE}: listener http of Gateway infra/gateway does not allow a HTTPRoute of namespace apps",
+        f"{ROUTE}: Gateway infra/gateway allows no HTTPRoute of namespace apps at its listener http",
         ((FROM_ALL, FROM_ALL.replace("All}}", "All}, kinds: [{kind: HTTPRoute}]}")),),
     ),
     Case(
         "route-parent",
         ((FROM_ALL, FROM_ALL.replace("All}}", "All}, kinds: [{kind: GRPCRoute}]}")), MARKED_PARENT),
-        f"{ROUTE}: listener http of Gateway infra/gateway does not allow a HTTPRoute of namespace apps",
+        f"{ROUTE}: Gateway infra/gateway allows no HTTPRoute of namespace apps at its listener http",
         ((FROM_ALL, FROM_ALL.replace("All}}", "All}, kinds: [{kind: GRPCRoute}, {kind: HTTPRoute}]}")),),
     ),
     Case(
         "route-parent",
         ((PROTOCOL, "    protocol: TCP\n"), MARKED_PARENT),
-        f"{ROUTE}: listener http of Gateway infra/gateway does not allow a HTTPRoute of namespace apps",
+        f"{ROUTE}: Gateway infra/gateway allows no HTTPRoute of namespace apps at its listener http",
         ((PROTOCOL, "    protocol: HTTPS\n"),),
     ),
     Case(

@@ -17,7 +17,7 @@ from tests.e2e import worlds
 
 
 def load(*objects: dict[str, Any]) -> Manifests:
-    return read((Document("m.yaml", i, each) for i, each in enumerate(objects)), "apps")
+    return read((Document("m.yaml", i, each, ManifestError) for i, each in enumerate(objects)), "apps")
 
 
 def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

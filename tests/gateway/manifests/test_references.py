@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import ManifestError
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.load import Manifests, read
@@ -16,7 +17,7 @@ from tests.e2e import worlds
 
 def manifests(*objects: Any) -> Manifests:
     flat = [o for item in objects for o in (item if isinstance(item, list) else [item])]
-    return read((Document("m.yaml", i, each) for i, each in enumerate(flat)), "apps")
+    return read((Document("m.yaml", i, each, ManifestError) for i, each in enumerate(flat)), "apps")
 
 
 POOL, SERVICE = worlds.pool("p", "x", "epp"), worlds.service("svc", "x", 80)

@@ -148,7 +148,7 @@ def test_nothing_is_written_or_read_outside(around: Path, monkeypatch: pytest.Mo
         for seed in range(MANIFESTS):
             monkeypatch.setattr(ports, "_given", set())  # no process is started: ports can be given again
             objects = mutated(random.Random(seed), around)
-            documents = [Document("m.yaml", i + 1, each) for i, each in enumerate(objects)]
+            documents = [Document("m.yaml", i + 1, each, ManifestError) for i, each in enumerate(objects)]
             said = ""
             try:
                 runner.run(write_everything(read(documents), stack))

@@ -28,7 +28,7 @@ def made(directory: Path, *objects: Any, check: Callable[[Stack, list[str]], Non
 
     async def scenario() -> None:
         said: list[str] = []
-        manifests = read((Document("m.yaml", i, each) for i, each in enumerate(flat)), "apps")
+        manifests = read((Document("m.yaml", i, each, ManifestError) for i, each in enumerate(flat)), "apps")
         settings = StackOptions(directory, PickerOptions("reference", **options))
         stack = Stack(make_plan(manifests), settings, said.append)
         stack.pickers.make()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import ControlError, StackError
+from gateway.errors import ControlError, ManifestError, StackError
 from gateway.manifests.load import read
 from gateway.stack.pickers import reference
 from gateway.stack.pickers.process import PickerOptions
@@ -21,7 +21,7 @@ from tests.e2e import worlds
 def make_stack(directory: Path, said: list[str]) -> Stack:
     """One with a picker, whose process is not started."""
     objects = [worlds.servers("x"), *worlds.picker("epp", "pool"), worlds.pool("pool", "x", "epp")]
-    manifests = read(Document("m.yaml", i, each) for i, each in enumerate(objects))
+    manifests = read(Document("m.yaml", i, each, ManifestError) for i, each in enumerate(objects))
     stack = Stack(make_plan(manifests), StackOptions(directory, PickerOptions("reference")), said.append)
     stack.pickers.make()
     return stack
