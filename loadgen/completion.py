@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-SHELLS = ("bash", "zsh", "fish")
 _FLAG = re.compile(r"(?<![\w-])(?:--[a-z][a-z0-9-]*|-[A-Za-z])(?![\w-])")
 
 

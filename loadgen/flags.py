@@ -50,7 +50,6 @@ TOP_FLAGS = (
     ("--connections", "connections", "connections opened before the start"),
     ("--max-in-flight", "max_in_flight", "limit; what is due beyond it is recorded as missed"),
 )
-FLAG_NAMES = tuple(name for name, _, _ in (*CLASS_FLAGS, *ARRIVAL_FLAGS, *TOP_FLAGS))
 
 
 def add_load_flags(parser: argparse.ArgumentParser) -> None:
