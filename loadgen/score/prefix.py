@@ -136,7 +136,7 @@ def score(
     if not counted:
         return None
     prompt = sum(ask.tokens for ask in counted)
-    cached = sum(hits.values()) if hits else sum(ask.record.cached_tokens or 0 for ask in counted)
+    cached = sum(hits.values()) or sum(ask.record.cached_tokens or 0 for ask in counted)
     forest = _Forest(ordered)
     wanted = {id(ask) for ask in counted}
     room = float(sum(caches.values())) or None
