@@ -136,7 +136,7 @@ def score(
     if not counted:
         return None
     prompt = sum(ask.tokens for ask in counted)
-    cached = sum(hits.values()) or sum(ask.record.cached_tokens or 0 for ask in counted)
+    cached = sum(hits.values()) or _cached(counted)
     forest = _Forest(ordered)
     wanted = {id(ask) for ask in counted}
     room = float(sum(caches.values())) or None
@@ -177,6 +177,10 @@ def _counted(
     if said:
         return said, {}
     return (answered, pod_hits) if pod_hits else ([], {})
+
+
+def _cached(asks: Sequence[Ask]) -> int:
+    return sum(ask.record.cached_tokens or 0 for ask in asks)
 
 
 def _ratio(part: float, whole: float) -> float | None:
