@@ -6,6 +6,7 @@ one set of meanings and messages. Values may be inline YAML: `--input-tokens '{m
 
 import argparse
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,6 @@ TOP_FLAGS = (
     ("--connections", "connections", "connections opened before the start"),
     ("--max-in-flight", "max_in_flight", "limit; what is due beyond it is recorded as missed"),
 )
-FLAG_NAMES = tuple(name for name, _, _ in (*CLASS_FLAGS, *ARRIVAL_FLAGS, *TOP_FLAGS))
 
 
 def add_load_flags(parser: argparse.ArgumentParser) -> None:
@@ -241,15 +241,17 @@ def _top(args: argparse.Namespace) -> dict[str, Any]:
         "interval": args.scrape_interval,
         "decision_log": str(Path(args.decision_log).resolve()) if args.decision_log else None,
     }
-    for key, value in (("tls", tls), ("scrape", scrape)):
-        kept = {name: item for name, item in value.items() if item is not None}
-        if kept:
-            top[key] = kept
+    nested = {"tls": _kept(tls), "scrape": _kept(scrape)}
+    top |= {key: value for key, value in nested.items() if value}
     if args.slo:
         top["slo"] = _pairs(args.slo, "--slo", "=")
     if args.expect:
         top["expect"] = list(args.expect)
     return top
+
+
+def _kept(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _given(args: argparse.Namespace, name: str) -> Any:
@@ -261,16 +263,19 @@ def spelled(args: argparse.Namespace) -> str:
     """The YAML of simple load from flags."""
     import yaml  # noqa: PLC0415
 
-    load: dict[str, Any] = {
-        key: args_value
-        for _, key, _ in CLASS_FLAGS
-        if (args_value := _given(args, f"load_{key}")) is not None
-    }
-    load["arrival"] = {
-        key: args_value
-        for _, key, _ in ARRIVAL_FLAGS
-        if (args_value := _given(args, f"load_{key}")) is not None
-    }
+    document: dict[str, Any] = {"name": "flags", "classes": {"load": _load(args)}}
+    for name in ("target", "model", "duration", "seed", "processes"):
+        value = getattr(args, name)
+        if value is not None:
+            document[name] = value
+    document.update(_top(args))
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _load(args: argparse.Namespace) -> dict[str, Any]:
+    """What flags say of the one class."""
+    load = _values(args, CLASS_FLAGS)
+    load["arrival"] = _values(args, ARRIVAL_FLAGS)
     if not load["arrival"] and args.trace is None:
         raise ScenarioError(
             "needs a scenario, or a load: --rate 50 --duration 30s, or --users 8 --requests 500"
@@ -292,10 +297,10 @@ def spelled(args: argparse.Namespace) -> str:
     if args.trace is not None:
         kind, _, file = args.trace.partition(":")
         load["trace"] = {"format": kind, "file": str(Path(file).resolve())}
-    document: dict[str, Any] = {"name": "flags", "classes": {"load": load}}
-    for name in ("target", "model", "duration", "seed", "processes"):
-        value = getattr(args, name)
-        if value is not None:
-            document[name] = value
-    document.update(_top(args))
-    return yaml.safe_dump(document, sort_keys=False)
+    return load
+
+
+def _values(args: argparse.Namespace, flags: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """What was given of a table of flags, by key."""
+    found = {key: _given(args, f"load_{key}") for _, key, _ in flags}
+    return _kept(found)

@@ -153,12 +153,13 @@ def as_data(
 ) -> ArmsReport:
     """The comparison without its expectations (compare/run.py adds them)."""
     paths = [metric.path for metric in METRICS]
+    flat = [run for runs in arms.values() for run in runs]
     data = ArmsReport(
         comparison=COMPARISON_VERSION,
         name=name,
         baseline=base,
         arms=list(arms),
-        repeats=max(len(runs) for runs in arms.values()),
+        repeats=max(map(len, arms.values())),
         sentences=[c.sentence for c in comparisons],
         verdicts={c.arm: c.verdict for c in comparisons},
         differences={c.arm: [_row(d) for d in c.differences] for c in comparisons},
@@ -166,8 +167,8 @@ def as_data(
         values={arm: _values(runs, paths) for arm, runs in arms.items()},
         curves={arm: {key: _pooled(runs, key) for key in _CURVES} for arm, runs in arms.items()},
         cards={arm: _cards(runs[-1].report) for arm, runs in arms.items()},
-        runs=[_run_row(run) for runs in arms.values() for run in runs],
-        trusted=all(run.trusted for runs in arms.values() for run in runs),
+        runs=list(map(_run_row, flat)),
+        trusted=all(run.trusted for run in flat),
     )
     finite(data)
     return data

@@ -133,7 +133,7 @@ def _keyed(table: Mapping[str, T], kind: str, name: str) -> T:
 
 
 def _unknown(path: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(path, list(names), 3, 0.5)
+    near = difflib.get_close_matches(path, list(dict.fromkeys(names)), 3, 0.5)
     return f"no figure {path!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 

@@ -95,10 +95,3 @@ def t_quantile(p: float, df: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if t_sf(middle, df) > 1 - p else (low, middle)
     return (low + high) / 2
-
-
-def binomial_sf(k: int, n: int, p: float) -> float:
-    """P(X >= k) of `n` trials with chance `p` each."""
-    if k <= 0:
-        return 1.0
-    return 0.0 if k > n else beta_cdf(p, k, n - k + 1)

@@ -92,7 +92,7 @@ _OUTERMOST: Final = Figure("")
 def _walk(kind: type[Card], prefix: str, fields: tuple[str, ...], around: Figure | None) -> Iterator[Named]:
     holder = around or _OUTERMOST
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        figure = next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Figure)), None)
+        figure = _figure(hint)
         if figure is None:
             continue
         path = ".".join(filter(None, (prefix, name if figure.name is None else figure.name)))
@@ -104,6 +104,11 @@ def _walk(kind: type[Card], prefix: str, fields: tuple[str, ...], around: Figure
         keyed = get_origin(hint.__origin__) is dict
         of = replace(figure, unit=unit)
         yield _leaf(of, holder, path, (*fields, name), keyed=keyed, statistic=figure.unit is None)
+
+
+def _figure(hint: Any) -> Figure | None:
+    """What an annotation says of a figure, if it does."""
+    return next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Figure)), None)
 
 
 def _leaf(

@@ -110,16 +110,25 @@ def one_series(machines: Sequence[Sequence[ScrapeLine]]) -> list[ScrapeLine]:
 
     Clocks of machines differ: two series in one would let counters seem to fall, which reads as a restart.
     """
-    found: list[ScrapeLine] = []
-    for url in dict.fromkeys(line.url for lines in machines for line in lines):
-        looks = [[line for line in lines if line.url == url] for lines in machines]
-        whole = [line for lines in looks for line in lines if line.error is None]
-        first = min((x for x in whole if x.phase == "before"), key=lambda x: x.t, default=None)
-        last = max((x for x in whole if x.phase == "after"), key=lambda x: x.t, default=None)
-        during = max(([x for x in lines if x.phase == "during"] for lines in looks), key=len)
-        low, high = first.t if first else -math.inf, last.t if last else math.inf
-        found += [x for x in (first, *(x for x in during if low < x.t < high), last) if x is not None]
-    return found
+    urls = dict.fromkeys(line.url for lines in machines for line in lines)
+    return [
+        line for url in urls for line in _page([[x for x in lines if x.url == url] for lines in machines])
+    ]
+
+
+def _page(looks: Sequence[Sequence[ScrapeLine]]) -> list[ScrapeLine]:
+    """The looks of all machines at one page as one series."""
+    whole = [line for lines in looks for line in lines if line.error is None]
+    first = min(_of(whole, "before"), key=lambda x: x.t, default=None)
+    last = max(_of(whole, "after"), key=lambda x: x.t, default=None)
+    during = max((_of(lines, "during") for lines in looks), key=len)
+    low, high = first.t if first else -math.inf, last.t if last else math.inf
+    kept = [line for line in during if low < line.t < high]
+    return [line for line in (first, *kept, last) if line is not None]
+
+
+def _of(lines: Sequence[ScrapeLine], phase: str) -> list[ScrapeLine]:
+    return [line for line in lines if line.phase == phase]
 
 
 def _write_lines(path: Path, lines: list[ScrapeLine] | list[EventLine]) -> None:

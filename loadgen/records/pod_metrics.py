@@ -60,7 +60,6 @@ class PodState:
 
     values: dict[str, float] = field(default_factory=dict)
     running_adapters: frozenset[str] = frozenset()
-    waiting_adapters: frozenset[str] = frozenset()
     max_lora: int | None = None
     block_size: int | None = None
     num_gpu_blocks: int | None = None
@@ -83,7 +82,6 @@ def pod_state(samples: Mapping[str, float]) -> PodState:
             newest = value
             labels = split_series(series)[1]
             state.running_adapters = _names(labels.get("running_lora_adapters", ""))
-            state.waiting_adapters = _names(labels.get("waiting_lora_adapters", ""))
             state.max_lora = _number(labels.get("max_lora", ""))
         elif name == "vllm:cache_config_info" and brace:
             labels = split_series(series)[1]

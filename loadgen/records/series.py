@@ -108,18 +108,18 @@ def together(name: str, parts: Sequence[PodSeries]) -> PodSeries:
         rows = [(part, row) for part in parts if (row := part.at(t + ALIGNED)) is not None]
         if len(rows) < len(parts):
             continue
-        values = {}
-        for column in first.columns:
-            each = [
-                part.columns.get(column, [])[row] if column in part.columns else math.nan
-                for part, row in rows
-            ]
-            values[column] = (
-                math.nan if any(map(math.isnan, each)) else (max if column == "kv" else sum)(each)
-            )
+        values = {column: _joined(column, rows) for column in first.columns}
         adapters = frozenset[str]().union(*(part.adapters[row] for part, row in rows))
         out.add(t, values, adapters, sum(part.took[row] for part, row in rows))
     return out
+
+
+def _joined(column: str, rows: Sequence[tuple[PodSeries, int]]) -> float:
+    """A column of several pages at one time (page, row); NaN where one of them lacks it."""
+    each = [part.columns[column][row] if column in part.columns else math.nan for part, row in rows]
+    if any(map(math.isnan, each)):
+        return math.nan
+    return max(each) if column == "kv" else sum(each)
 
 
 def grid(pods: Iterable[PodSeries], column: str, edges: Sequence[float]) -> dict[str, Floats]:

@@ -264,16 +264,30 @@ def matrix(
         _shaded(canvas, _squares(across, head, range(len(columns) + 1), parts, height), 1.0)
         return canvas.svg()
     for r, (row, cells) in enumerate(zip(rows, values, strict=True)):
-        total = sum(cells) or 1
-        for c, value in enumerate(cells):
-            hint = f"{row} on {columns[c]}: {value:g} ({percent(value / total)})"
-            x, y = left + c * cell, head + r * height
-            opacity = 0.05 + 0.9 * value / total if value else 0.03
-            canvas.rect(x + 0.5, y + 0.5, cell - 1, height - 1, "heat", hint=hint, opacity=opacity)
-            if value and cell > 24 and height > 12:
-                tone = "cell on" if value > total / 2 else "cell"
-                canvas.text(x + cell / 2, y + height / 2 + 4, number(value), tone)
+        _matrix_row(canvas, row, columns, cells, y=head + r * height, cell=cell, height=height)
     return canvas.svg()
+
+
+def _matrix_row(
+    canvas: Canvas,
+    row: str,
+    columns: Sequence[str],
+    cells: Sequence[float],
+    *,
+    y: float,
+    cell: float,
+    height: float,
+) -> None:
+    """One rectangle with its tooltip for each count, and the count where it fits."""
+    total = sum(cells) or 1
+    for c, value in enumerate(cells):
+        hint = f"{row} on {columns[c]}: {value:g} ({percent(value / total)})"
+        x = canvas.left + c * cell
+        opacity = 0.05 + 0.9 * value / total if value else 0.03
+        canvas.rect(x + 0.5, y + 0.5, cell - 1, height - 1, "heat", hint=hint, opacity=opacity)
+        if value and cell > 24 and height > 12:
+            tone = "cell on" if value > total / 2 else "cell"
+            canvas.text(x + cell / 2, y + height / 2 + 4, number(value), tone)
 
 
 def bars(

@@ -46,15 +46,13 @@ def parse_fleet(data: bytes, where: str) -> Fleet:
     members: list[FleetMember] = []
     pods: list[str] = []
     url = log = None
-    for stack in stacks if isinstance(stacks, list) else []:
-        if not isinstance(stack, dict):
-            continue
-        for key, source in (("pods", "pod"), ("replicas", "pod"), ("pickers", "epp")):
-            items = stack.get(key)
-            for item in items if isinstance(items, list) else []:
-                members += _members(item, "epp" if source == "epp" else "pod")
-                if isinstance(item, dict) and source == "epp":
-                    log = log or item.get("decision_log")
+    for stack in filter(lambda item: isinstance(item, dict), _list(stacks)):
+        pickers = _list(stack.get("pickers"))
+        for item in (*_list(stack.get("pods")), *_list(stack.get("replicas"))):
+            members += _members(item, "pod")
+        for item in pickers:
+            members += _members(item, "epp")
+        log = log or next((item["decision_log"] for item in pickers if _logs(item)), None)
         url = url or stack.get("url")
         pods += _urls(stack.get("pods"))
     if not any(member.source == "pod" for member in members):
@@ -63,6 +61,14 @@ def parse_fleet(data: bytes, where: str) -> Fleet:
             f"keys looked at: {', '.join(URL_KEYS)}, address with port or ports"
         )
     return Fleet(members, str(url) if url else None, tuple(pods), str(log) if log else None)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _logs(picker: Any) -> bool:
+    return isinstance(picker, dict) and bool(picker.get("decision_log"))
 
 
 def _urls(items: Any) -> list[str]:
@@ -92,6 +98,10 @@ def _pages(item: dict[str, Any]) -> list[str]:
             return [value]
         if isinstance(value, list) and value:
             return [str(page) for page in value]
+    return _by_address(item)
+
+
+def _by_address(item: dict[str, Any]) -> list[str]:
     address = str(item.get("address") or item.get("host") or item.get("ip") or "")
     if not address:
         return []

@@ -55,7 +55,6 @@ class Sender:
         headers: dict[str, str] | None = None,
         secrets: Secrets | None = None,
     ) -> None:
-        self._loop = loop
         self._wire = wire
         self._cursor = cursor
         self._writer = writer

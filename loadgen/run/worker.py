@@ -137,7 +137,7 @@ class Worker:
         """A closed loop that ends with its requests has no time at which it must be over."""
         return any(plan.users is not None and plan.duration is None for plan in self.header.classes.values())
 
-    def _every(self, seconds: float, action: "Callback") -> None:
+    def _every(self, seconds: float, action: Callable[[], None]) -> None:
         def again() -> None:
             action()
             self._timers.append(self.loop.call_later(seconds, again))
@@ -190,7 +190,6 @@ class Worker:
 
 
 Emit = Callable[[Report], None]
-Callback = Callable[[], None]
 
 
 def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> "Pool | Http2Pool":

@@ -75,17 +75,8 @@ def read_scenario(
         root.overlay(extra, COMMAND_LINE)
     root.get("redact")
     name, description = root.get("name"), root.get("description")
-    model, target, seed, duration = (root.get(key) for key in ("model", "target", "seed", "duration"))
-    seconds = over.duration or (duration.duration(1e-3) if duration else None)
-    load = root.get("load")
-    context = Context(
-        model=over.model or (model.text() if model else None),
-        duration=seconds,
-        load=read_load(load) if load else None,
-        weight_sum=1.0,
-        directory=directory or Path(),
-        replay=over.replay,
-    )
+    target, seed = root.get("target"), root.get("seed")
+    context = _read_context(root, directory or Path(), over)
     scenario = Scenario(
         name=_file_name(name, name.text()) if name else Path(where).stem,
         description=description.text() if description else "",
@@ -99,6 +90,19 @@ def read_scenario(
     scenario = _read_verdict(root, _read_conduct(root, scenario, over), directory or Path())
     root.done()
     return scenario
+
+
+def _read_context(root: Node, directory: Path, over: Overrides) -> Context:
+    """What all classes are read with."""
+    model, duration, load = root.get("model"), root.get("duration"), root.get("load")
+    return Context(
+        model=over.model or (model.text() if model else None),
+        duration=over.duration or (duration.duration(1e-3) if duration else None),
+        load=read_load(load) if load else None,
+        weight_sum=1.0,
+        directory=directory,
+        replay=over.replay,
+    )
 
 
 def _read_classes(root: Node, context: Context) -> tuple[ClassSpec, ...]:
@@ -143,11 +147,9 @@ def _read_conduct(root: Node, scenario: Scenario, over: Overrides) -> Scenario:
     grace, ready, warmup, idle = (
         root.get(key) for key in ("grace", "ready_timeout", "warmup", "idle_timeout")
     )
-    chunks, http2, tls, repeats = (root.get(key) for key in ("chunk_times", "http2", "tls", "repeats"))
-    key = root.get("api_key_env")
+    repeats = root.get("repeats")
     return replace(
-        scenario,
-        api_key_env=key.text() if key else None,
+        _read_wire(root, scenario),
         processes=over.processes or (processes.integer(1, 256) if processes else scenario.processes),
         connections=connections.integer(0) if connections else scenario.connections,
         max_in_flight=in_flight.integer(1) if in_flight else scenario.max_in_flight,
@@ -155,9 +157,18 @@ def _read_conduct(root: Node, scenario: Scenario, over: Overrides) -> Scenario:
         ready_timeout=ready.duration() if ready else scenario.ready_timeout,
         idle_timeout=idle.duration(1e-3) if idle else scenario.idle_timeout,
         warmup=warmup.duration() if warmup else scenario.warmup,
+        repeats=repeats.integer(1) if repeats else scenario.repeats,
+    )
+
+
+def _read_wire(root: Node, scenario: Scenario) -> Scenario:
+    """How requests are sent and answers kept."""
+    chunks, http2, tls, key = (root.get(key) for key in ("chunk_times", "http2", "tls", "api_key_env"))
+    return replace(
+        scenario,
+        api_key_env=key.text() if key else None,
         chunk_times=chunks.boolean() if chunks else True,
         http2=http2.boolean() if http2 else False,
-        repeats=repeats.integer(1) if repeats else scenario.repeats,
         tls=_read_tls(tls) if tls else Tls(),
     )
 

@@ -42,6 +42,26 @@ def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) ->
     kind = kind_node.choice(KINDS) if kind_node else _guessed_kind(node, numbers, bool(values))
     if "value" in numbers:
         numbers.setdefault("mean", numbers.pop("value"))
+    _check_kind(node, kind, numbers, values, weights)
+    bottom = numbers.get("min", 0.0 if seconds else low)
+    top = numbers.get("max", float("inf"))
+    if top < bottom:
+        raise node.error(f"max {top:g} is below min {bottom:g}")
+    return Distribution(
+        kind,  # type: ignore[arg-type]  # choice() made sure of it
+        mean=numbers.get("mean", 0.0),
+        stddev=numbers.get("stddev", 0.0),
+        low=bottom,
+        high=top,
+        values=values,
+        weights=weights,
+    )
+
+
+def _check_kind(
+    node: Node, kind: str, numbers: dict[str, float], values: tuple[float, ...], weights: tuple[float, ...]
+) -> None:
+    """Everything that a distribution of this kind needs is there and fits together."""
     if weights and len(weights) != len(values):
         raise node.error(
             f"has {len(values)} values and {len(weights)} weights; give one weight to each value"
@@ -56,19 +76,6 @@ def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) ->
         raise node.error("the weights of the values are all 0")
     if kind == "lognormal" and not numbers["mean"]:
         raise node.error("a lognormal distribution needs `mean:` above 0")
-    bottom = numbers.get("min", 0.0 if seconds else low)
-    top = numbers.get("max", float("inf"))
-    if top < bottom:
-        raise node.error(f"max {top:g} is below min {bottom:g}")
-    return Distribution(
-        kind,  # type: ignore[arg-type]  # choice() made sure of it
-        mean=numbers.get("mean", 0.0),
-        stddev=numbers.get("stddev", 0.0),
-        low=bottom,
-        high=top,
-        values=values,
-        weights=weights,
-    )
 
 
 def _bounded(node: Node, value: float) -> float:

@@ -253,14 +253,22 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
         preset=preset.choice(PRESETS) if preset else None,
         trace=_read_trace(trace, context) if trace else None,
     )
+    if workload.form == "tokens":
+        _check_tokens(workload, layers)
+    return workload
+
+
+def _check_tokens(workload: Workload, layers: Layers) -> None:
+    """Prompts of token ids go with few sources and one route."""
     texts = (workload.prompt, workload.preset, workload.sessions)
     talk = workload.trace is not None and workload.trace.format == "sharegpt"
-    if workload.form == "tokens" and (talk or any(each is not None for each in texts)):
-        raise (form or layers.own).error("`form: tokens` goes with synthetic and trace prompts only")
+    if talk or any(each is not None for each in texts):
+        raise (layers.get("form") or layers.own).error(
+            "`form: tokens` goes with synthetic and trace prompts only"
+        )
     api = layers.get("api")
-    if workload.form == "tokens" and api is not None and api.text() != "completions":
+    if api is not None and api.text() != "completions":
         raise api.error("token ids are prompts of `api: completions` only")
-    return workload
 
 
 def _check_source(layers: Layers) -> None:

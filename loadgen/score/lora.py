@@ -68,7 +68,7 @@ def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> Lora | Non
     return Lora(
         adapters=natural_order(matrix),
         pods=names,
-        matrix=[[matrix[adapter][pod] for pod in names] for adapter in natural_order(matrix)],
+        matrix=account.table(names),
         requests=len(asked),
         routed_loaded=warm,
         routed_loaded_share=warm / len(asked),
@@ -77,11 +77,15 @@ def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> Lora | Non
         slots=account.default,
         loads=sum(account.loads.values()),
         evictions=sum(account.evictions.values()),
-        loads_by_pod={pod: account.loads[pod] for pod in names},
-        evictions_by_pod={pod: account.evictions[pod] for pod in names},
+        loads_by_pod=_by_pod(account.loads, names),
+        evictions_by_pod=_by_pod(account.evictions, names),
         pods_per_adapter=sum(len(row) for row in matrix.values()) / len(matrix),
         scraped=_scraped(pods),
     )
+
+
+def _by_pod(counts: Counter[str], names: Sequence[str]) -> dict[str, int]:
+    return {pod: counts[pod] for pod in names}
 
 
 class _Account:
@@ -95,6 +99,10 @@ class _Account:
         self.loads: Counter[str] = Counter()
         self.evictions: Counter[str] = Counter()
         self.warm = self.possible = 0
+
+    def table(self, pods: Sequence[str]) -> list[list[int]]:
+        """Requests, a row an adapter in natural order, a column a pod."""
+        return [[self.matrix[adapter][pod] for pod in pods] for adapter in natural_order(self.matrix)]
 
     def take(self, pod: str, adapter: str) -> None:
         """A request for `adapter` on `pod`."""

@@ -132,28 +132,21 @@ def score(
     pod_hits: growth of each pod's hit counter, used when the answers carry no cached tokens; it covers the
     whole run, so `since` does not apply, and there are no figures by group.
     """
-    said = [
-        ask
-        for ask in ordered
-        if ask.answered and ask.record.cached_tokens is not None and ask.record.intended >= since
-    ]
-    counted = said or [ask for ask in ordered if ask.answered]
-    if not counted or not (said or pod_hits):
+    counted, hits = _counted(ordered, since, pod_hits or {})
+    if not counted:
         return None
-    hits = {} if said else dict(pod_hits or {})
     prompt = sum(ask.tokens for ask in counted)
-    cached = sum(hits.values()) if hits else sum(ask.record.cached_tokens or 0 for ask in counted)
+    cached = sum(hits.values()) or _cached(counted)
     forest = _Forest(ordered)
     wanted = {id(ask) for ask in counted}
-    infinite, capacity = _bounds(
-        ordered, forest, wanted, float(sum(caches.values())) if caches else None, block
-    )
+    room = float(sum(caches.values())) or None
+    infinite, capacity = _bounds(ordered, forest, wanted, room, block)
     if hits:  # no request says its own hits; together they still prove what was possible
         infinite = max(infinite, cached)
         capacity = None if capacity is None else max(capacity, cached)
     best = infinite if capacity is None else capacity
-    return Prefix(
-        source="pods" if hits else "usage",
+    card = Prefix(
+        source="usage",
         prompt_tokens=prompt,
         cached_tokens=cached,
         hit_share=cached / prompt,
@@ -163,28 +156,44 @@ def score(
         best_capacity=None if capacity is None else capacity / prompt,
         reached=_ratio(cached, best),
         reached_infinite=_ratio(cached, infinite),
-        hit_requests_share=None if hits else sum(1 for a in said if a.record.cached_tokens) / len(said),
-        pods=_use_counters(_hit_table(counted, lambda record: record.pod), hits),
-        groups={} if hits else _hit_table(counted, lambda record: record.group),
+        hit_requests_share=_ratio(sum(bool(ask.record.cached_tokens) for ask in counted), len(counted)),
+        pods=_hit_table(counted, lambda record: record.pod),
+        groups=_hit_table(counted, lambda record: record.group),
         group_pods=_group_pods(counted),
-        unexplained_tokens=0 if hits else _unexplained(counted, ordered, forest, block),
+        unexplained_tokens=_unexplained(counted, ordered, forest, block),
         decisions=_decisions(ordered, forest, wanted, block),
     )
+    if hits:
+        _use_counters(card, hits)
+    return card
+
+
+def _counted(
+    ordered: Sequence[Ask], since: float, pod_hits: Mapping[str, float]
+) -> tuple[list[Ask], Mapping[str, float]]:
+    """The answers that count, and the pods' counters where no answer says what was cached."""
+    answered = [ask for ask in ordered if ask.answered]
+    said = [ask for ask in answered if ask.record.cached_tokens is not None and ask.record.intended >= since]
+    if said:
+        return said, {}
+    return (answered, pod_hits) if pod_hits else ([], {})
+
+
+def _cached(asks: Sequence[Ask]) -> int:
+    return sum(ask.record.cached_tokens or 0 for ask in asks)
 
 
 def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _use_counters(pods: Mapping[str, Hits], hits: Mapping[str, float]) -> dict[str, Hits]:
-    """Put what the pods counted, where they did, in the place of what the answers did not say."""
-    if not hits:
-        return dict(pods)
-    out = {name: row for name, row in pods.items() if name in hits}
-    for name, row in out.items():
+def _use_counters(card: Prefix, hits: Mapping[str, float]) -> None:
+    """Put what the pods counted in the place of what the answers did not say."""
+    card.source, card.hit_requests_share, card.groups, card.unexplained_tokens = "pods", None, {}, 0
+    card.pods = {name: row for name, row in card.pods.items() if name in hits}
+    for name, row in card.pods.items():
         row.cached_tokens = hits[name]
         row.hit_share = _ratio(row.cached_tokens, row.prompt_tokens) or 0.0
-    return out
 
 
 def _bounds(

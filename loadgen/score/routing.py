@@ -4,7 +4,7 @@ A "pick" is a request that some pod answered, in order of actual start. Formulas
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Final
 
@@ -162,12 +162,10 @@ def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herdi
     runs = stats.run_lengths(labels)
     shares = np.array(list(Counter(labels).values())) / len(labels)
     chance = float((shares**2).sum())
-    windows: dict[int, Counter[str]] = defaultdict(Counter)
-    for record in ordered:
-        windows[int((record.start or 0.0) / interval)][record.pod or ""] += 1
-    same = sum(n * (n - 1) // 2 for window in windows.values() for n in window.values())
-    pairs = sum(total * (total - 1) // 2 for total in (sum(window.values()) for window in windows.values()))
-    crowded = [window for window in windows.values() if sum(window.values()) >= 3]
+    windows = _windows(ordered, interval)
+    same = sum(_pairs(window.values()) for window in windows)
+    pairs = _pairs(window.total() for window in windows)
+    crowded = [window for window in windows if window.total() >= 3]
     return Herding(
         interval=interval,
         longest_run=max(runs),
@@ -178,8 +176,21 @@ def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herdi
         index=same / pairs / chance if pairs and chance < 1 else None,
         crowded_intervals=len(crowded),
         whole_herds=sum(1 for window in crowded if len(window) == 1),
-        largest_burst_on_one_pod=max(max(window.values()) for window in windows.values()),
+        largest_burst_on_one_pod=max(max(window.values()) for window in windows),
     )
+
+
+def _windows(ordered: Sequence[Record], interval: float) -> list[Counter[str]]:
+    """Picks by pod within each interval that has any."""
+    found: dict[int, Counter[str]] = defaultdict(Counter)
+    for record in ordered:
+        found[int((record.start or 0.0) / interval)][record.pod or ""] += 1
+    return list(found.values())
+
+
+def _pairs(counts: Iterable[int]) -> int:
+    """Pairs that can be drawn within groups of so many."""
+    return sum(n * (n - 1) // 2 for n in counts)
 
 
 def sessions(ordered: Sequence[Record], last_seen: Mapping[str, float] | None = None) -> Sessions | None:
@@ -226,6 +237,12 @@ def last_answers(ordered: Sequence[Record]) -> dict[str, float]:
     return last
 
 
+def _endpoints(record: Record, served: str | None, addresses: Mapping[str, str]) -> set[str]:
+    """Everything that the pod which answered may be called in a list of picks."""
+    known = {address for address, pod in addresses.items() if pod == record.pod}
+    return {record.pod or "", served or "", *known} - {""}
+
+
 def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -> Picks | None:
     """The endpoint that the picker named against the pod that answered; None when no answer names it.
 
@@ -234,20 +251,14 @@ def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -
     judged = served_elsewhere = fell_back = 0
     examples: list[Misplaced] = []
     for record in ordered:
-        picked = record.headers.get(PICKED_HEADER)
-        if not picked:
-            continue
-        named = [name.strip() for name in picked.split(",") if name.strip()]
+        picked = record.headers.get(PICKED_HEADER, "")
+        named = list(filter(None, map(str.strip, picked.split(","))))
         served = next((record.headers[h] for h in SERVED_HEADERS if h in record.headers), None)
-        actual = {
-            record.pod or "",
-            served or "",
-            *(a for a, pod in addresses.items() if pod == record.pod),
-        } - {""}
-        if not any(name in addresses for name in named) and served is None:
+        if not named or not (served or any(name in addresses for name in named)):
             continue
         judged += 1
-        if named[0] in actual or addresses.get(named[0]) == record.pod:
+        actual = _endpoints(record, served, addresses)
+        if named[0] in actual:
             continue
         fell_back += any(name in actual for name in named[1:])
         served_elsewhere += 1

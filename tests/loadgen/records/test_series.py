@@ -46,7 +46,7 @@ def test_a_page_of_metrics() -> None:
     assert state.values == {
         "running": 3.0, "waiting": 2.0, "kv": 0.25, "succeeded": 12.0, "hits": 64.0, "queries": 128.0,
     }  # fmt: skip
-    assert (state.running_adapters, state.waiting_adapters) == (frozenset("ab"), frozenset())
+    assert state.running_adapters == frozenset("ab")
     assert (state.max_lora, state.block_size, state.num_gpu_blocks) == (2, 16, 1000)
 
 

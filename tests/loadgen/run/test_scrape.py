@@ -58,7 +58,6 @@ def test_what_a_pod_says_of_itself() -> None:
         "succeeded": 12.0,
     }
     assert state.running_adapters == {"a", "b"}
-    assert state.waiting_adapters == {"c"}
     assert (state.max_lora, state.block_size, state.num_gpu_blocks) == (4, 16, 1024)
 
 
