@@ -28,12 +28,20 @@ def test_model_cards() -> None:
         assert listed["object"] == "list"
         told = [(c["id"], c["root"], c["parent"], c["max_model_len"]) for c in cards]
         assert told == [
-            ("m", "/models/big", None, 99), ("alias", "/models/big", None, 99),
+            ("m", "/models/big", None, 99),
+            ("alias", "/models/big", None, 99),
             ("a", "/adapters/a", "m", None),
-        ]  # fmt: skip
+        ]
         assert list(cards[0]) == [
-            "id", "object", "created", "owned_by", "root", "parent", "max_model_len", "permission",
-        ]  # fmt: skip
+            "id",
+            "object",
+            "created",
+            "owned_by",
+            "root",
+            "parent",
+            "max_model_len",
+            "permission",
+        ]
         permission = cards[0]["permission"][0]
         assert permission["id"].startswith("modelperm-")
         assert (permission["allow_sampling"], permission["allow_fine_tuning"]) == (True, False)
@@ -64,9 +72,11 @@ def test_detokenize_undoes_tokenize(shared: Pod, text: str) -> None:
 def test_tokens_of_texts_and_conversations() -> None:
     with pod("--max-model-len", "500") as one:
         assert one.post("/tokenize", {"model": "m", "prompt": "a b"}).json() == {
-            "count": 2, "max_model_len": 500,
-            "tokens": one.replica.tokenizer.encode("a b"), "token_strs": None,
-        }  # fmt: skip
+            "count": 2,
+            "max_model_len": 500,
+            "tokens": one.replica.tokenizer.encode("a b"),
+            "token_strs": None,
+        }
         talk = [{"role": "user", "content": "a b"}]
         told = one.post("/tokenize", {"messages": talk, "return_token_strs": True})
         assert (
@@ -241,9 +251,11 @@ def test_llmd_takes_adapters_without_a_path_and_a_word() -> None:
 
 @pytest.mark.parametrize(
     ("name", "status", "words"),
-    [("nobody", 404, "The lora adapter 'nobody' cannot be found."),
-     ("", 400, "'lora_name' needs to be provided to unload a LoRA adapter.")],
-)  # fmt: skip
+    [
+        ("nobody", 404, "The lora adapter 'nobody' cannot be found."),
+        ("", 400, "'lora_name' needs to be provided to unload a LoRA adapter."),
+    ],
+)
 def test_adapters_that_are_not_there(name: str, status: int, words: str) -> None:
     with pod(*ADAPTERS, env=RUNTIME) as one:
         answer = unload(one, name)
