@@ -11,7 +11,7 @@ from gateway.lint.finding import Finding, find
 from gateway.lint.tls import check_tls
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
-from gateway.manifests.workloads import Workload
+from gateway.manifests.workloads import Container, Files, Workload
 from gateway.picker.config import EndpointPickerConfig, parse_config, without_effect
 from gateway.picker.errors import PickerConfigError
 from kit.yamldoc import Cursor
@@ -146,10 +146,14 @@ def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
     if text is not None and (error := _fault_of(text.encode(), picker)):
         at, keys = _flag_at(picker, "config-text")
         yield _bad_config(at, f"--config-text of {picker.workload}: {error}", *keys)
-    path = picker.flags.get("config-file")
-    workload, container = picker.workload, picker.container
-    if path is None or workload is None or container is None:
-        return
+    path, workload, container = picker.flags.get("config-file"), picker.workload, picker.container
+    if path is not None and workload is not None and container is not None:
+        yield from _check_config_file(manifests, picker, workload, container, path)
+
+
+def _check_config_file(
+    manifests: Manifests, picker: Picker, workload: Workload, container: Container, path: str
+) -> Iterator[Finding]:
     file = PurePosixPath(path)
     mounts = [m for m in container.mounts if file.is_relative_to(m.path)]
     mount = max(mounts, key=lambda m: len(PurePosixPath(m.path).parts), default=None)
@@ -166,15 +170,20 @@ def _check_config(manifests: Manifests, picker: Picker) -> Iterator[Finding]:
     if named is None or named not in config.data:
         have = ", ".join(sorted(config.data))
         yield _no_config(at, keys, f"{workload} reads {path}; {config} has {have}")
-        return
+    else:
+        yield from _check_content(picker, config, named)
+
+
+def _check_content(picker: Picker, config: Files, named: str) -> Iterator[Finding]:
+    """The configuration under the key `named` of a ConfigMap: what is wrong, and what only the EPP acts on."""
     if error := _fault_of(config.data[named], picker):
         yield _bad_config(config.resource.root, f"{named} of {config}: {error}", "data", named)
         return
-    for path_of_setting in without_effect(parse_config(config.data[named].decode(), picker.release)):
+    for setting in without_effect(parse_config(config.data[named].decode(), picker.release)):
         yield find(
             "picker-inert-setting",
             config.resource.root,
-            f"{named} of {config} sets {path_of_setting}",
+            f"{named} of {config} sets {setting}",
             "`simfleet up` runs the reference picker, which does not act on it; the EPP does",
             "where it matters, run the EPP itself: `simfleet up --epp PATH`",
             "data",
