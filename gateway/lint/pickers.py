@@ -175,7 +175,7 @@ def _check_config_file(
 
 
 def _check_content(picker: Picker, config: Files, named: str) -> Iterator[Finding]:
-    """The configuration under the key `named` of a ConfigMap: what is wrong, and what only the EPP acts on."""
+    """The configuration under the key `named` of a ConfigMap: its faults, and what only the EPP acts on."""
     if error := _fault_of(config.data[named], picker):
         yield _bad_config(config.resource.root, f"{named} of {config}: {error}", "data", named)
         return
