@@ -112,7 +112,9 @@ ROOM = Path(__file__).parents[3] / "simulator"
 TREES = {path.relative_to(ROOM).as_posix(): ast.parse(path.read_text()) for path in ROOM.rglob("*.py")}
 # The table itself, and the catalogue of metric families, whose column of versions is a table too.
 TABLES = {"config/compat.py", "server/metrics/families.py"}
-VERSION = re.compile(r"(vllm|llm-?d|v)?[-_ ]?v?\d+\.\d+(\.\d+)?|llm-?d|vllm", re.IGNORECASE)
+VERSION = re.compile(
+    r"(?!1\.[01]$)(vllm|llm-?d|v)?[-_ ]?v?\d+\.\d+(\.\d+)?|llm-?d|vllm", re.IGNORECASE
+)  # 1.0 and 1.1 are HTTP's
 TABLE_NAMES = re.compile(r"(compat|behaviour|imitated)$")
 
 

@@ -19,6 +19,7 @@ import uvloop
 
 from simulator.config.resolve import parse_args
 from simulator.server.app import App
+from simulator.server.http.bridge import bridged
 from simulator.server.http.connection import Connection
 from simulator.server.http.service import Service
 from simulator.server.replica import Replica, Shared
@@ -82,10 +83,11 @@ def app() -> App:
 class _Ear(asyncio.Transport):
     """The client's end of a connection without a socket: it reads the answer as it is written."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, method: str) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 8000)})
         self.ended = asyncio.Event()
         self._answer = answer
+        self._bare = method == "HEAD"  # a length, and nothing behind it
         self._parser = httptools.HttpResponseParser(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -96,6 +98,8 @@ class _Ear(asyncio.Transport):
 
     def on_headers_complete(self) -> None:
         self._answer.status = self._parser.get_status_code()
+        if self._bare:
+            self.ended.set()
 
     def on_body(self, body: bytes) -> None:
         self._answer.pieces.append(body)
@@ -125,11 +129,17 @@ class _Ear(asyncio.Transport):
         self.ended.set()
 
 
-async def ask(replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-    """One request over a connection of the server's own, from the first byte to the end of the answer."""
+async def ask(
+    replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str], served: Any = None
+) -> Answer:
+    """One request over a connection of the server's own, from the first byte to the end of the answer.
+
+    `served`: an ASGI app that answers in the place of the replica's.
+    """
     answer = Answer(0, {}, [])
-    service = Service(app().handle, [b"server: uvicorn\r\n"], {"replica": replica}, keep_alive_s=TIMEOUT_S)
-    connection, ear = Connection(service), _Ear(answer)
+    handler = app().handle if served is None else bridged(served)
+    service = Service(handler, [b"server: uvicorn\r\n"], {"replica": replica}, keep_alive_s=TIMEOUT_S)
+    connection, ear = Connection(service), _Ear(answer, method)
     connection.connection_made(ear)
     sent = {"host": "127.0.0.1:8000", "content-length": str(len(body)), **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())

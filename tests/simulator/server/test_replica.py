@@ -10,7 +10,7 @@ import pytest
 
 from simulator.server.prepared import ordered
 from simulator.server.replica import LoRARegistry
-from tests.simulator.server.pods import Answer, Pod, app, ask, pod
+from tests.simulator.server.pods import Answer, Pod, ask, pod
 from tests.simulator.steps import FLAT_20_MS
 
 
@@ -126,22 +126,6 @@ def test_a_root_path_is_taken_off() -> None:
         for path in ("/proxy/v1/models", "/v1/models", "/proxy/health"):
             assert one.get(path).status == 200
         assert one.post("/proxy/v1/completions", {"prompt": "x", "max_tokens": 1}).status == 200
-
-
-def test_lifespan_and_websockets() -> None:
-    with pod() as one:
-        sent: list[str] = []
-        coming = ["lifespan.startup", "lifespan.shutdown"]
-
-        async def receive() -> dict[str, Any]:
-            return {"type": coming.pop(0)}
-
-        async def send(message: Any) -> None:
-            sent.append(message["type"])
-
-        one.run(app()({"type": "lifespan"}, receive, send))
-        one.run(app()({"type": "websocket"}, receive, send))
-        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
 
 
 def dying(one: Pod, stream: bool) -> tuple[Answer, Answer]:
