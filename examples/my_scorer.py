@@ -29,8 +29,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.picker.plugins.base import scorer
-from gateway.picker.pool.endpoints import Candidate
+from gateway.picker.plugins import Candidate, scorer
 from gateway.picker.request import InferenceRequest
 
 

@@ -64,8 +64,8 @@ MATRIX: dict[str, list[list[str]]] = {
     ],
     "lab": [
         [],
-        ["--set", "simulator.replicaCount=8,gateway.stack.pickers.go.release=llm-d-v0.10"],
-        ["--set", "loadgen.enabled=true,loadgen.client.target=http://gateway-istio:80"],
+        ["--set", "simulator.replicaCount=8,gateway.epp.release=llm-d-v0.10"],
+        ["--set", "loadgen.enabled=true,loadgen.target=http://gateway-istio:80"],
         ["--set", "page.exact=true"],
     ],
 }
