@@ -7,6 +7,8 @@ worst policy there is, and identical arms, which must not be told apart.
 Each run has a fresh fleet (Envoy, reference picker, simulated pods) on port PORT; results go to --out.
 """
 
+from __future__ import annotations
+
 import json
 import shlex
 import subprocess

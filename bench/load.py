@@ -6,6 +6,8 @@ For rates the null server runs on core 0 and the client on core 1. aiohttp, whic
 the same closed loop in turns with ours: everything that is compared is measured in the same run.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import statistics
@@ -73,7 +75,7 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/stats") as answer:
             return dict(json.load(answer))
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:

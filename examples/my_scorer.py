@@ -25,6 +25,8 @@ PLUGINS names the types; they stand in one registry with the built-in ones, so a
 --decision-log FILE then shows what the function said about each candidate of each request.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import msgspec

@@ -9,18 +9,17 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from kit.console import complain, exit_code, say, show
 
 # name -> one line of help
-SIMULATOR: Final = {
+SIMULATOR = {
     "serve": "one replica: an imitation of `vllm serve`, with its flags",
     "fleet": "many replicas in one process, each on its own address",
     "replay": "a workload through engines in virtual time",
     "profiles": "the named step models",
 }
-STACK: Final = {
+STACK = {
     "up": "run the manifests of an inference gateway on this machine",
     "ps": "what is running",
     "logs": "output of one part of the stack",

@@ -8,6 +8,8 @@ GatewayError
 └── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 """
 
+from __future__ import annotations
+
 from kit.errors import DocumentError
 
 

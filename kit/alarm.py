@@ -4,6 +4,8 @@ Loop timers are a millisecond coarse (uvloop) or late by half of one (asyncio). 
 read by the loop instead; elsewhere a loop timer fires early and the rest is spun away in the loop.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ctypes

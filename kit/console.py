@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
 
-READER_LEFT: Final = 141
+READER_LEFT = 141
 """The exit code of a command whose reader left, as `head` does: what a shell shows for a death by SIGPIPE."""
-INTERRUPTED: Final = 130
+INTERRUPTED = 130
 
 
 def show(text: str) -> None:

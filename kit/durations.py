@@ -1,5 +1,7 @@
 """Durations as Go writes them ("50ms", "1m30s", "2s"), and as people type them ("30", "1 min")."""
 
+from __future__ import annotations
+
 import re
 
 _UNITS = {

@@ -10,13 +10,13 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Final, TypeVar
+from typing import TypeVar
 
 Labels = tuple[str, ...]
 # Series computed when the page is rendered: (label values, value).
 Collect = Callable[[], Iterable[tuple[Labels, float]]]
 
-_SMALL: Final = tuple(f"{value}.0" for value in range(4096))
+_SMALL = tuple(f"{value}.0" for value in range(4096))
 
 
 def python_number(value: float) -> str:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable
-from typing import Final
 
-ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT)
 """What a supervisor and a terminal send to a process that should end."""
 
 

@@ -10,11 +10,10 @@ import threading
 import time
 from collections.abc import Iterable
 from types import FrameType
-from typing import Final
 
-STUCK_EXIT_CODE: Final = 70
-_GRACE_S: Final = 30.0
-_LAST_WORDS: Final = b"the event loop has not turned since it was told to end; the process ends without it\n"
+STUCK_EXIT_CODE = 70
+_GRACE_S = 30.0
+_LAST_WORDS = b"the event loop has not turned since it was told to end; the process ends without it\n"
 
 
 def grace_s() -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from kit.errors import DocumentError
 
 Path = tuple[str | int, ...]
-MOST_VALUES: Final = 1_000_000
+MOST_VALUES = 1_000_000
 """Of one document, aliases written out: a small file can spell billions."""
 
 

@@ -1,5 +1,7 @@
 """The command line of loadgen; exit codes 0 good, 1 expectations or all requests fail, 2 untrusted."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
@@ -54,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
 
     run = commands.add_parser(
@@ -69,7 +71,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     run.set_defaults(handler=_run)
 
 
-def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from loadgen.flags import add_load_flags  # noqa: PLC0415
 
     plan = commands.add_parser("plan", help="write the plan of a scenario to a file, sending nothing")
@@ -79,7 +81,7 @@ def _add_plan(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     plan.set_defaults(handler=_plan)
 
 
-def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     mark = commands.add_parser("mark", help="put an event into the record of a running run")
     mark.add_argument("dir", type=Path, help="directory of the run")
     mark.add_argument("name", help="what happened")
@@ -113,7 +115,7 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     _add_compare(commands)
 
 
-def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
 
     compare = commands.add_parser(

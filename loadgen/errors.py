@@ -8,6 +8,8 @@ LoadgenError
 └── RecordError       a run directory whose files cannot be read
 """
 
+from __future__ import annotations
+
 from kit.errors import DocumentError
 
 

@@ -4,6 +4,8 @@ Simple load from flags is written down as the YAML it stands for and read like a
 one set of meanings and messages. Values may be inline YAML: `--input-tokens '{mean: 200, stddev: 40}'`.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 from collections.abc import Iterable, Mapping
@@ -111,7 +113,7 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--start-at", type=float, default=None, metavar="UNIX", help="wall-clock start")
 
 
-def run_options(args: argparse.Namespace) -> "RunOptions":
+def run_options(args: argparse.Namespace) -> RunOptions:
     """The conduct flags as options of a run."""
     from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
@@ -132,7 +134,7 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
     )
 
 
-def scenario_of(args: argparse.Namespace) -> "Scenario":
+def scenario_of(args: argparse.Namespace) -> Scenario:
     """The scenario that the arguments name or spell."""
     from loadgen.scenario.read import Overrides  # noqa: PLC0415
     from loadgen.scenario.redaction import Secrets, learn_arguments  # noqa: PLC0415
@@ -156,7 +158,7 @@ def scenario_of(args: argparse.Namespace) -> "Scenario":
     return replace(scenario, api_key=_api_key(args, scenario))
 
 
-def _api_key(args: argparse.Namespace, scenario: "Scenario") -> str | None:
+def _api_key(args: argparse.Namespace, scenario: Scenario) -> str | None:
     """The key of requests without an authorization of their own; from where clients look for it."""
     name = scenario.api_key_env or "OPENAI_API_KEY"
     key: str | None = args.api_key or os.environ.get(name)
@@ -167,7 +169,7 @@ def _api_key(args: argparse.Namespace, scenario: "Scenario") -> str | None:
     return key or None
 
 
-def _scenario(args: argparse.Namespace, over: "Overrides") -> "Scenario":
+def _scenario(args: argparse.Namespace, over: Overrides) -> Scenario:
     from loadgen.plan.plan import read_plan_header  # noqa: PLC0415
     from loadgen.scenario.read import load_scenario, read_scenario  # noqa: PLC0415
 

@@ -7,6 +7,8 @@ SimfleetError
 └── FleetError           a replica that cannot be started, found or stopped
 """
 
+from __future__ import annotations
+
 
 class SimfleetError(Exception):
     """Base of every error that this package raises on purpose."""

@@ -1,5 +1,7 @@
 """`make clean` deletes what make made, and no environment that somebody else made."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 from pathlib import Path

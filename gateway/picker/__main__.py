@@ -1,5 +1,7 @@
 """python -m gateway.picker"""
 
+from __future__ import annotations
+
 import sys
 
 from gateway.picker.cli import main

@@ -1,5 +1,7 @@
 """The picker as a whole: from options to open ports, and back."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging

@@ -1,5 +1,7 @@
 """`python -m gateway.picker`: one picker as its own process, until SIGTERM or SIGINT."""
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import logging

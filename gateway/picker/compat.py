@@ -3,6 +3,8 @@
 Read from the sources of GIE v1.2.0, v1.3.1, v1.4.0 and v1.5.0 and of llm-d-router (August 2026).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from typing import Literal
 

@@ -3,6 +3,8 @@
 Unknown fields, duplicate keys and wrong types are errors. What a field means is loader.py's business.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from typing import Any, TypeVar

@@ -5,6 +5,8 @@ response goes back chunk by chunk, any other when it is complete. Request traile
 unanswered, end the body and are answered.
 """
 
+from __future__ import annotations
+
 import json
 import time
 import uuid

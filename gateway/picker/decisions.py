@@ -1,5 +1,7 @@
 """The decision log: one JSON line for each request, with everything that the pick was made of."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,6 +3,8 @@
 The order of steps, and the words of each refusal, are the EPP's (requestcontrol/director.go).
 """
 
+from __future__ import annotations
+
 import contextlib
 import random
 import time

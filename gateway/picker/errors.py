@@ -7,6 +7,8 @@ GatewayError
     └── RequestError         one request that is answered by the picker itself, with an HTTP status
 """
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 from gateway.errors import GatewayError

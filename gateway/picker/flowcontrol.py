@@ -4,6 +4,8 @@ Behind the feature gate flowControl. One cycle a millisecond, and one with each 
 request, the highest priority first, unless the pool is saturated: then everything waits.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections import OrderedDict

@@ -3,6 +3,8 @@
 Flags are written as in Go: -x or --x, `--x value` or `--x=value`; a boolean takes its value only after `=`.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@ Up to GIE v1.3 the fields of the body tell the API; from v1.4 on the path does. 
 as Go's decoder checks its structs, because a body it refuses is a 400 of the picker, not of the model server.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal

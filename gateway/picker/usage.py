@@ -1,5 +1,7 @@
 """Token usage out of response bodies, as each release reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,9 @@
 """What servers say: the few fields of OpenAI answers, stream events and errors that a load client reads."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -89,8 +91,8 @@ class Body(msgspec.Struct):
 
 
 _bodies = msgspec.json.Decoder(Body)
-NO_BODY: Final = Body()
-ENDS_OF_RESPONSE: Final = ("response.completed", "response.incomplete")
+NO_BODY = Body()
+ENDS_OF_RESPONSE = ("response.completed", "response.incomplete")
 
 
 def decode_body(data: bytes | bytearray) -> Body | None:

@@ -4,20 +4,22 @@ No task and no await per request: `Pool.submit` writes to an idle connection or 
 exchange's own callback ends it. Moments are taken when bytes are read, not when someone is scheduled.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import ssl
 from time import monotonic
-from typing import Final, cast
+from typing import cast
 
 import httptools
 
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
 from loadgen.client.target import Renderer, Target, ssl_context
 
-SWEEP: Final = 0.02
+SWEEP = 0.02
 """Seconds between looks at timeouts and idle connections."""
-RACE: Final = 0.02
+RACE = 0.02
 """A kept connection lost this soon after a request was written, without a byte, had been closed before it."""
 
 
@@ -31,7 +33,7 @@ class Connection(asyncio.Protocol):
     )
     # fmt: on
 
-    def __init__(self, pool: "Pool") -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.parts: list[bytes] = []
         self.on_body = self.parts.append  # pieces of one read are looked at together, behind the parser

@@ -3,13 +3,14 @@
 This file knows what an answer means; it does not know how bytes travel (connection.py, http2.py).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Final
 
 from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, text_of
 from loadgen.client.sse import SseReader
 
-KEPT_HEADERS: Final = {
+KEPT_HEADERS = {
     name.encode(): name
     for name in (
         "x-inference-pod",
@@ -32,9 +33,9 @@ KEPT_HEADERS: Final = {
     )
 }
 """Response headers that a record keeps, lower case."""
-DROPPED: Final = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
-TTL_REASONS: Final = ("rejected-ttl-expired", "rejected-context-cancelled")
-GATEWAY_WORDS: Final = (
+DROPPED = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
+TTL_REASONS = ("rejected-ttl-expired", "rejected-context-cancelled")
+GATEWAY_WORDS = (
     b"no healthy upstream",
     b"upstream connect error",
     b"inference gateway:",
@@ -56,7 +57,7 @@ class Exchange:
     def __init__(
         self,
         payload: bytes,
-        done: "Callable[[Exchange], None]",
+        done: Callable[[Exchange], None],
         *,
         stream: bool = True,
         timeout: float = 60.0,

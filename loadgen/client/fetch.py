@@ -1,5 +1,7 @@
 """Single requests outside the load: readiness, scrapes, control calls; over connections as the load's."""
 
+from __future__ import annotations
+
 import asyncio
 from dataclasses import dataclass
 from time import monotonic

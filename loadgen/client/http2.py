@@ -3,11 +3,13 @@
 The pool has the face of connection.Pool. Needs the extra `h2`.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import ssl
 from time import monotonic
-from typing import Final, cast
+from typing import cast
 
 from loadgen.client.connection import SWEEP, describe_connect_error
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
@@ -23,10 +25,10 @@ try:
 except ImportError as error:
     raise ScenarioError("HTTP/2 needs the extra h2: pip install 'vllm-simfleet[h2]'") from error
 
-STREAMS: Final = 100
+STREAMS = 100
 """Exchanges on one connection before another is opened, unless the server allows fewer."""
-WINDOW: Final = (1 << 31) - 1
-CANCEL: Final = 8
+WINDOW = (1 << 31) - 1
+CANCEL = 8
 """HTTP/2's error code for a stream that its client needs no more."""
 
 
@@ -39,7 +41,7 @@ class Http2Payload(bytes):
 class Http2Connection(asyncio.Protocol):
     """One connection and the exchanges on it by stream."""
 
-    def __init__(self, pool: "Http2Pool") -> None:
+    def __init__(self, pool: Http2Pool) -> None:
         self.pool = pool
         config = h2.config.H2Configuration(client_side=True, header_encoding="latin-1")
         self.h2 = h2.connection.H2Connection(config)

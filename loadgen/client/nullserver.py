@@ -5,6 +5,8 @@ It gives this machine's own ceiling before a run, and a known truth to measure t
 when tokens really left. `python -m loadgen.client.nullserver --port 8099 --tokens 8`.
 """
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import heapq
@@ -115,7 +117,7 @@ class NullServer:
         self.ttft_sum = self.tpot_sum = 0.0
         self.ended = 0
 
-    def schedule(self, at: float, stream: "Stream") -> None:
+    def schedule(self, at: float, stream: Stream) -> None:
         """Wake `stream` at `at`, or at the end of a stall."""
         stall = self.config.stall
         if stall and self.first_request is not None:
@@ -152,7 +154,7 @@ class Stream:
 
     __slots__ = ("arrived", "emitted", "events", "first", "protocol")
 
-    def __init__(self, protocol: "NullProtocol", events: list[bytes], arrived: float) -> None:
+    def __init__(self, protocol: NullProtocol, events: list[bytes], arrived: float) -> None:
         self.protocol = protocol
         self.events = events
         self.arrived = arrived

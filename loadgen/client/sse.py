@@ -8,6 +8,8 @@ A token need not have text: the end-of-sequence token and what a server holds ba
 choices and nothing to read. Such events are steps of the answer too, and the last of them is its end.
 """
 
+from __future__ import annotations
+
 from loadgen.client.answers import (
     ENDS_OF_RESPONSE,
     Body,

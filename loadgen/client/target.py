@@ -1,5 +1,7 @@
 """Where requests go: the parsed URL, its address, its TLS; and the bytes of a request to it."""
 
+from __future__ import annotations
+
 import base64
 import re
 import socket

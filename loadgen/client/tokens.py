@@ -4,11 +4,13 @@ A closing event without text is the end-of-sequence token with one server and no
 reasoning parser swallows tokens. Which it was, the count in `usage` says.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 from loadgen.client.sse import SseReader
 
-HEAD_AND_ROLE: Final = 0.001
+HEAD_AND_ROLE = 0.001
 """Seconds; a role that follows the answer's head sooner than this was said before anything was generated."""
 
 
@@ -22,7 +24,7 @@ class TokenMoments(NamedTuple):
     seen: int | None = None
 
 
-NO_TOKENS: Final = TokenMoments()
+NO_TOKENS = TokenMoments()
 
 
 def token_moments(reader: SseReader, output: int | None, first_byte: float | None) -> TokenMoments:

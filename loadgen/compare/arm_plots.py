@@ -1,17 +1,18 @@
 """Pictures of a comparison: effects with their intervals, and the repeats of each arm."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Final
 
 from loadgen.report.plots import shorten
 from loadgen.report.svg import Canvas, Formatter, seconds
 
-CHARACTER: Final = 6.8
+CHARACTER = 6.8
 """Pixels that a character of a label takes, generously."""
-NARROW_LABEL: Final = 16
+NARROW_LABEL = 16
 """Characters of a label's line on a phone."""
 
 

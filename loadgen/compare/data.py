@@ -1,9 +1,10 @@
 """Runs of several arms as one comparison: what comparison.json holds and its other forms are made from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import numpy as np
@@ -23,8 +24,8 @@ from loadgen.score.lora import Lora
 from loadgen.score.prefix import Prefix
 from loadgen.score.routing import Herding, Sessions, Spread
 
-COMPARISON_VERSION: Final = 1
-_CURVES: Final = ("ttft", "e2e", "tpot")
+COMPARISON_VERSION = 1
+_CURVES = ("ttft", "e2e", "tpot")
 
 
 class Row(Card):

@@ -1,8 +1,9 @@
 """A comparison on terminal and on disk: comparison.json, .md, .html and junit.xml."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,8 +21,8 @@ from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
 from loadgen.report.terminal import console, print_table
 
-COMPARISON_FILES: Final = ("comparison.*", "junit.xml")
-_COLOURS: Final[dict[Verdict, str]] = {
+COMPARISON_FILES = ("comparison.*", "junit.xml")
+_COLOURS: dict[Verdict, str] = {
     "beats": "green",
     "loses to": "red",
     "trades with": "yellow",

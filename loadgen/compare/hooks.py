@@ -1,23 +1,24 @@
 """The commands around an arm's run: they bring a fresh fleet up and take it down again."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from kit.yamldoc import load_documents
 from loadgen.errors import RunError, ScenarioError
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Arm, Scrape
 
-STACK: Final = "loadgen-compare"
-SETUP: Final = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
-TEARDOWN: Final = f"simfleet down --name {STACK}"
-FLEET: Final = f"simfleet ps --name {STACK} --format json"
-TIMEOUT: Final = 180.0
-_TAIL: Final = 15
+STACK = "loadgen-compare"
+SETUP = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
+TEARDOWN = f"simfleet down --name {STACK}"
+FLEET = f"simfleet ps --name {STACK} --format json"
+TIMEOUT = 180.0
+_TAIL = 15
 
 
 def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fleet: str | None) -> list[Arm]:

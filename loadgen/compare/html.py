@@ -1,8 +1,9 @@
 """The page of a comparison: the sentence, the effects with their intervals, arms side by side."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from html import escape
-from typing import Final
 
 from loadgen.compare import arm_plots, tables
 from loadgen.compare.arm_plots import Effect
@@ -17,15 +18,15 @@ from loadgen.report.plots import colour
 from loadgen.report.tables import expectations
 from loadgen.score.scorecard import Scorecard
 
-_TONES: Final[dict[Verdict, str]] = {
+_TONES: dict[Verdict, str] = {
     "beats": "good",
     "loses to": "bad",
     "trades with": "warn",
     "is not told apart from": "none",
 }
-_EXPLAINING: Final = {metric.path for metric in METRICS} & named(Scorecard).keys()
+_EXPLAINING = {metric.path for metric in METRICS} & named(Scorecard).keys()
 """Figures of the routing, which are not judged and say why arms differ."""
-_STRIPS: Final[tuple[tuple[str, str, Dimension], ...]] = (
+_STRIPS: tuple[tuple[str, str, Dimension], ...] = (
     ("ttft.p90", "TTFT p90", "time"),
     ("ttft.p50", "TTFT p50", "time"),
     ("e2e.p90", "E2E p90", "time"),

@@ -5,6 +5,8 @@ from repeat to repeat, so that no arm always runs first. A run that is not to be
 `loadgen diff` compares two runs that are there already.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import re
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -42,7 +44,7 @@ class CompareOptions:
     command: tuple[str, ...] = ()
 
 
-_ABOUT_ARMS: Final = re.compile(r"\b(arm|delta)\[")
+_ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 Say = Callable[[str], None]
 
 
@@ -145,7 +147,7 @@ def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | 
     return runs
 
 
-def _run_once(scenario: Scenario, conduct: "RunOptions", arm: Arm, repeat: int) -> ArmRun:
+def _run_once(scenario: Scenario, conduct: RunOptions, arm: Arm, repeat: int) -> ArmRun:
     """A fresh fleet, the plan, and the fleet gone again, whatever happened."""
     from loadgen.report.files import FORMS, write_all  # noqa: PLC0415
     from loadgen.run.runner import execute  # noqa: PLC0415

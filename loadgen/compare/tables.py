@@ -1,5 +1,7 @@
 """A comparison as tables of text, for terminal, Markdown and HTML."""
 
+from __future__ import annotations
+
 from loadgen.compare.data import ArmsReport, Cards, Row
 from loadgen.report.tables import NOTHING, Table, share
 

@@ -4,9 +4,11 @@
 docs/scorecard.md.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 import numpy as np
 
@@ -16,10 +18,10 @@ from loadgen.numbers.outcomes import NOT_SENT, OUTCOMES, SHEDS
 from loadgen.numbers.stats import Summary
 from loadgen.records.frame import Frame, Labels, by
 
-SLO_METRICS: Final = ("ttft", "tpot", "itl", "ntpot", "e2e")
-HARMLESS: Final = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT
+SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
+HARMLESS = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT
 """Everything else is an error."""
-DROPPED: Final = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
+DROPPED = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 
 
 class Latencies(Card, omit_defaults=True):

@@ -9,11 +9,13 @@ The names are those of the cards' fields; only counts of outcomes, refusals and 
 own.
 """
 
+from __future__ import annotations
+
 import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from loadgen.judge.figures import Figures, Groups, Outcomes
 from loadgen.judge.paired import Comparison
@@ -25,10 +27,10 @@ from loadgen.numbers.quantity import Dimension, Quantity
 from loadgen.numbers.stats import Summary
 
 T = TypeVar("T")
-SPLITS: Final = ("class", "pod", "adapter", "stage")
-GROUPS: Final = Groups.__struct_fields__
-_KEYED: Final = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
-_TAIL: Final = re.compile(r"(.+?)(?:\.([^.\[\]]+)|\[([^\]]*)\])")
+SPLITS = ("class", "pod", "adapter", "stage")
+GROUPS = Groups.__struct_fields__
+_KEYED = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
+_TAIL = re.compile(r"(.+?)(?:\.([^.\[\]]+)|\[([^\]]*)\])")
 """A figure that has a value for each name in the run, and the name: `x.name` or `x[name]`."""
 
 

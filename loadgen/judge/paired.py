@@ -12,10 +12,12 @@ Holm's correction over all metrics of the verdict (and all arms) holds the chanc
 different by luck to 5 %. A difference too small to matter is not called one.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -27,8 +29,8 @@ from loadgen.numbers.stats import Floats, Interval
 from loadgen.records.frame import LATENCIES, Frame
 from loadgen.score.scorecard import Scorecard
 
-ALPHA: Final = 0.05
-ENOUGH_REPEATS: Final = 3
+ALPHA = 0.05
+ENOUGH_REPEATS = 3
 Verdict = Literal["beats", "loses to", "trades with", "is not told apart from"]
 
 
@@ -69,8 +71,8 @@ def _metrics() -> tuple[Metric, ...]:
     )
 
 
-METRICS: Final = _metrics()
-PRIMARY: Final = "ttft.p90"
+METRICS = _metrics()
+PRIMARY = "ttft.p90"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ The cards of which it is made say of each figure what it is (numbers/figure.py);
 that computes them, in judge/figures.py, score/ and records/.
 """
 
+from __future__ import annotations
+
 import importlib.metadata
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -24,7 +26,7 @@ from loadgen.records.rundata import RunData
 from loadgen.records.series import PodSeries
 from loadgen.score.scorecard import Scorecard, scorecard
 
-REPORT_VERSION: Final = 1
+REPORT_VERSION = 1
 
 
 class About(Card):

@@ -4,10 +4,12 @@ A check is `ok`, `warn` (read the figures with it in mind), `fail` (the run is n
 2) or `skip` (nothing to check with; says why). Limits: docs/scorecard.md.
 """
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -19,17 +21,17 @@ from loadgen.records.frame import Frame
 from loadgen.records.rundata import RunData
 from loadgen.scenario.scenario import Arrival
 
-CEILING_WARN: Final = 0.7
-LATE_WARN: Final = (0.001, 0.05)
+CEILING_WARN = 0.7
+LATE_WARN = (0.001, 0.05)
 """Lateness p99 may be this many seconds, or this share of the median TTFT (E2E where nothing
 was streamed), whichever is more."""
-LATE_FAIL: Final = (0.010, 0.25)
-MISSED_FAIL: Final = 0.001
-REUSE_WARN: Final = 0.5
-FEWEST: Final = 100
+LATE_FAIL = (0.010, 0.25)
+MISSED_FAIL = 0.001
+REUSE_WARN = 0.5
+FEWEST = 100
 """Requests that a check of arrivals or of connections needs."""
-SIGMAS: Final = 4.0
-KEPT_WARN: Final = 0.15
+SIGMAS = 4.0
+KEPT_WARN = 0.15
 
 Status = Literal["ok", "warn", "fail", "skip"]
 

@@ -4,6 +4,8 @@ Series and continued fractions after Abramowitz & Stegun 6.5, 26.5 (evaluated by
 good to about 1e-10, which the tests check against published tables.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 

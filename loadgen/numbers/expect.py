@@ -13,16 +13,17 @@ A name may hold hyphens inside (round-robin), so a minus needs a space on both s
 read and evaluate; what figures there are is the caller's (`loadgen.judge.named_figures`).
 """
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from loadgen.errors import ScenarioError
 from loadgen.numbers.quantity import UNITS, DimensionError, Quantity
 
-_TOKEN: Final = re.compile(
+_TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|\.[0-9]+)
         \ ?(?P<unit>%|/s\b|tok/s\b|[A-Za-z]+\b(?<!and)(?<!or))?
@@ -39,7 +40,7 @@ def _same(a: float, b: float) -> bool:
     return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)) < math.inf
 
 
-_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b and not _same(a, b),
     "<=": lambda a, b: a < b or _same(a, b),
     ">": lambda a, b: a > b and not _same(a, b),
@@ -47,8 +48,8 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "==": _same,
     "!=": lambda a, b: not _same(a, b),
 }
-_FUNCTIONS: Final = ("min", "max", "abs")
-NO_VALUE: Final = "no value"
+_FUNCTIONS = ("min", "max", "abs")
+NO_VALUE = "no value"
 
 
 class ExpectError(ScenarioError):

@@ -7,12 +7,14 @@ inside a card needs a Figure too, to be walked; what carries none (a list for a 
 report.json.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -86,7 +88,7 @@ def named(kind: type[Card]) -> Mapping[str, Named]:
     return {found.path: found for found in _walk(kind, "", (), None)}
 
 
-_OUTERMOST: Final = Figure("")
+_OUTERMOST = Figure("")
 
 
 def _walk(kind: type[Card], prefix: str, fields: tuple[str, ...], around: Figure | None) -> Iterator[Named]:

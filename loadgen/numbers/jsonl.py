@@ -1,15 +1,17 @@
 """Files of one JSON value a line: written in batches, read with the line's number in every error."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from loadgen.errors import RecordError, RunError
 
-FLUSH_BYTES: Final = 1 << 18
+FLUSH_BYTES = 1 << 18
 
 T = TypeVar("T")
 

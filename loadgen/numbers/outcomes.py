@@ -1,8 +1,8 @@
 """What can become of a request."""
 
-from typing import Final
+from __future__ import annotations
 
-OUTCOMES: Final = (
+OUTCOMES = (
     "ok",  # a complete 2xx answer
     "shed_429",  # rejected before it was served (429 without an eviction reason)
     "ttl_503",  # waited too long in the gateway's queue, or its client context ended there
@@ -18,6 +18,6 @@ OUTCOMES: Final = (
     "missed",  # was due and could not be sent by this client
     "skipped",  # a later turn of a session that ended early: was never due
 )
-SHEDS: Final = frozenset({"shed_429", "ttl_503", "evicted"})
+SHEDS = frozenset({"shed_429", "ttl_503", "evicted"})
 """Outcomes that are the gateway's decision under load, to be told apart from errors."""
-NOT_SENT: Final = frozenset({"missed", "skipped"})
+NOT_SENT = frozenset({"missed", "skipped"})

@@ -1,12 +1,13 @@
 """Running totals of a worker that merge exactly: counts, and histograms with buckets 1 % wide."""
 
+from __future__ import annotations
+
 import math
-from typing import Final
 
 import msgspec
 
-STEP: Final = math.log(1.01)
-FLOOR: Final = 1e-7
+STEP = math.log(1.01)
+FLOOR = 1e-7
 
 
 def bucket(seconds: float) -> int:
@@ -32,7 +33,7 @@ class Histogram(msgspec.Struct):
         self.total += seconds
         self.most = max(self.most, seconds)
 
-    def merge(self, other: "Histogram") -> None:
+    def merge(self, other: Histogram) -> None:
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
         self.total += other.total
@@ -79,7 +80,7 @@ class Progress(msgspec.Struct):
     tpot: Histogram = msgspec.field(default_factory=Histogram)
     latency: Histogram = msgspec.field(default_factory=Histogram)
 
-    def merge(self, other: "Progress") -> None:
+    def merge(self, other: Progress) -> None:
         """Add another report's counts; levels (in flight, waiting) are the caller's to sum over workers."""
         for name in ("sent", "done", "attempts", "missed", "opened", "reused", "output_tokens", "cpu"):
             setattr(self, name, getattr(self, name) + getattr(other, name))

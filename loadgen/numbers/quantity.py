@@ -1,12 +1,14 @@
 """A number with its dimension, as expectations calculate with it: 300ms, 80 %, 50 /s."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 Dimension = Literal["time", "share", "number", "rate", "tokens/s"]
 
-UNITS: Final[dict[str, tuple[float, Dimension]]] = {
+UNITS: dict[str, tuple[float, Dimension]] = {
     "us": (1e-6, "time"),
     "ms": (1e-3, "time"),
     "s": (1.0, "time"),
@@ -17,7 +19,7 @@ UNITS: Final[dict[str, tuple[float, Dimension]]] = {
     "tok/s": (1.0, "tokens/s"),
     "k": (1e3, "number"),
 }
-_EXAMPLES: Final[dict[Dimension, str]] = {
+_EXAMPLES: dict[Dimension, str] = {
     "time": "300ms or 1.5s",
     "share": "95%",
     "rate": "50/s",
@@ -40,7 +42,7 @@ class Quantity:
     def __str__(self) -> str:
         return show(self.value, self.dimension)
 
-    def combined(self, other: "Quantity", what: str) -> Dimension:
+    def combined(self, other: Quantity, what: str) -> Dimension:
         """The dimension of a sum or comparison; DimensionError when there is none.
 
         A share may meet a plain number (0.9 is 90 %), nothing else may meet anything but its own kind.
@@ -59,7 +61,7 @@ class Quantity:
             f"cannot {what} {_noun(mine)} and {_noun(theirs)}; {_noun(mine)} looks like {_EXAMPLES[mine]}"
         )
 
-    def times(self, other: "Quantity") -> "Quantity":
+    def times(self, other: Quantity) -> Quantity:
         """The product; at most one side may have a dimension other than number or share."""
         plain = ("number", "share")
         if self.dimension in plain and other.dimension in plain:
@@ -71,7 +73,7 @@ class Quantity:
             return Quantity(self.value * other.value, carrier.dimension)
         raise DimensionError(f"cannot multiply {_noun(self.dimension)} by {_noun(other.dimension)}")
 
-    def over(self, other: "Quantity") -> "Quantity":
+    def over(self, other: Quantity) -> Quantity:
         """The quotient; of two quantities of one kind it is a plain number."""
         value = (
             self.value / other.value

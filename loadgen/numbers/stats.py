@@ -4,6 +4,8 @@ Everything here works on plain arrays and knows nothing of requests. Resampling 
 input gives the same interval. numpy is imported with this module, which nothing on the sending path imports.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -6,6 +6,8 @@ a constant process has equal gaps, a Poisson process over a ramp is the true inh
 Nothing is rescaled to hit a count or a total.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias

@@ -1,5 +1,7 @@
 """Request bodies of the three APIs as pieces of a plan: text that stands for itself, shared text, answers."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

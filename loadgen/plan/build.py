@@ -4,6 +4,8 @@ Each class has streams of its own; its units come in order of arrival, and class
 Closed-loop units stand first (they have no times). The same scenario and seed give the same bytes.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 from collections.abc import Iterator
@@ -138,7 +140,7 @@ def build_plan(scenario: Scenario) -> Iterator[PlanLine]:
         yield from _lines(source, number, made, next(slots))
 
 
-def _interleaved(sources: list[ClassSource], slots: "itertools.count[int]") -> Iterator[PlanLine]:
+def _interleaved(sources: list[ClassSource], slots: itertools.count[int]) -> Iterator[PlanLine]:
     """Closed-loop units, class by class; each class's units are dealt out evenly over the slots."""
     for source in sources:
         units = _units(source)

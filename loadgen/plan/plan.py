@@ -9,18 +9,20 @@ to turn k of the same session. Joined and encoded as UTF-8 the pieces are the bo
 independent request, one for all turns of a session. Workers share the schedule and no seeds.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from loadgen.errors import RunError, ScenarioError
 from loadgen.numbers.jsonl import JsonlWriter
 
-PLAN_VERSION: Final = 1
+PLAN_VERSION = 1
 
 
 class Answer(msgspec.Struct):

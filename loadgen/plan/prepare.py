@@ -1,5 +1,7 @@
 """Puts the plan of a run in its place and takes what the runner must know of it."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -5,6 +5,8 @@ the text of the client's tenant, perhaps a document, and fresh words; turn k rep
 Lengths are log-normal mixtures clipped as the traces are. See presets.py for the figures.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

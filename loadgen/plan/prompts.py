@@ -4,6 +4,8 @@ A maker turns the number of an arrival into a `UnitSpec`: one request, or all tu
 Shared texts are numbered as they are first used and travel with the unit that uses them first.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

@@ -3,6 +3,8 @@
 Each reader gives `TraceRow`s in order of time; a row that cannot be read is an error with its line.
 """
 
+from __future__ import annotations
+
 import csv
 import datetime
 import itertools
@@ -106,7 +108,7 @@ def _read_azure(trace: Trace) -> Iterator[TraceRow]:
             raise TraceError(f"no CSV file: {error}", file=trace.path) from error
 
 
-def _azure_rows(trace: Trace, reader: "csv.DictReader[str]") -> Iterator[TraceRow]:
+def _azure_rows(trace: Trace, reader: csv.DictReader[str]) -> Iterator[TraceRow]:
     needed = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
     if not needed <= set(reader.fieldnames or ()):
         names = ",".join(reader.fieldnames or ())

@@ -4,13 +4,13 @@ Real tokenizers have each of these words as a single token behind a blank, and a
 at word boundaries counts the same; what the server counted stands in its usage.
 """
 
-from typing import Final
+from __future__ import annotations
 
 import numpy as np
 
 from loadgen.scenario.scenario import Distribution
 
-_LIST: Final = """
+_LIST = """
 time year people way day man thing woman life child world school state family student group country
 problem hand part place case week company system program question work government number night point
 home water room mother area money story fact month lot right study book eye job word business issue
@@ -35,8 +35,8 @@ election feeling standard bill message analysis benefit lawyer section glass ski
 operation crime stage compare authority design sort knowledge station strategy truth song example
 environment leg dark note purpose
 """
-WORDS: Final = tuple(_LIST.split())
-_TABLE: Final = np.array([f" {word}" for word in WORDS], dtype=object)
+WORDS = tuple(_LIST.split())
+_TABLE = np.array([f" {word}" for word in WORDS], dtype=object)
 
 
 def text_of(count: int, rng: np.random.Generator) -> str:

@@ -4,9 +4,11 @@ Bins are by intended start, because a stall must show up where the requests it d
 plain lists (None where there was nothing), as report.json holds it and the pictures draw it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +17,8 @@ from loadgen.numbers.stats import Floats
 from loadgen.records.frame import Frame, Mask, natural_order
 from loadgen.records.series import PodSeries, grid
 
-MOST_BINS: Final = 60
-_WIDTHS: Final = (
+MOST_BINS = 60
+_WIDTHS = (
     0.1,
     0.2,
     0.25,
@@ -34,7 +36,7 @@ _WIDTHS: Final = (
     1800.0,
     3600.0,
 )
-_QUANTILES: Final = (50, 90, 99)
+_QUANTILES = (50, 90, 99)
 
 
 class BinnedOutcomes(Card):

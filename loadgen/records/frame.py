@@ -11,11 +11,12 @@ e2e    end - start
 Only requests with outcome `ok` have latencies: an error that is quick must not flatter a percentile.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,8 @@ from loadgen.records.records import Record
 Labels = NDArray[np.object_]
 Mask = NDArray[np.bool_]
 
-LATENCIES: Final = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
-_NUMBERS: Final = re.compile(r"([0-9]+)")
+LATENCIES = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
+_NUMBERS = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Frame:
             return np.empty(0), np.empty(0, dtype=np.int64)
         return np.concatenate(gaps), np.concatenate(rows)
 
-    def where(self, mask: Mask) -> "Frame":
+    def where(self, mask: Mask) -> Frame:
         """The rows under `mask`, as a Frame of their own."""
         return Frame([self.records[row] for row in np.flatnonzero(mask).tolist()])
 

@@ -4,11 +4,12 @@ Times are moved to the earliest machine's t0 by the wall clocks; every record is
 merged figures are exactly those of all requests together. Workers are numbered anew.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -32,7 +33,7 @@ from loadgen.records.rundir import (
     write_meta,
 )
 
-MOMENTS: Final = (
+MOMENTS = (
     "intended",
     "start",
     "connected",

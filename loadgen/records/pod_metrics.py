@@ -1,13 +1,14 @@
 """Reads Prometheus text: which series a scrape keeps, and what a vLLM pod's series mean."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
-_LINE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)")
-_LABEL: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
-KEPT_PREFIXES: Final = (
+_LINE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+KEPT_PREFIXES = (
     "vllm:",
     "inference_",
     "llm_d_",
@@ -16,8 +17,8 @@ KEPT_PREFIXES: Final = (
     "process_resident_memory_bytes",
     "lora_",
 )
-POD_LABELS: Final = ("pod", "kubernetes_pod_name", "pod_name")
-COLUMNS: Final = {
+POD_LABELS = ("pod", "kubernetes_pod_name", "pod_name")
+COLUMNS = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:num_requests_running": "running",
     "vllm:kv_cache_usage_perc": "kv",

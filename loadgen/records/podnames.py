@@ -4,6 +4,8 @@ Answers name a pod in `x-inference-pod`; a page given as `--scrape URL` has only
 ties the two together they stay two name spaces, and no figure counts both.
 """
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit

@@ -6,16 +6,17 @@ further line is one `Record`. Lines reach the kernel in batches a fraction of a 
 killed run keeps what it had; a torn last line is skipped, a broken line anywhere else is an error.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from loadgen.errors import RecordError
 from loadgen.numbers.jsonl import JsonlWriter, read_lines
 
-RECORDS_VERSION: Final = 1
+RECORDS_VERSION = 1
 
 
 class Attempt(msgspec.Struct, kw_only=True):

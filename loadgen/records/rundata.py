@@ -1,5 +1,7 @@
 """A finished (or broken off) run, read whole from its directory, for everything that reports on it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -6,12 +6,14 @@ scrapes.jsonl  one ScrapeLine for each look at a /metrics page
 events.jsonl   one EventLine for each thing done to the system, by the timeline or by hand
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -19,14 +21,14 @@ from loadgen.errors import RecordError, RunError
 from loadgen.numbers.jsonl import read_lines
 from loadgen.numbers.progress import Progress
 
-META: Final = "meta.json"
-PLAN: Final = "plan.jsonl"
-SCRAPES: Final = "scrapes.jsonl"
-EVENTS: Final = "events.jsonl"
-SCENARIO: Final = "scenario.yaml"
+META = "meta.json"
+PLAN = "plan.jsonl"
+SCRAPES = "scrapes.jsonl"
+EVENTS = "events.jsonl"
+SCENARIO = "scenario.yaml"
 
-RECORDS: Final = "records*.jsonl"
-RUN_FILES: Final = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, "report.*", "junit.xml")
+RECORDS = "records*.jsonl"
+RUN_FILES = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, "report.*", "junit.xml")
 """What a run and its report write."""
 
 T = TypeVar("T")

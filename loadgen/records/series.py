@@ -4,12 +4,14 @@ The reader of scrapes fills `PodSeries`; the scorecard reads it. Times are run t
 failed is a gap (NaN), never a zero: a pod that does not answer is not an idle one.
 """
 
+from __future__ import annotations
+
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated
 
 import numpy as np
 
@@ -86,7 +88,7 @@ class PodSeries:
         return self.block_size * self.num_gpu_blocks if self.block_size and self.num_gpu_blocks else None
 
 
-ALIGNED: Final = 0.05
+ALIGNED = 0.05
 """Seconds by which looks at the pages of one pod may differ."""
 
 

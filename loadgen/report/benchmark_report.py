@@ -6,10 +6,12 @@ start, as the other tools that write this form count them, so that documents can
 intended start, which our own reports put first, stand under `results.observability.loadgen`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import yaml
@@ -18,24 +20,24 @@ from loadgen.judge.report import Report
 from loadgen.numbers.stats import PERCENTILES, Summary, percentile_key
 from loadgen.score.scorecard import Scorecard
 
-VERSION: Final = "0.2.1"
-TOOL: Final = "vllm-simfleet-loadgen"
-MODEL_SERVER: Final = "model-server"
-_KEYS: Final = ("mean", "stddev", "min", *map(percentile_key, PERCENTILES), "max")
-_LATENCIES: Final = {
+VERSION = "0.2.1"
+TOOL = "vllm-simfleet-loadgen"
+MODEL_SERVER = "model-server"
+_KEYS = ("mean", "stddev", "min", *map(percentile_key, PERCENTILES), "max")
+_LATENCIES = {
     "time_to_first_token": ("ttft_sent", "s"),
     "normalized_time_per_output_token": ("ntpot_sent", "s/token"),
     "time_per_output_token": ("tpot", "s/token"),
     "inter_token_latency": ("itl", "s/token"),
     "request_latency": ("e2e_sent", "s"),
 }
-_SCHEDULED: Final = {
+_SCHEDULED = {
     "scheduled_time_to_first_token": ("ttft", "s"),
     "scheduled_normalized_time_per_output_token": ("ntpot", "s/token"),
     "scheduled_request_latency": ("e2e", "s"),
     "schedule_delay": ("lateness", "s"),
 }
-_RESOURCES: Final = {"kv_cache_usage": "kv", "running_requests": "running", "waiting_requests": "waiting"}
+_RESOURCES = {"kv_cache_usage": "kv", "running_requests": "running", "waiting_requests": "waiting"}
 
 
 def document(report: Report, experiment: str | None = None) -> dict[str, Any]:

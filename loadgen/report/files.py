@@ -1,9 +1,11 @@
 """Every form of a report on disk."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from loadgen.errors import RunError
 from loadgen.judge.report import Report
@@ -16,7 +18,7 @@ from loadgen.report.markdown import markdown
 T = TypeVar("T")
 Form = tuple[str, Callable[[T], str]]
 """The name of a file and what makes its text."""
-FORMS: Final[tuple[Form[Report], ...]] = (
+FORMS: tuple[Form[Report], ...] = (
     ("report.json", as_json),
     ("report.md", markdown),
     ("report.yaml", benchmark_report.dump),

@@ -4,11 +4,12 @@ Each picture stands in the page twice, drawn for a wide and for a narrow screen,
 one that fits; text in a picture is never scaled below reading size.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
-from typing import Final
 
 from loadgen.judge.report import About, Report
 from loadgen.numbers.quantity import show_time
@@ -17,11 +18,11 @@ from loadgen.report.pictures import Picture
 from loadgen.report.svg import legend
 from loadgen.report.tables import Table
 
-HALF: Final = 520
-FULL: Final = 1080
-NARROW: Final = 346
-ROUTING: Final = (pictures.shares, pictures.picks, pictures.gauges)
-_TONES: Final = {
+HALF = 520
+FULL = 1080
+NARROW = 346
+ROUTING = (pictures.shares, pictures.picks, pictures.gauges)
+_TONES = {
     "ok": "good", "passed": "good", "warn": "warn", "fail": "bad", "failed": "bad", "error": "bad",
     "skip": "none",
     "better": "good",

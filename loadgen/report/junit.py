@@ -1,5 +1,7 @@
 """JUnit XML for CI: expectations as test cases, self-checks as another suite."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 

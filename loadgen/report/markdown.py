@@ -1,5 +1,7 @@
 """The report as Markdown, for a pull request or a wiki page."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 
 from loadgen.judge.report import Report

@@ -1,10 +1,12 @@
 """The pictures of a run: which numbers of the report go into which kind of plot."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 from loadgen.judge.report import Report
 from loadgen.records.bins import BinnedQuantiles
@@ -13,8 +15,8 @@ from loadgen.report import plots
 from loadgen.report.plots import Line, colour
 from loadgen.report.svg import number, percent
 
-NAMED: Final = 24
-FEW: Final = 8
+NAMED = 24
+FEW = 8
 """Up to so many pods get a line of their own."""
 
 

@@ -3,6 +3,8 @@
 Nothing here knows records or scrapes: callers bring numbers. Series colours are classes s0 ... s7.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

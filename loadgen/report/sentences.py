@@ -1,7 +1,9 @@
 """What the routing scorecard says in words: short lines, each a figure with what it means."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from loadgen.judge.report import Report
 from loadgen.numbers.quantity import show_time
@@ -12,7 +14,7 @@ from loadgen.score.lora import Lora
 from loadgen.score.prefix import Prefix
 from loadgen.score.routing import Herding, Picks, Sessions, Spread
 
-SUCCEEDS: Final = "a request succeeds"
+SUCCEEDS = "a request succeeds"
 """The expectation that every run has without writing it down."""
 
 
@@ -120,7 +122,7 @@ def _scraping(s: ScrapeCost) -> str:
     return f"{s.scrapes} scrapes, {show_time(s.mean)} each on average, {show_time(s.max)} at most"
 
 
-_MAKERS: Final[dict[str, Callable[[Any], str]]] = {
+_MAKERS: dict[str, Callable[[Any], str]] = {
     "spread": _spread,
     "herding": _herding,
     "prefix": _prefix,

@@ -4,6 +4,8 @@ Colours are CSS classes and variables of the page (report.css), so one picture s
 A `Canvas` is one picture of a fixed width in CSS pixels; the page carries each picture in two widths.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -3,9 +3,10 @@
 Each function takes the report and gives a Table, or None where there is nothing to tell.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from loadgen.judge.figures import Figures
 from loadgen.judge.report import Expected, Report
@@ -16,11 +17,11 @@ from loadgen.numbers.stats import PERCENTILES, Summary, percentile_key
 from loadgen.score.recovery import Recovery
 from loadgen.score.scorecard import Scorecard
 
-NOTHING: Final = "-"
-ALL_FIGURES: Final = "All figures of the routing"
-_LATENCIES: Final = ("ttft", "e2e", "ntpot", "ttft_sent", "e2e_sent", "ntpot_sent", "tpot", "itl", "lateness")
+NOTHING = "-"
+ALL_FIGURES = "All figures of the routing"
+_LATENCIES = ("ttft", "e2e", "ntpot", "ttft_sent", "e2e_sent", "ntpot_sent", "tpot", "itl", "lateness")
 """In the order of rows."""
-_MOST_ROWS: Final = 24
+_MOST_ROWS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _part(part: Figures, good: bool) -> list[str]:
     return cells
 
 
-_PODS: Final = (
+_PODS = (
     "",
     "answers",
     "share",
@@ -243,7 +244,7 @@ def expectations(expected: Sequence[Expected]) -> Table | None:
     return Table("Expectations", ("", "", "found"), rows) if rows else None
 
 
-SECTIONS: Final[tuple[Callable[[Report], Table | None], ...]] = (
+SECTIONS: tuple[Callable[[Report], Table | None], ...] = (
     latency,
     outcomes,
     throughput,

@@ -1,8 +1,9 @@
 """The report on a terminal: rich tables; without colours and boxes where it is none."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -13,7 +14,7 @@ from loadgen.judge.report import Report
 from loadgen.report import sentences, tables
 from loadgen.report.tables import Table
 
-_STYLES: Final = {
+_STYLES = {
     "ok": "green",
     "passed": "green",
     "warn": "yellow",
@@ -21,7 +22,7 @@ _STYLES: Final = {
     "failed": "red",
     "error": "red",
 }
-_PLAIN_WIDTH: Final = 160
+_PLAIN_WIDTH = 160
 
 
 def console() -> Console:

@@ -4,11 +4,12 @@
 an expectation cannot be read; that outranks a failed expectation: figures of a broken run say nothing.
 """
 
+from __future__ import annotations
+
 import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from loadgen.judge.named_figures import of_report
 from loadgen.judge.report import Expected, Report, build
@@ -19,10 +20,10 @@ from loadgen.report.sentences import SUCCEEDS
 from loadgen.report.terminal import print_report
 from loadgen.scenario.scenario import Expectation, Scenario
 
-OK: Final = 0
-FAILED: Final = 1
-UNTRUSTED: Final = 2
-_ABOUT_OK: Final = re.compile(r"\b(outcomes|count)\.ok\b")
+OK = 0
+FAILED = 1
+UNTRUSTED = 2
+_ABOUT_OK = re.compile(r"\b(outcomes|count)\.ok\b")
 
 
 def run_report(args: argparse.Namespace) -> int:

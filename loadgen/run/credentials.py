@@ -1,5 +1,7 @@
 """What a client presents of itself: headers that are added as requests are sent, and stand in no plan."""
 
+from __future__ import annotations
+
 from loadgen.client.target import user_of
 from loadgen.errors import ScenarioError
 from loadgen.plan.prepare import PlanInfo

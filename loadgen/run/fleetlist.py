@@ -5,14 +5,16 @@ A listing is an object with `pods` (and `pickers`), a list of pods, or `stacks` 
 host:port) with `port` or `ports`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from loadgen.errors import TargetError
 
-URL_KEYS: Final = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
+URL_KEYS = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 A `Unit` is what one slot of the plan does on its own: a single request, or all turns of a session.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path

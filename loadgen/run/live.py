@@ -1,23 +1,25 @@
 """The view of a running load: a panel that redraws itself on a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from loadgen.numbers.progress import Histogram, Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LINE_EVERY: Final = 5.0
-BAR_WIDTH: Final = 30
-PODS_SHOWN: Final = 16
+LINE_EVERY = 5.0
+BAR_WIDTH = 30
+PODS_SHOWN = 16
 
 
 class View(Protocol):
     """What the runner tells while it runs."""
 
-    def update(self, snapshot: "Snapshot") -> None: ...
+    def update(self, snapshot: Snapshot) -> None: ...
     def close(self) -> None: ...
 
 
@@ -133,7 +135,7 @@ def _bar(share: float, width: int = BAR_WIDTH) -> str:
     return "█" * filled + "░" * (width - filled)
 
 
-def render(snapshot: Snapshot) -> "RenderableType":
+def render(snapshot: Snapshot) -> RenderableType:
     """The panel of one moment."""
     from rich.console import Group  # noqa: PLC0415
     from rich.panel import Panel  # noqa: PLC0415
@@ -152,7 +154,7 @@ def render(snapshot: Snapshot) -> "RenderableType":
     return Panel(Group(*parts), title=f"loadgen · {snapshot.name}", expand=False)
 
 
-def _figures(snapshot: Snapshot) -> "RenderableType":
+def _figures(snapshot: Snapshot) -> RenderableType:
     from rich.table import Table  # noqa: PLC0415
 
     total, recent = snapshot.total, snapshot.recent
@@ -173,7 +175,7 @@ def _figures(snapshot: Snapshot) -> "RenderableType":
     return table
 
 
-def _pods(snapshot: Snapshot) -> "RenderableType":
+def _pods(snapshot: Snapshot) -> RenderableType:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table.grid(padding=(0, 2))

@@ -1,5 +1,7 @@
 """From an exchange that ended to its record; and how long a retry waits."""
 
+from __future__ import annotations
+
 import math
 import time
 from email.utils import parsedate_to_datetime

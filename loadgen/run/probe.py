@@ -1,10 +1,11 @@
 """Before a run: is the target there, does its TLS hold, does it know the models of the plan."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
 
 import msgspec
 
@@ -15,8 +16,8 @@ from loadgen.client.fetch import Fetched, fetch
 from loadgen.client.target import Target
 from loadgen.errors import TargetError
 
-RETRY_EVERY: Final = 0.1
-TELL_AFTER: Final = 1.0
+RETRY_EVERY = 0.1
+TELL_AFTER = 1.0
 """Seconds of waiting after which the user hears of it."""
 
 

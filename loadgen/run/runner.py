@@ -4,6 +4,8 @@
 sends no load itself: workers do, so a view that is redrawn or a page that is parsed delays no request.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import signal
@@ -16,7 +18,6 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
-from typing import Final
 
 import msgspec
 
@@ -47,11 +48,11 @@ from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
 from loadgen.scenario.scenario import Scenario
 
-LEAD: Final = 0.15
+LEAD = 0.15
 """Seconds between the order to begin and t0, for the order to reach all workers."""
-HOPELESS: Final = 20
+HOPELESS = 20
 """So many first answers that are all 4xx end a run: the plan does not fit the target."""
-VIEW_EVERY: Final = 0.5
+VIEW_EVERY = 0.5
 
 
 @dataclass(frozen=True, slots=True)

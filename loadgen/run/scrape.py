@@ -4,12 +4,14 @@ Whose: addresses as given, the output of `simfleet ps --format json` (a command 
 after each event), or a Prometheus that scrapes them already. Every look is recorded with its cost.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Final, Literal
+from typing import Literal
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -25,13 +27,13 @@ from loadgen.run.fleetlist import parse_fleet
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Scrape
 
-TIMEOUT: Final = 2.0
-SETTLE: Final = 3.0
+TIMEOUT = 2.0
+SETTLE = 3.0
 """Seconds that the scrape after the run waits at most for pods to have nothing running."""
-FLEET_TIMEOUT: Final = 30.0
+FLEET_TIMEOUT = 30.0
 Phase = Literal["before", "during", "after"]
-PROMETHEUS_QUERY: Final = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'
-POD_LABELS: Final = ("pod", "kubernetes_pod_name", "instance")
+PROMETHEUS_QUERY = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'
+POD_LABELS = ("pod", "kubernetes_pod_name", "instance")
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 The answer is kept for some minutes in the user's cache directory, by interpreter, version and answer size.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -11,7 +13,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -26,11 +27,11 @@ from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
 from loadgen.scenario.read import read_scenario
 
-KEPT_SECONDS: Final = 600.0
-SECONDS: Final = 0.8
-SIZES: Final = (8, 32, 128, 512)
-WARNING_SHARE: Final = 0.7
-SCENARIO: Final = """
+KEPT_SECONDS = 600.0
+SECONDS = 0.8
+SIZES = (8, 32, 128, 512)
+WARNING_SHARE = 0.7
+SCENARIO = """
 name: ceiling
 model: "null"
 classes:

@@ -5,12 +5,14 @@ record (`start - intended`), and what cannot be sent is recorded as missed. Late
 and retries join the same heap of due times when they become known.
 """
 
+from __future__ import annotations
+
 import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, Protocol
+from typing import Protocol
 from zlib import crc32
 
 from kit.alarm import make_alarm
@@ -23,8 +25,8 @@ from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, Plan
 from loadgen.run.outcome import attempt_of, record_of, retry_delay
 from loadgen.scenario.redaction import Secrets
 
-REFILL: Final = 16
-SPARE: Final = 0.0005
+REFILL = 16
+SPARE = 0.0005
 """Seconds that must be free before the next start for the plan to be read further."""
 
 

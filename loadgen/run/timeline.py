@@ -1,5 +1,7 @@
 """What is done to the system during a run, in the run's own record: by the timeline, or by hand."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -9,7 +11,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Final
 from urllib.parse import urlsplit
 
 from loadgen.client.connection import Pool
@@ -21,8 +22,8 @@ from loadgen.records.rundir import EVENTS, EventLine, read_meta
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Event
 
-OUTPUT_LIMIT: Final = 2000
-CALL_TIMEOUT: Final = 30.0
+OUTPUT_LIMIT = 2000
+CALL_TIMEOUT = 30.0
 
 
 class Timeline:

@@ -5,6 +5,8 @@ ahead and answers `ready`; the parent writes `start T0`; progress lines follow; 
 a second `stop` (or the parent's end of stdin) ends what is in flight too; the last line is final.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import gc
@@ -14,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, process_time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,9 +35,9 @@ from loadgen.scenario.redaction import Secrets
 if TYPE_CHECKING:
     from loadgen.client.http2 import Http2Pool
 
-REPORT_EVERY: Final = 0.5
-FLUSH_EVERY: Final = 0.25
-PRIORITY: Final = -10
+REPORT_EVERY = 0.5
+FLUSH_EVERY = 0.25
+PRIORITY = -10
 """Nice value that a worker asks for."""
 
 
@@ -64,7 +66,7 @@ class WorkerOrder(msgspec.Struct, kw_only=True):
 class Worker:
     """One worker's life, from order to final line."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, order: WorkerOrder, emit: "Emit") -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, order: WorkerOrder, emit: Emit) -> None:
         self.loop = loop
         self.order = order
         self.emit = emit
@@ -192,7 +194,7 @@ class Worker:
 Emit = Callable[[Report], None]
 
 
-def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> "Pool | Http2Pool":
+def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> Pool | Http2Pool:
     """The pool that speaks the order's HTTP version."""
     if order.http2:
         from loadgen.client.http2 import Http2Pool  # noqa: PLC0415  # the h2 extra
@@ -201,9 +203,7 @@ def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> "Pool | Ht
     return Pool(loop, order.target, idle_timeout=order.idle_timeout)
 
 
-async def _commands(
-    loop: asyncio.AbstractEventLoop, worker: Worker, started: "asyncio.Future[float]"
-) -> None:
+async def _commands(loop: asyncio.AbstractEventLoop, worker: Worker, started: asyncio.Future[float]) -> None:
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():

@@ -1,8 +1,9 @@
 """The worker processes of a run: started, told when to begin, listened to, ended; none left behind."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
 
@@ -11,8 +12,8 @@ from loadgen.errors import RunError
 from loadgen.numbers.progress import Report
 from loadgen.run.worker import WorkerOrder
 
-READY_TIMEOUT: Final = 120.0
-END_TIMEOUT: Final = 10.0
+READY_TIMEOUT = 120.0
+END_TIMEOUT = 10.0
 _reports = msgspec.json.Decoder(Report)
 
 

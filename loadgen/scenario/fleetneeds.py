@@ -5,9 +5,11 @@ here the manifests of any inference gateway are made to meet it: model servers (
 get the arguments and replicas, the picker's ConfigMap its configuration, the pool its objectives.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
@@ -15,8 +17,8 @@ from kit.yamldoc import load_documents
 from loadgen.errors import ScenarioError
 from loadgen.scenario.scenario import FleetNeeds
 
-PICKER_KIND: Final = "EndpointPickerConfig"
-OBJECTIVE_API: Final = "inference.networking.x-k8s.io/v1alpha2"
+PICKER_KIND = "EndpointPickerConfig"
+OBJECTIVE_API = "inference.networking.x-k8s.io/v1alpha2"
 
 
 def flag_name(argument: str) -> str | None:

@@ -5,6 +5,8 @@ code), Mooncake FAST'25 and ShareGPT; client mixes and per-client variation from
 `sigma` are of the natural logarithm of tokens.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

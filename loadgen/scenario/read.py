@@ -1,5 +1,7 @@
 """Reads a scenario from YAML: a file, a packaged one by name, or text."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -30,7 +32,7 @@ def packaged_text(name: str) -> str:
     return (resources.files("loadgen") / "scenarios" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def load_scenario(source: str, overrides: "Overrides | None" = None) -> Scenario:
+def load_scenario(source: str, overrides: Overrides | None = None) -> Scenario:
     """A scenario from a YAML file's path, or from the name of a packaged one."""
     path = Path(source)
     if path.is_file():

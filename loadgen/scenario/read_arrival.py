@@ -1,5 +1,7 @@
 """Reads `arrival:`, distributions and inference-perf's `load:` out of a scenario's YAML."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
 from typing import Literal, cast

@@ -1,5 +1,7 @@
 """Reads one class of traffic out of a scenario's YAML, with `defaults:` underneath it."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -6,28 +6,29 @@ fields, variables and query parameters, passwords in URLs, what the scenario lis
 and the same values wherever else they appear.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 from urllib.parse import quote, unquote
 
 import yaml
 
-MARK: Final = "REDACTED-SECRET-"
-STRONG: Final = 8
+MARK = "REDACTED-SECRET-"
+STRONG = 8
 """From so many characters on a secret is replaced wherever it appears; a shorter one may be a common word and
 is replaced where a name says that it is secret."""
-SENSITIVE: Final = re.compile(
+SENSITIVE = re.compile(
     r"(?:.*[-_])?(?:authorization|api[-_]?key|cookie|password|passwd|secret|(?:access|auth|bearer)[-_]token)"
     r"|token|(?:x|hf|github|gitlab)[-_]token",
     re.IGNORECASE,
 )
-_WORD: Final = r"""([^\s"',;}]+)"""
-_IS: Final = r"""["']?\s*[:=]\s*["']?"""
-_SCHEME: Final = r"(?:(?:bearer|basic|token|digest|apikey)\s+)"
-_CONTEXTS: Final = tuple(
+_WORD = r"""([^\s"',;}]+)"""
+_IS = r"""["']?\s*[:=]\s*["']?"""
+_SCHEME = r"(?:(?:bearer|basic|token|digest|apikey)\s+)"
+_CONTEXTS = tuple(
     re.compile(pattern)
     for pattern in (
         r"""://[^/\s:@"']*:([^@\s/"']+)@""",
@@ -42,8 +43,8 @@ _CONTEXTS: Final = tuple(
         r"\b(sk-[\w-]{16,}|hf_\w{16,}|eyJ[\w-]+\.[\w-]+\.[\w-]+)",
     )
 )
-_CREDENTIALS: Final = re.compile(rf"(?i){_SCHEME}(.+)", re.DOTALL)
-_SEPARATOR: Final = "\x1f"
+_CREDENTIALS = re.compile(rf"(?i){_SCHEME}(.+)", re.DOTALL)
+_SEPARATOR = "\x1f"
 """Between the arguments of a command line; white space for a pattern, and in no argument."""
 
 

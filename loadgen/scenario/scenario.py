@@ -4,6 +4,8 @@
 Durations are seconds, rates requests per second, sizes tokens unless a name says otherwise.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -198,7 +200,7 @@ class Arm:
     teardown: str | None = None
     target: str | None = None
     env: dict[str, str] = field(default_factory=dict)
-    scrape: "Scrape | None" = None
+    scrape: Scrape | None = None
     line: int = 0
 
 

@@ -1,5 +1,7 @@
 """YAML that remembers its lines: typed reads of a node tree, each error with file, line and the cure."""
 
+from __future__ import annotations
+
 import difflib
 import math
 import sys
@@ -39,7 +41,7 @@ class Node:
     def is_list(self) -> bool:
         return isinstance(self.value, list)
 
-    def items(self) -> dict[str, "Node"]:
+    def items(self) -> dict[str, Node]:
         """The mapping's values by key; an error for anything but a mapping."""
         if self._items is None:
             if not isinstance(self.value, dict):
@@ -47,7 +49,7 @@ class Node:
             self._items = {key: self._child(value, key) for key, value in self.value.items()}
         return self._items
 
-    def elements(self) -> list["Node"]:
+    def elements(self) -> list[Node]:
         """The values of a list."""
         if self._elements is None:
             if not isinstance(self.value, list):
@@ -55,7 +57,7 @@ class Node:
             self._elements = [self._child(value, i) for i, value in enumerate(self.value)]
         return self._elements
 
-    def _child(self, value: Any, key: str | int) -> "Node":
+    def _child(self, value: Any, key: str | int) -> Node:
         return Node(self._document, value, (*self._path, key))
 
     def overlay(self, text: str, where: str) -> None:
@@ -68,13 +70,13 @@ class Node:
             else:
                 mine[key] = node
 
-    def get(self, key: str) -> "Node | None":
+    def get(self, key: str) -> Node | None:
         """The value under `key`, None when absent or null; marks the key as known."""
         self.seen.add(key)
         node = self.items().get(key)
         return None if node is None or node.value is None else node
 
-    def need(self, key: str) -> "Node":
+    def need(self, key: str) -> Node:
         """The value under `key`; an error when it is not there."""
         node = self.get(key)
         if node is None:

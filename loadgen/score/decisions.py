@@ -5,6 +5,8 @@ One JSON line for each request, as the reference endpoint picker writes it: `tim
 Lines of other runs in the same file are told apart by their time.
 """
 
+from __future__ import annotations
+
 import re
 from bisect import bisect_right
 from collections import defaultdict

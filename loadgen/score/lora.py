@@ -5,6 +5,8 @@ the picks themselves: a pod has `max_lora` slots and drops the adapter that was 
 does. Scrapes check that picture from outside: what a pod ran must be among what it is taken to hold.
 """
 
+from __future__ import annotations
+
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated

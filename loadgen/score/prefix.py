@@ -6,11 +6,13 @@ that the server itself counted for each request; prompts of token ids are exact.
 off, the hit that was served is the proof that it was possible. Formulas: docs/scorecard.md.
 """
 
+from __future__ import annotations
+
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Annotated, Final
+from typing import Annotated
 
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import natural_order
@@ -18,7 +20,7 @@ from loadgen.records.records import Record
 from loadgen.score.prefix_prompts import Ask
 from loadgen.score.prefix_tree import PrefixTree, best_hits, held_by
 
-BLOCK_SIZE: Final = 16
+BLOCK_SIZE = 16
 """vLLM's default, used until a scrape says otherwise."""
 
 

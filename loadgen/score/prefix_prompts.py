@@ -1,23 +1,25 @@
 """The prompts of a run as a prefix cache sees them: bytes, in the order in which they were sent."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from loadgen.plan.plan import Answer, Plan, PlannedRequest
 from loadgen.records.records import Record
 
-REACHED_A_POD: Final = frozenset(
+REACHED_A_POD = frozenset(
     {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
 )
 """Outcomes after which a pod may hold the prompt's blocks, answered or not."""
-_IDS: Final = "\0ids"
+_IDS = "\0ids"
 """End of the name of a space whose prompts are token ids."""
-_BYTES_PER_ID: Final = 4
-_BYTES_PER_WORD: Final = 5
+_BYTES_PER_ID = 4
+_BYTES_PER_WORD = 5
 
 
 @dataclass(slots=True)

@@ -7,6 +7,8 @@ the optimum below cheap without making it coarse.
 Knows nothing of pods' true state or of HTTP.
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ class Node:
     """A stretch of prompt between two places where prompts part."""
 
     edge: bytes
-    children: dict[int, "Node"] = field(default_factory=dict)
+    children: dict[int, Node] = field(default_factory=dict)
     number: int = -1
     """Set by `PrefixTree.number`; stable from then on."""
 

@@ -5,8 +5,10 @@ intended start. Recovered is the first moment from which a window's p90 E2E is w
 its share of ok within a point, for `HOLD` seconds on end (or until the run ends).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,13 +16,13 @@ import numpy as np
 from loadgen.numbers.figure import Card
 from loadgen.records.frame import Frame, Mask
 
-BEFORE: Final = 10.0
-WINDOW: Final = 1.0
-STEP: Final = 0.25
-HOLD: Final = 2.0
-SLACK: Final = 1.25
-OK_SLACK: Final = 0.01
-FEWEST: Final = 5
+BEFORE = 10.0
+WINDOW = 1.0
+STEP = 0.25
+HOLD = 2.0
+SLACK = 1.25
+OK_SLACK = 0.01
+FEWEST = 5
 
 
 class Recovery(Card):

@@ -3,10 +3,12 @@
 A "pick" is a request that some pod answered, in order of actual start. Formulas: docs/scorecard.md.
 """
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Final
+from typing import Annotated
 
 import numpy as np
 
@@ -16,9 +18,9 @@ from loadgen.records.frame import Frame, natural_order
 from loadgen.records.podnames import SERVED_HEADERS
 from loadgen.records.records import Record
 
-PICK_INTERVAL: Final = 0.05
+PICK_INTERVAL = 0.05
 """Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind."""
-PICKED_HEADER: Final = "x-gateway-destination-endpoint"
+PICKED_HEADER = "x-gateway-destination-endpoint"
 
 
 class Spread(Card):

@@ -1,9 +1,11 @@
 """The routing scorecard of a run: what the picker did against what it could have done."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from loadgen.errors import LoadgenError
 from loadgen.numbers.figure import Card, Figure
@@ -28,8 +30,8 @@ from loadgen.score.routing import (
     spread_card,
 )
 
-DECISION_LOG: Final = "decisions.jsonl"
-WARM_CACHES: Final = 0.01
+DECISION_LOG = "decisions.jsonl"
+WARM_CACHES = 0.01
 """Share of prompt tokens that may come out of caches unexplained, before the report says so."""
 
 

@@ -8,13 +8,13 @@ and llm-d-inference-sim v0.7.1 as run.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from simulator.config.bodies import BODIES_011, BODIES_033, BODIES_LLMD, Bodies, Keys
 from simulator.engine.config import EngineRules
 from simulator.errors import ConfigError
 
-DEFAULT_COMPAT: Final = "vllm-0.33"
+DEFAULT_COMPAT = "vllm-0.33"
 LoRAGauge = Literal["current", "active", "with-outputs"]
 
 
@@ -217,7 +217,7 @@ _LLMD_07 = replace(
     lora_gauge_whole_seconds=True,
 )
 
-COMPATS: Final[dict[str, Compat]] = {c.name: c for c in (_VLLM_033, _VLLM_011, _LLMD_07)}
+COMPATS: dict[str, Compat] = {c.name: c for c in (_VLLM_033, _VLLM_011, _LLMD_07)}
 
 
 def compat(name: str) -> Compat:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from simulator.config.compat import Compat
 from simulator.config.given import Values
@@ -20,10 +20,10 @@ from simulator.engine.config import EngineConfig, HashAlgo
 from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.errors import ConfigError
 
-_DEFAULT_MODEL_LEN: Final = 32768
-_KV_BYTES_PER_TOKEN: Final = 131072  # Llama-3.1-8B in bfloat16, where no profile says otherwise
-_KV_ROLES: Final = ("kv_producer", "kv_consumer", "kv_both")
-_STEP_KEYS: Final = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
+_DEFAULT_MODEL_LEN = 32768
+_KV_BYTES_PER_TOKEN = 131072  # Llama-3.1-8B in bfloat16, where no profile says otherwise
+_KV_ROLES = ("kv_producer", "kv_consumer", "kv_both")
+_STEP_KEYS = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
 
 
 def profile(values: Values) -> Profile | None:
@@ -201,7 +201,7 @@ def latency_config(values: Values) -> LatencyConfig:
     )
 
 
-_LLMD_DURATIONS: Final = (
+_LLMD_DURATIONS = (
     "time-to-first-token", "time-to-first-token-std-dev",
     "inter-token-latency", "inter-token-latency-std-dev",
     "prefill-overhead", "prefill-time-per-token", "prefill-time-std-dev", "kv-cache-transfer-latency",

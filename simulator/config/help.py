@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Final
 
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.table import FLAGS
 
-_WIDTH: Final = 100
-_INDENT: Final = " " * 6
+_WIDTH = 100
+_INDENT = " " * 6
 
 
 def serve_help() -> str:

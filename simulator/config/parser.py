@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.table import find_long, find_short, nearest
 from simulator.config.flags.values import is_boolean, read
 from simulator.errors import ConfigError
 
-_IS_FLAG: Final = re.compile(r"--?[A-Za-z]")
+_IS_FLAG = re.compile(r"--?[A-Za-z]")
 
 
 @dataclass(frozen=True, slots=True)

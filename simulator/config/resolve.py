@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
@@ -28,9 +28,9 @@ from simulator.config.serve import (
 from simulator.config.text_settings import text_config
 from simulator.errors import ConfigError
 
-_DEFAULT_MODEL: Final = "Qwen/Qwen3-0.6B"  # vLLM's
-_LOOPBACK: Final = ("127.", "localhost", "::1")
-_ENVIRONMENT: Final = {  # variable -> flag; the first variable that is set wins
+_DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
+_LOOPBACK = ("127.", "localhost", "::1")
+_ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
     "SIM_MODEL": "model",
     "PYTHONHASHSEED": "hash-seed",
     "POD_NAME": "pod-name",
@@ -39,7 +39,7 @@ _ENVIRONMENT: Final = {  # variable -> flag; the first variable that is set wins
     "VLLM_API_KEY": "api-key",
 }
 # ServeConfig fields that are a flag's value as given, else the field's default
-_PLAIN: Final = (
+_PLAIN = (
     "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
@@ -212,7 +212,7 @@ def _lora_module(entry: Any, where: str) -> LoRAModule:
     return LoRAModule(entry["name"], str(entry.get("path") or entry["name"]), entry.get("base_model_name"))
 
 
-_TOOL_FLAGS: Final = {
+_TOOL_FLAGS = {
     "max_integer": "max-tool-call-integer-param",
     "min_integer": "min-tool-call-integer-param",
     "max_number": "max-tool-call-number-param",
@@ -275,8 +275,8 @@ def _kv_events(values: Values, compat: Compat, model: str, env: Mapping[str, str
     )
 
 
-_TYPE_NAMES: Final = {str: "text", int: "an integer", bool: "true or false"}
-_KV_EVENTS_CHOICES: Final = {"publisher": ("zmq", "null"), "encoding": ("map", "array")}
+_TYPE_NAMES = {str: "text", int: "an integer", bool: "true or false"}
+_KV_EVENTS_CHOICES = {"publisher": ("zmq", "null"), "encoding": ("map", "array")}
 
 
 def _check_kv_events(given: Mapping[str, Any], where: str) -> None:

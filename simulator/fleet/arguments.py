@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from simulator.errors import ConfigError
 
-_OWN: Final = {
+_OWN = {
     "--replicas": True, "--address": True, "--consecutive-ports": False, "--name-prefix": True,
     "--overrides": True, "--processes": True, "--first": True, "--child": False,
 }  # fmt: skip

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Self
 
 from simulator.config.serve import ControlConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
@@ -28,13 +28,13 @@ from simulator.server.timer import Timer
 
 # While draining: at how many looks in a row, 20 ms apart, nobody must have come before the sockets close, and
 # how long they stay open at most.
-_QUIET_LOOKS: Final = 25
-_LOOK_SECONDS: Final = 0.02
-_OPEN_SECONDS: Final = 5.0
+_QUIET_LOOKS = 25
+_LOOK_SECONDS = 0.02
+_OPEN_SECONDS = 5.0
 # How long answers that are already written may take to leave.
-_LAST_WORDS_SECONDS: Final = 2.0
+_LAST_WORDS_SECONDS = 2.0
 # How long tokens that are generated may take into the socket before the replica dies after the last of them.
-_LAST_TOKENS_SECONDS: Final = 0.002
+_LAST_TOKENS_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)

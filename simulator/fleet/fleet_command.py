@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from kit.console import show
 from simulator.config.help import flags_help
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simulator.fleet.fleet import ReplicaSpec
     from simulator.fleet.lifecycle import Signals
 
-_HELP: Final = """usage: simfleet fleet --replicas N [--address 127.0.0.2] [--port 8000] [flags of serve]
+_HELP = """usage: simfleet fleet --replicas N [--address 127.0.0.2] [--port 8000] [flags of serve]
 
 Many replicas in one process, each with its own engine on its own address.
 

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from kit.alarm import new_event_loop
 from kit.signals import ENDING, hear, ignore
@@ -21,8 +21,8 @@ from simulator.fleet.fleet import Fleet
 from simulator.server.logs import event
 from simulator.server.stats_log import log_stats
 
-_RARELY: Final = 1000  # collections of the middle generation before one of the oldest
-_FORCED: Final = 1  # exit code of a second signal
+_RARELY = 1000  # collections of the middle generation before one of the oldest
+_FORCED = 1  # exit code of a second signal
 
 
 def run_until_signal(main: Callable[[], Awaitable[int]]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,11 +30,11 @@ from simulator.server.routes.openapi import describe
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-_JSON: Final = b"application/json"
-_ATTRIBUTED: Final = (
+_JSON = b"application/json"
+_ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
-_GENERATING: Final = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
+_GENERATING = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
 
 
 class App:

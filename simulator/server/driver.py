@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
 from simulator.engine.core import Engine
 from simulator.engine.outputs import RequestOutput, StepOutput
@@ -21,9 +21,9 @@ from simulator.server.logs import logger
 from simulator.server.timer import LagHistogram, Timer, TimerHandle
 
 # Most steps taken at once when the driver is behind; one answer of usual length with zero latency.
-_STRETCH: Final = 128
+_STRETCH = 128
 # Most tokens taken at once, as far as whole steps allow: a millisecond or two of streaming.
-_TOKENS: Final = 1024
+_TOKENS = 1024
 
 
 class Sink(Protocol):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Final
 
 from simulator.config.serve import FaultConfig
 from simulator.errors import ConfigError
 from simulator.server.errors import ApiError
 
 # type -> status, error type, param, message ("{model}" is the requested one); llm-d-inference-sim's words
-_INJECTED: Final[dict[str, tuple[int, str, str | None, str]]] = {
+_INJECTED: dict[str, tuple[int, str, str | None, str]] = {
     "rate_limit": (
         429,
         "RateLimitError",
@@ -38,7 +37,7 @@ _INJECTED: Final[dict[str, tuple[int, str, str | None, str]]] = {
     ),
     "model_not_found": (404, "NotFoundError", "model", "The model '{model}-nonexistent' does not exist"),
 }
-FAILURE_TYPES: Final = tuple(_INJECTED)
+FAILURE_TYPES = tuple(_INJECTED)
 
 
 @dataclass(slots=True)

@@ -12,17 +12,17 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.serve import KVEventsConfig
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStored, KVEvent
 from simulator.engine.outputs import StepOutput
 from simulator.errors import ConfigError, FleetError
 
-_MEDIUM: Final = "GPU"
-_END: Final = (-1).to_bytes(8, "big", signed=True)
-_FLUSH_SECONDS: Final = 1.0  # llm-d-inference-sim sends a batch that does not fill after a second
-_WILDCARDS: Final = ("*", "::", "ipc://", "inproc://")
+_MEDIUM = "GPU"
+_END = (-1).to_bytes(8, "big", signed=True)
+_FLUSH_SECONDS = 1.0  # llm-d-inference-sim sends a batch that does not fill after a second
+_WILDCARDS = ("*", "::", "ipc://", "inproc://")
 
 
 def encode_map(event: KVEvent, as_hash: Callable[[int], int | bytes]) -> dict[str, Any]:

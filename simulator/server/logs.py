@@ -9,10 +9,10 @@ import json
 import logging
 import sys
 import time
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-logger: Final = logging.getLogger("simfleet")
-_LEVELS: Final = {"trace": logging.DEBUG, "critical": logging.CRITICAL}
+logger = logging.getLogger("simfleet")
+_LEVELS = {"trace": logging.DEBUG, "critical": logging.CRITICAL}
 
 
 def event(name: str, level: int = logging.INFO, **fields: Any) -> None:

@@ -10,7 +10,7 @@ import os
 import random
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -26,12 +26,12 @@ from simulator.server.inflight import InFlight
 from simulator.server.turns import Turns
 
 Pair = tuple[bytes, bytes]
-_VARY: Final = (b"vary", b"Origin")
-_JSON: Final = (b"content-type", b"application/json")
-_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
-_EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
-_HEX16_MASK: Final = (1 << 62) - 1
-_HEX16_BITS: Final = 1 << 63  # vLLM keeps the half of a UUID4 that begins with the variant bits 10
+_VARY = (b"vary", b"Origin")
+_JSON = (b"content-type", b"application/json")
+_PLAIN = (b"content-type", b"text/plain; charset=utf-8")
+_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_HEX16_MASK = (1 << 62) - 1
+_HEX16_BITS = 1 << 63  # vLLM keeps the half of a UUID4 that begins with the variant bits 10
 
 _encode = msgspec.json.Encoder().encode
 

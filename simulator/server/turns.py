@@ -11,12 +11,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 # Seconds of a round of turns. A request waits for two of them at most: for the one under way, and in its own.
-_ROUND: Final = 6e-3
+_ROUND = 6e-3
 # Rounds of the loop between them: accept, read, the task that parses, the task that answers or submits.
-_BREATHS: Final = 4
+_BREATHS = 4
 
 Turn = Callable[[float], None]  # works until the given monotonic time, and joins again if there is more to do
 

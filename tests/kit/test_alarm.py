@@ -1,5 +1,7 @@
 """Alarms: never early, hardly late, and the last setting counts."""
 
+from __future__ import annotations
+
 import asyncio
 import ctypes
 import sys

@@ -1,5 +1,7 @@
 """Shell completion: every command, its flags, and scripts that the shells accept."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
 import subprocess

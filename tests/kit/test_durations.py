@@ -1,5 +1,7 @@
 """Lengths of time: Go's spelling exactly, and what people type."""
 
+from __future__ import annotations
+
 import pytest
 
 from kit.durations import nanoseconds, parse_duration, parse_seconds

@@ -1,5 +1,7 @@
 """A model server for hooks: `arm_server.py PORT SECONDS` streams 4 tokens, the first after SECONDS."""
 
+from __future__ import annotations
+
 import asyncio
 import sys
 

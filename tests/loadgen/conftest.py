@@ -1,5 +1,7 @@
 """What the load generator's tests share."""
 
+from __future__ import annotations
+
 import pytest
 
 from loadgen.judge import selfchecks

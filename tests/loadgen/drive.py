@@ -1,5 +1,7 @@
 """Drives the load generator's pieces in a test: one exchange, or a worker's sender, in this process."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from pathlib import Path

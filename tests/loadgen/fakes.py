@@ -1,5 +1,7 @@
 """Servers of the tests: real sockets on loopback, answers scripted byte by byte."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os
@@ -77,7 +79,7 @@ class FakeServer:
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def __aenter__(self) -> "FakeServer":
+    async def __aenter__(self) -> FakeServer:
         self.port = self.port or free_port()
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, limit=1 << 21, ssl=self.tls

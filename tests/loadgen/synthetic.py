@@ -4,6 +4,8 @@ Each pod serves `slots` requests at once; a prompt whose group the pod has seen 
 from one seed. The policy decides the pod: `round-robin`, `prefix`, `one` (all to the first) or `random`.
 """
 
+from __future__ import annotations
+
 import heapq
 import random
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,7 @@
 """Flags spell a scenario, with the same meanings and messages as YAML."""
 
+from __future__ import annotations
+
 import argparse
 
 import pytest

@@ -2,6 +2,8 @@
 # mypy: ignore-errors
 """What nothing in gateway/ calls or reads by name, and who does."""
 
+from __future__ import annotations
+
 capture_signals  # of uvicorn's Server, which calls it
 should_exit  # uvicorn reads it
 connection_made, data_received, connection_lost  # of asyncio's protocols, which the loop calls

@@ -4,6 +4,8 @@ Standard library only. Exit 0 when every check holds; else the checks that faile
 usage: checks.py URL [--model reviews-1] [--pods 1] [--server istio-envoy] [--unrouted /path] [--wait 60]
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys

@@ -4,6 +4,8 @@ A registry maps a type name to a factory; there is no default registry. `scorer(
 function, which is all that most new ideas need; the classes are for plugins that remember something.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import random
 import sys

@@ -4,6 +4,8 @@ Functions live in scorers.py, filters.py, pickers.py and saturation.py; here the
 where they remember something, a class around them.
 """
 
+from __future__ import annotations
+
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence

@@ -1,5 +1,7 @@
 """The EPP's filters as pure functions over candidates."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import msgspec

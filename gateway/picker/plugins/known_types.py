@@ -1,5 +1,7 @@
 """Plugin types by the release that brought them, and those that only the real EPP has."""
 
+from __future__ import annotations
+
 _SINCE = {
     "gie-v1.3": ("running-requests-size-scorer", "metrics-data-source", "model-server-protocol-metrics"),
     "gie-v1.4": (

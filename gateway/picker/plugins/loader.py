@@ -3,6 +3,8 @@
 Defaults and errors are the EPP's (config/loader of GIE and llm-d-router).
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

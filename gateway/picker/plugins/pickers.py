@@ -3,6 +3,8 @@
 Each takes (totals, count, rng) and gives the indexes of the picked candidates, best first.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Sequence
 

@@ -4,6 +4,8 @@ A prediction from past routing, never from engine state. Sources: GIE v1.2 multi
 llm-d-router approximateprefix.
 """
 
+from __future__ import annotations
+
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The approximate prefix cache as plugins: the producer of matches, and the scorer that reads them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

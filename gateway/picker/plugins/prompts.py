@@ -5,6 +5,8 @@ chars-tokens   GIE v1.4, v1.5: the same, for more APIs
 pseudo-tokens  llm-d-router: 4 bytes make a token; chat is tools, then roles and texts, without any framing
 """
 
+from __future__ import annotations
+
 import struct
 from typing import Any
 

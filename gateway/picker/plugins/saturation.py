@@ -1,5 +1,7 @@
 """How full the pool is: the EPP's saturation detectors as pure functions; 1.0 and more means saturated."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import msgspec

@@ -3,6 +3,8 @@
 The arithmetic is the EPP's: total += clamp(score, 0, 1) * weight, in the order of the profile, in float64.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable, Sequence

@@ -4,6 +4,8 @@ The scheduler clamps scores to [0, 1] and multiplies them by the profile's weigh
 and a line in builtin.py; a file given with --plugin has the same form (examples/my_scorer.py).
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 from collections.abc import Iterable, Sequence

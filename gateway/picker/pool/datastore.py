@@ -1,5 +1,7 @@
 """What the picker knows of the pool: endpoints, objectives and model rewrites, as they are at this moment."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

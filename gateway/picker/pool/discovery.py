@@ -5,6 +5,8 @@ InferenceModelRewrites as Kubernetes writes them. A file is looked at every 50 m
 100 ms; a file that cannot be read leaves what was known.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ipaddress
 import logging

@@ -1,5 +1,7 @@
 """Endpoints of the pool, what is known of them, and the candidates of one decision."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
 """The picker's own metrics under the EPP's names (epp.md 4.6); llm-d's names stand beside the older ones."""
 
+from __future__ import annotations
+
 import time
 
 from gateway.picker.compat import Compat

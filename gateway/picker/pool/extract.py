@@ -4,6 +4,8 @@ A family is found by a byte search and its lines are read; the rest of the page 
 tens of microseconds. `validate` reads it all, for the rule that one broken line throws the scrape away.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 from collections.abc import Iterator, Mapping

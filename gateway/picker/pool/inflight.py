@@ -1,5 +1,7 @@
 """What the picker itself has sent to each endpoint and not yet seen the end of."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from gateway.picker.pool.endpoints import Candidate

@@ -1,5 +1,7 @@
 """Label selectors over the labels of endpoints."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 

@@ -1,5 +1,7 @@
 """Which Prometheus series mean what: spec strings, and the mappings of each engine."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

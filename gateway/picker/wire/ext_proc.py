@@ -3,6 +3,8 @@
 The proto packages have no type stubs, so messages are `Any` here and nowhere else.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -4,6 +4,8 @@ Keys come out sorted, every number is a float64 (5.0 -> 5, 1e21 -> 1e+21, intege
 and < > & U+2028 U+2029 are escaped.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re

@@ -7,6 +7,8 @@ picker in Python fast enough to sit in the path of every request.
 What a gRPC server never does is not here: push, priorities, and compressed response headers.
 """
 
+from __future__ import annotations
+
 import struct
 from collections import deque
 from collections.abc import Callable

@@ -4,6 +4,8 @@ Self-signed, without subject alternative names, valid ten years: data planes mus
 key is RSA-4096; P-256 takes no second to make and serves the same clients.)
 """
 
+from __future__ import annotations
+
 import datetime
 from pathlib import Path
 

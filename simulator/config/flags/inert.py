@@ -6,11 +6,9 @@ carry them. Kept apart from the flags that do something, so that both lists stay
 
 from __future__ import annotations
 
-from typing import Final
-
 from simulator.config.flags.flag import Flag, Kind, Source
 
-_BOOLEANS: Final = """
+_BOOLEANS = """
 aggregate-engine-logging allow-deprecated-quantization cohere-is-reasoning-model cudagraph-metrics
 data-parallel-external-lb data-parallel-hybrid-lb data-parallel-multi-port-external-lb dcp-q-replicate
 disable-cascade-attn disable-chunked-mm-input disable-custom-all-reduce disable-hybrid-kv-cache-manager
@@ -35,7 +33,7 @@ engine-use-ray multi-step-stream-outputs use-v2-block-manager worker-use-ray dis
 enable-server-info
 """
 
-_VALUES: Final = """
+_VALUES = """
 all2all-backend allowed-local-media-path anthropic-disabled-thinking-effort api-server-count
 attention-backend chat-template-content-format code-revision cohere-format config-format convert
 cp-kv-cache-interleave-size cpu-distributed-timeout-seconds cpu-offload-gb data-parallel-address
@@ -70,14 +68,14 @@ num-speculative-tokens override-attention-dtype preemption-mode rope-scaling rop
 scheduler-delay-factor speculative-model swap-space task tokenizer-pool-size use-fp8-kv-cache
 """
 
-_LISTS: Final = """
+_LISTS = """
 allowed-media-domains collect-detailed-traces cpu-offload-params cudagraph-capture-sizes cuda-graph-sizes
 device-ids ignore-patterns kv-cache-dtype-skip-layers logits-processors lora-target-modules
 long-lora-scaling-factors middleware numa-bind-cpus numa-bind-nodes offload-params
 sleep-preserve-parameter-names hf-token
 """
 
-_JSON: Final = """
+_JSON = """
 additional-config attention-config aux-output-config compilation-config default-mm-loras diffusion-config
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
@@ -86,17 +84,17 @@ profiler-config pt-load-map-location quantization-config reasoning-config specul
 structured-outputs-config watchdog-config watermark-config weight-transfer-config
 """
 
-_LLMD_BOOLEANS: Final = (
+_LLMD_BOOLEANS = (
     "logtostderr alsologtostderr omni mm-encoder-only force-dummy-tokenizer dataset-in-memory "
     "skip-tool-validation"
 )
-_LLMD_VALUES: Final = """
+_LLMD_VALUES = """
 v vmodule log-dir log-file log-file-max-size stderrthreshold log-backtrace-at tokenizers-cache-dir
 zmq-max-connect-attempts render-url render-timeout mm-render-timeout time-to-generate-image
 time-to-generate-image-std-dev image-emission-rate dataset-url dataset-table-name
 """
 
-_ALIASES: Final[dict[str, tuple[str, ...]]] = {
+_ALIASES: dict[str, tuple[str, ...]] = {
     "tensor-parallel-size": ("-tp",),
     "pipeline-parallel-size": ("-pp",),
     "prefill-context-parallel-size": ("-pcp",),
@@ -138,7 +136,7 @@ def _flags(names: str, kind: Kind, source: Source) -> tuple[Flag, ...]:
     )
 
 
-INERT_FLAGS: Final = (
+INERT_FLAGS = (
     *_flags(_BOOLEANS, Kind.BOOL, "vllm"),
     *_flags(_VALUES, Kind.TEXT, "vllm"),
     *_flags(_LISTS, Kind.LIST, "vllm"),

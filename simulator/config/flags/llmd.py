@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind, Source
 
 _B, _I, _F, _T, _D, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.FLOAT, Kind.TEXT, Kind.DURATION, Kind.LIST, Kind.JSON,
 )  # fmt: skip
-_S: Final = ("llm-d",)
+_S: tuple[Source, ...] = ("llm-d",)
 
 
 def _duration(name: str, help_: str) -> Flag:
     return Flag(name, _D, "latency (llm-d)", help_, "0", _S, minimum=0)
 
 
-_LATENCY: Final = (
+_LATENCY = (
     Flag("latency-calculator", _T, "latency (llm-d)",
          "constant: time-to-first-token; per-token: prefill times.", "whichever is set", _S,
          choices=("", "constant", "per-token")),
@@ -35,7 +33,7 @@ _LATENCY: Final = (
          "Latencies at max-num-seqs, as a multiple of those of a lone request.", "1.0", _S, minimum=1),
 )  # fmt: skip
 
-_CONTENT: Final = (
+_CONTENT = (
     Flag("mode", _T, "text", "random sentences, or the prompt again.", "random", _S,
          choices=("random", "echo", "dataset")),
     Flag("dataset-path", _T, "text", "JSONL file of prompts and responses to answer from.", "none", _S),
@@ -53,7 +51,7 @@ _CONTENT: Final = (
     Flag("default-embedding-dimensions", _I, "text", "Length of embeddings.", "384", _S, minimum=1),
 )  # fmt: skip
 
-_CACHE: Final = (
+_CACHE = (
     Flag("enable-kvcache", _B, "KV cache",
          "Publish KV events to --zmq-endpoint (the cache itself is always there).", "false", _S),
     Flag("kv-cache-size", _I, "KV cache", "Number of KV blocks.", "1024 with --compat llm-d-0.7", _S,
@@ -71,7 +69,7 @@ _CACHE: Final = (
     Flag("kv-events-replay-queue-size", _I, "KV cache", "Messages kept for it.", "1024", _S, minimum=1),
 )  # fmt: skip
 
-_SERVER: Final = (
+_SERVER = (
     Flag("max-waiting-queue-length", _I, "scheduler", "Waiting requests beyond which answers are 429.",
          "unlimited; llm-d: 1000", _S, minimum=0),
     Flag("self-signed-certs", _B, "server", "TLS with a certificate made at start.", "false", _S),
@@ -88,4 +86,4 @@ _SERVER: Final = (
     Flag("log-http", _B, "metrics and logs", "A line for each HTTP request.", "false", _S),
 )  # fmt: skip
 
-LLMD_FLAGS: Final = (*_LATENCY, *_CONTENT, *_CACHE, *_SERVER)
+LLMD_FLAGS = (*_LATENCY, *_CONTENT, *_CACHE, *_SERVER)

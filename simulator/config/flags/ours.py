@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from simulator.config.compat import DEFAULT_COMPAT
-from simulator.config.flags.flag import Flag, Kind
+from simulator.config.flags.flag import Flag, Kind, Source
 
-_S: Final = ("simfleet",)
+_S: tuple[Source, ...] = ("simfleet",)
 
-SIMFLEET_FLAGS: Final = (
+SIMFLEET_FLAGS = (
     Flag("config", Kind.TEXT, "simulator", "YAML file of flags; the command line wins.", "none",
          ("vllm", "llm-d", "simfleet")),
     Flag("compat", Kind.TEXT, "simulator", "Whose answers, errors and semantics.", DEFAULT_COMPAT, _S),

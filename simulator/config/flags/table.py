@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import Final
 
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.inert import INERT_FLAGS
@@ -11,13 +10,13 @@ from simulator.config.flags.llmd import LLMD_FLAGS
 from simulator.config.flags.ours import SIMFLEET_FLAGS
 from simulator.config.flags.vllm import VLLM_FLAGS
 
-FLAGS: Final[dict[str, Flag]] = {
+FLAGS: dict[str, Flag] = {
     flag.name: flag for flag in (*SIMFLEET_FLAGS, *VLLM_FLAGS, *LLMD_FLAGS, *INERT_FLAGS)
 }
-_SHORT: Final[dict[str, Flag]] = {
+_SHORT: dict[str, Flag] = {
     alias: flag for flag in FLAGS.values() for alias in flag.aliases if not alias.startswith("--")
 }
-_LONG: Final[dict[str, Flag]] = {
+_LONG: dict[str, Flag] = {
     alias[2:]: flag for flag in FLAGS.values() for alias in flag.aliases if alias.startswith("--")
 }
 

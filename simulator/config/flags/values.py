@@ -7,18 +7,18 @@ import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any
 
 from kit.durations import parse_duration
 from simulator.config.flags.flag import Flag, Kind
 from simulator.errors import ConfigError
 
-_TRUE: Final = frozenset({"true", "1", "t", "yes", "on"})
-_FALSE: Final = frozenset({"false", "0", "f", "no", "off"})
-_MILLISECONDS: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?")
-_HUMAN: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([kKmMgG]?)")
+_TRUE = frozenset({"true", "1", "t", "yes", "on"})
+_FALSE = frozenset({"false", "0", "f", "no", "off"})
+_MILLISECONDS = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,2})?")
+_HUMAN = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)([kKmMgG]?)")
 # vLLM: a small letter counts in thousands, a capital in 1024s
-_SUFFIX: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+_SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def is_boolean(text: str) -> bool:
@@ -120,7 +120,7 @@ def _lora(value: Any, where: str) -> tuple[str, ...]:
     return tuple(item if isinstance(item, str) else json.dumps(item) for item in items if item)
 
 
-_READERS: Final = {
+_READERS = {
     Kind.BOOL: _boolean,
     Kind.INT: _integer,
     Kind.HUMAN_INT: _human_integer,

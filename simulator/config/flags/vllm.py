@@ -5,15 +5,13 @@ Defaults are vLLM 0.33's unless the help says otherwise.
 
 from __future__ import annotations
 
-from typing import Final
-
 from simulator.config.flags.flag import Flag, Kind
 
 _B, _I, _H, _F, _T, _L, _J = (
     Kind.BOOL, Kind.INT, Kind.HUMAN_INT, Kind.FLOAT, Kind.TEXT, Kind.LIST, Kind.JSON,
 )  # fmt: skip
 
-_MODEL: Final = (
+_MODEL = (
     Flag("model", _T, "model", "Name of the model; also the first positional argument.", "",
          ("vllm", "llm-d")),
     Flag("served-model-name", _L, "model",
@@ -35,7 +33,7 @@ _MODEL: Final = (
     Flag("default-chat-template-kwargs", _J, "model", "Arguments of every chat template.", "{}"),
 )  # fmt: skip
 
-_SCHEDULER: Final = (
+_SCHEDULER = (
     Flag("max-num-seqs", _I, "scheduler", "Most sequences running at once.",
          "256; 1024 with a profile of a large GPU; llm-d: 5", ("vllm", "llm-d"), minimum=1),
     Flag("max-num-batched-tokens", _H, "scheduler", "Token budget of one step.",
@@ -54,7 +52,7 @@ _SCHEDULER: Final = (
     Flag("stream-interval", _I, "scheduler", "Tokens to a chunk.", "1", minimum=1),
 )  # fmt: skip
 
-_CACHE: Final = (
+_CACHE = (
     Flag("block-size", _I, "KV cache", "Tokens to a KV block.", "16", ("vllm", "llm-d"), minimum=1),
     Flag("num-gpu-blocks-override", _I, "KV cache", "Number of KV blocks, the null block included.",
          "8192, or what twice max-model-len needs", minimum=2),
@@ -71,7 +69,7 @@ _CACHE: Final = (
          "Prefill/decode disaggregation: kv_connector, kv_role, engine_id.", "off"),
 )  # fmt: skip
 
-_LORA: Final = (
+_LORA = (
     Flag("enable-lora", _B, "LoRA", "Adapters, their slots and their gauge. On by default here; vLLM "
          "(--strict): off unless --lora-modules or --max-loras is given.", "true"),
     Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; the flag may be repeated.", "none",
@@ -82,7 +80,7 @@ _LORA: Final = (
     Flag("max-lora-rank", _I, "LoRA", "Largest rank.", "16", minimum=1),
 )  # fmt: skip
 
-_FRONTEND: Final = (
+_FRONTEND = (
     Flag("host", _T, "server", "Address to listen on; 0.0.0.0 for all, as in a container.", "127.0.0.1"),
     Flag("port", _I, "server", "Port to listen on; data-parallel ranks take the following ones.", "8000",
          ("vllm", "llm-d"), minimum=1, maximum=65535),
@@ -105,7 +103,7 @@ _FRONTEND: Final = (
     Flag("data-parallel-rank", _I, "server", "Be this one rank.", "", ("vllm", "llm-d"), aliases=("-dpn",)),
 )  # fmt: skip
 
-_ANSWERS: Final = (
+_ANSWERS = (
     Flag("enable-auto-tool-choice", _B, "answers", "Allow tool_choice auto.", "false"),
     Flag("tool-call-parser", _T, "answers", "Name of a tool call parser; its presence is what counts."),
     Flag("response-role", _T, "answers", "Role of chat answers.", "assistant"),
@@ -124,7 +122,7 @@ _ANSWERS: Final = (
     Flag("fingerprint-value", _T, "answers", "system_fingerprint with --fingerprint-mode custom."),
 )  # fmt: skip
 
-_OBSERVABILITY: Final = (
+_OBSERVABILITY = (
     Flag("disable-log-stats", _B, "metrics and logs", "No vllm:* families and no stats line.", "false"),
     Flag("enable-log-requests", _B, "metrics and logs", "A line for each request.", "false"),
     Flag("enable-log-outputs", _B, "metrics and logs", "Also what was answered.", "false"),
@@ -139,4 +137,4 @@ _OBSERVABILITY: Final = (
          "{}"),
 )  # fmt: skip
 
-VLLM_FLAGS: Final = (*_MODEL, *_SCHEDULER, *_CACHE, *_LORA, *_FRONTEND, *_ANSWERS, *_OBSERVABILITY)
+VLLM_FLAGS = (*_MODEL, *_SCHEDULER, *_CACHE, *_LORA, *_FRONTEND, *_ANSWERS, *_OBSERVABILITY)

@@ -5,7 +5,7 @@ The same plan as `render_completion`: key orders from `compat.bodies`, ready-mad
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
@@ -19,7 +19,7 @@ from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest
 
-_DETAILS: Final = frozenset({"prompt_tokens_details"})
+_DETAILS = frozenset({"prompt_tokens_details"})
 
 
 def _names(generation: Generation, request: ChatRequest) -> TokenLogprobs:

@@ -6,7 +6,7 @@ once per choice; everything else takes the long way.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
@@ -19,7 +19,7 @@ from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest
 
-_ECHO_ONLY: Final = 0
+_ECHO_ONLY = 0
 
 
 def _echo_text(sequence: Sequence, generation: CompletionUnary | CompletionStream) -> str:
@@ -235,4 +235,4 @@ class CompletionStream(StreamGeneration):
         return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE
 
 
-_DETAILS: Final = frozenset({"prompt_tokens_details"})
+_DETAILS = frozenset({"prompt_tokens_details"})

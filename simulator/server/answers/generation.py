@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 
-_AT_ONCE: Final = 64  # sequences that are made before the first is submitted
+_AT_ONCE = 64  # sequences that are made before the first is submitted
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_LAST_WORDS_SECONDS: Final = 0.005
+_LAST_WORDS_SECONDS = 0.005
 
 
 @dataclass(slots=True)

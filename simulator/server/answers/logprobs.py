@@ -7,7 +7,7 @@ A prompt token is never the most probable one, so its entry shows it and the top
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -15,9 +15,9 @@ from simulator.engine.text.tokenizer import Tokenizer
 from simulator.server.answers.slices import Building
 
 _encode = msgspec.json.Encoder().encode
-_SLICE: Final = 32  # tokens between two yields
-_STRIDE: Final = 7919  # a prime: alternatives are far from the token in the vocabulary
-_STEP: Final = 0.5
+_SLICE = 32  # tokens between two yields
+_STRIDE = 7919  # a prime: alternatives are far from the token in the vocabulary
+_STEP = 0.5
 
 
 def _encoded(value: Any) -> msgspec.Raw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
@@ -13,7 +13,7 @@ from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, ToolCall
 from simulator.server.answers.unary import UnaryGeneration
 
-_STOP_REASONS: Final = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
+_STOP_REASONS = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
 
 
 def _stop_reason(sequence: Sequence, calls: SpokenCalls | None) -> str:

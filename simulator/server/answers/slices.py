@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final
+from typing import Any
 
 Building = Generator[None, None, dict[str, Any]]  # makes a JSON object, with yields on the way
-_SLICE_S: Final = 2e-3
+_SLICE_S = 2e-3
 
 
 def run_in_slices(

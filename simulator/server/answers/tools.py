@@ -13,7 +13,7 @@ import string
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig, ToolCallConfig
@@ -23,7 +23,7 @@ from simulator.server.errors import ApiError
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest
 
-_MAX_CALLS: Final = 8
+_MAX_CALLS = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
@@ -16,7 +15,7 @@ from simulator.server.http.templates import BodyTemplate
 
 _encode = msgspec.json.Encoder().encode
 
-HOLES: Final = (
+HOLES = (
     *("id", "created", "text", "finish_reason", "stop_reason"),
     *("prompt_tokens", "total_tokens", "completion_tokens"),
 )

@@ -6,12 +6,11 @@ vLLM guards paths that begin with /v1 and a few more; probes and metrics stay op
 from __future__ import annotations
 
 import hmac
-from typing import Final
 
 from simulator.config.serve import ServeConfig
 from simulator.server.http.incoming import Incoming
 
-GUARDED: Final = ("/v1", "/v2", "/inference", "/cohere")
+GUARDED = ("/v1", "/v2", "/inference", "/cohere")
 
 
 class KeyGuard:

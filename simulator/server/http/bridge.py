@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any
 
 from simulator.server.http.incoming import Incoming
 from simulator.server.http.service import Handler
@@ -21,8 +21,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_ENOUGH: Final = 64 << 10  # bytes of a body that the app has not asked for
-_DISCONNECT: Final = "http.disconnect"
+_ENOUGH = 64 << 10  # bytes of a body that the app has not asked for
+_DISCONNECT = "http.disconnect"
 _log = logging.getLogger("simfleet.http")
 
 

@@ -21,7 +21,7 @@ import socket
 import struct
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Literal, cast
+from typing import Literal, cast
 
 from simulator.server.http.deadline import Deadline
 from simulator.server.http.incoming import Incoming
@@ -30,18 +30,18 @@ from simulator.server.http.service import Service
 from simulator.server.http.writer import PLAIN, Writer
 from simulator.server.logs import event
 
-_HEAD_SECONDS: Final = 60.0
-_BODY_SECONDS: Final = 60.0  # in each of which there must come
-_BODY_BYTES: Final = 1 << 10
-_SILENT_SECONDS: Final = 600.0  # a connection that has never said anything
-_LINGER_SECONDS: Final = 60.0  # a closed connection on which nothing moves
-_LEAVE_SECONDS: Final = 2.0  # for a client that still sends to read why nobody listens
+_HEAD_SECONDS = 60.0
+_BODY_SECONDS = 60.0  # in each of which there must come
+_BODY_BYTES = 1 << 10
+_SILENT_SECONDS = 600.0  # a connection that has never said anything
+_LINGER_SECONDS = 60.0  # a closed connection on which nothing moves
+_LEAVE_SECONDS = 2.0  # for a client that still sends to read why nobody listens
 
-_AHEAD: Final = 16  # requests behind the one that is being answered
-_AHEAD_BYTES: Final = 64 << 10  # of their bodies
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
+_AHEAD = 16  # requests behind the one that is being answered
+_AHEAD_BYTES = 64 << 10  # of their bodies
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close sends RST and forgets what was not sent
 
-_TOO_LATE: Final = (408, b"Request Timeout")
+_TOO_LATE = (408, b"Request Timeout")
 _log = logging.getLogger("simfleet.http")
 
 

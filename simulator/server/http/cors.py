@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from simulator.config.serve import ServeConfig
 from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 
-_METHODS: Final = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 class Cors:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
-_NEVER: Final = float("inf")
-_OVERSLEPT: Final = 1.0
+_NEVER = float("inf")
+_OVERSLEPT = 1.0
 
 
 class Deadline:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -23,7 +23,7 @@ from simulator.server.requests.validation import check_content_type, check_depth
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-PASSED_OVER: Final = 64 << 20  # bytes of a refused body that are taken in
+PASSED_OVER = 64 << 20  # bytes of a refused body that are taken in
 
 
 class Exchange:

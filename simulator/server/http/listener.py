@@ -17,17 +17,17 @@ import struct
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
-from typing import Any, Final
+from typing import Any
 
 from simulator.errors import FleetError
 from simulator.server.http.connection import Connection
 from simulator.server.http.service import Handler, Service
 
-_BACKLOG: Final = 2048
-_FIRST_REQUEST_SECONDS: Final = 1.0
-_SO_ATTACH_FILTER: Final = 26  # Linux
-_BPF_RETURN: Final = 0x06
-KEEP_ALIVE_SECONDS: Final = 5  # uvicorn's and vLLM's
+_BACKLOG = 2048
+_FIRST_REQUEST_SECONDS = 1.0
+_SO_ATTACH_FILTER = 26  # Linux
+_BPF_RETURN = 0x06
+KEEP_ALIVE_SECONDS = 5  # uvicorn's and vLLM's
 
 
 class HTTPServer:

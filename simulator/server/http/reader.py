@@ -7,17 +7,16 @@ No I/O and no clock. What one feed has brought is in `ready`; a request whose bo
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
 
 import httptools
 
 from simulator.server.http.incoming import Incoming, Pair
 
-_MOST: Final = 64 << 10  # bytes of a head, and of what is no body between two pieces of a body
+_MOST = 64 << 10  # bytes of a head, and of what is no body between two pieces of a body
 
 Refusal = tuple[int, bytes]  # status and text
-_MALFORMED: Final = (400, b"Invalid HTTP request received.")
-_TOO_LARGE: Final = (431, b"Request Header Fields Too Large")
+_MALFORMED = (400, b"Invalid HTTP request received.")
+_TOO_LARGE = (431, b"Request Header Fields Too Large")
 
 
 class Reader:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
-_MARKS: Final = tuple(f"\u0000{i}\u0000" for i in range(10))  # no name or id can hold these
-_MARKS_JSON: Final = tuple(_encode(mark) for mark in _MARKS)
+_MARKS = tuple(f"\u0000{i}\u0000" for i in range(10))  # no name or id can hold these
+_MARKS_JSON = tuple(_encode(mark) for mark in _MARKS)
 
 
 class BodyTemplate:

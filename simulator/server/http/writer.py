@@ -12,18 +12,18 @@ import re
 import time
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from simulator.server.http.incoming import CONTINUE, Incoming, Pair
 from simulator.server.turns import Turns
 
-UNSAFE_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-PLAIN: Final = b"content-type: text/plain; charset=utf-8\r\n"
-_UNSAFE_NAME: Final = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
+UNSAFE_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+PLAIN = b"content-type: text/plain; charset=utf-8\r\n"
+_UNSAFE_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
 # Bytes behind a transport that takes no more: a thousand events, so that who is only slow gets them all.
-_FULL: Final = 256 << 10
+_FULL = 256 << 10
 # Seconds for which pieces are held at most.
-_HOLD: Final = 20e-3
+_HOLD = 20e-3
 
 
 def _phrase(status: int) -> str:
@@ -33,9 +33,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-_STATUS_LINES: Final = {
-    status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(200, 600)
-}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode() for status in range(200, 600)}
 
 
 def header_lines(headers: Iterable[Pair]) -> bytes:

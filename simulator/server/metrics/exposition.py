@@ -10,7 +10,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from kit.prometheus import escape, go_number, head, python_number
 from simulator.config.compat import Compat, compat
@@ -30,7 +29,7 @@ from simulator.server.metrics.lora_info import LoRAInfo
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.timer import LAG_BUCKETS, LagHistogram
 
-_LAG: Final = (
+_LAG = (
     "simfleet_step_lag_seconds",
     "How late the simulator delivered engine steps; not a family of vLLM.",
 )

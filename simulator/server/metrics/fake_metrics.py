@@ -12,25 +12,25 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.flags.values import duration
 from simulator.engine.stats import EngineStats, Histogram
 from simulator.errors import ConfigError
 
-FUNCTIONS: Final[dict[str, Callable[[float], float]]] = {
+FUNCTIONS: dict[str, Callable[[float], float]] = {
     # fraction of the period -> position between start (0) and end (1)
     "oscillate": lambda x: 0.5 + 0.5 * math.sin(2 * math.pi * x),
     "ramp": lambda x: min(x, 1.0),
     "rampreset": lambda x: x % 1.0,
     "squarewave": lambda x: float(x % 1.0 >= 0.5),
 }
-_GAUGES: Final = {
+_GAUGES = {
     "running-requests": "num_requests_running",
     "waiting-requests": "num_requests_waiting_capacity",
     "kv-cache-usage": "kv_cache_usage",
 }
-_HISTOGRAMS: Final = {
+_HISTOGRAMS = {
     "ttft-buckets-values": "time_to_first_token_seconds",
     "tpot-buckets-values": "inter_token_latency_seconds",
     "e2erl-buckets-values": "e2e_request_latency_seconds",
@@ -44,13 +44,13 @@ _HISTOGRAMS: Final = {
     "request-params-max-tokens": "request_params_max_tokens",
     "request-max-generation-tokens": "request_max_num_generation_tokens",
 }
-_COUNTERS: Final = {
+_COUNTERS = {
     "total-prompt-tokens": "prompt_tokens_local_compute",
     "total-generation-tokens": "generation_tokens",
     "prefix-cache-hits": "prefix_cache_hits",
     "prefix-cache-queries": "prefix_cache_queries",
 }
-_KEYS: Final = (*_GAUGES, *_HISTOGRAMS, *_COUNTERS, "loras", "request-success-total")
+_KEYS = (*_GAUGES, *_HISTOGRAMS, *_COUNTERS, "loras", "request-success-total")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from simulator.engine.request import FinishReason
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 
 Source = Callable[[EngineStats], float | Sequence[float]]
 
-V033: Final = "vllm-0.33"
-V011: Final = "vllm-0.11"
-LLMD: Final = "llm-d-0.7"
-_VLLM: Final = (V033, V011)
-_ALL: Final = (V033, V011, LLMD)
+V033 = "vllm-0.33"
+V011 = "vllm-0.11"
+LLMD = "llm-d-0.7"
+_VLLM = (V033, V011)
+_ALL = (V033, V011, LLMD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ def _success(*reasons: str) -> Source:
     return lambda stats: [stats.request_success.get(reason, 0) for reason in reasons]
 
 
-_REASONS: Final = tuple(reason.value for reason in FinishReason)
-_TIERS: Final = ("device", "host", "p2p", "disk", "external_unspecified")
-_KV_HELP: Final = "KV-cache usage. 1 means 100 percent usage."
-_GPU: Final = "per GPU (for Model Flops Utilization calculations)."
+_REASONS = tuple(reason.value for reason in FinishReason)
+_TIERS = ("device", "host", "p2p", "disk", "external_unspecified")
+_KV_HELP = "KV-cache usage. 1 means 100 percent usage."
+_GPU = "per GPU (for Model Flops Utilization calculations)."
 
-_GAUGES: Final = (
+_GAUGES = (
     Family(
         "vllm:estimated_flops_per_gpu",
         "counter",
@@ -145,7 +145,7 @@ _GAUGES: Final = (
     ),
 )
 
-_COUNTERS: Final = (
+_COUNTERS = (
     Family(
         "vllm:prefix_cache_queries",
         "counter",
@@ -266,7 +266,7 @@ def _histogram(name: str, help_: str, versions: tuple[str, ...], attribute: str 
     )
 
 
-_HISTOGRAMS: Final = (
+_HISTOGRAMS = (
     _histogram("request_prompt_tokens", "Number of prefill tokens processed.", _ALL),
     _histogram("request_generation_tokens", "Number of generation tokens processed.", _ALL),
     _histogram("iteration_tokens_total", "Histogram of number of tokens per engine_step.", _VLLM),
@@ -315,7 +315,7 @@ _HISTOGRAMS: Final = (
 )
 
 # Held by the replica, not by its engine.
-REJECTIONS: Final = Family(
+REJECTIONS = Family(
     "vllm:admission_rejections",
     "counter",
     "Number of admission attempts rejected by a queue limit, by reason.",
@@ -324,12 +324,12 @@ REJECTIONS: Final = Family(
     ("max_num_queued_reqs", "max_num_queued_tokens"),
     engine_label=False,
 )
-LORA_NAME: Final = "vllm:lora_requests_info"
-LORA_HELP: Final = "Running stats on lora requests."
-CACHE_NAME: Final = "vllm:cache_config_info"
-CACHE_HELP: Final = "Information of the LLMEngine CacheConfig"
+LORA_NAME = "vllm:lora_requests_info"
+LORA_HELP = "Running stats on lora requests."
+CACHE_NAME = "vllm:cache_config_info"
+CACHE_HELP = "Information of the LLMEngine CacheConfig"
 
-ENGINE_FAMILIES: Final[tuple[Family, ...]] = (*_GAUGES, *_COUNTERS, REJECTIONS, *_HISTOGRAMS)
+ENGINE_FAMILIES: tuple[Family, ...] = (*_GAUGES, *_COUNTERS, REJECTIONS, *_HISTOGRAMS)
 
 
 def families(version: str, with_: frozenset[str], both_kv_names: bool) -> tuple[Family, ...]:

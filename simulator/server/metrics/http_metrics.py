@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from kit.prometheus import Buckets, escape, head, python_number
 
 # Handlers that vLLM does not count.
-EXCLUDED: Final = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
+EXCLUDED = frozenset({"/metrics", "/health", "/load", "/ping", "/version", "/server_info"})
 
-_HIGH_RESOLUTION: Final = (
+_HIGH_RESOLUTION = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0),
     *(30.0, 60.0),
 )
-_LOW_RESOLUTION: Final = (0.1, 0.5, 1.0)
+_LOW_RESOLUTION = (0.1, 0.5, 1.0)
 
 _REQUESTS = ("http_requests", "Total number of requests by method, status and handler.")
 _SIZES = "by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. "

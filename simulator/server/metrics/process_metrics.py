@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
 
-_KEPT_SECONDS: Final = 1.0
+_KEPT_SECONDS = 1.0
 
 
 class ProcessMetrics:

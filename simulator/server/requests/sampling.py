@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig
@@ -19,13 +19,13 @@ from simulator.server.requests.lean import ChatRequest, CompletionRequest, Gener
 from simulator.server.requests.validation import from_errors
 
 Raw = Mapping[str, Any]
-_LONG_BODY: Final = 1 << 18  # bytes
-_FAR_TOO_MANY: Final = 16  # times the limit
-_NO_PROMPT: Final = "Either prompt or prompt_embeds must be provided and non-empty."
-_EMPTY_TOOLS: Final = (
+_LONG_BODY = 1 << 18  # bytes
+_FAR_TOO_MANY = 16  # times the limit
+_NO_PROMPT = "Either prompt or prompt_embeds must be provided and non-empty."
+_EMPTY_TOOLS = (
     "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely."
 )
-_NO_SUCH_TOOL: Final = "The tool specified in `tool_choice` does not match any of the specified `tools`"
+_NO_SUCH_TOOL = "The tool specified in `tool_choice` does not match any of the specified `tools`"
 
 
 def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = None) -> ApiError:

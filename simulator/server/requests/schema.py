@@ -6,7 +6,7 @@ Field order is that of vLLM 0.33's openapi.json, since errors come in it. The ho
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticKnownError
@@ -15,7 +15,7 @@ from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.engine.sampling_params import RepetitionDetectionParams
 from simulator.server.requests.chat_messages import ChatCompletionMessageParam
 
-_DEFAULT: Final = COMPATS[DEFAULT_COMPAT]  # whose API the OpenAPI document describes
+_DEFAULT = COMPATS[DEFAULT_COMPAT]  # whose API the OpenAPI document describes
 
 
 def _few(stop: list[str], info: ValidationInfo) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -21,19 +21,17 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 _decode = msgspec.json.Decoder().decode
-_SHOWN: Final = 10  # errors printed one by one
+_SHOWN = 10  # errors printed one by one
 # What msgspec raises for a body that it does not take; not all of it is its own.
-UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-MAX_DEPTH: Final = 200  # levels of objects and lists
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_MAX_INPUT: Final = 2000  # characters of an offending scalar repeated in the message
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+MAX_DEPTH = 200  # levels of objects and lists
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_MAX_INPUT = 2000  # characters of an offending scalar repeated in the message
 # Parts of a location that name a branch of a union of built-in types; vLLM's paths do not show them.
-_UNION_BRANCH: Final = re.compile(
-    r"\[|^(str|int|float|bool|none|constrained-(str|int|float)|nullable)$|^function-"
-)
-_UNSUPPORTED: Final = "Unsupported Media Type: Only 'application/json' is allowed"
+_UNION_BRANCH = re.compile(r"\[|^(str|int|float|bool|none|constrained-(str|int|float)|nullable)$|^function-")
+_UNSUPPORTED = "Unsupported Media Type: Only 'application/json' is allowed"
 
 
 def check_content_type(value: bytes | None) -> None:
@@ -209,7 +207,7 @@ def _in_short(errors: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-_VERBOSE_KEYS: Final = ("type", "loc", "msg", "input", "ctx")
+_VERBOSE_KEYS = ("type", "loc", "msg", "input", "ctx")
 
 
 def _describe(found: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 Prepare = Callable[[Exchange, bytes], Generation]
-_FEW_STOPS: Final = 4  # whatever the limit is, so few are no matter for it
-_MAX_SEED: Final = 2**63
+_FEW_STOPS = 4  # whatever the limit is, so few are no matter for it
+_MAX_SEED = 2**63
 _log = logging.getLogger(__name__)
 _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
@@ -351,15 +351,15 @@ def _chat_is_plain(request: ChatRequest) -> bool:
 
 
 # Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
-_GO_COMMON: Final = (
+_GO_COMMON = (
     *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
     *("kv_transfer_params", "seed", "request_id", "n"),
 )
-_GO_COMPLETION: Final = frozenset((*_GO_COMMON, "prompt"))
-_GO_CHAT: Final = frozenset(
+_GO_COMPLETION = frozenset((*_GO_COMMON, "prompt"))
+_GO_CHAT = frozenset(
     (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
 )
-GENERATING: Final[dict[str, Prepare]] = {
+GENERATING: dict[str, Prepare] = {
     "/v1/completions": prepare_completion,
     "/v1/chat/completions": prepare_chat,
 }

@@ -23,7 +23,7 @@ import hmac
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -40,8 +40,8 @@ from simulator.server.routes.vllm_admin import abort_from_outside
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
-_COMPAT: Final = COMPATS[DEFAULT_COMPAT]  # whose words for malformed bodies
-_ALL: Final = "all"
+_COMPAT = COMPATS[DEFAULT_COMPAT]  # whose words for malformed bodies
+_ALL = "all"
 
 
 class Operator(Protocol):
@@ -234,7 +234,7 @@ def clear_faults(replica: Replica) -> None:
     set_faults(replica, {**none, "failure_injection_rate": config.rate, "failure_types": list(config.types)})
 
 
-_SWITCHES: Final = ("hang_requests", "metrics_hang", "unready", "unhealthy")
+_SWITCHES = ("hang_requests", "metrics_hang", "unready", "unhealthy")
 
 
 def set_faults(replica: Replica, body: Mapping[str, Any]) -> None:
@@ -263,7 +263,7 @@ def _is_integer(value: Any, low: int, high: float) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-_FAULT_VALUES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+_FAULT_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(_SWITCHES, (lambda value: isinstance(value, bool), "true or false")),
     "cut_stream_after": (
         lambda value: value is None or _is_integer(value, 1, math.inf),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 router = APIRouter()
-_TOKENIZE: Final[TypeAdapter[TokenizeCompletionRequest | TokenizeChatRequest]] = TypeAdapter(
+_TOKENIZE: TypeAdapter[TokenizeCompletionRequest | TokenizeChatRequest] = TypeAdapter(
     TokenizeCompletionRequest | TokenizeChatRequest
 )
 

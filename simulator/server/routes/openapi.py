@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -34,8 +34,8 @@ class ErrorResponse(BaseModel):
     error: ErrorInfo
 
 
-_REF: Final = "#/components/schemas/{model}"
-_BODIES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
+_REF = "#/components/schemas/{model}"
+_BODIES: dict[str, tuple[type[BaseModel], ...]] = {
     "/v1/completions": (CompletionRequest,),
     "/v1/chat/completions": (ChatCompletionRequest,),
     "/v1/responses": (ResponsesRequest,),
@@ -47,8 +47,8 @@ _BODIES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
     "/v1/load_lora_adapter": (LoadLoRAAdapterRequest,),
     "/v1/unload_lora_adapter": (UnloadLoRAAdapterRequest,),
 }
-_STREAMS: Final = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
-_STATUSES: Final = {
+_STREAMS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
+_STATUSES = {
     "400": "Bad Request",
     "401": "Unauthorized",
     "404": "Not Found",

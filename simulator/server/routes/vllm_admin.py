@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 router = APIRouter()
-DEV_ROUTES: Final = frozenset(
+DEV_ROUTES = frozenset(
     {
         "/reset_prefix_cache",
         "/reset_mm_cache",
@@ -38,7 +38,7 @@ DEV_ROUTES: Final = frozenset(
         "/get_world_size",
     }
 )
-SLEEP_ROUTES: Final = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
+SLEEP_ROUTES = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
 
 
 def replica_of(request: Request) -> Any:
@@ -253,7 +253,7 @@ def _docs(replica: Replica) -> bool:
     return not replica.config.disable_fastapi_docs
 
 
-EXISTS: Final[dict[str, Exists]] = {
+EXISTS: dict[str, Exists] = {
     **dict.fromkeys(DEV_ROUTES, _dev),
     **dict.fromkeys(SLEEP_ROUTES, _sleep),
     "/v1/load_lora_adapter": _lora,

@@ -1,5 +1,7 @@
 """Manifests to Envoy's configuration: what Istio 1.28 to 1.31 would have sent (istio.md 1.3)."""
 
+from __future__ import annotations
+
 import io
 from pathlib import Path
 from typing import Any

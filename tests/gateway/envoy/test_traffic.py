@@ -1,5 +1,7 @@
 """Requests through a real Envoy with our configuration; figures are real Istio's (istio-measured.md)."""
 
+from __future__ import annotations
+
 import asyncio
 import datetime
 import ssl

@@ -1,5 +1,7 @@
 """Children and ports."""
 
+from __future__ import annotations
+
 import asyncio
 import os
 import socket

@@ -1,5 +1,7 @@
 """Routes to listeners, hostnames, references, conditions."""
 
+from __future__ import annotations
+
 import io
 
 import pytest

@@ -1,5 +1,7 @@
 """Names, keys and paths that the API server refuses are refused with file and line, and no others."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

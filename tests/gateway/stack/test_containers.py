@@ -1,5 +1,7 @@
 """Containers as command lines: variables, downward API, mounts, shells, programs."""
 
+from __future__ import annotations
+
 import io
 from pathlib import Path
 from typing import Any

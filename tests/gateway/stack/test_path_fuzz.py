@@ -1,5 +1,7 @@
 """Manifests with hostile names, keys and paths: nothing is written or read outside of a stack's directory."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

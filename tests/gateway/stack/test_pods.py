@@ -1,5 +1,7 @@
 """Pods as endpoints, the picker's flags and files, the example request, the live table."""
 
+from __future__ import annotations
+
 import collections
 import io
 import json

@@ -1,5 +1,7 @@
 """The control socket, state directories and the commands that use them."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import json

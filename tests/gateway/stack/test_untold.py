@@ -1,5 +1,7 @@
 """A stack that cannot write its endpoints (a full disk, a directory that is gone) says so and tries again."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import os

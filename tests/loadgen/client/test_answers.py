@@ -1,5 +1,7 @@
 """What servers say: whole answers, pieces, counts and errors, and the outcome that each of them is."""
 
+from __future__ import annotations
+
 import json
 
 import msgspec

@@ -1,5 +1,7 @@
 """One request over a real socket: moments, outcomes, connections."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 

@@ -1,5 +1,7 @@
 """HTTP/2: many exchanges on one connection, windows respected, streams ended one by one."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The null server answers like a model server, on a schedule that is true."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import time

@@ -1,5 +1,7 @@
 """The pool of connections: opened ahead, used again, ended together, and the words of what goes wrong."""
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import ssl
@@ -42,7 +44,7 @@ def with_pool(
     return asyncio.run(main())
 
 
-def send(pool: Pool, **options: object) -> "asyncio.Future[Exchange]":
+def send(pool: Pool, **options: object) -> asyncio.Future[Exchange]:
     """An exchange on its way."""
     done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
     payload = pool.render("/v1/completions", {}, BODY)

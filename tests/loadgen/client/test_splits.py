@@ -1,5 +1,7 @@
 """One answer cut anywhere: what a connection makes of it does not depend on how its bytes arrive."""
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 

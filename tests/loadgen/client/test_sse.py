@@ -1,5 +1,7 @@
 """Reading streams: which events are tokens, and how few of them are decoded."""
 
+from __future__ import annotations
+
 import json
 
 import pytest

@@ -1,5 +1,7 @@
 """Targets: URLs, TLS, and the bytes of a request."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 import ssl

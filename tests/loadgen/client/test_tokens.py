@@ -1,5 +1,7 @@
 """TPOT and ITL against a schedule that is known: every kind of ending, stream and event shape."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 

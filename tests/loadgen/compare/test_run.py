@@ -1,5 +1,7 @@
 """Comparing arms: order, hooks, second chances, false alarms, and two real servers told apart."""
 
+from __future__ import annotations
+
 import json
 import math
 import os

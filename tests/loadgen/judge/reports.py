@@ -1,5 +1,7 @@
 """A report of hand-made records: what judge, report and compare are tried on, with known figures."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from loadgen.judge.report import Report, build

@@ -1,5 +1,7 @@
 """Latency meanings on hand-made records: intended and actual start, tokens, outcomes, goodput."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

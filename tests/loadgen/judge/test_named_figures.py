@@ -1,5 +1,7 @@
 """Every name that expectations may call: its value, its dimension, and what is said of a wrong one."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

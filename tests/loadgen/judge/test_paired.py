@@ -1,5 +1,7 @@
 """The statistics of a comparison: intervals that cover, luck not called a difference, plain sentences."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
 

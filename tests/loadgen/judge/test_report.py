@@ -1,5 +1,7 @@
 """The report of hand-made records, and report.json read back into its type."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

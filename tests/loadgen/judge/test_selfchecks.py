@@ -1,5 +1,7 @@
 """What a report says of its own evidence."""
 
+from __future__ import annotations
+
 import msgspec
 
 from loadgen.judge.selfchecks import lateness, unanswered

@@ -1,5 +1,7 @@
 """Against the tables at the end of any statistics book."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

@@ -1,5 +1,7 @@
 """The language of expectations: what holds, what fails, and what the error points at."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

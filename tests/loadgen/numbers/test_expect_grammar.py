@@ -1,5 +1,7 @@
 """Expectations against Python's own reading of the same comparisons, and the corners of the grammar."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

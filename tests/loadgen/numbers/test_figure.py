@@ -1,5 +1,7 @@
 """Cards and what their fields say: names, units, roles, values; a figure is told in one place."""
 
+from __future__ import annotations
+
 import math
 from typing import Annotated
 

@@ -1,5 +1,7 @@
 """Running totals: buckets 1 % wide, quantiles to half a bucket, and sums in any order."""
 
+from __future__ import annotations
+
 import random
 
 import msgspec

@@ -1,5 +1,7 @@
 """Quantities: which may meet which, what comes of it, and how they are shown."""
 
+from __future__ import annotations
+
 import math
 from itertools import product
 

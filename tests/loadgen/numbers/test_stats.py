@@ -1,5 +1,7 @@
 """Summaries, intervals that cover, and measures of spread with known values."""
 
+from __future__ import annotations
+
 import itertools
 import math
 

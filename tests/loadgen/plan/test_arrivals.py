@@ -1,5 +1,7 @@
 """Arrival processes against their theory: rate, coefficient of variation, index of dispersion."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 

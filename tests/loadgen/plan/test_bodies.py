@@ -1,5 +1,7 @@
 """Bodies to the byte: the three APIs, escapes, shared texts, answers, and what a class adds."""
 
+from __future__ import annotations
+
 import itertools
 import json
 

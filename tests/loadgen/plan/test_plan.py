@@ -1,5 +1,7 @@
 """The plan: same seed, same bytes; slices without shared seeds; bodies replayed to the byte."""
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import json

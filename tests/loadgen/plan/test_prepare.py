@@ -1,5 +1,7 @@
 """A plan put in its place: what is copied, what is counted, how many workers there are."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """The production presets against the figures of the traces that they stand for."""
 
+from __future__ import annotations
+
 import itertools
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What requests ask for: prompts, groups, conversations and their identities, request by request."""
 
+from __future__ import annotations
+
 import itertools
 import json
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Arrivals to the digit: curves of rates and their inverses, periods, bursts, ends and ties."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

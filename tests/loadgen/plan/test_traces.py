@@ -1,5 +1,7 @@
 """Trace files: the public formats, and what the plan makes of them."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 

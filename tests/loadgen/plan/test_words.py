@@ -1,5 +1,7 @@
 """Words and lengths: exact where a distribution leaves no choice, against its known moments where it does."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

@@ -1,5 +1,7 @@
 """A run cut into bins: edges that hold every request, counts that add up, levels worked out by hand."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given

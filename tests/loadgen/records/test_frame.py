@@ -1,5 +1,7 @@
 """Records as columns, and the latency of each request worked out by hand."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

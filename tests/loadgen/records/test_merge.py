@@ -1,5 +1,7 @@
 """Runs of several machines as one: times on one clock, plans side by side."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Literal

@@ -1,5 +1,7 @@
 """Parts of one plan as one run: every record once, every moment on one clock, every total the sum."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import msgspec

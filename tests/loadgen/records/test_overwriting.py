@@ -1,5 +1,7 @@
 """What loadgen finds where it is told to write stays as it is."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

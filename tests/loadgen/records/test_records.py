@@ -1,5 +1,7 @@
 """The record's files: what is written is read, a torn end is forgiven, a full disk is an error."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """A run read back from its directory: what must be there, what may be missing or torn, what is told."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import msgspec

@@ -1,5 +1,7 @@
 """Scrapes as series: text to samples, samples to a pod's state, state over time, and its evenness."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

@@ -14,6 +14,8 @@ comparison  two policies of synthetic runs, two repeats each
 change; the difference belongs into the commit's message.
 """
 
+from __future__ import annotations
+
 import gzip
 import io
 import json

@@ -1,5 +1,7 @@
 """Whole reports of synthetic runs: every form, the self-checks, the verdict and its exit codes."""
 
+from __future__ import annotations
+
 import importlib
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """The forms of hand-made reports: exact cells and words, narrow terminals, names that want to be markup."""
 
+from __future__ import annotations
+
 import io
 import re
 import xml.etree.ElementTree as ET

@@ -1,5 +1,7 @@
 """Reports of kept runs are what they were, in every form, key by key and value by value."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """Every form of a report when parts of it are missing: no pod names, no scrapes, no cached tokens ..."""
 
+from __future__ import annotations
+
 import itertools
 import json
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Scales, axes and every kind of picture on ordinary and awkward data: well-formed, inside its box, small."""
 
+from __future__ import annotations
+
 import math
 import re
 import xml.etree.ElementTree as ET

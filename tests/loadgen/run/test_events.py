@@ -1,5 +1,7 @@
 """Around a run: readiness of the target, events of the timeline, marks by hand, listings of pods."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -1,5 +1,7 @@
 """What a worker has to send: units out of a plan, users and their turns, waits between tries."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

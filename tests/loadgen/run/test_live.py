@@ -1,5 +1,7 @@
 """The live view: a panel on a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
 import io
 
 import pytest

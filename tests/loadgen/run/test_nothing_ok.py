@@ -1,5 +1,7 @@
 """A run in which nothing succeeded says so and ends with 1; what was not sent at all ends with 2."""
 
+from __future__ import annotations
+
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path

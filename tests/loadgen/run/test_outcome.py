@@ -1,5 +1,7 @@
 """Retry-After in both of its forms."""
 
+from __future__ import annotations
+
 import time
 from email.utils import formatdate
 

@@ -1,5 +1,7 @@
 """Whole runs of the command line: files, exit codes, and what each kind of failure says."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import os

@@ -1,5 +1,7 @@
 """Metrics pages into a time series: text, states, listings, Prometheus, and the scraper over real sockets."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import time

@@ -1,5 +1,7 @@
 """The schedule as it is kept: open and closed loops, sessions, retries, what is late and what is missed."""
 
+from __future__ import annotations
+
 import asyncio
 import itertools
 import statistics

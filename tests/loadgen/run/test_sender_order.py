@@ -1,5 +1,7 @@
 """The sender on a wire of its own: what follows what, without a socket."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Worker processes: begun, listened to and ended; what one cannot do is the run's own error."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Short scenarios for the tests of keys: one key each, on a line that is known."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Distributions, `arrival:` and `load:`: every key, the values it takes, and what it refuses."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

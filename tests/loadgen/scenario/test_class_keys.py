@@ -1,5 +1,7 @@
 """Every key of a class: the values it takes, and what becomes of them."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Every key of a class: what it refuses, where it says so, and what would be right."""
 
+from __future__ import annotations
+
 import pytest
 
 from tests.loadgen.scenario.reading import ARRIVAL, one_class, refused

@@ -1,5 +1,7 @@
 """The fleet that a scenario supposes, applied to manifests."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """What the command line says over a file: every kind of key, and errors that name who said it."""
 
+from __future__ import annotations
+
 import pytest
 
 from loadgen.errors import ScenarioError

@@ -1,5 +1,7 @@
 """What comes with the package: presets whose figures hold together, scenarios that plan what they say."""
 
+from __future__ import annotations
+
 import math
 
 import pytest

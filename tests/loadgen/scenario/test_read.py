@@ -1,5 +1,7 @@
 """Scenarios from YAML: what is read, and errors that name file, line and cure."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """Secrets: taken out of whatever is written, put back into whatever is sent."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import threading

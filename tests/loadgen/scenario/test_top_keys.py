@@ -1,5 +1,7 @@
 """Every key at the top of a scenario: the values it takes, what becomes of them, and what it refuses."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """Typed reads of YAML values: what each takes, and what the error says of what it does not take."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 

@@ -1,5 +1,7 @@
 """The prefix tree against brute force, Belady against exhaustive search, the card on known loads."""
 
+from __future__ import annotations
+
 import random
 from itertools import product
 

@@ -1,5 +1,7 @@
 """The prefix card on loads so small that every figure is worked out beside it."""
 
+from __future__ import annotations
+
 import random
 from itertools import pairwise
 

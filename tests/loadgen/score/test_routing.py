@@ -1,5 +1,7 @@
 """The parts of the scorecard on picks with known answers."""
 
+from __future__ import annotations
+
 import math
 import random
 

@@ -1,5 +1,7 @@
 """The parts of the scorecard on records made by hand, and the card of a whole run."""
 
+from __future__ import annotations
+
 import json
 import math
 from pathlib import Path

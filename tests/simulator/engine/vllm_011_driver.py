@@ -4,6 +4,8 @@ Runs in vLLM's environment. Scenarios come as JSON lines on stdin, answers leave
 Synchronous scheduling, fcfs.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -1,5 +1,7 @@
 """vLLM's statistics line: throughputs over the interval they are of, the first included."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import re

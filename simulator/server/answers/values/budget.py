@@ -7,14 +7,14 @@ give equal texts on any machine.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from simulator.server.errors import ApiError
 
-MAX_STEPS: Final = 5_000  # values, repetitions, properties, keywords and characters of patterns looked at
-MAX_CHARS: Final = 50_000
+MAX_STEPS = 5_000  # values, repetitions, properties, keywords and characters of patterns looked at
+MAX_CHARS = 50_000
 # No vocabulary has longer tokens to speak of: a text of so many characters a token outlasts max_tokens.
-_CHARS_PER_TOKEN: Final = 128
+_CHARS_PER_TOKEN = 128
 
 
 class Budget:

@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.serve import ToolCallConfig
 from simulator.server.answers.values.budget import Budget
@@ -21,7 +21,7 @@ from simulator.server.answers.values.regex_values import matching_text
 from simulator.server.answers.values.schemas import ENDLESS, Schema, Schemas, allows, is_number, kinds_of
 from simulator.server.errors import ApiError
 
-_WORDS: Final = (
+_WORDS = (
     *(
         "testing",
         "hello",
@@ -35,7 +35,7 @@ _WORDS: Final = (
         "lifetime",
     ),
 )
-_FORMATS: Final = {
+_FORMATS = {
     "date-time": "2026-11-23T08:50:48Z",
     "date": "2026-11-23",
     "time": "08:50:48Z",
@@ -48,11 +48,11 @@ _FORMATS: Final = {
     "uri-reference": "/path",
     "uuid": "3df8dcb8-ca45-4579-a92d-15733b6dfd7c",
 }
-_DEEP: Final = 6  # below this depth only what is required is filled in
-_TOO_DEEP: Final = 64
+_DEEP = 6  # below this depth only what is required is filled in
+_TOO_DEEP = 64
 _Bound = float | Fraction
-_DISTINCT_ATTEMPTS: Final = 200
-_WIDEN_AFTER: Final = 8  # draws of an item that was there already
+_DISTINCT_ATTEMPTS = 200
+_WIDEN_AFTER = 8  # draws of an item that was there already
 
 
 class JsonValues:

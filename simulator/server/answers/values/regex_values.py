@@ -16,20 +16,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from re import _constants as tokens  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
-from typing import Any, Final
+from typing import Any
 
 from simulator.server.answers.values.budget import Budget
 from simulator.server.errors import ApiError
 
-_PLAIN: Final = string.ascii_letters + string.digits
-_OTHERS: Final = _PLAIN + " -_.,:;" + string.punctuation + "\t\n\u00b7\u00e4\u4e2d"
-_MORE: Final = 4  # repetitions beyond the least where the pattern sets no bound
-_ATTEMPTS: Final = 30
-_BY_CHANCE: Final = 10  # of them; the others go by the length that is wanted
-_MAX_RANGE: Final = 200  # characters of one range that are drawn from
-_SHOWN: Final = 200  # characters of a pattern in an error
-_SURROGATES: Final = range(0xD800, 0xE000)
-_CATEGORIES: Final[dict[Any, Callable[[str], bool]]] = {
+_PLAIN = string.ascii_letters + string.digits
+_OTHERS = _PLAIN + " -_.,:;" + string.punctuation + "\t\n\u00b7\u00e4\u4e2d"
+_MORE = 4  # repetitions beyond the least where the pattern sets no bound
+_ATTEMPTS = 30
+_BY_CHANCE = 10  # of them; the others go by the length that is wanted
+_MAX_RANGE = 200  # characters of one range that are drawn from
+_SHOWN = 200  # characters of a pattern in an error
+_SURROGATES = range(0xD800, 0xE000)
+_CATEGORIES: dict[Any, Callable[[str], bool]] = {
     tokens.CATEGORY_DIGIT: str.isdecimal,
     tokens.CATEGORY_NOT_DIGIT: lambda c: not c.isdecimal(),
     tokens.CATEGORY_SPACE: str.isspace,
@@ -260,7 +260,7 @@ def _is_in(character: str, members: Any) -> bool:
     return False
 
 
-_NODES: Final[dict[Any, Callable[[_Walk, Any], None]]] = {
+_NODES: dict[Any, Callable[[_Walk, Any], None]] = {
     tokens.LITERAL: _Walk._literal,
     tokens.NOT_LITERAL: _Walk._not_literal,
     tokens.ANY: _Walk._any,

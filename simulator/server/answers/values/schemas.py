@@ -10,16 +10,16 @@ import json
 import math
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from simulator.server.answers.values.budget import Budget
 from simulator.server.errors import ApiError
 
 Schema = Mapping[str, Any]
-TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
-ENDLESS: Final = 32  # levels; a schema whose shallowest value is deeper has none
-_TOO_DEEP: Final = 64  # combinators and references unfolded one after the other
-_SHOWN: Final = 80  # characters of a wrong value in an error
+TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+ENDLESS = 32  # levels; a schema whose shallowest value is deeper has none
+_TOO_DEEP = 64  # combinators and references unfolded one after the other
+_SHOWN = 80  # characters of a wrong value in an error
 
 
 def is_number(value: Any) -> bool:
@@ -56,14 +56,14 @@ def _is_type(value: Any) -> bool:
 
 
 Rule = tuple[Callable[[Any], bool], str]
-_COUNT: Final[Rule] = (_is_count, "a whole number of 0 or more")
-_NUMBER: Final[Rule] = (is_number, "a number")
-_BOUND: Final[Rule] = (lambda v: isinstance(v, bool) or is_number(v), "a number")  # draft 4 has true here
-_TEXT: Final[Rule] = (lambda v: isinstance(v, str), "a string")
-_SCHEMA: Final[Rule] = (_is_schema, "a schema")
-_SCHEMAS: Final[Rule] = (_is_schemas, "a list of schemas that is not empty")
-_SCHEMA_MAP: Final[Rule] = (_is_schema_map, "an object of schemas")
-_KEYWORDS: Final[dict[str, Rule]] = {
+_COUNT: Rule = (_is_count, "a whole number of 0 or more")
+_NUMBER: Rule = (is_number, "a number")
+_BOUND: Rule = (lambda v: isinstance(v, bool) or is_number(v), "a number")  # draft 4 has true here
+_TEXT: Rule = (lambda v: isinstance(v, str), "a string")
+_SCHEMA: Rule = (_is_schema, "a schema")
+_SCHEMAS: Rule = (_is_schemas, "a list of schemas that is not empty")
+_SCHEMA_MAP: Rule = (_is_schema_map, "an object of schemas")
+_KEYWORDS: dict[str, Rule] = {
     "type": (_is_type, f"one of {', '.join(TYPES)}, or a list of them"),
     "enum": (lambda v: isinstance(v, list) and bool(v), "a list that is not empty"),
     "required": (_is_names, "a list of strings"),
@@ -81,8 +81,8 @@ _KEYWORDS: Final[dict[str, Rule]] = {
     "$defs": (lambda v: isinstance(v, Mapping), "an object"),
     "definitions": (lambda v: isinstance(v, Mapping), "an object"),
 }  # fmt: skip
-_GREATEST: Final = frozenset({"minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum"})
-_LEAST: Final = frozenset({"maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum"})
+_GREATEST = frozenset({"minimum", "minLength", "minItems", "minProperties", "exclusiveMinimum"})
+_LEAST = frozenset({"maximum", "maxLength", "maxItems", "maxProperties", "exclusiveMaximum"})
 
 
 class Schemas:
@@ -251,7 +251,7 @@ class Schemas:
         return found
 
 
-_LATER: Final = object()
+_LATER = object()
 
 
 def _stricter(key: str, mine: Any, theirs: Any) -> Any:

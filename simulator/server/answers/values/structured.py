@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from simulator.config.serve import ToolCallConfig
 from simulator.server.answers.values.budget import MAX_CHARS, MAX_STEPS, Budget
@@ -16,7 +16,7 @@ from simulator.server.requests.lean import GenerationRequest
 from simulator.server.requests.validation import parse_text
 
 # What json_object alone asks for: any object; long enough to be cut by a small max_tokens, as a real one is.
-_ANY_OBJECT: Final = {
+_ANY_OBJECT = {
     "type": "object",
     "properties": {
         "question": {"type": "string", "minLength": 24},

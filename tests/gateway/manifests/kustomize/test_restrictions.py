@@ -1,5 +1,7 @@
 """What a kustomization may read: its own directory's files, and bases anywhere, as kustomize has it."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 from pathlib import Path

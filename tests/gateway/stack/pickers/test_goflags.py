@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 from gateway.stack.pickers import goflags
 
 
