@@ -10,7 +10,8 @@ import pytest
 
 from tests.conformance.masking import Answer, normalise_body
 from tests.conformance.recorded import COMMON, DATA, read_curl, recorded_text
-from tests.simulator.server.serving import Server, free_port, serving
+from tests.ports import free_port
+from tests.simulator.server.serving import Server, serving
 
 RECORDED = read_curl((DATA / "admin.txt").read_text())
 KEY = {"authorization": "Bearer secret"}

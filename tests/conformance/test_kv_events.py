@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.recorded import COMMON, recorded_text
-from tests.simulator.server.serving import Server, free_port, serving
+from tests.ports import free_port
+from tests.simulator.server.serving import Server, serving
 
 zmq = pytest.importorskip("zmq", reason="pyzmq is the extra kv-events")
 msgpack = pytest.importorskip("msgpack", reason="msgpack is the extra kv-events")

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from gateway.machine.ports import free_port
 from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.ports import free_port
 
 
 def simfleet(labs: Labs, *argv: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ import pytest
 from loadgen.records.records import read_records
 from loadgen.scenario.read import packaged_names
 from tests.lateness import only_late, was_late
-from tests.loadgen.fakes import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 LAB = ROOT / "gateway" / "presets" / "lab" / "lab.yaml"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from kit.children import python
-from tests.loadgen.fakes import free_port
+from tests.ports import free_port
 
 CHILD = """
 import asyncio, atexit, os, signal, sys

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-LIMIT = 32768
-FIRST = 21000 + os.getpid() % 5000  # two suites on one machine keep apart
-
-
-def free_port() -> int:
-    """A port below the ephemeral range that nobody listens on."""
-    for port in range(FIRST, LIMIT):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port below 32768")
+from tests.ports import free_port
 
 
 @dataclass

@@ -12,7 +12,8 @@ import pytest
 
 from simulator.cli import main
 from simulator.engine.kv.block_pool import BlockPool
-from tests.simulator.server.serving import ROOT, free_port
+from tests.ports import free_port
+from tests.simulator.server.serving import ROOT
 from tests.simulator.steps import flat_flag
 
 # The command, in a process whose block pools forget to take what they give.

@@ -20,7 +20,8 @@ from simulator.errors import ConfigError
 from simulator.fleet.arguments import split
 from simulator.fleet.fleet_command import specs_of, table
 from simulator.fleet.processes import command_of, shares
-from tests.simulator.server.serving import ROOT, free_port, serving
+from tests.ports import free_port
+from tests.simulator.server.serving import ROOT, serving
 
 
 @pytest.mark.parametrize(

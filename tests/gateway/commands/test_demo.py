@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from gateway.commands.demo import PRESETS, RESULTS, Shell, curl, decision_table, main, reason_of
-from gateway.machine.ports import free_port
 from gateway.stack import owned
+from tests.ports import free_port
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.doctor.send import Request, read_curl, read_headers, send
 from gateway.errors import UsageError
-from gateway.machine.ports import free_port
+from tests.ports import free_port
 
 
 class Echo(http.server.BaseHTTPRequestHandler):

@@ -25,9 +25,9 @@ from gateway.envoy.clusters import PICKED_KEY
 from gateway.envoy.config import EnvoyConfig
 from gateway.envoy.eds import write_endpoints
 from gateway.envoy.process import GatewayOptions, GatewayProcess, find_envoy
-from gateway.machine.ports import free_port
 from gateway.manifests.load import load
 from tests.e2e import worlds
+from tests.ports import free_port
 
 Address = tuple[str, int]
 PICKER_PORT = 9002

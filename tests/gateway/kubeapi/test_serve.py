@@ -10,7 +10,8 @@ import pytest
 from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
-from gateway.machine.ports import free_port, is_free
+from gateway.machine.ports import is_free
+from tests.ports import free_port
 
 
 def test_stop_ends_watches_and_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
-from gateway.machine.ports import free_port
 from gateway.machine.readiness import grpc_is_serving, http_get, http_post
+from tests.ports import free_port
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -18,10 +18,10 @@ import pytest
 from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
 from gateway.kubeapi.store import Store
-from gateway.machine.ports import free_port
 from gateway.picker.app import Picker
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import ModelServer
+from tests.ports import free_port
 
 HOSTS = [f"127.0.7.{number}" for number in range(2, 6)]
 CHART = config(

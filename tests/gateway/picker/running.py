@@ -14,10 +14,10 @@ import grpc
 import grpc.aio
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
-from gateway.machine.ports import free_port
 from gateway.picker.app import Picker
 from gateway.picker.options import parse_options
 from tests.gateway.picker.factories import config
+from tests.ports import free_port
 
 PAGE = """\
 # TYPE vllm:num_requests_waiting gauge

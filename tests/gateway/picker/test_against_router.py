@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from gateway.machine.ports import free_port
 from gateway.machine.readiness import grpc_is_serving
 from gateway.picker.app import Picker
 from gateway.stack.pickers.go import inspect, with_file_discovery
@@ -34,6 +33,7 @@ from tests.gateway.picker.running import (
     until,
 )
 from tests.gateway.picker.test_against_epp import prompt_of
+from tests.ports import free_port
 
 SCORES = "x-gateway-destination-endpoint-scores"
 ROUNDS = 3

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.machine.ports import free_port
 from kit.children import python
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import body, data_plane, endpoints_text, headers, set_headers
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "my_scorer.py"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.loadgen.drive import drive
-from tests.loadgen.fakes import free_port
+from tests.ports import free_port
 
 pytest.importorskip("h2", reason="the extra h2 is not installed")
 import h2.config

@@ -13,7 +13,7 @@ from loadgen.client.exchange import Exchange
 from loadgen.client.fetch import Fetched, fetch
 from loadgen.client.nullserver import Answers, NullConfig, NullProtocol, NullServer, Stream, chunk
 from loadgen.client.target import parse_target
-from tests.loadgen.fakes import free_port
+from tests.ports import free_port
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 

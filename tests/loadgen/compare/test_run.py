@@ -24,8 +24,8 @@ from loadgen.records.rundir import Ceiling, read_meta, write_meta
 from loadgen.run import runner
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Arm, Expectation, Scenario
-from tests.loadgen.fakes import free_port
 from tests.loadgen.synthetic import Fleet, write_run
+from tests.ports import free_port
 
 HERE = Path(__file__).parents[1]
 

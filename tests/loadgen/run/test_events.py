@@ -22,7 +22,8 @@ from loadgen.run.probe import Readiness, wait_ready
 from loadgen.run.selftest import SIZES, cache_file, client_ceiling, nearest_size
 from loadgen.run.timeline import OUTPUT_LIMIT, Timeline, mark
 from loadgen.scenario.scenario import Event
-from tests.loadgen.fakes import FakeServer, Reply, Script, Seen, answer_models, free_port, plain
+from tests.loadgen.fakes import FakeServer, Reply, Script, Seen, answer_models, plain
+from tests.ports import free_port
 
 # --- readiness -----------------------------------------------------------------------------------
 

@@ -20,7 +20,8 @@ from loadgen.cli import main
 from loadgen.plan.plan import load_plan
 from loadgen.records.records import read_records
 from loadgen.records.rundir import read_events, read_meta
-from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
+from tests.loadgen.fakes import FakeServer, Reply, Seen, plain
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("patient")
 

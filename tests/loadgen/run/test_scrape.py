@@ -16,7 +16,8 @@ from loadgen.records.rundir import ScrapeLine, read_scrapes
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.scrape import Scraper, read_fleet, split_name
 from loadgen.scenario.scenario import Scrape
-from tests.loadgen.fakes import FakeServer, Reply, Seen, free_port, plain
+from tests.loadgen.fakes import FakeServer, Reply, Seen, plain
+from tests.ports import free_port
 
 PAGE = """# HELP vllm:num_requests_running Running.
 # TYPE vllm:num_requests_running gauge

@@ -13,8 +13,8 @@ import pytest
 from simulator.config.resolve import parse_args
 from simulator.errors import FleetError, InvariantError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
+from tests.ports import free_port
 from tests.simulator.server.inprocess import run
-from tests.simulator.server.serving import free_port
 from tests.simulator.steps import FLAT_20_MS
 
 HOST = "127.0.0.2"

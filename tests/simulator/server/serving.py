@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,22 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[3]
-_first_port = 20000 + os.getpid() % 5000
-
-
-def free_port() -> int:
-    """A port below 32768 that nobody listens on."""
-    global _first_port  # noqa: PLW0603 - each call goes on where the last one stopped
-    for port in range(_first_port, 32768):
-        with socket.socket() as sock:
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _first_port = port + 1
-        return port
-    raise RuntimeError("no free port below 32768")
 
 
 @dataclass

@@ -14,8 +14,8 @@ from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, BlockStor
 from simulator.errors import FleetError
 from simulator.server import kv_events
 from simulator.server.kv_events import KVEventPublisher, encode_array, encode_map
+from tests.ports import free_port
 from tests.simulator.server.inprocess import Kept, replica, request, run
-from tests.simulator.server.serving import free_port
 
 zmq = pytest.importorskip("zmq", reason="the extra kv-events is not installed")
 zmq_asyncio = pytest.importorskip("zmq.asyncio")

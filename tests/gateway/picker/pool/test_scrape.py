@@ -14,7 +14,8 @@ from gateway.picker.errors import ScrapeError
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.metric_specs import Engines, vllm_mapping
 from gateway.picker.pool.scrape import HttpPage, Scraper, ScrapeSettings
-from tests.gateway.picker.running import PAGE, ModelServer, free_port, until
+from tests.gateway.picker.running import PAGE, ModelServer, until
+from tests.ports import free_port
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from gateway.machine.ports import free_port
 from gateway.picker.wire.grpc import GrpcError, GrpcPort, Method, Unary
+from tests.ports import free_port
 
 
 class Echo:

@@ -16,8 +16,8 @@ from simulator.server.http.bridge import Receive, Scope, Send, bridged
 from simulator.server.http.incoming import Incoming
 from simulator.server.http.listener import HTTPServer, Listener
 from simulator.server.http.writer import Writer
+from tests.ports import free_port
 from tests.simulator.server.inprocess import run
-from tests.simulator.server.serving import free_port
 
 KIB = 1024
 

@@ -18,8 +18,8 @@ from simulator.fleet.fleet import Fleet
 from simulator.fleet.serve_command import spec_of
 from simulator.server.http.listener import bound
 from simulator.server.http.tls import ssl_context
+from tests.ports import free_port
 from tests.simulator.server.inprocess import run
-from tests.simulator.server.serving import free_port
 
 
 def test_bound_addresses() -> None:

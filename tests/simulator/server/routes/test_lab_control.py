@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.server.serving import Reply, Server, free_port, serving
+from tests.ports import free_port
+from tests.simulator.server.serving import Reply, Server, serving
 from tests.simulator.steps import flat_flag
 
 STEP = flat_flag(2000)

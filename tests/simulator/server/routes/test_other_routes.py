@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulator.server.serving import Server, free_port, serving
+from tests.ports import free_port
+from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import FLAT_20_MS
 
 FLAGS = (

@@ -11,8 +11,8 @@ import pytest
 from simulator.config.resolve import parse_args
 from simulator.server.routes.server_info import server_info
 from simulator.server.routes.vllm_admin import DEV_ROUTES, SLEEP_ROUTES
+from tests.ports import free_port
 from tests.simulator.server.pods import Answer, Pod, pod
-from tests.simulator.server.serving import free_port
 from tests.simulator.steps import FLAT_20_MS
 
 DEV = {"VLLM_SERVER_DEV_MODE": "1"}
