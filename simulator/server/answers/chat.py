@@ -32,7 +32,7 @@ def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCall
     reason = sequence.finish_reason or FinishReason.STOP
     if sequence.reason_text is not None:
         return sequence.reason_text
-    compat = generation.front.compat
+    compat = generation.prepared.compat
     params = generation.job.kv_transfer_params
     if compat.remote_decode_finish and params and params.get("do_remote_decode"):
         return "remote_decode"
@@ -70,13 +70,13 @@ class ChatUnary(UnaryGeneration):
             super().render()
             return
         key = ("chat", self.job.model)
-        template = self.front.templates.get(key)
+        template = self.prepared.templates.get(key)
         if template is None:
-            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
+            template = self.prepared.templates[key] = BodyTemplate(HOLES, self._with_marks)
         self.respond(self.fill(template, _finish_reason(self.sequences[0], self, None)))
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         values = {"index": 0, "message": self._message(marks["text"], None), **marks}
         choice = ordered(bodies.chat_choice, values, bodies.optional)
         return self._body(marks["id"], marks["created"], [choice], marks, {})
@@ -105,14 +105,14 @@ class ChatUnary(UnaryGeneration):
         usage: dict[str, Any],
         more: dict[str, Any],
     ) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         values = {
             "id": answer_id,
             "object": "chat.completion",
             "created": created,
             "model": self.job.model,
             "choices": choices,
-            "system_fingerprint": self.front.fingerprint,
+            "system_fingerprint": self.prepared.fingerprint,
             "usage": ordered(bodies.usage, usage, bodies.optional),
             "kv_transfer_params": self.kv_transfer_params,
             "metrics": self.metrics(),
@@ -121,7 +121,7 @@ class ChatUnary(UnaryGeneration):
         return ordered(bodies.chat, values, bodies.optional)
 
     def _choice(self, sequence: Sequence) -> Building:
-        request, bodies = self.request, self.front.compat.bodies
+        request, bodies = self.request, self.prepared.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
             "message": self._message(sequence.text, self.calls),
@@ -136,7 +136,7 @@ class ChatUnary(UnaryGeneration):
         return ordered(bodies.chat_choice, values, bodies.optional)
 
     def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:
-        compat = self.front.compat
+        compat = self.prepared.compat
         role = self.replica.config.response_role
         values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
         if calls is not None:
@@ -158,7 +158,7 @@ class ChatStream(StreamGeneration):
         self.request = request
         self.calls = calls
         self.shape = StreamShape.of(request.stream_options, self)
-        self._bodies = self.front.compat.bodies
+        self._bodies = self.prepared.compat.bodies
         self._names = _names(self, request)
         self._roles_sent = False
         self._head = {
@@ -172,12 +172,12 @@ class ChatStream(StreamGeneration):
             and not request.logprobs
             and not request.return_token_ids
             and not self.shape.continuous
-            and not self.front.compat.go_json
+            and not self.prepared.compat.go_json
         )
 
     def begin(self) -> bytes:
         """What goes out before the first token: with some servers, the role chunks."""
-        return self._role_chunks() if self.front.compat.role_chunk == "at-once" else b""
+        return self._role_chunks() if self.prepared.compat.role_chunk == "at-once" else b""
 
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
         if output.finish_reason is FinishReason.ERROR:
@@ -221,7 +221,7 @@ class ChatStream(StreamGeneration):
         if self.request.return_token_ids:
             values["prompt_token_ids"] = sequence.prompt.token_ids
         chunk = ordered(self._bodies.chat_role_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n"
+        return b"data: " + self.prepared.encode(chunk) + b"\n\n"
 
     def _chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         ids = output.new_token_ids
@@ -231,7 +231,7 @@ class ChatStream(StreamGeneration):
         delta: dict[str, Any] | None = {"content": output.text}
         if self.calls is not None:
             delta = self._call_deltas(self.calls, sequence.text_offset, output.text)
-        if reason == "stop" and self.front.compat.stop_chunk:
+        if reason == "stop" and self.prepared.compat.stop_chunk:
             first = self._event(self._choice(sequence, delta or {}, ids, None), False)
             return first + self._event(self._choice(sequence, {"content": ""}, [], reason), True)
         if delta is None:
@@ -268,14 +268,14 @@ class ChatStream(StreamGeneration):
         values: dict[str, Any] = {**self._head, "choices": [choice]}
         if self.shape.continuous:
             values["usage"] = ordered(self._bodies.chat_continuous_usage, self.usage())
-        if last and not self.shape.usage and self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
+        if last and not self.shape.usage and self.prepared.fingerprint is not None:
+            values["system_fingerprint"] = self.prepared.fingerprint
         if last:
             values["kv_transfer_params"] = self.kv_transfer_params
         return ordered(self._bodies.chat_chunk, values, self._bodies.chunk_optional)
 
     def _event(self, choice: dict[str, Any], last: bool) -> bytes:
-        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
+        return b"data: " + self.prepared.encode(self._chunk(choice, last)) + b"\n\n"
 
     def _end(self) -> bytes:
         """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
@@ -286,7 +286,7 @@ class ChatStream(StreamGeneration):
             "choices": [],
             "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
         }
-        if self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
+        if self.prepared.fingerprint is not None:
+            values["system_fingerprint"] = self.prepared.fingerprint
         chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE
+        return b"data: " + self.prepared.encode(chunk) + b"\n\n" + self.DONE

@@ -48,13 +48,13 @@ class CompletionUnary(UnaryGeneration):
             super().render()
             return
         key = ("completion", self.job.model)
-        template = self.front.templates.get(key)
+        template = self.prepared.templates.get(key)
         if template is None:
-            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
+            template = self.prepared.templates[key] = BodyTemplate(HOLES, self._with_marks)
         self.respond(self.fill(template, finish_reason(self.sequences[0], self)))
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         choice = ordered(bodies.completion_choice, {"index": 0, **marks}, bodies.optional)
         return self._body(marks["id"], marks["created"], [choice], marks)
 
@@ -68,14 +68,14 @@ class CompletionUnary(UnaryGeneration):
     def _body(
         self, answer_id: str, created: Any, choices: list[Any], usage: dict[str, Any]
     ) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         values = {
             "id": answer_id,
             "object": "text_completion",
             "created": created,
             "model": self.job.model,
             "choices": choices,
-            "system_fingerprint": self.front.fingerprint,
+            "system_fingerprint": self.prepared.fingerprint,
             "usage": ordered(bodies.usage, usage, bodies.optional),
             "kv_transfer_params": self.kv_transfer_params,
             "metrics": self.metrics(),
@@ -83,7 +83,7 @@ class CompletionUnary(UnaryGeneration):
         return ordered(bodies.completion, values, bodies.optional)
 
     def _choice(self, sequence: Sequence) -> Building:
-        request, bodies = self.request, self.front.compat.bodies
+        request, bodies = self.request, self.prepared.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
             "text": sequence.text,
@@ -96,7 +96,7 @@ class CompletionUnary(UnaryGeneration):
         if request.return_token_ids:
             values["token_ids"] = sequence.token_ids
             values["prompt_token_ids"] = sequence.prompt.token_ids
-        if request.logprobs is not None and (request.logprobs or self.front.compat.zero_logprobs):
+        if request.logprobs is not None and (request.logprobs or self.prepared.compat.zero_logprobs):
             values["logprobs"] = yield from self._logprobs(sequence, request.logprobs)
         asked = request.prompt_logprobs
         if asked is None and request.echo:
@@ -127,7 +127,7 @@ def finish_reason(sequence: Sequence, generation: CompletionUnary | CompletionSt
     if reason is None or sequence.reason_text is not None:
         return sequence.reason_text
     params = generation.job.kv_transfer_params
-    if generation.front.compat.remote_decode_finish and params and params.get("do_remote_decode"):
+    if generation.prepared.compat.remote_decode_finish and params and params.get("do_remote_decode"):
         return "remote_decode"
     return reason  # a StrEnum
 
@@ -141,7 +141,7 @@ class CompletionStream(StreamGeneration):
         self.shape = StreamShape.of(request.stream_options, self)
         as_ids = request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
         self._names = TokenLogprobs(self.replica.tokenizer, bool(as_ids))
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         self._head = {
             "id": job.answer_id,
             "object": "text_completion",
@@ -152,7 +152,7 @@ class CompletionStream(StreamGeneration):
             request.logprobs is None
             and not request.return_token_ids
             and not self.shape.continuous
-            and not self.front.compat.go_json
+            and not self.prepared.compat.go_json
         )
         self._bodies = bodies
 
@@ -183,7 +183,7 @@ class CompletionStream(StreamGeneration):
         if first and self.request.echo:
             text = _echo_text(sequence, self) + ("" if self.request.max_tokens == _ECHO_ONLY else text)
         last = reason is not None
-        if reason == "stop" and self.front.compat.stop_chunk:
+        if reason == "stop" and self.prepared.compat.stop_chunk:
             return self._event(self._choice(sequence, text, ids, first, None), False) + self._event(
                 self._choice(sequence, "", [], False, reason), True
             )
@@ -211,14 +211,14 @@ class CompletionStream(StreamGeneration):
         values: dict[str, Any] = {**self._head, "choices": [choice]}
         if self.shape.continuous:
             values["usage"] = ordered(self._bodies.stream_usage, self.usage(), _DETAILS)
-        if last and not self.shape.usage and self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
+        if last and not self.shape.usage and self.prepared.fingerprint is not None:
+            values["system_fingerprint"] = self.prepared.fingerprint
         if last:
             values["kv_transfer_params"] = self.kv_transfer_params
         return ordered(self._bodies.completion_chunk, values, self._bodies.chunk_optional)
 
     def _event(self, choice: dict[str, Any], last: bool) -> bytes:
-        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
+        return b"data: " + self.prepared.encode(self._chunk(choice, last)) + b"\n\n"
 
     def _end(self) -> bytes:
         """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
@@ -229,10 +229,10 @@ class CompletionStream(StreamGeneration):
             "choices": [],
             "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
         }
-        if self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
+        if self.prepared.fingerprint is not None:
+            values["system_fingerprint"] = self.prepared.fingerprint
         chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE
+        return b"data: " + self.prepared.encode(chunk) + b"\n\n" + self.DONE
 
 
 _DETAILS = frozenset({"prompt_tokens_details"})

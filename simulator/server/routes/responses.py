@@ -25,7 +25,7 @@ router = APIRouter()
 
 def prepare(exchange: Exchange, body: bytes) -> Generation:
     """The Generation of a Responses request; raises ApiError."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     request = validate(raw, ResponsesRequest, compat)
