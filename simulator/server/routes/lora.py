@@ -32,7 +32,7 @@ def _refusal(compat: Compat, message: str) -> ApiError:
 
 @router.post("/v1/load_lora_adapter", response_model=None)
 async def load_lora_adapter(replica: Asked, request: Request) -> Response:
-    """Register an adapter and load it."""
+    """Register an adapter and load it; ApiError for one that vLLM refuses."""
     compat: Compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     if not compat.lora_path_required:
@@ -86,7 +86,7 @@ def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
 
 @router.post("/v1/unload_lora_adapter", response_model=None)
 async def unload_lora_adapter(replica: Asked, request: Request) -> Response:
-    """Forget an adapter's name."""
+    """Forget an adapter's name; ApiError for a name that is not loaded."""
     compat: Compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     wanted = validate(raw, UnloadLoRAAdapterRequest, compat)

@@ -84,7 +84,7 @@ def _permission(replica: Replica, created: int) -> dict[str, Any]:
 
 @router.post("/tokenize")
 async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
-    """Token ids of a text or of a conversation."""
+    """Token ids of a text or of a conversation; ApiError when both are given."""
     compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     if compat.tokenize_both == "refused" and raw.get("prompt") and raw.get("messages") is not None:
@@ -127,7 +127,10 @@ async def detokenize(replica: Asked, request: Request) -> dict[str, str]:
 
 @router.post("/v1/embeddings", response_model=None)
 async def create_embedding(replica: Asked, request: Request) -> Response:
-    """Vectors that depend on the tokens alone, as llm-d-inference-sim makes them."""
+    """Vectors that depend on the tokens alone, as llm-d-inference-sim makes them.
+
+    ApiError where it would refuse.
+    """
     prepared = replica.prepared
     raw = parse_object(await read_body(request, replica), prepared.compat)
     if prepared.compat.embeddings != "served":

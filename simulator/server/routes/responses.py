@@ -48,13 +48,13 @@ def not_found(response_id: str) -> ApiError:
 
 @router.get("/v1/responses/{response_id}")
 async def retrieve_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored."""
+    """Never finds one: nothing is stored. ApiError 404."""
     raise not_found(response_id)
 
 
 @router.post("/v1/responses/{response_id}/cancel")
 async def cancel_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored."""
+    """Never finds one: nothing is stored. ApiError 404."""
     raise not_found(response_id)
 
 

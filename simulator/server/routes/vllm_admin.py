@@ -185,7 +185,10 @@ async def is_paused(replica: Asked) -> dict[str, bool]:
 
 @router.post("/abort_requests")
 async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
-    """End requests by id, or all of them: their clients read finish_reason abort."""
+    """End requests by id, or all of them: their clients read finish_reason abort.
+
+    ApiError for ids that are no list.
+    """
     body = await read_body(request, replica, any_type=True)
     wanted = parse_object(body, replica.prepared.compat).get("request_ids") if body else None
     active: list[InFlight] = list(replica.prepared.active)
@@ -222,7 +225,10 @@ async def get_server_info(replica: Asked, config_format: Literal["text", "json"]
 
 @router.post("/collective_rpc", response_model=None)
 async def collective_rpc(replica: Asked, request: Request) -> Any:
-    """A method on all workers: there are none, so each of them returns nothing."""
+    """A method on all workers: there are none, so each of them returns nothing.
+
+    ApiError when it names none.
+    """
     body = parse_object(await read_body(request, replica, any_type=True), replica.prepared.compat)
     if not isinstance(body.get("method"), str):
         raise ApiError("Missing 'method' in request body")
