@@ -219,3 +219,15 @@ def test_public_functions_say_what_they_raise(path: Path) -> None:
         said = re.search(r"[Rr]aise|[Ee]rror", f"{above} {ast.get_docstring(function)}")
         raised = [e for e in raised_in(function) if e != "NotImplementedError"]
         assert said or not raised, f"{name} raises {raised} and does not say so"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_errors_stand_in_the_tree_of_their_room(path: Path) -> None:
+    """Each exception class of a module is drawn in the errors.py of its folder, or of one above it."""
+    above = [p / "errors.py" for p in path.parents if (p / "errors.py").exists() and p != ROOT]
+    drawn = " ".join(ast.get_docstring(ast.parse(p.read_text())) or "" for p in above)
+    if path == ROOT / "kit" / "errors.py":
+        return  # the one error of the shelf, which each room's tree takes in
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.bases and re.fullmatch(r"[A-Z]\w*Error", node.name):
+            assert re.search(rf"\b{node.name}\b", drawn), f"{node.name} is not drawn in {above}"
