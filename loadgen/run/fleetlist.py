@@ -70,14 +70,18 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
         )
     return Fleet(
         members,
-        url=str(stack["url"]) if stack.get("url") else None,
+        url=next(iter(_texts([stack], "url")), None),
         pods=tuple(_urls(stack.get("pods"))),
         decision_logs=_texts(pickers, "decision_log"),
         access_logs=_texts(_mappings(stack.get("gateways")), "access_log"),
         stack=_name(stack),
-        pools={str(item["name"]): str(item["pool"]) for item in items if item.get("pool")},
+        pools=_pools(items),
         others=_others(stacks, stack),
     )
+
+
+def _pools(pods: list[dict[str, Any]]) -> dict[str, str]:
+    return {str(pod["name"]): str(pod["pool"]) for pod in pods if pod.get("pool")}
 
 
 def _others(stacks: list[dict[str, Any]], meant: dict[str, Any]) -> dict[str, str]:

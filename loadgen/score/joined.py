@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import chain, filterfalse
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,14 +128,14 @@ class Joins:
         decided = {self.record_of(decision) for decision in self.decisions}
         unlogged = self._absent(self.access) if self._has_access else None
         undecided = self._absent(decided) if self._has_decisions else None
-        lines = [line for found in self.access.values() for line in found]
+        lines = chain.from_iterable(self.access.values())
         return Joined(
             records=len(self._sent),
             access_log=_found(self._sent, unlogged),
             decision_log=_found(self._sent, undecided),
-            pods=_found(answered, [r.id for r in answered if not self._named_after(r)]),
+            pods=_found(answered, list(filterfalse(self._named_after, answered))),
             scored=sum(line.scores is not None for line in lines),
-            unjoined=list(dict.fromkeys([*(unlogged or ()), *(undecided or ())]))[:MOST_EXAMPLES],
+            unjoined=list(dict.fromkeys(chain(unlogged or (), undecided or ())))[:MOST_EXAMPLES],
         )
 
     @cached_property
@@ -170,6 +171,6 @@ def read_access(path: Path) -> list[AccessLine] | None:
     return list(read_lines(path, AccessLine)) if path.is_file() else None
 
 
-def _found(records: Sequence[Record], absent: Sequence[str] | None) -> float | None:
+def _found(records: Sequence[Record], absent: Sequence[object] | None) -> float | None:
     """The share of records that are not absent; None for no records, and for no log."""
     return 1 - len(absent) / len(records) if absent is not None and records else None
