@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from itertools import chain, filterfalse
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,15 +128,18 @@ class Joins:
         decided = {self.record_of(decision) for decision in self.decisions}
         unlogged = self._absent(self.access) if self._has_access else None
         undecided = self._absent(decided) if self._has_decisions else None
-        lines = chain.from_iterable(self.access.values())
         return Joined(
             records=len(self._sent),
             access_log=_found(self._sent, unlogged),
             decision_log=_found(self._sent, undecided),
-            pods=_found(answered, list(filterfalse(self._named_after, answered))),
-            scored=sum(line.scores is not None for line in lines),
+            pods=_found(answered, [r.id for r in answered if not self._named_after(r)]),
+            scored=self._scored(),
             unjoined=list(dict.fromkeys(chain(unlogged or (), undecided or ())))[:MOST_EXAMPLES],
         )
+
+    def _scored(self) -> int:
+        lines = chain.from_iterable(self.access.values())
+        return sum(line.scores is not None for line in lines)
 
     @cached_property
     def _sent(self) -> list[Record]:
