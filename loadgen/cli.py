@@ -139,18 +139,23 @@ def _run(args: argparse.Namespace) -> int:
     scenario = scenario_of(args)
     if scenario.arms:
         return _compare(args)
+    from loadgen.judge.foreseen import check_expectations  # noqa: PLC0415
     from loadgen.report.verdict import finish  # noqa: PLC0415
     from loadgen.run.runner import execute  # noqa: PLC0415
 
+    check_expectations(scenario)
     run_dir = execute(scenario, run_options(args))
     return finish(run_dir, scenario)
 
 
 def _plan(args: argparse.Namespace) -> int:
     from loadgen.flags import scenario_of  # noqa: PLC0415
+    from loadgen.judge.foreseen import check_expectations  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
 
-    info = prepare_plan(scenario_of(args), None, args.out)
+    scenario = scenario_of(args)
+    check_expectations(scenario)
+    info = prepare_plan(scenario, None, args.out)
     rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
     say(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
     return 0

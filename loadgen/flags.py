@@ -97,6 +97,9 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
         "--scrape", action="append", default=[], metavar="[NAME=]URL", help="a pod's /metrics"
     )
     verdict.add_argument("--fleet", help="command or file that gives `simfleet ps --format json`")
+    verdict.add_argument(
+        "--name", dest="stack", help="the stack that is meant, where the fleet lists several"
+    )
     verdict.add_argument("--epp", action="append", default=[], metavar="URL", help="the picker's /metrics")
     verdict.add_argument("--prometheus", metavar="URL", help="a Prometheus that scrapes the pods")
     verdict.add_argument("--scrape-interval", metavar="V", help="between scrapes (1s)")
@@ -238,6 +241,7 @@ def _top(args: argparse.Namespace) -> dict[str, Any]:
     scrape = {
         "pods": args.scrape or None,
         "fleet": args.fleet,
+        "stack": args.stack,
         "epp": args.epp or None,
         "prometheus": args.prometheus,
         "interval": args.scrape_interval,

@@ -60,9 +60,8 @@ def _delegate(name: str, argv: Sequence[str]) -> int:
 def _parser(name: str, description: str, *, stack: bool = True) -> _Parser:
     parser = _Parser(prog=f"simfleet {name}", description=description)
     if stack:
-        parser.add_argument(
-            "--name", dest="stack", help="the stack to act on; not needed while only one runs"
-        )
+        help_ = "the stack to act on ($SIMFLEET_STACK); not needed while only one runs"
+        parser.add_argument("--name", dest="stack", help=help_)
     return parser
 
 
@@ -222,14 +221,15 @@ def _ps(argv: list[str]) -> int:
     help_ = "a table, everything as JSON, or only the address of the first gateway"
     parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
     arguments = parser.parse_args(argv)
-    stacks = [find_stack(arguments.stack)] if arguments.stack else list(running_stacks())
+    named = arguments.stack or os.environ.get("SIMFLEET_STACK")
+    stacks = [find_stack(named)] if named else list(running_stacks())
     reports = []
     for stack in stacks:
         try:
             if stack.socket.exists():
                 reports.append(ask(stack.socket, "status", timeout_s=5.0))
         except ControlError as error:
-            if arguments.stack:
+            if named:
                 raise
             complain(
                 f"{stack.name} (pid {stack.holder()}): {error}; `simfleet down --name {stack.name}` ends it"

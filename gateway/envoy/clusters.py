@@ -18,6 +18,7 @@ Json = dict[str, Any]
 
 PICKED_KEY = "x-gateway-destination-endpoint"
 SERVED_KEY = "x-gateway-destination-endpoint-served"
+SCORES_KEY = "x-gateway-destination-endpoint-scores"
 MAX = 4294967295
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 

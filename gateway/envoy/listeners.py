@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gateway.envoy import extproc
-from gateway.envoy.clusters import PICKED_KEY, SERVED_KEY
+from gateway.envoy.clusters import PICKED_KEY, SCORES_KEY, SERVED_KEY
 from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import is_granted
@@ -25,6 +27,7 @@ ACCESS_LOG_FIELDS = {
     "authority": "%REQ(:AUTHORITY)%",
     "protocol": "%PROTOCOL%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+    "client_id": "%REQ(X-CLIENT-REQUEST-ID)%",
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
@@ -35,6 +38,7 @@ ACCESS_LOG_FIELDS = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "picked": _METADATA.format(PICKED_KEY),
     "served": _METADATA.format(SERVED_KEY),
+    "scores": _METADATA.format(SCORES_KEY),
     "pod": "%RESP(X-INFERENCE-POD)%",
     "ext_proc": "%FILTER_STATE(envoy.filters.http.ext_proc:PLAIN)%",
     "picker_seen": "%RESP(X-WENT-INTO-RESP-HEADERS)%",
@@ -44,6 +48,9 @@ ACCESS_LOG_FIELDS = {
     "first_byte_ms": "%RESPONSE_DURATION%",
 }
 """What one line of the access log says: which pod was picked, which served, and why a request failed."""
+
+
+PROXY_CONFIG = "proxy.istio.io/config"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def build_listener(
     manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], access_log: Path
 ) -> Json:
     manager = _connection_manager(bound, virtual_hosts, access_log)
+    if not makes_request_ids(gateway):
+        manager["generate_request_id"] = False
     chain: Json = {
         "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     }
@@ -81,6 +90,29 @@ def build_listener(
             {**chain, **_tls_chain(manifests, gateway, item)} for item in bound.listeners
         ]
     return listener
+
+
+def makes_request_ids(gateway: Gateway) -> bool:
+    """Whether the gateway gives each request an `x-request-id` of its own, in place of the client's.
+
+    Istio's gateways do, unless ProxyConfig says `proxyHeaders: {requestId: {disabled: true}}`, which their
+    pods get as an annotation of the Gateway or of its infrastructure. Raises DocumentError for a
+    ProxyConfig that cannot be read.
+    """
+    root = gateway.resource.root
+    for place in (("spec", "infrastructure"), ("metadata",)):
+        holder = root.at(*place)
+        text = holder.string_map("annotations").get(PROXY_CONFIG) if holder.value else None
+        if not text:
+            continue
+        try:
+            config = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise holder.error(f"{PROXY_CONFIG} is no YAML: {error}", "annotations", PROXY_CONFIG) from error
+        for key in ("proxyHeaders", "requestId", "disabled"):
+            config = config.get(key) if isinstance(config, dict) else None
+        return config is not True
+    return True
 
 
 def _tls_chain(manifests: Manifests, gateway: Gateway, listener: Listener) -> Json:

@@ -138,7 +138,7 @@ class Picker:
         """Open everything; the line that says where. PickerConfigError when a file or port cannot be had."""
         options = self.options
         if options.decision_log:
-            self._decisions = DecisionLog(options.decision_log)
+            self._decisions = DecisionLog(options.decision_log, brief=options.decision_log_brief)
         self.datastore.on_added.append(self._scraper.add)
         self.datastore.on_removed += [self._scraper.remove, self._forget]
         self.director = Director(

@@ -12,7 +12,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Iterable
 
-from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
+from gateway.picker.decisions import REQUEST_ID
+from gateway.picker.director import Director, Incoming, Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.usage import Usage, usage_of, usage_of_chunk
 from gateway.picker.wire import ext_proc, gojson
@@ -84,7 +85,7 @@ class Conversation:
             headers[REQUEST_ID] = request_id
             self._headers = headers
             return ()
-        endpoint = self._director.random_endpoint(request_id)
+        endpoint = self._director.random_endpoint({**headers, REQUEST_ID: request_id})
         given = {} if REQUEST_ID in headers else {REQUEST_ID: request_id}
         return [ext_proc.request_headers_response(endpoint.host_port, given, 0)]
 

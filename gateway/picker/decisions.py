@@ -1,7 +1,14 @@
-"""The decision log: one JSON line for each request, with everything that the pick was made of."""
+"""The decision log: one JSON line for each request, with everything that the pick was made of.
+
+A line names its request twice: by `request_id`, which a gateway may have made, and by `client_id`, the name
+that the client gave it in a header which gateways pass on.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import heapq
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,20 +21,48 @@ from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 _ENCODER = msgspec.json.Encoder()
+REQUEST_ID = "x-request-id"
+CLIENT_ID = "x-client-request-id"
+"""The header in which a client names its request; Envoy has no opinion on it."""
+BRIEF_BYTES = 64 * 1024 * 1024
+BRIEF_CANDIDATES = 8
 
 
 class DecisionLog:
-    """Appends to a file; each line is one write, so a reader never sees half of one."""
+    """Appends to a file; each line is one write, so a reader never sees half of one.
 
-    def __init__(self, path: str) -> None:
+    A brief log may always run: a line costs no more with a hundred endpoints than with a few, and the file
+    that is full becomes PATH.1, in place of the one before.
+    """
+
+    def __init__(self, path: str, *, brief: bool = False) -> None:
         """PickerConfigError when the file cannot be written."""
+        self._path = path
+        self.candidates = BRIEF_CANDIDATES if brief else None
+        """Candidates besides the pick that a line has room for; None: all."""
+        self._limit = BRIEF_BYTES if brief else None
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._open()
         except OSError as error:
             raise PickerConfigError(f"--decision-log {path}: {error.strerror}") from None
 
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = os.fstat(self._fd).st_size
+
     def write(self, record: Mapping[str, Any]) -> None:
-        os.write(self._fd, _ENCODER.encode(record) + b"\n")
+        if self._limit is not None and self._size >= self._limit:
+            self._turn()
+        self._size += os.write(self._fd, _ENCODER.encode(record) + b"\n")
+
+    def _turn(self) -> None:
+        """Begin a file anew; where that cannot be, go on with this one."""
+        self._size = 0
+        with contextlib.suppress(OSError):
+            os.replace(self._path, f"{self._path}.1")
+            old = self._fd
+            self._open()
+            os.close(old)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -42,15 +77,19 @@ def decision_record(
     now: float,
     wall: float,
     duration: float,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """The line of one request; times are wall-clock seconds, ages ms, the duration microseconds.
 
-    `total` and `scores` are absent for a candidate that a filter took out.
+    `total` and `scores` are absent for a candidate that a filter took out. most: write no more candidates
+    than the pick and so many others, the best of them; `of_candidates` says how many there were.
     """
     places = {id(candidate): index for index, candidate in enumerate(cycle.candidates)} if cycle else {}
+    shown = candidates if most is None else _best(candidates, cycle, places, most)
     return {
         "time": wall,
         "request_id": request.request_id,
+        "client_id": request.headers.get(CLIENT_ID),
         "model": request.model,
         "target_model": request.target_model,
         "objective": request.objective,
@@ -58,18 +97,40 @@ def decision_record(
         "fairness_id": request.fairness_id,
         "size_bytes": request.size_bytes,
         "profile": cycle.profile if cycle else None,
-        "candidates": [_candidate(c, cycle, places.get(id(c)), now) for c in candidates],
+        "of_candidates": len(candidates),
+        "candidates": [_candidate(c, cycle, places.get(id(c)), now) for c in shown],
+        "weights": {name: w for (name, _), w in zip(cycle.scores, cycle.weights, strict=True)}
+        if cycle
+        else {},
         "pick": [candidate.endpoint.host_port for candidate in cycle.picked] if cycle else [],
         "error": {"status": error.status, "message": error.message} if error else None,
         "duration_us": round(duration * 1e6, 1),
     }
 
 
-def unscheduled_record(request_id: str, endpoint: str, reason: str, wall: float) -> dict[str, Any]:
+def _best(
+    candidates: Sequence[Candidate], cycle: Cycle | None, places: Mapping[int, int], most: int
+) -> Sequence[Candidate]:
+    """What was picked, and of the others the `most` with the highest totals, in their own order."""
+    if len(candidates) <= most:
+        return candidates
+    totals = cycle.totals if cycle else []
+    picked = {id(candidate) for candidate in (cycle.picked if cycle else ())}
+
+    def rank(candidate: Candidate) -> float:
+        place = places.get(id(candidate))
+        return math.inf if place is None or place >= len(totals) else -totals[place]
+
+    others = [candidate for candidate in candidates if id(candidate) not in picked]
+    kept = picked | {id(candidate) for candidate in heapq.nsmallest(most, others, key=rank)}
+    return [candidate for candidate in candidates if id(candidate) in kept]
+
+
+def unscheduled_record(headers: Mapping[str, str], endpoint: str, reason: str, wall: float) -> dict[str, Any]:
     """The line of a request that went somewhere without being looked at."""
     return {
         "time": wall,
-        "request_id": request_id,
+        **_names(headers),
         "candidates": [],
         "pick": [endpoint],
         "reason": reason,
@@ -77,10 +138,14 @@ def unscheduled_record(request_id: str, endpoint: str, reason: str, wall: float)
     }
 
 
-def unread_record(request_id: str, error: RequestError, wall: float) -> dict[str, Any]:
+def unread_record(headers: Mapping[str, str], error: RequestError, wall: float) -> dict[str, Any]:
     """The line of a request whose body could not be used."""
     refused = {"status": error.status, "message": error.message}
-    return {"time": wall, "request_id": request_id, "candidates": [], "pick": [], "error": refused}
+    return {"time": wall, **_names(headers), "candidates": [], "pick": [], "error": refused}
+
+
+def _names(headers: Mapping[str, str]) -> dict[str, str | None]:
+    return {"request_id": headers.get(REQUEST_ID, ""), "client_id": headers.get(CLIENT_ID)}
 
 
 def _candidate(candidate: Candidate, cycle: Cycle | None, index: int | None, now: float) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.picker.compat import Compat
-from gateway.picker.decisions import DecisionLog, decision_record, unread_record, unscheduled_record
+from gateway.picker.decisions import (
+    REQUEST_ID,
+    DecisionLog,
+    decision_record,
+    unread_record,
+    unscheduled_record,
+)
 from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
@@ -28,7 +34,6 @@ from gateway.picker.wire import gojson
 
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
-REQUEST_ID = "x-request-id"
 _REWRITE_HEADERS = ("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite")
 
 
@@ -116,7 +121,7 @@ class Director:
                 self._log(request, [], None, error, time.perf_counter())
             raise
 
-    def random_endpoint(self, request_id: str) -> Endpoint:
+    def random_endpoint(self, headers: Mapping[str, str]) -> Endpoint:
         """For a request without a body; RequestError when there is no pod."""
         endpoints = self._datastore.endpoints
         if not endpoints:
@@ -124,7 +129,7 @@ class Director:
         endpoint = self._rng.choice(endpoints)
         if self._decisions is not None:
             self._decisions.write(
-                unscheduled_record(request_id, endpoint.host_port, "no body: a random endpoint", time.time())
+                unscheduled_record(headers, endpoint.host_port, "no body: a random endpoint", time.time())
             )
         return endpoint
 
@@ -149,8 +154,7 @@ class Director:
             return self._request(incoming, self._decode(incoming))
         except RequestError as error:
             if self._decisions is not None:
-                request_id = incoming.headers.get(REQUEST_ID, "")
-                self._decisions.write(unread_record(request_id, error, time.time()))
+                self._decisions.write(unread_record(incoming.headers, error, time.time()))
             raise
 
     def _decode(self, incoming: Incoming) -> RequestBody:
@@ -282,6 +286,13 @@ class Director:
         duration = time.perf_counter() - started
         self._decisions.write(
             decision_record(
-                request, candidates, cycle, error, now=time.monotonic(), wall=time.time(), duration=duration
+                request,
+                candidates,
+                cycle,
+                error,
+                now=time.monotonic(),
+                wall=time.time(),
+                duration=duration,
+                most=self._decisions.candidates,
             )
         )

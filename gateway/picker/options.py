@@ -34,6 +34,7 @@ class Options:
     endpoints_file: str = ""
     objectives_file: str = ""
     decision_log: str = ""
+    decision_log_brief: bool = False
     plugin: list[str] = field(default_factory=list)
     seed: int | None = None
     refresh_metrics_interval: float = 0.05
@@ -92,6 +93,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "drain-timeout": parse_duration,
     "secure-serving": _boolean,
     "health-checking": _boolean,
+    "decision-log-brief": _boolean,
     "disable-endpoint-subset-filter": _boolean,
     "emit-endpoint-scores": _boolean,
     "model-server-metrics-https-insecure-skip-verify": _boolean,
@@ -211,6 +213,7 @@ decisions
   --plugin FILE                 a Python file with PLUGINS = {"my-scorer": scorer(function)}; may be repeated
   --seed N                      makes random ties and pickers repeatable
   --decision-log FILE           one JSON line per request: candidates, metrics and their age, scores, pick
+  --decision-log-brief          of each decision the pick and the 8 best others; at most twice 64 MiB on disk
   --emit-endpoint-scores        scores as dynamic metadata
   --disable-endpoint-subset-filter
 metrics of the endpoints

@@ -96,7 +96,7 @@ def _picker(handle: PickerHandle) -> Json:
         "metrics_url": f"http://127.0.0.1:{process.metrics_port}/metrics",
         "kube_api_url": process.kube_api_url,
         "log": str(process.process.log),
-        "decision_log": str(process.spec.options.decision_log or "") or None,
+        "decision_log": str(process.decision_log or "") or None,
     }
 
 

@@ -220,7 +220,8 @@ def running_stacks() -> Iterator[StackDirectory]:
 
 
 def find_stack(name: str | None) -> StackDirectory:
-    """The running stack `name`, or the only one. Raises ControlError."""
+    """The running stack `name`, or $SIMFLEET_STACK, or the only one. Raises ControlError."""
+    name = name or os.environ.get("SIMFLEET_STACK") or None
     running = list(running_stacks())
     names = ", ".join(d.name for d in running)
     if name is not None:

@@ -72,6 +72,7 @@ class OutputItem(msgspec.Struct):
 class Response(msgspec.Struct):
     """The object inside `response.completed`, and the whole answer of /v1/responses."""
 
+    id: Any = None
     usage: Usage | None = None
     output: list[OutputItem] | None = None
 
@@ -79,6 +80,7 @@ class Response(msgspec.Struct):
 class Body(msgspec.Struct):
     """Any whole answer or stream event of the three APIs; `delta` is the responses API's text."""
 
+    id: Any = None
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
@@ -101,6 +103,12 @@ def decode_body(data: bytes | bytearray) -> Body | None:
         return _bodies.decode(data)
     except msgspec.MsgspecError:
         return None
+
+
+def id_of(body: Body) -> str | None:
+    """What the server calls its answer: vLLM makes it of the request's id, as `cmpl-ID`."""
+    found = body.id if body.id is not None or body.response is None else body.response.id
+    return found if isinstance(found, str) else None
 
 
 def message_text(message: Message | None) -> tuple[str, str]:

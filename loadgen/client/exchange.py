@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, text_of
+from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, id_of, text_of
 from loadgen.client.sse import SseReader
 
 KEPT_HEADERS = {
@@ -136,6 +136,13 @@ class Exchange:
         if self.reader is not None:
             return self.reader.usage
         return self.usage_body.usage if self.usage_body is not None else None
+
+    @property
+    def answer_id(self) -> str | None:
+        """What the server called its answer."""
+        if self.reader is not None:
+            return self.reader.answer_id
+        return id_of(self.usage_body) if self.usage_body is not None else None
 
     def text(self) -> str:
         """The generated text; of a stream only with `keep_text`."""

@@ -17,6 +17,7 @@ from loadgen.client.answers import (
     decode_body,
     error_code,
     error_text,
+    id_of,
     is_step,
     opens,
     piece_of,
@@ -36,14 +37,16 @@ class SseReader:
 
     # fmt: off
     __slots__ = (
-        "_fed", "_marker", "_raw", "_tail", "complete", "error", "error_code", "first", "first_text", "last",
-        "last_event", "last_text", "leading", "opening", "silent", "steps", "times", "tokens", "usage",
+        "_fed", "_marker", "_raw", "_tail", "answer_id", "complete", "error", "error_code", "first",
+        "first_text", "last", "last_event", "last_text", "leading", "opening", "silent", "steps", "times",
+        "tokens", "usage",
     )
     # fmt: on
 
     def __init__(self, *, keep_times: bool, keep_text: bool) -> None:
         self._marker = b""
         self._tail = b""
+        self.answer_id: str | None = None
         self._raw: list[bytes] | None = [] if keep_text else None
         self.tokens = 0
         self.steps = 0
@@ -135,6 +138,8 @@ class SseReader:
             self._step(1, now)
 
     def _note(self, body: Body, payload: bytes) -> None:
+        if self.answer_id is None:
+            self.answer_id = id_of(body)
         if body.usage is not None:
             self.usage = body.usage
         if body.response is not None and body.response.usage is not None:

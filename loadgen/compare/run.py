@@ -23,6 +23,7 @@ import msgspec
 from loadgen.compare.data import ArmRun, ArmsReport, as_data, contrast, grouped, read_arm_run
 from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
+from loadgen.judge.foreseen import check_expectations
 from loadgen.judge.named_figures import of_arms
 from loadgen.records.rundir import fresh_directory, read_meta
 from loadgen.report.verdict import exit_code, judge_all, nothing_succeeded
@@ -77,6 +78,7 @@ def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
     from loadgen.compare.files import print_comparison, write_comparison  # noqa: PLC0415
 
     base = _baseline(scenario, options)
+    check_expectations(scenario)
     out = options.out or Path("runs") / f"{scenario.name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
     runs = run_arms(scenario, options, out)
     data = judged(scenario, grouped(runs), base)

@@ -17,19 +17,27 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from loadgen.judge.figures import Figures, Groups, Outcomes
+from loadgen.judge.figures import Figures, Groups, Outcomes, Shares
 from loadgen.judge.paired import Comparison
 from loadgen.judge.report import Report
 from loadgen.numbers.expect import Lookup
-from loadgen.numbers.figure import named
+from loadgen.numbers.figure import Card, Named, named
 from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.numbers.quantity import Dimension, Quantity
 from loadgen.numbers.stats import Summary
 
 T = TypeVar("T")
+NOTHING = Outcomes(
+    due=0,
+    counts={},
+    groups=Groups(ok=0, shed=0, error=0, cancelled=0, missed=0),
+    shares=Shares(ok=0.0, shed=0.0, error=0.0, cancelled=0.0, missed=0.0),
+    causes=[],
+)
 SPLITS = ("class", "pod", "adapter", "stage")
 GROUPS = Groups.__struct_fields__
-_KEYED = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
+KEYED = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
+RECOVERY = re.compile(r"recovery(?:\[([^\]]*)\])?\.seconds")
 _TAIL = re.compile(r"(.+?)(?:\.([^.\[\]]+)|\[([^\]]*)\])")
 """A figure that has a value for each name in the run, and the name: `x.name` or `x[name]`."""
 
@@ -38,7 +46,7 @@ def of_report(report: Report) -> Lookup:
     """The figures of one run."""
 
     def lookup(path: str) -> Quantity:
-        match = _KEYED.fullmatch(path)
+        match = KEYED.fullmatch(path)
         if match and match[1] in SPLITS:
             part = _keyed(report.by.get(match[1], {}), match[1], match[2])
             return _plain(part, match[3], path)
@@ -58,7 +66,7 @@ def of_arms(runs: Mapping[str, Sequence[Report]], comparisons: Sequence[Comparis
     deltas = {c.arm: {d.metric.path: d for d in c.differences} for c in comparisons}
 
     def lookup(path: str) -> Quantity:
-        match = _KEYED.fullmatch(path)
+        match = KEYED.fullmatch(path)
         if match and match[1] == "arm":
             found = [of_report(report)(match[3]) for report in _keyed(runs, "arm", match[2])]
             return Quantity(sum(q.value for q in found) / len(found), found[0].dimension)
@@ -78,17 +86,33 @@ def _plain(card: Figures | Report, path: str, whole: str) -> Quantity:
     section, _, leaf = path.rpartition(".")
     if section in ("outcomes", "count"):
         return _outcome(card.outcomes, section, leaf, whole)
-    known = named(type(card))
+    figure, tail = _figure(type(card), path, whole)
+    if tail is None:
+        return _quantity(figure.of(card), figure.unit)
+    values: Mapping[str, float] = figure.of(card) or {}
+    value = values.get(tail[2]) if tail[3] is None else _keyed(values, tail[1], tail[3])
+    return _quantity(value, figure.unit)
+
+
+def _figure(kind: type[Card], path: str, whole: str) -> tuple[Named, re.Match[str] | None]:
+    """The figure of a kind of card; of one that has a value for each name, the split of its path too."""
+    known = named(kind)
     figure = known.get(path)
     if figure is not None and not figure.keyed:
-        return _quantity(figure.of(card), figure.unit)
+        return figure, None
     tail = _TAIL.fullmatch(path)
     table = known.get(tail[1]) if tail else None
     if tail is None or table is None or not table.keyed:
         raise KeyError(_unknown(whole, [*known, *_outcome_names("outcomes"), *_outcome_names("count")]))
-    values: Mapping[str, float] = table.of(card) or {}
-    value = values.get(tail[2]) if tail[3] is None else _keyed(values, tail[1], tail[3])
-    return _quantity(value, table.unit)
+    return table, tail
+
+
+def unit_of(kind: type[Card], path: str, whole: str) -> Dimension:
+    """The unit of a figure of such a card; KeyError, with words for the user, when it has none."""
+    section, _, leaf = path.rpartition(".")
+    if section in ("outcomes", "count"):
+        return _outcome(NOTHING, section, leaf, whole).dimension
+    return _figure(kind, path, whole)[0].unit
 
 
 def _quantity(value: float | None, unit: Dimension) -> Quantity:
@@ -97,10 +121,16 @@ def _quantity(value: float | None, unit: Dimension) -> Quantity:
 
 def _statistic(summary: Summary | None, leaf: str, whole: str) -> Quantity:
     """Of how long refusals took."""
+    unit = statistic_unit(leaf, whole)
+    return _quantity(named(Summary)[leaf].of(summary), unit)
+
+
+def statistic_unit(leaf: str, whole: str) -> Dimension:
+    """The unit of a statistic of times; KeyError, with words for the user, for one that there is not."""
     known = named(Summary)
     if leaf not in known:
         raise KeyError(_unknown(whole, [whole.removesuffix(leaf) + name for name in known]))
-    return _quantity(known[leaf].of(summary), "number" if leaf == "count" else "time")
+    return "number" if leaf == "count" else "time"
 
 
 def _outcome_names(section: str) -> list[str]:
@@ -120,7 +150,7 @@ def _outcome(outcomes: Outcomes, section: str, leaf: str, whole: str) -> Quantit
 
 def _recovery(report: Report, path: str) -> Quantity:
     """`recovery.seconds` is the slowest of all events; one that never recovered has no value."""
-    match = re.fullmatch(r"recovery(?:\[([^\]]*)\])?\.seconds", path)
+    match = RECOVERY.fullmatch(path)
     if match is None:
         raise KeyError(_unknown(path, ["recovery.seconds", "recovery[EVENT].seconds"]))
     rows = [row for row in report.recovery or [] if row.judged and match[1] in (None, row.event)]

@@ -7,6 +7,7 @@ merged figures are exactly those of all requests together. Workers are numbered 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,8 @@ from loadgen.numbers.jsonl import read_lines
 from loadgen.plan.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
 from loadgen.records.records import Record, RecordsHeader, read_header, record_files, write_records
 from loadgen.records.rundir import (
+    ACCESS,
+    DECISIONS,
     EVENTS,
     PLAN,
     SCENARIO,
@@ -72,6 +75,8 @@ def merge_runs(dirs: Sequence[Path], out: Path) -> Meta:
     write_records(out / "records.jsonl", RecordsHeader(t0=zero, workers=worker), records)
     _merge_series(dirs, metas, zero, out)
     _merge_plans(dirs, out)
+    for name in (ACCESS, DECISIONS):
+        _merge_logs([directory / name for directory in dirs], out / name)
     merged = _merged_meta(metas, zero, worker)
     write_meta(out, merged)
     return merged
@@ -139,6 +144,16 @@ def _write_lines(path: Path, lines: list[ScrapeLine] | list[EventLine]) -> None:
         path.write_bytes(b"".join(encoder.encode(line) + b"\n" for line in ordered))
 
 
+def _merge_logs(logs: Sequence[Path], out: Path) -> None:
+    """The lines of all machines; each is about a request of its own machine."""
+    found = [log for log in logs if log.is_file()]
+    if found:
+        with out.open("wb") as merged:
+            for log in found:
+                with log.open("rb") as lines:
+                    shutil.copyfileobj(lines, merged)
+
+
 def _merge_plans(dirs: Sequence[Path], out: Path) -> None:
     """One plan when all machines had the same; else their plans one behind the other, texts renumbered."""
     (out / SCENARIO).write_text(
@@ -191,6 +206,7 @@ def _merged_meta(metas: Sequence[Meta], zero: float, workers: int) -> Meta:
     merged.warnings.append(
         f"merged from {len(metas)} runs; times of different machines rest on their wall clocks"
     )
+    merged.runs = list(chain.from_iterable(meta.runs for meta in metas))
     for meta in metas[1:]:
         merged.totals.merge(meta.totals)
         merged.first_errors = {**meta.first_errors, **merged.first_errors}

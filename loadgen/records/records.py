@@ -17,6 +17,11 @@ from loadgen.errors import RecordError
 from loadgen.numbers.jsonl import JsonlWriter, read_lines
 
 RECORDS_VERSION = 1
+CLIENT_ID = "x-client-request-id"
+"""The header in which each request carries `RUN/ID`: the run's token and the record's id.
+
+Gateways give requests an `x-request-id` of their own and pass this one on, so their logs can be joined.
+"""
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -67,6 +72,8 @@ class Record(msgspec.Struct, kw_only=True):
     pod: str | None = None
     port: str | None = None
     namespace: str | None = None
+    answer_id: str | None = None
+    """What the server called its answer; vLLM makes it of the request id that reached it."""
     headers: dict[str, str] = {}
     group: str | None = None
     session: str | None = None

@@ -2,12 +2,15 @@
 
 meta.json      Meta: what was run, against what, what the machine can do, how it ended
 plan.jsonl     the plan (plan.py)
+access.jsonl   the gateways' access log, as far as it is about this run
+decisions.jsonl the pickers' log of decisions, likewise
 scrapes.jsonl  one ScrapeLine for each look at a /metrics page
 events.jsonl   one EventLine for each thing done to the system, by the timeline or by hand
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -26,9 +29,11 @@ PLAN = "plan.jsonl"
 SCRAPES = "scrapes.jsonl"
 EVENTS = "events.jsonl"
 SCENARIO = "scenario.yaml"
+ACCESS = "access.jsonl"
+DECISIONS = "decisions.jsonl"
 
 RECORDS = "records*.jsonl"
-RUN_FILES = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, "report.*", "junit.xml")
+RUN_FILES = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, ACCESS, "report.*", "junit.xml")
 """What a run and its report write."""
 
 T = TypeVar("T")
@@ -146,8 +151,14 @@ class Meta(msgspec.Struct, kw_only=True):
     """Run time of the last end."""
     models: list[str] | None = None
     """What the target's /v1/models listed; None when it has no such list."""
+    runs: list[str] = []
+    """Tokens under which requests named themselves to gateways; one for each machine of a merged run."""
     decision_log: str | None = None
     """The picker's log of its decisions, if the scenario or the fleet named one."""
+    stack: str | None = None
+    """Which of the stacks in the fleet's listing was meant."""
+    pools: dict[str, str] = {}
+    """The pool of each pod that the listing names."""
     ceiling: Ceiling | None = None
     client: ClientTimes = msgspec.field(default_factory=ClientTimes)
     totals: Progress = msgspec.field(default_factory=Progress)
@@ -209,3 +220,13 @@ def new_run_dir(name: str, out: Path | None, plan: Path | None = None) -> Path:
     is_there = plan is not None and plan.resolve() == (run_dir / PLAN).resolve()
     fresh_directory(run_dir, [name for name in RUN_FILES if name != PLAN or not is_there])
     return run_dir
+
+
+def forget(run_dir: Path, out: Path | None, plan: Path | None) -> None:
+    """Nothing ran: remove what was written, and a directory of our own naming. A given plan stays."""
+    for path in (run_dir / PLAN, run_dir / SCENARIO):
+        if plan is None or plan.resolve() != path.resolve():
+            path.unlink(missing_ok=True)
+    for empty in (run_dir, Path("runs")) if out is None else ():
+        with contextlib.suppress(OSError):  # it holds something else
+            empty.rmdir()

@@ -10,6 +10,7 @@ from loadgen.numbers.quantity import show_time
 from loadgen.records.series import Evenness, ScrapeCost
 from loadgen.report.tables import plain, share
 from loadgen.score.decisions import Staleness
+from loadgen.score.joined import Joined
 from loadgen.score.lora import Lora
 from loadgen.score.prefix import Prefix
 from loadgen.score.routing import Herding, Picks, Sessions, Spread
@@ -107,12 +108,26 @@ def _picks(p: Picks) -> str:
     return words + (f"; {p.on_a_later_choice} from a later choice" if p.on_a_later_choice else "")
 
 
+def _joined(j: Joined) -> str:
+    """Where each request was found again."""
+    parts = {
+        "the access log": j.access_log,
+        "the decision log": j.decision_log,
+        "the pods' own names": j.pods,
+    }
+    known = [f"{share(value)} in {name}" for name, value in parts.items() if value is not None]
+    words = f"of {j.records} requests " + ", ".join(known)
+    return words + (f"; not found: {', '.join(j.unjoined)}" if j.unjoined else "")
+
+
 def _staleness(s: Staleness) -> str:
     words = f"{s.decisions} decisions"
     if s.age:
         words += f", on metrics {show_time(s.age.p50)} old (p99 {show_time(s.age.p99)})"
     if s.load_error_abs is not None:
         words += f"; the picked pod's load was off by {s.load_error_abs:.2f} requests on average"
+    if s.reasons:
+        words += "; decided by " + ", ".join(f"{name} {share(part)}" for name, part in s.reasons.items())
     if s.took:
         words += f"; a decision took {show_time(s.took.p50)} (p99 {show_time(s.took.p99)})"
     return words
@@ -131,6 +146,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "queue": _queue,
     "kv": _kv,
     "picks": _picks,
+    "joined": _joined,
     "staleness": _staleness,
     "scraping": _scraping,
 }

@@ -1,14 +1,15 @@
 """Reads a listing of running pods: the JSON of `simfleet ps --format json`, or anything of that shape.
 
-A listing is an object with `pods` (and `pickers`), a list of pods, or `stacks` of such objects. A pod has a
-`name` and says where its metrics are: `metrics_urls`, `metrics_url`, `urls`, `url`, or an `address` (host or
-host:port) with `port` or `ports`.
+A listing is an object with `pods` (and `pickers`, `gateways`), a list of pods, or `stacks` of such objects. A
+pod has a `name` and says where its metrics are: `metrics_urls`, `metrics_url`, `urls`, `url`, or an `address`
+(host or host:port) with `port` or `ports`. A run is about one stack; which one is never guessed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,47 +31,127 @@ class FleetMember:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a listing says: members, the gateway's URL, the pods' URLs, the first picker's decision log."""
+    """What a listing says of one stack: members, the gateway's URL, the pods' URLs, where logs are written.
+
+    pools: the pool of each pod whose pool is told; others: pods of the stacks that were not meant.
+    """
 
     members: list[FleetMember]
     url: str | None = None
     pods: tuple[str, ...] = ()
-    decision_log: str | None = None
+    decision_logs: tuple[str, ...] = ()
+    access_logs: tuple[str, ...] = ()
+    stack: str | None = None
+    pools: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
 
 
-def parse_fleet(data: bytes, where: str) -> Fleet:
-    """Read a listing; TargetError when it holds no pod that can be asked."""
+def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | None = None) -> Fleet:
+    """Read a listing; of several stacks the one called `name`, else the one that `target` is a gateway of.
+
+    TargetError when it holds no pod that can be asked, when nothing says which stack is meant, and when the
+    target belongs to another stack.
+    """
     try:
         document = msgspec.json.decode(data)
     except msgspec.MsgspecError as error:
         raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
-    stacks = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
-    members: list[FleetMember] = []
-    pods: list[str] = []
-    url = log = None
-    for stack in filter(lambda item: isinstance(item, dict), _list(stacks)):
-        pickers = _list(stack.get("pickers"))
-        for item in (*_list(stack.get("pods")), *_list(stack.get("replicas"))):
-            members += _members(item, "pod")
-        for item in pickers:
-            members += _members(item, "epp")
-        log = log or next((item["decision_log"] for item in pickers if _logs(item)), None)
-        url = url or stack.get("url")
-        pods += _urls(stack.get("pods"))
+    listed = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
+    stacks = [item for item in _list(listed) if isinstance(item, dict)]
+    stack = _meant(stacks, where, name, target)
+    items = [item for key in ("pods", "replicas") for item in _mappings(stack.get(key))]
+    pickers = _mappings(stack.get("pickers"))
+    members = [member for item in items for member in _members(item, "pod")]
+    members += [member for item in pickers for member in _members(item, "epp")]
     if not any(member.source == "pod" for member in members):
         raise TargetError(
             f"scrape.fleet: {where} lists no pod with a name and an address (is the fleet up?); "
             f"keys looked at: {', '.join(URL_KEYS)}, address with port or ports"
         )
-    return Fleet(members, str(url) if url else None, tuple(pods), str(log) if log else None)
+    return Fleet(
+        members,
+        url=next(iter(_texts([stack], "url")), None),
+        pods=tuple(_urls(stack.get("pods"))),
+        decision_logs=_texts(pickers, "decision_log"),
+        access_logs=_texts(_mappings(stack.get("gateways")), "access_log"),
+        stack=_name(stack),
+        pools=_pools(items),
+        others=_others(stacks, stack),
+    )
+
+
+def _pools(pods: list[dict[str, Any]]) -> dict[str, str]:
+    return {str(pod["name"]): str(pod["pool"]) for pod in pods if pod.get("pool")}
+
+
+def _others(stacks: list[dict[str, Any]], meant: dict[str, Any]) -> dict[str, str]:
+    """The stack of each pod that is not of the one which is meant."""
+    rest = [stack for stack in stacks if stack is not meant]
+    return {pod: _name(stack) or "another" for stack in rest for pod in _pod_names(stack)}
+
+
+def _meant(stacks: list[dict[str, Any]], where: str, name: str | None, target: str | None) -> dict[str, Any]:
+    """The stack that a run is about."""
+    names = ", ".join(_name(stack) or "one without a name" for stack in stacks)
+    at_target = [stack for stack in stacks if target is not None and _netloc(target) in _netlocs(stack)]
+    if name is not None:
+        return _called(
+            name, stacks, at_target, f"scrape.fleet: {where} lists no stack {name!r}; there are: {names}"
+        )
+    if not stacks:
+        return {}
+    found = at_target if len(at_target) == 1 else stacks
+    if len(found) > 1:
+        raise TargetError(f"scrape.fleet: {where} lists {len(stacks)} stacks: {names}; say which with --name")
+    return found[0]
+
+
+def _called(
+    name: str, stacks: list[dict[str, Any]], at_target: list[dict[str, Any]], unknown: str
+) -> dict[str, Any]:
+    """The stack of that name; TargetError when there is none, or when the target is another's."""
+    found = next((stack for stack in stacks if _name(stack) == name), None)
+    if found is None:
+        raise TargetError(unknown)
+    if at_target and found not in at_target:
+        other = _name(at_target[0])
+        raise TargetError(
+            f"the target belongs to stack {other}, not to {name}: leave --target out for {name}'s gateway, "
+            f"or give --name {other}"
+        )
+    return found
+
+
+def _name(stack: dict[str, Any]) -> str | None:
+    name = stack.get("name")
+    return str(name) if name else None
+
+
+def _netloc(url: str) -> str:
+    return urlsplit(url if "://" in url else f"http://{url}").netloc.rpartition("@")[2]
+
+
+def _netlocs(stack: dict[str, Any]) -> set[str]:
+    """Where a stack takes requests: its gateways and its pods."""
+    listeners = [x for g in _mappings(stack.get("gateways")) for x in _mappings(g.get("listeners"))]
+    urls = [*_texts(listeners, "url"), *_urls(stack.get("pods")), str(stack.get("url") or "")]
+    return {_netloc(url) for url in urls} - {""}
+
+
+def _pod_names(stack: dict[str, Any]) -> list[str]:
+    return [str(pod["name"]) for pod in _mappings(stack.get("pods")) if pod.get("name")]
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    return [item for item in _list(value) if isinstance(item, dict)]
+
+
+def _texts(items: list[dict[str, Any]], key: str) -> tuple[str, ...]:
+    return tuple(str(item[key]) for item in items if item.get(key))
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _logs(picker: Any) -> bool:
-    return isinstance(picker, dict) and bool(picker.get("decision_log"))
 
 
 def _urls(items: Any) -> list[str]:

@@ -58,6 +58,12 @@ class Job:
     def plan(self) -> ClassPlan:
         return self.unit.plan
 
+    @property
+    def id(self) -> str:
+        """The plan's name for the request; with its round where a closed loop sends it again."""
+        again = self.unit.worker_round
+        return self.request.id if again == 1 else f"{self.request.id}#{again}"
+
 
 class User:
     """One user of a closed loop; carries the session token of what it did last."""

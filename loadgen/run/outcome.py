@@ -63,7 +63,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
     if keep_times and moments.times is not None:
         times = relative_times(moments.times, t0)
     return Record(
-        id=request.id if job.unit.worker_round == 1 else f"{request.id}#{job.unit.worker_round}",
+        id=job.id,
         cls=request.cls,
         stage=request.stage,
         intended=round(job.intended - t0, 7),
@@ -87,6 +87,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         pod=headers.get("x-inference-pod"),
         port=headers.get("x-inference-port"),
         namespace=headers.get("x-inference-namespace"),
+        answer_id=exchange.answer_id,
         headers=kept,
         group=request.group,
         session=request.session,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -34,13 +35,15 @@ from loadgen.records.rundir import (
     SCRAPES,
     ClientTimes,
     Meta,
+    forget,
     new_run_dir,
     write_meta,
 )
 from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet
+from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
-from loadgen.run.probe import Readiness, wait_ready
+from loadgen.run.probe import wait_ready
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
 from loadgen.run.timeline import Timeline
@@ -78,16 +81,6 @@ def execute(scenario: Scenario, options: RunOptions) -> Path:
         return runner.run(_Run(scenario, options).run())
 
 
-def _forget(run_dir: Path, options: RunOptions) -> None:
-    """The target refused, nothing ran: remove what was written, and a directory of our own naming."""
-    for path in (run_dir / PLAN, run_dir / SCENARIO):
-        if options.plan is None or options.plan.resolve() != path.resolve():
-            path.unlink(missing_ok=True)
-    for empty in (run_dir, Path("runs")) if options.out is None else ():
-        with contextlib.suppress(OSError):  # it holds something else
-            empty.rmdir()
-
-
 def _version() -> str:
     try:
         return metadata.version("vllm-simfleet")
@@ -110,7 +103,10 @@ class _Run:
             command=scenario.secrets.hide_arguments(options.command),
             host=socket.gethostname(),
             slice=options.slice,
+            runs=[os.urandom(4).hex()],
         )
+        self.logs = GatewayLogs(self.meta.runs[0])
+        self.run_dir = Path()
         self.total = Progress()
         self.in_flight: dict[int, int] = {}
         self.crew: Crew | None = None
@@ -125,7 +121,7 @@ class _Run:
         meta.target = await self._target_url()
         url = scenario.secrets.reveal(meta.target)
         target, meta.target = parse_target(url, scenario.tls), without_user(meta.target)
-        run_dir = new_run_dir(scenario.name, options.out, options.plan)
+        run_dir = self.run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
         self._describe(info)
@@ -134,9 +130,11 @@ class _Run:
             known = scenario.secrets.reveal_all({**self._headers, **info.authorization})
             ready = await wait_ready(target, info.models, scenario.ready_timeout, known)
         except TargetError:
-            _forget(run_dir, options)
+            forget(run_dir, options.out, options.plan)
             raise
-        self._note_readiness(ready)
+        meta.models = ready.models
+        if ready.note is not None:
+            self._warn(ready.note)
         await self._note_ceiling(info)
         write_meta(run_dir, meta)
         try:
@@ -161,7 +159,7 @@ class _Run:
         if scrape is None or scrape.fleet is None:
             raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
         listing = await read_fleet(self.scenario.secrets.reveal(scrape.fleet), scrape.fleet)
-        fleet = parse_fleet(listing, scrape.fleet)
+        fleet = parse_fleet(listing, scrape.fleet, scrape.stack)
         urls = fleet.pods if target == "fleet:pod" else (fleet.url,)
         if target not in (None, "fleet:gateway", "fleet:pod") or not urls or urls[0] is None:
             raise ScenarioError(
@@ -187,15 +185,9 @@ class _Run:
         meta.planned = info.planned
 
     def _warn(self, text: str) -> None:
-        text = self.scenario.secrets.hide(text)
-        self.meta.warnings.append(text)
+        self.meta.warnings.append(text := self.scenario.secrets.hide(text))
         if not self.options.quiet:
             complain(f"loadgen: {text}")
-
-    def _note_readiness(self, ready: Readiness) -> None:
-        self.meta.models = ready.models
-        if ready.note is not None:
-            self._warn(ready.note)
 
     async def _note_ceiling(self, info: PlanInfo) -> None:
         if not self.options.selftest:
@@ -221,7 +213,9 @@ class _Run:
             delay = max(LEAD, self.options.start_at - time.time())
         crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
-        scraper = Scraper(scenario.scrape, scrape, scenario.secrets) if scenario.scrape and scrape else None
+        scraper = None
+        if scenario.scrape and scrape:
+            scraper = Scraper(scenario.scrape, scrape, scenario.secrets, meta.target)
         again = partial(self._discover, scraper) if scraper else None
         timeline = Timeline(scenario.timeline, run_dir, self.options.env, again, scenario.secrets)
         view = make_view(quiet=self.options.quiet)
@@ -230,6 +224,7 @@ class _Run:
             if scraper is not None:
                 await self._discover(scraper)
                 await scraper.once("before")
+                timeline.env |= {"SIMFLEET_STACK": meta.stack} if meta.stack else {}
             meta.t0_monotonic = t0 = monotonic() + delay
             meta.t0 = time.time() + delay
             write_meta(run_dir, meta)
@@ -239,7 +234,9 @@ class _Run:
             await self._watch(crew, scraper, timeline, view, info)
             if scraper is not None:
                 await scraper.settled()
+            await self.logs.settled(self.total.attempts)
         finally:
+            self.logs.close()
             view.close()
             await crew.close()
             timeline.close()
@@ -257,10 +254,19 @@ class _Run:
         try:
             await scraper.discover()
         except TargetError as error:
-            if self.scenario.target is None or self.scenario.target.startswith("fleet:"):
+            named = self.scenario.scrape is not None and self.scenario.scrape.stack is not None
+            if named or self.scenario.target is None or self.scenario.target.startswith("fleet:"):
                 raise
             self._warn(f"no scrapes: {error}")
-        self.meta.decision_log = scraper.decision_log
+        self._follow_logs(scraper)
+
+    def _follow_logs(self, scraper: Scraper) -> None:
+        """What the fleet says of itself, and the logs of its gateways and pickers."""
+        meta, fleet, scrape = self.meta, scraper.fleet, self.scenario.scrape
+        logs = self.logs.find(fleet, scrape.decision_log if scrape else None, self.run_dir)
+        meta.decision_log = logs[0] if logs else None
+        if fleet is not None:
+            meta.stack, meta.pools = fleet.stack, {**meta.pools, **fleet.pools}
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
         scenario, processes = self.scenario, self.meta.processes
@@ -285,6 +291,7 @@ class _Run:
                 t0_wall=time.time() + LEAD,
                 headers=self._headers,
                 secrets=scenario.secrets.values,
+                run=self.meta.runs[0],
             )
             for index in range(processes)
         ]
@@ -297,7 +304,7 @@ class _Run:
         planned = None if any(plan.wrap for plan in info.header.classes.values()) else info.planned
         self.snapshot = Snapshot(self.scenario.name, planned, info.header.span, closed)
         self.snapshot.asked = info.rate
-        side = [loop.create_task(timeline.run(meta.t0_monotonic))]
+        side = [loop.create_task(timeline.run(meta.t0_monotonic)), loop.create_task(self.logs.run())]
         if scraper is not None:
             side.append(loop.create_task(scraper.run()))
         side.append(loop.create_task(self._show(view, scraper)))
@@ -362,6 +369,7 @@ class _Run:
     def _conclude(self) -> None:
         meta, total = self.meta, self.total
         meta.totals = total
+        meta.warnings += self.logs.notes
         meta.duration = total.time or None
         meta.client = ClientTimes(
             late_p50=total.late.quantile(0.5),

@@ -23,7 +23,7 @@ from loadgen.errors import LoadgenError, TargetError
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state
 from loadgen.records.rundir import ScrapeLine
-from loadgen.run.fleetlist import parse_fleet
+from loadgen.run.fleetlist import Fleet, parse_fleet
 from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Scrape
 
@@ -58,8 +58,11 @@ class Page:
 class Scraper:
     """All pages of a run. What is read before `begin` waits for t0 and has negative run times."""
 
-    def __init__(self, spec: Scrape, writer: JsonlWriter, secrets: Secrets | None = None) -> None:
+    def __init__(
+        self, spec: Scrape, writer: JsonlWriter, secrets: Secrets | None = None, target: str | None = None
+    ) -> None:
         self._spec = spec
+        self._target = target
         self._secrets = secrets or Secrets()
         self._writer = writer
         self.t0 = 0.0
@@ -67,8 +70,8 @@ class Scraper:
         self._pages: dict[str, Page] = {}
         self.states: dict[str, dict[str, float]] = {}
         """Plain values of each pod's last scrape, for the live view."""
-        self.decision_log = spec.decision_log
-        """Where the picker writes its decisions; the fleet's listing may say."""
+        self.fleet: Fleet | None = None
+        """What the fleet's listing said last."""
         self.scrapes = self.failures = 0
         self.cost = 0.0
 
@@ -82,8 +85,8 @@ class Scraper:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
             listing = await read_fleet(self._secrets.reveal(self._spec.fleet), self._spec.fleet)
-            fleet = parse_fleet(listing, self._spec.fleet)
-            self.decision_log = self.decision_log or fleet.decision_log
+            fleet = parse_fleet(listing, self._spec.fleet, self._spec.stack, self._target)
+            self.fleet = fleet
             for member in fleet.members:
                 self._add(member.name, member.metrics_url, member.source, member.pod)
         unasked = [page for page in self._pages.values() if page.given and not page.told]

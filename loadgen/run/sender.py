@@ -20,7 +20,7 @@ from loadgen.client.exchange import Exchange
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress
 from loadgen.plan.plan import PlannedRequest
-from loadgen.records.records import Record
+from loadgen.records.records import CLIENT_ID, Record
 from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
 from loadgen.run.outcome import attempt_of, record_of, retry_delay
 from loadgen.scenario.redaction import Secrets
@@ -56,6 +56,7 @@ class Sender:
         on_fatal: Callable[[Exception], None],
         headers: dict[str, str] | None = None,
         secrets: Secrets | None = None,
+        run: str = "",
     ) -> None:
         self._wire = wire
         self._cursor = cursor
@@ -66,6 +67,7 @@ class Sender:
         self._on_fatal = on_fatal
         self._headers = headers or {}
         self._secrets = secrets or Secrets()
+        self._run = run
         self._alarm = make_alarm(loop, self._tick)
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
@@ -115,8 +117,10 @@ class Sender:
         unit = job.unit
         if job.plan.session_token and (token := unit.token):
             headers = {**headers, "x-session-token": token}
-        if unit.worker_round > 1:
-            headers = {**headers, "x-request-id": f"{job.request.id}#{unit.worker_round}"}
+        if unit.worker_round > 1 and headers.get("x-request-id") == job.request.id:
+            headers = {**headers, "x-request-id": job.id}
+        if self._run:
+            headers = {CLIENT_ID: f"{self._run}/{job.id}", **headers}
         body = unit.body(job.turn, self._cursor.shared)
         if self._headers:
             headers = {**self._headers, **headers}
@@ -345,7 +349,7 @@ def unsent_record(job: Job, t0: float, worker: int, outcome: str, why: str) -> R
     request: PlannedRequest = job.request
     attempts = job.attempts
     return Record(
-        id=request.id if job.unit.worker_round == 1 else f"{request.id}#{job.unit.worker_round}",
+        id=job.id,
         cls=request.cls,
         stage=request.stage,
         intended=round(job.intended - t0, 7),

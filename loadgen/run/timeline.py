@@ -40,7 +40,7 @@ class Timeline:
         self._events = sorted(events, key=lambda event: event.at)
         self._writer = JsonlWriter(run_dir / EVENTS)
         self._secrets = secrets or Secrets()
-        self._env = {**os.environ, **self._secrets.reveal_all(env), "LOADGEN_RUN_DIR": str(run_dir.resolve())}
+        self.env = {**os.environ, **self._secrets.reveal_all(env), "LOADGEN_RUN_DIR": str(run_dir.resolve())}
         self._after = after
         self._processes: set[asyncio.subprocess.Process] = set()
         self.failures: list[str] = []
@@ -85,7 +85,7 @@ class Timeline:
 
     async def _command(self, command: str, line: EventLine) -> None:
         process = await asyncio.create_subprocess_shell(
-            command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=self._env
+            command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=self.env
         )
         self._processes.add(process)
         try:

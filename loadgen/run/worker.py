@@ -59,6 +59,8 @@ class WorkerOrder(msgspec.Struct, kw_only=True):
     t0_wall: float = 0.0
     headers: dict[str, str] = {}
     """Of requests that do not have them themselves; the plan does not hold them."""
+    run: str = ""
+    """The run's token, under which requests name themselves to gateways; "": they do not."""
     secrets: dict[str, str] = {}
     """What placeholders in the plan stand for; this order travels through a pipe, never a file."""
 
@@ -85,6 +87,7 @@ class Worker:
             on_fatal=self.fail,
             headers=order.headers,
             secrets=Secrets(order.secrets),
+            run=order.run,
         )
         self._stops = 0
         self._cpu = process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -77,7 +78,10 @@ def read_scenario(
     target_over = None if over.target is None else take_out_line(over.target, secrets)
     root = parse_yaml(text, where)
     if over.extra and where != COMMAND_LINE:
+        kept = _kept_scrape(root, over.extra)
         root.overlay(extra, COMMAND_LINE)
+        for key, node in kept.items():
+            root.items()["scrape"].items().setdefault(key, node)
     root.get("redact")
     name, description = root.get("name"), root.get("description")
     target, seed = root.get("target"), root.get("seed")
@@ -282,10 +286,23 @@ def _read_expectation(node: Node) -> Expectation:
     return Expectation(text, node.line)
 
 
+def _kept_scrape(root: Node, extra: Mapping[str, object]) -> dict[str, Node]:
+    """What stays of a file's `scrape:` under flags: all of it, where they only say how, and not whose."""
+    own, over = root.items().get("scrape"), extra.get("scrape")
+    if own is None or own.value is None or not isinstance(over, dict) or SOURCES & over.keys():
+        return {}
+    return dict(own.items())
+
+
+SOURCES = {"pods", "fleet", "epp", "prometheus"}
+OWN_STACKS = "simfleet ps --format json"
+
+
 def read_scrape(node: Node, directory: Path) -> Scrape:
-    """`{pods: [...], fleet: command or file, epp: URL, prometheus: URL, interval: 1s}`."""
+    """`{pods: [...], fleet: command or file, stack: NAME, epp: URL, prometheus: URL, interval: 1s}`."""
     pods, fleet, epp = node.get("pods"), node.get("fleet"), node.get("epp")
     prometheus, interval, log = node.get("prometheus"), node.get("interval"), node.get("decision_log")
+    stack = node.get("stack")
 
     def texts(item: Node | None) -> tuple[str, ...]:
         if item is None:
@@ -294,7 +311,8 @@ def read_scrape(node: Node, directory: Path) -> Scrape:
 
     result = Scrape(
         pods=texts(pods),
-        fleet=fleet.text() if fleet else None,
+        fleet=fleet.text() if fleet else OWN_STACKS if stack else None,
+        stack=stack.text() if stack else None,
         epp=texts(epp),
         prometheus=prometheus.text() if prometheus else None,
         interval=interval.duration(0.01) if interval else 1.0,

@@ -217,12 +217,13 @@ class Scrape:
     """Whose /metrics to read during the run.
 
     pods: URLs or host:port, as NAME=URL where the name in their answers cannot be learnt; fleet: a command or
-    file that gives `simfleet ps --format json`; epp: URL; prometheus: base URL of a Prometheus that scrapes
-    them already.
+    file that gives `simfleet ps --format json`; stack: the one of that listing which is meant; epp: URL;
+    prometheus: base URL of a Prometheus that scrapes them already.
     """
 
     pods: tuple[str, ...] = ()
     fleet: str | None = None
+    stack: str | None = None
     epp: tuple[str, ...] = ()
     prometheus: str | None = None
     interval: float = 1.0

@@ -1,16 +1,17 @@
 """The picker's own decision log against what happened: how old and how wrong was what a pick was made of?
 
 One JSON line for each request, as the reference endpoint picker writes it: `time` (wall clock), `request_id`,
-`pick` [host:port ...], `duration_us`, `candidates` [{endpoint, name, age_ms, waiting, running, total ...}].
-Lines of other runs in the same file are told apart by their time.
+`client_id`, `pick` [host:port ...], `duration_us`, `weights` {scorer: weight}, `candidates` [{endpoint, name,
+age_ms, waiting, running, scores, total ...}]. Lines of other runs in the same file are told apart by time.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,9 @@ from loadgen.numbers.figure import Card, Figure
 from loadgen.numbers.jsonl import read_lines
 from loadgen.records.records import Record
 
+UNSCORED, ONLY, TIE, NOT_HIGHEST = "unscored", "only candidate", "tie", "not the highest"
+SAME = 1e-9
+"""Totals that are closer are the same."""
 _RANK = re.compile(r"-rank-[0-9]+$")
 """What the picker appends to a pod's name for each of its ports."""
 
@@ -35,6 +39,7 @@ class Candidate(msgspec.Struct):
     waiting: float | None = None
     running: float | None = None
     total: float | None = None
+    scores: dict[str, float] = {}
 
 
 class Decision(msgspec.Struct):
@@ -42,8 +47,13 @@ class Decision(msgspec.Struct):
 
     time: float
     request_id: str = ""
+    client_id: str | None = None
     pick: list[str] = []
+    reason: str | None = None
+    """Why nothing was scored."""
     duration_us: float | None = None
+    weights: dict[str, float] = {}
+    """Of the scorers, with which their scores add up to the total."""
     candidates: list[Candidate] = []
 
 
@@ -80,16 +90,56 @@ class Staleness(Card):
     highest_score_share: Annotated[
         float | None, Figure("picks that had the highest total of all candidates", "share")
     ]
+    reasons: Annotated[
+        dict[str, float],
+        Figure(
+            "picks decided by one scorer: where what it added put the pick furthest ahead of the best other "
+            "candidate; or `tie`, `only candidate`, `not the highest`, `unscored`",
+            "share",
+            name="reason",
+        ),
+    ]
     joined: Annotated[int, Figure("decisions whose request is in the records")]
     served_as_picked_share: Annotated[
         float | None, Figure("of these, answered by the picked pod", "share", "higher")
     ]
 
 
+def reason_of(decision: Decision) -> str:
+    """What decided a pick: a scorer's name, or one of the words for picks that no scorer decided."""
+    first = decision.pick[0] if decision.pick else None
+    chosen = next((c for c in decision.candidates if c.endpoint == first and c.scores), None)
+    if chosen is None or chosen.total is None:
+        return UNSCORED
+    totals = {id(c): c.total for c in decision.candidates if c.total is not None and c is not chosen}
+    rival = max(decision.candidates, key=lambda c: totals.get(id(c), -math.inf))
+    if not totals:
+        return ONLY
+    lead = chosen.total - totals[id(rival)]
+    if abs(lead) <= SAME:
+        return TIE
+    return NOT_HIGHEST if lead < 0 else _furthest_ahead(chosen, rival, decision.weights)
+
+
+def _furthest_ahead(chosen: Candidate, rival: Candidate, weights: Mapping[str, float]) -> str:
+    """The scorer that put one candidate furthest ahead of the other."""
+
+    def ahead(name: str) -> float:
+        return weights.get(name, 1.0) * (chosen.scores[name] - rival.scores.get(name, 0.0))
+
+    return max(chosen.scores, key=ahead)
+
+
 def staleness(
-    decisions: Sequence[Decision], records: Sequence[Record], t0: float, addresses: Mapping[str, str]
+    decisions: Sequence[Decision],
+    records: Sequence[Record],
+    t0: float,
+    addresses: Mapping[str, str],
+    record_of: Callable[[Decision], str | None] | None = None,
 ) -> Staleness | None:
     """The log's part of the scorecard; None for an empty log. addresses: pod name by host:port.
+
+    record_of: the id of the record that a decision was about; without it, names that stand in both.
 
     The load error: requests that the picked pod truly had in flight (as the client saw it) minus what the
     pick believed (waiting + running), both for the picked pod.
@@ -97,8 +147,11 @@ def staleness(
     if not decisions:
         return None
     picked = _Picked(records, t0, addresses)
+    reasons: Counter[str] = Counter()
     for decision in decisions:
-        picked.read(decision)
+        if decision.pick:
+            reasons[reason_of(decision)] += 1
+        picked.read(decision, record_of(decision) if record_of else decision.request_id)
     took = [decision.duration_us / 1e6 for decision in decisions if decision.duration_us is not None]
     errors = picked.errors
     return Staleness(
@@ -108,6 +161,7 @@ def staleness(
         load_error_mean=float(np.mean(errors)) if errors else None,
         load_error_abs=float(np.mean(np.abs(errors))) if errors else None,
         highest_score_share=picked.best / picked.scored if picked.scored else None,
+        reasons={name: count / reasons.total() for name, count in reasons.most_common()},
         joined=picked.joined,
         served_as_picked_share=picked.matched / picked.joined if picked.joined else None,
     )
@@ -129,16 +183,18 @@ class _Picked:
         self.errors: list[float] = []
         self.best = self.scored = self.matched = self.joined = 0
 
-    def read(self, decision: Decision) -> None:
+    def read(self, decision: Decision, name: str | None) -> None:
+        """A line, and the name of its request."""
         self.names |= {
             c.endpoint: _RANK.sub("", c.name.rpartition("/")[2])
             for c in decision.candidates
             if c.endpoint not in self.names and c.name
         }
         first = decision.pick[0] if decision.pick else None
-        if first is not None and self.served.get(decision.request_id):
+        served = self.served.get(name or "")
+        if first is not None and served:
             self.joined += 1
-            self.matched += self.served[decision.request_id] == self.names.get(first)
+            self.matched += served == self.names.get(first)
         chosen = next((c for c in decision.candidates if c.endpoint == first), None)
         if chosen is not None:
             self._believed(chosen, decision)
@@ -149,7 +205,7 @@ class _Picked:
         totals = [c.total for c in decision.candidates if c.total is not None]
         if chosen.total is not None and totals:
             self.scored += 1
-            self.best += chosen.total >= max(totals) - 1e-9
+            self.best += chosen.total >= max(totals) - SAME
         if chosen.waiting is not None and chosen.running is not None:
             # The request that is being picked for is under way already, and no load yet.
             pod = self.names.get(chosen.endpoint, "")

@@ -6,7 +6,7 @@ A "pick" is a request that some pod answered, in order of actual start. Formulas
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -112,7 +112,7 @@ class Picks(Card):
         float,
         Figure(
             "answers from the endpoint that the picker named first (`x-gateway-destination-endpoint` on the "
-            "answer)",
+            "answer, else in the gateway's access log)",
             "share",
             "higher",
         ),
@@ -245,17 +245,27 @@ def _endpoints(record: Record, served: str | None, addresses: Mapping[str, str])
     return {record.pod or "", served or "", *known} - {""}
 
 
-def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -> Picks | None:
-    """The endpoint that the picker named against the pod that answered; None when no answer names it.
+def _named_and_served(record: Record, logged: tuple[str | None, str | None]) -> tuple[list[str], str | None]:
+    """The endpoints that the picker named and the one that answered, by the answer or else by the log."""
+    picked = record.headers.get(PICKED_HEADER) or logged[0] or ""
+    named = [name for name in map(str.strip, picked.split(",")) if name]
+    return named, next((record.headers[h] for h in SERVED_HEADERS if h in record.headers), logged[1])
 
-    addresses: pod name by `ip:port`. A picker may name several in order of preference; the first is its pick.
+
+def picked_and_served(
+    ordered: Sequence[Record],
+    addresses: Mapping[str, str],
+    logged: Callable[[Record], tuple[str | None, str | None]] = lambda _: (None, None),
+) -> Picks | None:
+    """The endpoint that the picker named against the pod that answered; None when nothing names it.
+
+    addresses: pod name by `ip:port`; logged: what the gateway's log has as picked and served. A picker may
+    name several in order of preference; the first is its pick.
     """
     judged = served_elsewhere = fell_back = 0
     examples: list[Misplaced] = []
     for record in ordered:
-        picked = record.headers.get(PICKED_HEADER, "")
-        named = list(filter(None, map(str.strip, picked.split(","))))
-        served = next((record.headers[h] for h in SERVED_HEADERS if h in record.headers), None)
+        named, served = _named_and_served(record, logged(record))
         if not named or not (served or any(name in addresses for name in named)):
             continue
         judged += 1
@@ -265,7 +275,9 @@ def picked_and_served(ordered: Sequence[Record], addresses: Mapping[str, str]) -
         fell_back += any(name in actual for name in named[1:])
         served_elsewhere += 1
         if len(examples) < 5:
-            examples.append(Misplaced(id=record.id, picked=picked, served=record.pod or served or ""))
+            examples.append(
+                Misplaced(id=record.id, picked=",".join(named), served=record.pod or served or "")
+            )
     if not judged:
         return None
     return Picks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,12 @@ from loadgen.errors import LoadgenError
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.bins import bin_edges
 from loadgen.records.frame import natural_order
+from loadgen.records.records import Record
 from loadgen.records.rundata import RunData
+from loadgen.records.rundir import ACCESS, DECISIONS
 from loadgen.records.series import Evenness, PodSeries, ScrapeCost, evenness, scrape_cost
-from loadgen.score.decisions import Staleness, read_decisions, staleness
+from loadgen.score.decisions import Decision, Staleness, read_decisions, staleness
+from loadgen.score.joined import Joined, Joins, read_access
 from loadgen.score.lora import Lora, lora
 from loadgen.score.prefix import BLOCK_SIZE, Prefix, score
 from loadgen.score.prefix_prompts import asks
@@ -30,7 +34,6 @@ from loadgen.score.routing import (
     spread_card,
 )
 
-DECISION_LOG = "decisions.jsonl"
 WARM_CACHES = 0.01
 """Share of prompt tokens that may come out of caches unexplained, before the report says so."""
 
@@ -47,6 +50,7 @@ class Scorecard(Card):
     queue: Annotated[Evenness | None, Figure("waiting requests of the pods, as scraped", "number", "lower")]
     running: Annotated[Evenness | None, Figure("running requests of the pods, as scraped")]
     kv: Annotated[Evenness | None, Figure("KV cache in use on the pods, as scraped", "share")]
+    joined: Annotated[Joined | None, Figure("requests found again in the logs of gateway, picker and pods")]
     staleness: Annotated[Staleness | None, Figure("the picker's own log of decisions")]
     recovery: list[Recovery] | None
     scraping: Annotated[ScrapeCost | None, Figure("what scraping took")]
@@ -64,17 +68,20 @@ def scorecard(run: RunData) -> Scorecard:
             "give --scrape NAME=URL with the name in x-inference-pod"
         )
     addresses = {pod.address: pod.name for pod in series if pod.address}
+    prefix = _prefix(run)
+    joins = _joins(run)
     return Scorecard(
         spread=spread_card(ordered, run.pod_names, lifetimes(run.known_pods)),
         herding=herding(ordered),
-        prefix=_prefix(run),
+        prefix=prefix,
         lora=lora(ordered, run.known_pods),
         sessions=sessions(ordered),
-        picks=picked_and_served(ordered, addresses),
+        picks=picked_and_served(ordered, addresses, partial(_logged, joins)),
         queue=evenness(series, "waiting", edges) if edges else None,
         running=evenness(series, "running", edges) if edges else None,
         kv=evenness(series, "kv", edges) if edges else None,
-        staleness=_staleness(run, addresses),
+        joined=joins.card(),
+        staleness=staleness(joins.decisions, run.records, run.t0, addresses, joins.record_of),
         recovery=recovery(run.frame, run.marks) if run.marks and len(run.frame) else None,
         scraping=scrape_cost(series),
     )
@@ -121,15 +128,31 @@ def _capacities(run: RunData) -> dict[str, int]:
     return known if known.keys() >= {record.pod for record in run.records if record.pod} else {}
 
 
-def _staleness(run: RunData, addresses: dict[str, str]) -> Staleness | None:
-    path = run.path / DECISION_LOG
+def _joins(run: RunData) -> Joins:
+    """The logs that lie in the run's directory, or where the run was told they are."""
+    try:
+        access = read_access(run.path / ACCESS)
+    except LoadgenError as error:
+        run.notes.append(str(error))
+        access = None
+    return Joins(run.records, run.meta.runs, access, _decisions(run))
+
+
+def _decisions(run: RunData) -> list[Decision] | None:
+    path = run.path / DECISIONS
     if not path.is_file():
         if run.meta.decision_log is None:
             return None
         path = Path(run.meta.decision_log)
     length = run.meta.duration or max((record.end or record.intended for record in run.records), default=0.0)
     try:
-        return staleness(read_decisions(path, run.t0, length), run.records, run.t0, addresses)
+        return read_decisions(path, run.t0, length)
     except LoadgenError as error:
         run.notes.append(str(error))
         return None
+
+
+def _logged(joins: Joins, record: Record) -> tuple[str | None, str | None]:
+    """What the gateway's log has as picked and as served for a request."""
+    line = joins.routed(record)
+    return (line.picked, line.served or line.upstream_host) if line is not None else (None, None)

@@ -61,6 +61,7 @@ async def drive(
     max_in_flight: int = 1000,
     wire: Wire | None = None,
     stop_after: float | None = None,
+    run: str = "",
 ) -> list[Record]:
     """Send a scenario's plan (this worker's part) and return the records."""
     plan = tmp_path / "plan.jsonl"
@@ -81,6 +82,7 @@ async def drive(
         chunk_times=True,
         max_in_flight=max_in_flight,
         on_fatal=fatal.append,
+        run=run,
     )
     for name, plan_class in header.classes.items():
         if plan_class.users is not None:

@@ -36,6 +36,7 @@ class Cycle:
     profile: str
     candidates: list[Candidate] = field(default_factory=list)  # after the filters
     scores: list[tuple[str, Sequence[float]]] = field(default_factory=list)  # by scorer name, unweighted
+    weights: list[float] = field(default_factory=list)  # of these scorers
     totals: list[float] = field(default_factory=list)
     picked: list[Candidate] = field(default_factory=list)
 
@@ -75,6 +76,7 @@ class Scheduler:
                     "Internal", f"scorer '{scorer.name}' gave {given} scores for {wanted} candidates"
                 )
             cycle.scores.append((scorer.name, scores))
+            cycle.weights.append(weight)
             for index, score in enumerate(scores):
                 cycle.totals[index] += _clamped(score) * weight
         start = time.perf_counter()

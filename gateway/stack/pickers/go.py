@@ -108,6 +108,7 @@ class _GoPicker:
         self.grpc_port, self.health_port, self.metrics_port = free_port(), free_port(), free_port()
         self.kube_api_url: str | None = None
         self.notes: tuple[str, ...] = ()
+        self.decision_log: Path | None = None
         self._endpoints: tuple[Endpoint, ...] = ()
         spec.directory.mkdir(parents=True, exist_ok=True)
 
@@ -122,6 +123,8 @@ class _GoPicker:
         }
         if goflags.value_of(self.spec.flags, "tracing") is None:
             local["tracing"] = "false"
+        if goflags.value_of(self.spec.flags, "emit-endpoint-scores") is None:
+            local["emit-endpoint-scores"] = "true"  # for the access log; an EPP has no log of decisions
         if goflags.value_of(self.spec.flags, "endpoint-selector") is None:  # one or the other
             local["pool-namespace"], local["pool-name"] = self.spec.pool_key
         local |= changes

@@ -88,6 +88,10 @@ class PickerProcess(Protocol):
     kube_api_url: str | None  # of the API stand-in that it watches; kubectl can read it, too
     notes: tuple[str, ...]  # what of the manifests it is not given, and why
 
+    @property
+    def decision_log(self) -> Path | None:
+        """Where it writes its decisions; None for one that writes none."""
+
     async def start(self) -> None:
         """Start; return when it answers. Raises ProcessError."""
 

@@ -16,6 +16,9 @@ from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerSpec, file_discovery
 from kit.children import python
 
+DECISIONS = "decisions.jsonl"
+"""The log in a picker's directory, which goes when the stack does; brief, for it is always written."""
+
 
 class ReferencePicker:
     """`python -m gateway.picker`."""
@@ -31,6 +34,12 @@ class ReferencePicker:
         spec.directory.mkdir(parents=True, exist_ok=True)
         self.update_endpoints(())
         self.process = Process(spec.name, self._argv(), spec.log, {**os.environ, **spec.env})
+
+    @property
+    def decision_log(self) -> Path:
+        """Where its decisions are written: by the command line, by its own flags, else beside its files."""
+        told = goflags.value_of(self.spec.flags, "decision-log")
+        return self.spec.options.decision_log or (Path(told) if told else self.spec.directory / DECISIONS)
 
     async def start(self) -> None:
         await self.process.start()
@@ -63,8 +72,9 @@ class ReferencePicker:
             flags.append(("config-file", str(options.config_file)))
         if (objectives := write_objectives(spec)) is not None:
             flags.append(("objectives-file", str(objectives)))
-        if options.decision_log is not None:
-            flags.append(("decision-log", str(options.decision_log)))
+        if not goflags.value_of(spec.flags, "decision-log") or options.decision_log is not None:
+            flags.append(("decision-log", str(self.decision_log)))
+            flags += [] if options.decision_log is not None else [("decision-log-brief", "true")]
         flags += [("plugin", str(path)) for path in options.plugins]
         return python("-m", "gateway.picker", *goflags.join(flags))
 

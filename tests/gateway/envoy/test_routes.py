@@ -10,7 +10,7 @@ import pytest
 
 from gateway.envoy.config import EnvoyOptions
 from gateway.envoy.extproc import picker_cluster, route_override
-from gateway.envoy.listeners import ACCESS_LOG_FIELDS, Bound, build_listener
+from gateway.envoy.listeners import ACCESS_LOG_FIELDS, Bound, build_listener, makes_request_ids
 from gateway.envoy.matches import build_match, precedence
 from gateway.envoy.routes import RouteBuilder
 from gateway.errors import ManifestError
@@ -193,3 +193,36 @@ def test_an_https_listener_has_its_certificate_and_its_name() -> None:
 def test_an_https_listener_without_its_certificate(objects: list[Any], more: Any, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         listener(*objects, **more)
+
+
+OFF = "proxyHeaders: {requestId: {disabled: true}}"
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "makes"),
+    [
+        ("metadata", OFF, False),
+        ("infrastructure", OFF, False),
+        ("metadata", "proxyHeaders: {requestId: {disabled: false}}", True),
+        ("metadata", "concurrency: 2", True),
+        ("metadata", "a string", True),
+        ("metadata", "", True),
+    ],
+)
+def test_request_ids_are_the_gateways_or_the_clients(place: str, text: str, makes: bool) -> None:
+    made = worlds.gateway("gw")
+    annotations = {"annotations": {"proxy.istio.io/config": text}}
+    if place == "metadata":
+        made["metadata"] |= annotations
+    else:
+        made["spec"]["infrastructure"] = annotations
+    gateway = next(iter(load(made).gateways.values()))
+    assert makes_request_ids(gateway) is makes
+
+
+def test_a_proxy_config_that_is_no_yaml_is_refused() -> None:
+    made = worlds.gateway("gw")
+    made["metadata"]["annotations"] = {"proxy.istio.io/config": "{"}
+    gateway = next(iter(load(made).gateways.values()))
+    with pytest.raises(ManifestError, match=r"annotations.*proxy\.istio\.io/config is no YAML"):
+        makes_request_ids(gateway)

@@ -40,7 +40,15 @@ schedulingProfiles:
 
 
 class Lab:
-    def __init__(self, text: str, compat: Compat = GIE_V12, log: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        text: str,
+        compat: Compat = GIE_V12,
+        log: Path | None = None,
+        *,
+        brief: bool = False,
+        **options: Any,
+    ) -> None:
         self.store = Datastore("pool", "ns")
         self.metrics = PickerMetrics(compat)
         self.inflight = InflightLoad()
@@ -53,7 +61,7 @@ class Lab:
             inflight=self.inflight,
             metrics=self.metrics,
             rng=rng,
-            decisions=DecisionLog(str(log)) if log else None,
+            decisions=DecisionLog(str(log), brief=brief) if log else None,
             **options,
         )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.picker import decisions
+from gateway.picker.decisions import BRIEF_CANDIDATES, DecisionLog
 from gateway.picker.director import Incoming
 from gateway.picker.errors import RequestError
 from gateway.picker.pool.datastore import PoolObjects
@@ -49,3 +51,45 @@ def test_decision_log_of_candidates_that_a_filter_took(tmp_path: Path) -> None:
     first, second = json.loads(log.read_text())["candidates"]
     assert "scores" not in first
     assert second["scores"] == {"queue-scorer": 1.0}
+
+
+def test_a_line_names_the_request_as_client_and_gateway_do(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    lab = Lab(CHART, log=log)
+    lab.pool(a={}, b={})
+    names = {"x-request-id": "made by Envoy", "x-client-request-id": "run/r-1"}
+    lab.send(headers=names)
+    lab.director.random_endpoint(names)
+    with pytest.raises(RequestError):
+        lab.director.handle(Incoming(names, b"{", {}, 0.0))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(x["request_id"], x["client_id"]) for x in lines] == [("made by Envoy", "run/r-1")] * 3
+    assert lines[0]["weights"] == {
+        "queue-scorer": 2.0,
+        "kv-cache-utilization-scorer": 2.0,
+        "prefix-cache-scorer": 3.0,
+    }
+
+
+def test_a_brief_log_has_the_pick_and_the_best_others(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    lab = Lab(config("{type: queue-scorer}"), log=log, brief=True)
+    lab.pool(**{f"p{i}": {"waiting": i} for i in range(20)})
+    lab.send("x")
+    line = json.loads(log.read_text())
+    names = [candidate["name"].rpartition("/")[2] for candidate in line["candidates"]]
+    assert line["of_candidates"] == 20
+    assert len(names) == BRIEF_CANDIDATES + 1
+    assert set(names) == {f"p{i}" for i in range(BRIEF_CANDIDATES + 1)}
+    assert line["pick"] == [line["candidates"][0]["endpoint"]]
+
+
+def test_a_brief_log_begins_anew_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "BRIEF_BYTES", 20)
+    path = tmp_path / "d.jsonl"
+    log = DecisionLog(str(path), brief=True)
+    for number in range(5):
+        log.write({"number": number})
+    log.close()
+    assert path.read_text() == '{"number":4}\n'
+    assert (tmp_path / "d.jsonl.1").read_text() == '{"number":2}\n{"number":3}\n'

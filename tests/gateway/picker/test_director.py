@@ -304,6 +304,6 @@ def test_cold_requests_go_round() -> None:
 def test_random_endpoint_for_requests_without_a_body() -> None:
     lab = Lab(CHART)
     with pytest.raises(RequestError, match="no pods available in datastore"):
-        lab.director.random_endpoint("r")
+        lab.director.random_endpoint({})
     lab.pool(a={"waiting": 99}, b={})
-    assert {lab.director.random_endpoint("r").name for _ in range(50)} == {"a", "b"}
+    assert {lab.director.random_endpoint({}).name for _ in range(50)} == {"a", "b"}

@@ -123,7 +123,8 @@ def test_the_report_of_a_stack_that_does_not_run_yet(tmp_path: Path) -> None:
         (picker,) = found["pickers"]
         assert (pool["picker"], pool["endpoints"], pool["failure_mode"]) == (picker["name"], [], "FailClose")
         assert (picker["state"], picker["pid"], picker["tls"], picker["pool"]) == ("dead", None, True, "p")
-        assert picker["decision_log"] is None
+        own = stack.options.directory / "pickers" / picker["name"]
+        assert picker["decision_log"] == str(own / "decisions.jsonl")
         assert found["notes"] == stack.plan.notes
 
     made(tmp_path, SERVERS, POOL, worlds.picker("epp", "p"), check=check)

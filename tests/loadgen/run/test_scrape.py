@@ -95,9 +95,9 @@ def test_the_listing_of_simfleet_ps() -> None:
         ("b#1", "pod"),
         ("epp", "epp"),
     ]
-    assert (fleet.url, fleet.decision_log, fleet.pods) == (
+    assert (fleet.url, fleet.decision_logs, fleet.pods) == (
         "http://127.0.0.1:8080",
-        "/x",
+        ("/x",),
         ("http://127.0.0.2:8000",),
     )
 
@@ -229,3 +229,46 @@ def test_a_prometheus_gives_a_line_for_each_pod(tmp_path: Path) -> None:
     lines = asyncio.run(main())
     assert {(line.name, line.source) for line in lines} == {("a", "pod"), ("b", "pod"), ("epp:9090", "epp")}
     assert pod_state(next(line for line in lines if line.name == "b").samples).values == {"running": 4.0}
+
+
+def stack(name: str, port: int, pod: str) -> dict[str, object]:
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "name": name,
+        "url": url,
+        "gateways": [{"listeners": [{"url": url}], "access_log": f"/{name}/access.log"}],
+        "pods": [{"name": pod, "pool": f"pool-{name}", "address": "127.0.0.2:8000"}],
+        "pickers": [{"name": "epp", "metrics_url": f"{url}/m", "decision_log": f"/{name}/d.jsonl"}],
+    }
+
+
+TWO = json.dumps({"stacks": [stack("x", 8080, "x-1"), stack("y", 8081, "y-1")]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("y", None), (None, "http://127.0.0.1:8081"), ("y", "http://127.0.0.1:8081/v1"), ("y", "http://h:1")],
+)
+def test_of_two_stacks_the_one_that_is_meant(name: str | None, target: str | None) -> None:
+    fleet = parse_fleet(TWO, "ps", name, target)
+    assert (fleet.stack, fleet.url, fleet.access_logs) == ("y", "http://127.0.0.1:8081", ("/y/access.log",))
+    assert (fleet.decision_logs, fleet.pools, fleet.others) == (
+        ("/y/d.jsonl",),
+        {"y-1": "pool-y"},
+        {"x-1": "x"},
+    )
+    assert [member.name for member in fleet.members] == ["y-1", "epp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        (None, None, "ps lists 2 stacks: x, y; say which with --name"),
+        (None, "http://127.0.0.1:9", "ps lists 2 stacks"),
+        ("z", None, "ps lists no stack 'z'; there are: x, y"),
+        ("x", "http://127.0.0.1:8081", "belongs to stack y, not to x"),
+    ],
+)
+def test_the_wrong_stack_is_named(name: str | None, target: str | None, words: str) -> None:
+    with pytest.raises(TargetError, match=words):
+        parse_fleet(TWO, "ps", name, target)

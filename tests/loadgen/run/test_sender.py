@@ -341,3 +341,41 @@ classes:
     assert responses.headers["x-slo-ttft-ms"] == "200"
     assert responses.headers["x-slo-tpot-ms"] == "20"
     assert responses.headers["x-gateway-inference-fairness-id"] == "tenant-a"
+
+
+NAMED = """
+model: m
+classes:
+  a:
+    arrival: {process: constant, rate: 100, duration: 50ms}
+    input_tokens: 5
+    HEADERS
+"""
+
+
+def test_requests_name_themselves_to_gateways_under_their_run(tmp_path: Path) -> None:
+    records, server = run(tmp_path, NAMED.replace("HEADERS", ""), good, run="0a1b")
+    names = {seen.headers["x-client-request-id"] for seen in server.seen}
+    assert names == {f"0a1b/{record.id}" for record in records}
+    assert [record.answer_id for record in records] == ["cmpl-1"] * 5
+
+
+def test_what_the_user_says_of_request_ids_is_kept(tmp_path: Path) -> None:
+    own = "headers: {X-Request-Id: mine, X-Client-Request-Id: mine too}"
+    _, server = run(tmp_path, NAMED.replace("HEADERS", own), good, run="0a1b")
+    found = {(seen.headers["x-request-id"], seen.headers["x-client-request-id"]) for seen in server.seen}
+    assert found == {("mine", "mine too")}
+
+
+def test_a_closed_loop_that_begins_again_keeps_the_users_request_id(tmp_path: Path) -> None:
+    text = """
+model: m
+classes:
+  a: {arrival: {process: closed, users: 1, duration: 300ms}, input_tokens: 5, headers: {x-request-id: mine}}
+"""
+    records, server = run(tmp_path, text, good, run="0a1b")
+    assert len(records) > 200  # so many different requests has the plan
+    assert {seen.headers["x-request-id"] for seen in server.seen} == {"mine"}
+    named = {seen.headers["x-client-request-id"] for seen in server.seen}
+    assert {f"0a1b/{record.id}" for record in records} == named
+    assert any(record.id.endswith("#2") for record in records)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario.read import read_scenario
+from loadgen.scenario.read import Overrides, read_scenario
 from loadgen.scenario.scenario import (
     Event,
     FleetNeeds,
@@ -184,3 +184,19 @@ def test_every_key_of_the_code_is_tried(line: str) -> None:
     listed = refused(top, line).partition("known: ")[2].split(", ")
     assert len(listed) > 15
     assert [key for key in listed if f"{key}:" not in tried] == []
+
+
+def overlaid(extra: dict[str, object]) -> Scrape | None:
+    text = "classes: {a: {arrival: {rate: 1, duration: 1s}}}\nmodel: m\nscrape: {fleet: ps, interval: 2s}\n"
+    return read_scenario(text, "f.yaml", Path(), Overrides(extra=extra)).scrape
+
+
+def test_flags_that_say_how_to_scrape_keep_whose_pages() -> None:
+    assert overlaid({"scrape": {"stack": "s"}}) == Scrape(fleet="ps", stack="s", interval=2.0)
+    assert overlaid({"scrape": {"interval": "1s"}}) == Scrape(fleet="ps", interval=1.0)
+    assert overlaid({"scrape": {"pods": ["h:1"]}}) == Scrape(pods=("h:1",))
+
+
+def test_a_stack_by_name_is_one_of_this_machines() -> None:
+    found = top("scrape: {stack: s}").scrape
+    assert found == Scrape(fleet="simfleet ps --format json", stack="s")
