@@ -40,9 +40,9 @@ class Row(Card):
     effect: float
     low: float | None
     high: float | None
-    """Interval of the effect; None without one."""
+    """Interval of the effect, for judged metrics simultaneous; None where there is too little to tell."""
     amount: str
-    p: float
+    p: float | None
     p_adjusted: float | None
     """Corrected over all judged metrics and arms; None for one that is not judged."""
     significant: bool
@@ -93,6 +93,8 @@ class ArmsReport(Card):
     repeats: int
     sentences: list[str]
     verdicts: dict[str, Verdict]
+    decided: dict[str, list[str]]
+    """By arm, the metrics that its sentence names as told apart."""
     differences: dict[str, list[Row]]
     """By arm, the baseline left out, as are `verdicts` and `paired`."""
     paired: dict[str, Faster | None]
@@ -144,9 +146,9 @@ def grouped(runs: Sequence[ArmRun]) -> dict[str, list[ArmRun]]:
 def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str) -> list[Comparison]:
     """The paired statistics of all arms against `base`."""
     paths = [metric.path for metric in METRICS]
+    paths += sorted({metric.counted for metric in METRICS if metric.judged})
     figures = {arm: [values(run.report, paths) for run in runs] for arm, runs in arms.items()}
-    frames = {arm: [run.frame for run in runs] for arm, runs in arms.items()}
-    return compare(base, figures, frames)
+    return compare(base, figures)
 
 
 def as_data(
@@ -163,6 +165,7 @@ def as_data(
         repeats=max(map(len, arms.values())),
         sentences=[c.sentence for c in comparisons],
         verdicts={c.arm: c.verdict for c in comparisons},
+        decided={c.arm: [d.metric.path for d in c.decided] for c in comparisons},
         differences={c.arm: [_row(d) for d in c.differences] for c in comparisons},
         paired={c.arm: faster(arms[c.arm], arms[base]) for c in comparisons},
         values={arm: _values(runs, paths) for arm, runs in arms.items()},
@@ -202,11 +205,11 @@ def _row(d: Difference) -> Row:
         base=d.base,
         shown=(show(d.arm, d.metric.dimension), show(d.base, d.metric.dimension)),
         effect=d.effect,
-        low=d.interval.low,
-        high=d.interval.high,
+        low=d.interval.low if d.interval else None,
+        high=d.interval.high if d.interval else None,
         amount=d.amount(),
         p=d.p_value,
-        p_adjusted=d.p_adjusted if d.metric.judged else None,
+        p_adjusted=d.p_adjusted,
         significant=d.significant,
         improves=d.improves,
         judged=d.metric.judged,

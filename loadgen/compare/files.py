@@ -27,6 +27,7 @@ _COLOURS: dict[Verdict, str] = {
     "loses to": "red",
     "trades with": "yellow",
     "is not told apart from": "cyan",
+    "is not judged against": "yellow",
 }
 
 
@@ -51,6 +52,10 @@ def _junit(data: ArmsReport) -> str:
             "; ".join(run.failed_checks) or "to be trusted",
         )
         for run in data.runs
+    ]
+    checks += [
+        Check(f"verdict on {arm}", "ok", words)
+        for arm, words in zip(data.differences, data.sentences, strict=True)
     ]
     return suites(data.name, data.expectations, checks)
 

@@ -1,7 +1,8 @@
-"""`loadgen compare`: one plan under several policies, on a fresh fleet each time, interleaved and repeated.
+"""`loadgen compare`: the same plans under several policies, on a fresh fleet each time, and repeated.
 
-Within a repeat every arm runs once, close in time, so that the machine treats all arms alike; the order turns
-from repeat to repeat, so that no arm always runs first. A run that is not to be trusted is made once more.
+Each repeat has a plan of its own seed, the same for all arms: the luck of one plan averages out. Within a
+repeat every arm runs once, close in time, so that the machine treats all arms alike; the order turns from
+repeat to repeat, so that no arm always runs first. A run that is not to be trusted is made once more.
 `loadgen diff` compares two runs that are there already.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import re
 import shlex
 import time
@@ -42,8 +44,11 @@ class CompareOptions:
     quiet: bool = False
     selftest: bool = True
     command: tuple[str, ...] = ()
+    same_plan: bool = False
+    """All repeats send the plan of the scenario's own seed; the verdict is about that plan alone."""
 
 
+SAME_PLAN = "every repeat sent the same plan: the verdict holds for that plan alone"
 _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 Say = Callable[[str], None]
 
@@ -68,6 +73,7 @@ def run_compare(args: argparse.Namespace) -> int:
         quiet=args.quiet,
         selftest=not args.no_selftest,
         command=tuple(args.command_line),
+        same_plan=getattr(args, "same_plan", False),
     )
     return compare_arms(scenario, options)
 
@@ -80,6 +86,8 @@ def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
     out = options.out or Path("runs") / f"{scenario.name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
     runs = run_arms(scenario, options, out)
     data = judged(scenario, grouped(runs), base)
+    if options.repeats > 1 and _one_plan(out):
+        data.notes.append(SAME_PLAN)
     print_comparison(data, write_comparison(out, data))
     return data.exit_code
 
@@ -127,12 +135,14 @@ def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | 
 
     tell = say or _printer(options)
     theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
-    fresh_directory(out, ["plan.jsonl", *COMPARISON_FILES, *theirs])
-    plan = out / "plan.jsonl"
-    prepare_plan(scenario, None, plan)
+    fresh_directory(out, ["plan*.jsonl", *COMPARISON_FILES, *theirs])
     runs: list[ArmRun] = []
     for repeat in range(options.repeats):
+        plan = out / f"plan-{repeat + 1}.jsonl"
+        seed = scenario.seed + (0 if options.same_plan else repeat)
+        prepare_plan(replace(scenario, seed=seed), None, plan)
         for arm in order(scenario.arms, repeat):
+            tell(f"repeat {repeat + 1} of {options.repeats}, {arm.name}: begins (plan of seed {seed})")
             path = out / f"{arm.name}-{repeat + 1}"
             selftest = options.selftest and not runs
             conduct = RunOptions(out=path, plan=plan, quiet=True, selftest=selftest, command=options.command)
@@ -145,6 +155,19 @@ def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | 
             runs.append(run)
             tell(f"repeat {repeat + 1} of {options.repeats}, {arm.name}: {_headline(run)}")
     return runs
+
+
+def _one_plan(out: Path) -> bool:
+    """Whether all repeats had the same requests at the same times, be it because no seed changes them."""
+    digests = set()
+    for path in out.glob("plan-*.jsonl"):
+        digest = hashlib.sha256()
+        with path.open("rb") as lines:
+            next(lines, None)  # the header tells the seed
+            for line in lines:
+                digest.update(line)
+        digests.add(digest.digest())
+    return len(digests) == 1
 
 
 def _run_once(scenario: Scenario, conduct: RunOptions, arm: Arm, repeat: int) -> ArmRun:

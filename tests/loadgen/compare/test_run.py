@@ -164,7 +164,20 @@ def test_arms_are_interleaved_each_with_its_hooks(tmp_path: Path, fake_runs: lis
     lines = note.read_text().split("\n")
     assert lines[:4] == ["up a 1 y", "down", "up b 1 y", "down"]
     assert (tmp_path / "out" / "a-2" / "report.html").is_file()
-    assert (tmp_path / "out" / "plan.jsonl").is_file()
+    first, second = ((tmp_path / "out" / f"plan-{n}.jsonl").read_text() for n in (1, 2))
+    assert first.splitlines()[1:] != second.splitlines()[1:]  # each repeat has its own seed
+
+
+@pytest.mark.usefixtures("fake_runs")
+@pytest.mark.parametrize("same", [True, False])
+def test_one_plan_for_all_repeats_is_said(
+    tmp_path: Path, same: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = CompareOptions(out=tmp_path / "out", repeats=2, quiet=True, same_plan=same)
+    compare_arms(scenario_of(Arm("a"), Arm("b")), options)
+    assert ("holds for that plan alone" in capsys.readouterr().out) == same
+    notes = json.loads((tmp_path / "out" / "comparison.json").read_text())["notes"]
+    assert any("that plan alone" in note for note in notes) == same
 
 
 def test_a_run_not_to_be_trusted_is_made_once_more(tmp_path: Path, fake_runs: list[str]) -> None:
@@ -173,7 +186,8 @@ def test_a_run_not_to_be_trusted_is_made_once_more(tmp_path: Path, fake_runs: li
     runs = run_arms(scenario_of(*arms), CompareOptions(repeats=1), tmp_path / "out", said.append)
     assert fake_runs == ["shaky1", "shaky1", "firm1"]
     assert all(run.trusted for run in runs)
-    assert "once more" in said[0]
+    assert "begins" in said[0]
+    assert "once more" in said[1]
     assert (tmp_path / "out" / "shaky-1-untrusted").is_dir()
 
 
@@ -291,11 +305,11 @@ def test_diff_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     b = write_run(tmp_path / "after", Fleet(requests=600, policy="prefix", rate=40))
     assert main(["diff", str(a), str(b), "--out", str(tmp_path / "diff")]) == 0
     out = capsys.readouterr().out
-    assert "after beats before: " in out
+    assert "after is not judged against before, for a verdict needs 3 repeats, not 1: TTFT p90 -" in out
     assert "fewer than 3 repeats" in out
     assert (tmp_path / "diff" / "comparison.html").is_file()
     assert main(["diff", str(a), str(a)]) == 0
-    assert "no difference found between before (B) and before (A)" in capsys.readouterr().out
+    assert "before (B) is not judged against before (A)" in capsys.readouterr().out
     other = write_run(tmp_path / "other", Fleet(requests=300, seed=9))
     main(["diff", str(a), str(other)])
     assert "different plans" in capsys.readouterr().out
