@@ -10,6 +10,9 @@ A verdict needs ENOUGH_REPEATS repeats, and a metric ENOUGH_VALUES values in eac
 are shown without interval and p, and nobody beats. Repeats without any scatter tell nothing of chance; a
 share is never taken as known better than counting allows.
 
+Few metrics are judged, and they are declared with their figures, before any run: each one more asks more of
+all others. The rest explain, with intervals of their own.
+
 Bonferroni's correction over all judged metrics of all arms holds the chance that any of them is called
 different by luck to 5 %. Unlike a stepwise correction it has intervals that say the same: a judged metric's
 interval leaves zero out exactly where its corrected p is below 5 %. A difference too small to matter is not

@@ -159,17 +159,12 @@ def test_an_alpha_that_is_partly_spent_asks_for_more() -> None:
     assert part[0].interval.low < whole[0].interval.low
 
 
-@pytest.mark.parametrize("repeats", [1, 2])
-def test_fewer_than_three_repeats_show_and_do_not_judge(repeats: int) -> None:
-    figures = {"a": [{"ttft.p90": 0.5 + r / 100} for r in range(repeats)], "b": [{"ttft.p90": 1.0}] * repeats}
+@pytest.mark.parametrize(("repeats", "words"), [(1, "1: TTFT p90 -50 %"), (2, "2: TTFT p90 -48 %")])
+def test_fewer_than_three_repeats_show_and_do_not_judge(repeats: int, words: str) -> None:
+    figures = {"a": [{"ttft.p90": 0.5 + r / 25} for r in range(repeats)], "b": [{"ttft.p90": 1.0}] * repeats}
     (comparison,) = paired.compare("b", figures)
     assert comparison.verdict == "is not judged against"
-    assert (
-        comparison.sentence.startswith(
-            f"a is not judged against b, for a verdict needs 3 repeats, not {repeats}: TTFT p90 -50 %"
-        )
-        or repeats == 2
-    )
+    assert comparison.sentence == f"a is not judged against b, for a verdict needs 3 repeats, not {words}"
     assert comparison.differences[0].interval is None
 
 
@@ -186,7 +181,7 @@ def test_runs_of_few_requests_show_and_do_not_judge() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0, 3.0, 10.0])
 def test_false_verdicts_at_three_repeats_whatever_lies_between_runs(ratio: float) -> None:
-    """Ten correlated metrics of identical arms; `ratio` is scatter between repeats by that inside them."""
+    """The correlated judged metrics of identical arms; `ratio` is scatter between repeats by that inside them."""
     rng = np.random.default_rng(int(10 * ratio))
     wrong = 0
     for _ in range(400):
@@ -197,4 +192,4 @@ def test_false_verdicts_at_three_repeats_whatever_lies_between_runs(ratio: float
                 noise = between + common + 0.03 * rng.normal(size=len(PATHS))
                 runs.append(dict(zip(PATHS, np.exp(noise).tolist(), strict=True)))
         wrong += paired.compare("b", figures)[0].verdict != "is not told apart from"
-    assert wrong / 400 <= 0.05
+    assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)  # 5 % and the luck of 400 trials
