@@ -181,7 +181,7 @@ def test_runs_of_few_requests_show_and_do_not_judge() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0, 3.0, 10.0])
 def test_false_verdicts_at_three_repeats_whatever_lies_between_runs(ratio: float) -> None:
-    """The correlated judged metrics of identical arms; `ratio` is scatter between repeats by that inside them."""
+    """Correlated metrics of identical arms; `ratio` is scatter between repeats by that inside them."""
     rng = np.random.default_rng(int(10 * ratio))
     wrong = 0
     for _ in range(400):
