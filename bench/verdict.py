@@ -2,7 +2,7 @@
 
     python bench/verdict.py coverage     intervals of one run on an M/M/1 queue in its steady state
     python bench/verdict.py false        identical arms, by the ratio of scatter between repeats to inside
-    python bench/verdict.py power        one arm's median TPOT 5 % slower, by the scatter of a repeat's difference
+    python bench/verdict.py power        median TPOT 5 % slower, by the scatter of a repeat's difference
 
 Tables in Markdown, as docs/scorecard.md has them. The baseline of each figure is its nominal value: 95 % of
 intervals hold the truth, at most 5 % of identical arms are told apart.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -82,6 +83,32 @@ class RunRow(Card):
     failed_checks: list[str]
 
 
+Why = Literal["told apart", "not judged", "no more repeats", "interrupted", "broken off"]
+
+
+class Stopped(Card):
+    """Where a comparison that was to stop once its arms are told apart has stopped (judge/looks.py)."""
+
+    repeats: int
+    """Complete ones, as many as the last look had."""
+    most: int
+    alpha: float
+    """What of 5 % the last look spent; all p and intervals are held against it."""
+    why: Why
+
+    @property
+    def words(self) -> str:
+        after = f"after {self.repeats} of at most {self.most} repeats"
+        match self.why:
+            case "told apart":
+                return f"stopped {after}: the arms are told apart"
+            case "not judged":
+                return f"stopped {after}: nothing can be judged, and more repeats would not help"
+            case "no more repeats":
+                return f"stopped {after}: not told apart by then"
+        return f"{self.why} {after}"
+
+
 class ArmsReport(Card):
     """Everything that the comparison's forms show; values are finite or None."""
 
@@ -105,6 +132,8 @@ class ArmsReport(Card):
     cards: dict[str, Cards]
     runs: list[RunRow]
     trusted: bool
+    stopped: Stopped | None = None
+    """With `--until`."""
     expectations: list[Expected] = msgspec.field(default_factory=list)
     notes: list[str] = msgspec.field(default_factory=list)
     exit_code: int = 0
@@ -143,12 +172,12 @@ def grouped(runs: Sequence[ArmRun]) -> dict[str, list[ArmRun]]:
     return out
 
 
-def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str) -> list[Comparison]:
-    """The paired statistics of all arms against `base`."""
+def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str, alpha: float = ALPHA) -> list[Comparison]:
+    """The paired statistics of all arms against `base`; `alpha` as `paired.corrected` takes it."""
     paths = [metric.path for metric in METRICS]
     paths += sorted({metric.counted for metric in METRICS if metric.judged})
     figures = {arm: [values(run.report, paths) for run in runs] for arm, runs in arms.items()}
-    return compare(base, figures)
+    return compare(base, figures, alpha)
 
 
 def as_data(

@@ -54,9 +54,10 @@ def _junit(data: ArmsReport) -> str:
         for run in data.runs
     ]
     checks += [
-        Check(f"verdict on {arm}", "ok", words)
+        Check(f"{arm} against {data.baseline}", "ok", words)
         for arm, words in zip(data.differences, data.sentences, strict=True)
     ]
+    checks += [Check(f"note {number}", "ok", words) for number, words in enumerate(data.notes, start=1)]
     return suites(data.name, data.expectations, checks)
 
 
