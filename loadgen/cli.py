@@ -120,12 +120,27 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     compare = commands.add_parser(
         "compare",
-        help="replay one plan under several policies, interleaved and repeated, and compare",
+        help="send the same plans under several policies, interleaved and repeated, and compare",
     )
     compare.add_argument("scenario", nargs="?", help="YAML file (with `arms:`), or a packaged name")
     compare.add_argument("--arms", default=None, help="comma-separated YAML files, one arm each")
-    compare.add_argument("--repeats", type=int, default=None, help="how often each arm runs (5)")
-    compare.add_argument("--baseline", metavar="ARM", help="compare the others with this one (the last)")
+    compare.add_argument(
+        "--repeats", type=int, default=None, help="how often each arm runs (5); with --until at most (10)"
+    )
+    compare.add_argument(
+        "--until",
+        choices=("told-apart",),
+        help="look after every repeat from the third on, and stop once every arm is told from the baseline; "
+        "all looks together are wrong in at most 5 %% of comparisons",
+    )
+    compare.add_argument(
+        "--same-plan",
+        action="store_true",
+        help="one plan for all repeats, not a seed for each: the verdict holds for that plan alone",
+    )
+    compare.add_argument(
+        "--baseline", metavar="ARM", help="compare every other arm with this one (the last arm)"
+    )
     compare.add_argument("--setup", metavar="CMD", help="brings an arm up; {arm} is its file")
     compare.add_argument("--teardown", metavar="CMD", help="takes it down again")
     add_load_flags(compare)

@@ -28,7 +28,7 @@ from gateway.stack import owned
 from kit.console import complain, say
 
 STACK = "demo"
-REPEATS = 3
+REPEATS = 6
 UNTRUSTED = 2  # exit code of loadgen for a run that should not be believed
 RESULTS = Path("results") / "demo"
 PRESETS = Path(__file__).parents[1] / "presets"

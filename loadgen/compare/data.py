@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -40,9 +41,9 @@ class Row(Card):
     effect: float
     low: float | None
     high: float | None
-    """Interval of the effect; None without one."""
+    """Interval of the effect, for judged metrics simultaneous; None where there is too little to tell."""
     amount: str
-    p: float
+    p: float | None
     p_adjusted: float | None
     """Corrected over all judged metrics and arms; None for one that is not judged."""
     significant: bool
@@ -82,6 +83,32 @@ class RunRow(Card):
     failed_checks: list[str]
 
 
+Why = Literal["told apart", "not judged", "no more repeats", "interrupted", "broken off"]
+
+
+class Stopped(Card):
+    """Where a comparison that was to stop once its arms are told apart has stopped (judge/looks.py)."""
+
+    repeats: int
+    """Complete ones, as many as the last look had."""
+    most: int
+    alpha: float
+    """What of 5 % the last look spent; all p and intervals are held against it."""
+    why: Why
+
+    @property
+    def words(self) -> str:
+        after = f"after {self.repeats} of at most {self.most} repeats"
+        match self.why:
+            case "told apart":
+                return f"stopped {after}: the arms are told apart"
+            case "not judged":
+                return f"stopped {after}: nothing can be judged, and more repeats would not help"
+            case "no more repeats":
+                return f"stopped {after}: not told apart by then"
+        return f"{self.why} {after}"
+
+
 class ArmsReport(Card):
     """Everything that the comparison's forms show; values are finite or None."""
 
@@ -93,6 +120,8 @@ class ArmsReport(Card):
     repeats: int
     sentences: list[str]
     verdicts: dict[str, Verdict]
+    decided: dict[str, list[str]]
+    """By arm, the metrics that its sentence names as told apart."""
     differences: dict[str, list[Row]]
     """By arm, the baseline left out, as are `verdicts` and `paired`."""
     paired: dict[str, Faster | None]
@@ -103,6 +132,8 @@ class ArmsReport(Card):
     cards: dict[str, Cards]
     runs: list[RunRow]
     trusted: bool
+    stopped: Stopped | None = None
+    """With `--until`."""
     expectations: list[Expected] = msgspec.field(default_factory=list)
     notes: list[str] = msgspec.field(default_factory=list)
     exit_code: int = 0
@@ -141,12 +172,12 @@ def grouped(runs: Sequence[ArmRun]) -> dict[str, list[ArmRun]]:
     return out
 
 
-def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str) -> list[Comparison]:
-    """The paired statistics of all arms against `base`."""
+def contrast(arms: Mapping[str, Sequence[ArmRun]], base: str, alpha: float = ALPHA) -> list[Comparison]:
+    """The paired statistics of all arms against `base`; `alpha` as `paired.corrected` takes it."""
     paths = [metric.path for metric in METRICS]
+    paths += sorted({metric.counted for metric in METRICS if metric.judged})
     figures = {arm: [values(run.report, paths) for run in runs] for arm, runs in arms.items()}
-    frames = {arm: [run.frame for run in runs] for arm, runs in arms.items()}
-    return compare(base, figures, frames)
+    return compare(base, figures, alpha)
 
 
 def as_data(
@@ -163,6 +194,7 @@ def as_data(
         repeats=max(map(len, arms.values())),
         sentences=[c.sentence for c in comparisons],
         verdicts={c.arm: c.verdict for c in comparisons},
+        decided={c.arm: [d.metric.path for d in c.decided] for c in comparisons},
         differences={c.arm: [_row(d) for d in c.differences] for c in comparisons},
         paired={c.arm: faster(arms[c.arm], arms[base]) for c in comparisons},
         values={arm: _values(runs, paths) for arm, runs in arms.items()},
@@ -202,11 +234,11 @@ def _row(d: Difference) -> Row:
         base=d.base,
         shown=(show(d.arm, d.metric.dimension), show(d.base, d.metric.dimension)),
         effect=d.effect,
-        low=d.interval.low,
-        high=d.interval.high,
+        low=d.interval.low if d.interval else None,
+        high=d.interval.high if d.interval else None,
         amount=d.amount(),
         p=d.p_value,
-        p_adjusted=d.p_adjusted if d.metric.judged else None,
+        p_adjusted=d.p_adjusted,
         significant=d.significant,
         improves=d.improves,
         judged=d.metric.judged,

@@ -27,6 +27,7 @@ _COLOURS: dict[Verdict, str] = {
     "loses to": "red",
     "trades with": "yellow",
     "is not told apart from": "cyan",
+    "is not judged against": "yellow",
 }
 
 
@@ -52,6 +53,11 @@ def _junit(data: ArmsReport) -> str:
         )
         for run in data.runs
     ]
+    checks += [
+        Check(f"{arm} against {data.baseline}", "ok", words)
+        for arm, words in zip(data.differences, data.sentences, strict=True)
+    ]
+    checks += [Check(f"note {number}", "ok", words) for number, words in enumerate(data.notes, start=1)]
     return suites(data.name, data.expectations, checks)
 
 

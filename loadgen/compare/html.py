@@ -8,7 +8,7 @@ from html import escape
 from loadgen.compare import arm_plots, tables
 from loadgen.compare.arm_plots import Effect
 from loadgen.compare.data import ArmsReport, Row, RunRow
-from loadgen.judge.paired import METRICS, PRIMARY, Verdict
+from loadgen.judge.paired import ENOUGH_REPEATS, METRICS, PRIMARY, Verdict
 from loadgen.numbers.figure import named
 from loadgen.numbers.quantity import Dimension, show
 from loadgen.report import plots
@@ -23,6 +23,7 @@ _TONES: dict[Verdict, str] = {
     "loses to": "bad",
     "trades with": "warn",
     "is not told apart from": "none",
+    "is not judged against": "warn",
 }
 _EXPLAINING = {metric.path for metric in METRICS} & named(Scorecard).keys()
 """Figures of the routing, which are not judged and say why arms differ."""
@@ -61,7 +62,7 @@ def comparison_html(data: ArmsReport) -> str:
 
 def _arm_section(data: ArmsReport, arm: str) -> str:
     shown = [d for d in data.differences[arm] if d.judged or d.metric in _EXPLAINING]
-    effects = [effect for d in shown if (effect := _effect(d))]
+    effects = [_effect(d) for d in shown]
     title = f"{arm} against {data.baseline}"
     keys = (("good", "better"), ("bad", "worse"), ("none", "not told apart, or not judged"))
     forest = Picture(
@@ -74,9 +75,9 @@ def _arm_section(data: ArmsReport, arm: str) -> str:
     return section(title, in_pairs([forest]), table(tables.differences(data, arm), bare=True))
 
 
-def _effect(d: Row) -> Effect | None:
+def _effect(d: Row) -> Effect:
     if d.low is None or d.high is None:
-        return None
+        return Effect(d.label, d.effect, d.effect, d.effect, "none", d.amount)
     tone = ("good" if d.improves else "bad") if d.significant else "none"
     return Effect(d.label, d.effect, d.low, d.high, tone, d.amount)
 
@@ -84,9 +85,7 @@ def _effect(d: Row) -> Effect | None:
 def _tiles(data: ArmsReport) -> list[tuple[str, str]]:
     items = []
     for arm, found in data.differences.items():
-        lead = next((d for d in found if d.metric == PRIMARY), found[0] if found else None)
-        if lead:
-            items.append((lead.amount.partition(" [")[0], f"{lead.label}, {arm}"))
+        items.append(_decision(data, arm, found))
         faster = data.paired.get(arm)
         if faster:
             items.append((f"{100 * faster.share:.0f} %", f"of requests faster, {arm}"))
@@ -95,6 +94,16 @@ def _tiles(data: ArmsReport) -> list[tuple[str, str]]:
         if times:
             items.append((show(sum(times) / len(times), "time"), f"TTFT p90, {arm}"))
     return items
+
+
+def _decision(data: ArmsReport, arm: str, found: list[Row]) -> tuple[str, str]:
+    """What was decided of an arm: the difference that its verdict names first, or that there is none."""
+    named_first = next((d for path in data.decided[arm] for d in found if d.metric == path), None)
+    if named_first is not None:
+        words = "better" if named_first.improves else "worse"
+        return named_first.amount.partition(" [")[0], f"{named_first.label}, {arm}: {words}"
+    words = "not judged" if data.verdicts[arm] == "is not judged against" else "not told apart"
+    return words, f"{arm} and {data.baseline}"
 
 
 def _key(data: ArmsReport) -> str:
@@ -179,9 +188,9 @@ def _badge(run: RunRow) -> str:
 
 
 def _method(data: ArmsReport) -> str:
-    if data.repeats < 3:
-        return "Intervals come from resampling blocks of time inside the runs, not from chance between runs."
+    if data.repeats < ENOUGH_REPEATS:
+        return f"With fewer than {ENOUGH_REPEATS} repeats nothing tells how much is chance between runs."
     return (
-        "Each repeat gives one difference per metric; Student's t over the repeats gives the interval. "
-        "The verdict is corrected over all judged metrics and arms (Holm, 5 %)."
+        "Each repeat gives one difference per metric; Student's t over the repeats gives p and interval. "
+        "Both hold for all judged metrics and arms at once (Bonferroni, 5 %)."
     )

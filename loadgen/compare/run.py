@@ -1,52 +1,44 @@
-"""`loadgen compare`: one plan under several policies, on a fresh fleet each time, interleaved and repeated.
+"""`loadgen compare`: the same plans under several policies, on a fresh fleet each time, and repeated.
 
-Within a repeat every arm runs once, close in time, so that the machine treats all arms alike; the order turns
-from repeat to repeat, so that no arm always runs first. A run that is not to be trusted is made once more.
-`loadgen diff` compares two runs that are there already.
+Each repeat has a plan of its own seed, the same for all arms: the luck of one plan averages out. Within a
+repeat every arm runs once, close in time, so that the machine treats all arms alike; the order turns from
+repeat to repeat, so that no arm always runs first. A run that is not to be trusted is made once more. Every
+arm is compared with the baseline, the last one unless it is named: the first against the second reads as it
+is written. `loadgen diff` compares two runs that are there already.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import hashlib
 import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from glob import escape
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from loadgen.compare.data import ArmRun, ArmsReport, as_data, contrast, grouped, read_arm_run
-from loadgen.compare.hooks import arms_of_files, run_hook
-from loadgen.errors import RunError, ScenarioError
+from kit.console import INTERRUPTED
+from loadgen.compare.arms import CompareOptions, repeats_of
+from loadgen.compare.data import ArmRun, ArmsReport, Stopped, Why, as_data, contrast, grouped, read_arm_run
+from loadgen.compare.hooks import arms_of_files
+from loadgen.compare.progress import Progress, Say
+from loadgen.errors import LoadgenError, ScenarioError
 from loadgen.judge.foreseen import check_expectations
+from loadgen.judge.looks import alpha_of, hopeless, told_apart
 from loadgen.judge.named_figures import of_arms
-from loadgen.records.rundir import fresh_directory, read_meta
+from loadgen.judge.paired import ALPHA, ENOUGH_REPEATS
 from loadgen.report.verdict import exit_code, judge_all, nothing_succeeded
-from loadgen.scenario.scenario import Arm, Scenario
+from loadgen.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
-    from loadgen.run.runner import RunOptions
+    from rich.console import Console
 
-
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """How to compare, as opposed to what."""
-
-    out: Path | None = None
-    repeats: int = 5
-    baseline: str | None = None
-    quiet: bool = False
-    selftest: bool = True
-    command: tuple[str, ...] = ()
-
-
+SAME_PLAN = "every repeat sent the same plan: the verdict holds for that plan alone"
+UNTIL_REPEATS = 10
+"""The most that `--until` makes where nobody says how many."""
 _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
-Say = Callable[[str], None]
 
 
 def run_compare(args: argparse.Namespace) -> int:
@@ -62,33 +54,126 @@ def run_compare(args: argparse.Namespace) -> int:
     if files:
         hooks = (getattr(args, name, None) for name in ("setup", "teardown", "fleet"))
         scenario = replace(scenario, arms=tuple(arms_of_files(files, *hooks)))
+    until = getattr(args, "until", None)
+    repeats = getattr(args, "repeats", None)
+    if repeats is None:
+        repeats = max(scenario.repeats, UNTIL_REPEATS) if until else scenario.repeats
     options = CompareOptions(
         out=args.out,
-        repeats=getattr(args, "repeats", None) or scenario.repeats,
+        repeats=repeats,
         baseline=getattr(args, "baseline", None),
         quiet=args.quiet,
         selftest=not args.no_selftest,
         command=tuple(args.command_line),
+        same_plan=getattr(args, "same_plan", False),
+        until=until,
     )
     return compare_arms(scenario, options)
 
 
 def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
-    """Run everything, write the comparison, print it; 0, 1 or 2 as for a run."""
+    """Run everything, write the comparison, print it; 0, 1 or 2 as for a run, 130 where Ctrl-C ended it.
+
+    What complete repeats gave before Ctrl-C or an error is judged and written; the error is then raised.
+    """
     from loadgen.compare.files import print_comparison, write_comparison  # noqa: PLC0415
+    from loadgen.report.terminal import console  # noqa: PLC0415
 
     base = _baseline(scenario, options)
     check_expectations(scenario)
     out = options.out or Path("runs") / f"{scenario.name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
-    runs = run_arms(scenario, options, out)
-    data = judged(scenario, grouped(runs), base)
+    screen = console()
+    tell: Say = (lambda _: None) if options.quiet else lambda words: screen.print(words, markup=False)
+    found = run_arms(scenario, options, out, tell, None if options.quiet else screen)
+    if not found.runs and found.error is not None:
+        if out.is_dir() and isinstance(found.error, KeyboardInterrupt):
+            tell(f"interrupted before any repeat was complete; what was measured is in {out}")
+        raise found.error
+    data = judged(scenario, grouped(found.runs), base, found.alpha)
+    data.stopped = found.stopped
+    repeats = data.repeats
+    data.notes += found.notes
+    if repeats > 1 and _one_plan(out, repeats):
+        data.notes.append(SAME_PLAN)
+    interrupted = isinstance(found.error, KeyboardInterrupt)
+    if interrupted:
+        data.exit_code = INTERRUPTED
     print_comparison(data, write_comparison(out, data))
+    if found.error is not None and not interrupted:
+        raise found.error
     return data.exit_code
 
 
-def judged(scenario: Scenario | None, arms: dict[str, list[ArmRun]], base: str) -> ArmsReport:
-    """The comparison's data with its expectations and exit code."""
-    comparisons = contrast(arms, base)
+@dataclass
+class Measured:
+    """Runs of complete repeats, how they came to an end, and what of ALPHA their last look may spend."""
+
+    runs: list[ArmRun] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stopped: Stopped | None = None
+    alpha: float = ALPHA
+    error: KeyboardInterrupt | LoadgenError | OSError | None = None
+
+
+def run_arms(
+    scenario: Scenario, options: CompareOptions, out: Path, say: Say, screen: Console | None = None
+) -> Measured:
+    """Repeats until there are enough, or something ends them; nothing is raised but what is not foreseen.
+
+    say: takes lines of progress. screen: where a live line stands below them, if it is a terminal.
+    """
+    found, base = Measured(), _baseline(scenario, options)
+    names = [arm.name for arm in scenario.arms]
+    others = ", ".join(name for name in names if name != base)
+    by_default = " (the last arm; --baseline ARM names another)"
+    notice = "" if options.baseline or len(names) < 3 else by_default
+    if notice:
+        found.notes.append(f"the baseline is {base}{notice}")
+    most = "at most " if options.until else ""
+    say(f"{others} against {base}{notice}: {most}{options.repeats} repeats, into {out}")
+    total = options.repeats * len(names)
+    progress = Progress(say, total, screen, at_most=options.until is not None)
+    done = 0
+    try:
+        with progress:
+            for runs in repeats_of(scenario, options, out, progress):
+                found.runs += runs
+                done += 1
+                if options.until and _enough(found, done, options.repeats, base, say):
+                    break
+    except (KeyboardInterrupt, LoadgenError, OSError) as error:
+        found.error = error
+        why: Why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
+        where = f"repeat {done + 1} of {most}{options.repeats}"
+        found.notes.append(f"{why} in {where}: only complete repeats are judged")
+        if found.stopped is not None:
+            found.stopped.why = why
+    if found.stopped is not None and not found.error:
+        found.notes.append(found.stopped.words)
+    return found
+
+
+def _enough(found: Measured, done: int, most: int, base: str, say: Say) -> bool:
+    """A look after `done` repeats: whether to stop here. Leaves in `found` what this look said."""
+    found.alpha = alpha_of(done, most) or ALPHA
+    found.stopped = Stopped(repeats=done, most=most, alpha=found.alpha, why="no more repeats")
+    if done < ENOUGH_REPEATS:
+        return False
+    comparisons = contrast(grouped(found.runs), base, found.alpha)
+    for each in comparisons:
+        say(f"look after {done} of at most {most} repeats: {each.sentence}")
+    if told_apart(comparisons):
+        found.stopped.why = "told apart"
+    elif hopeless(comparisons):
+        found.stopped.why = "not judged"
+    return found.stopped.why != "no more repeats"
+
+
+def judged(
+    scenario: Scenario | None, arms: Mapping[str, list[ArmRun]], base: str, alpha: float = ALPHA
+) -> ArmsReport:
+    """The comparison's data with its expectations and exit code; `alpha` as `paired.corrected` takes it."""
+    comparisons = contrast(arms, base, alpha)
     data = as_data(scenario.name if scenario else " and ".join(arms), arms, base, comparisons)
     lookup = of_arms({arm: [run.report for run in runs] for arm, runs in arms.items()}, comparisons)
     about_arms = [e for e in (scenario.expect if scenario else ()) if _ABOUT_ARMS.search(e.text)]
@@ -110,85 +195,26 @@ def _baseline(scenario: Scenario, options: CompareOptions) -> str:
         )
     if options.repeats < 1:
         raise ScenarioError(f"--repeats must be at least 1, not {options.repeats}")
+    if options.until and options.repeats < ENOUGH_REPEATS:
+        raise ScenarioError(
+            f"--until looks from {ENOUGH_REPEATS} repeats on: --repeats, the most, is {options.repeats}"
+        )
     if options.baseline is not None and options.baseline not in names:
         raise ScenarioError(f"no arm {options.baseline!r} to be the baseline; there are {', '.join(names)}")
     return options.baseline or names[-1]
 
 
-def order(arms: Sequence[Arm], repeat: int) -> list[Arm]:
-    """Each repeat begins with another arm, every second one runs backwards."""
-    turned = [*arms[repeat % len(arms) :], *arms[: repeat % len(arms)]]
-    return turned[::-1] if (repeat // len(arms)) % 2 else turned
-
-
-def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | None = None) -> list[ArmRun]:
-    """All runs of all arms, each in its own directory under `out`."""
-    from loadgen.compare.files import COMPARISON_FILES  # noqa: PLC0415
-    from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
-    from loadgen.run.runner import RunOptions  # noqa: PLC0415
-
-    tell = say or _printer(options)
-    theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
-    fresh_directory(out, ["plan.jsonl", *COMPARISON_FILES, *theirs])
-    plan = out / "plan.jsonl"
-    prepare_plan(scenario, None, plan)
-    runs: list[ArmRun] = []
-    for repeat in range(options.repeats):
-        for arm in order(scenario.arms, repeat):
-            path = out / f"{arm.name}-{repeat + 1}"
-            selftest = options.selftest and not runs
-            conduct = RunOptions(out=path, plan=plan, quiet=True, selftest=selftest, command=options.command)
-            run = _run_once(scenario, conduct, arm, repeat + 1)
-            if not run.trusted:
-                why = "; ".join(run.failed_checks)
-                tell(f"{arm.name}, repeat {repeat + 1}: once more, for it is not to be trusted: {why}")
-                path.rename(path.with_name(f"{path.name}-untrusted"))
-                run = _run_once(scenario, conduct, arm, repeat + 1)
-            runs.append(run)
-            tell(f"repeat {repeat + 1} of {options.repeats}, {arm.name}: {_headline(run)}")
-    return runs
-
-
-def _run_once(scenario: Scenario, conduct: RunOptions, arm: Arm, repeat: int) -> ArmRun:
-    """A fresh fleet, the plan, and the fleet gone again, whatever happened."""
-    from loadgen.report.files import FORMS, write_all  # noqa: PLC0415
-    from loadgen.run.runner import execute  # noqa: PLC0415
-
-    path = conduct.out or Path(arm.name)
-    log = path.parent / f"{arm.name}.log"
-    mine = replace(
-        scenario,
-        arms=(),
-        expect=(),
-        target=arm.target or scenario.target,
-        scrape=arm.scrape or scenario.scrape,
-    )
-    try:
-        run_hook(arm.setup, arm, repeat, log, scenario.secrets)
-        execute(mine, replace(conduct, arm=arm.name, repeat=repeat, env=arm.env))
-        if read_meta(path).status == "interrupted":
-            raise KeyboardInterrupt  # a run ends in order on Ctrl-C; the comparison ends with it
-    except BaseException:
-        with contextlib.suppress(RunError):  # what went wrong first is the one to tell
-            run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
-        raise
-    run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
-    run = read_arm_run(arm.name, repeat, path)
-    write_all(path, run.report, FORMS)
-    return run
-
-
-def _headline(run: ArmRun) -> str:
-    from loadgen.report.sentences import verdict  # noqa: PLC0415
-
-    return verdict(msgspec.structs.replace(run.report, expectations=[]))
-
-
-def _printer(options: CompareOptions) -> Say:
-    from loadgen.report.terminal import console  # noqa: PLC0415
-
-    screen = console()
-    return (lambda _: None) if options.quiet else lambda words: screen.print(words, markup=False)
+def _one_plan(out: Path, repeats: int) -> bool:
+    """Whether all `repeats` had the same requests at the same times, be it because no seed changes them."""
+    digests = set()
+    for path in (out / f"plan-{repeat + 1}.jsonl" for repeat in range(repeats)):
+        digest = hashlib.sha256()
+        with path.open("rb") as lines:
+            next(lines, None)  # the header tells the seed
+            for line in lines:
+                digest.update(line)
+        digests.add(digest.digest())
+    return len(digests) == 1
 
 
 def run_diff(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from loadgen.compare.data import ArmsReport, Cards, Row
+from loadgen.judge.paired import ENOUGH_REPEATS
 from loadgen.report.tables import NOTHING, Table, share
 
 
@@ -11,9 +12,10 @@ def differences(data: ArmsReport, arm: str) -> Table:
     rows = [_cells(row) for row in data.differences[arm]]
     heads = ("", arm, data.baseline, "difference", "p", "")
     note = (
-        f"{data.repeats} paired repeats; [95 % interval]; p corrected over judged metrics and arms (Holm)"
-        if data.repeats > 2
-        else "fewer than 3 repeats: the intervals know the scatter inside the runs, not that between runs"
+        f"{data.repeats} paired repeats; p, and the [95 % intervals] of judged metrics, hold for all judged "
+        "metrics and arms at once (Bonferroni)"
+        if data.repeats >= ENOUGH_REPEATS
+        else f"fewer than {ENOUGH_REPEATS} repeats: nothing tells how much is chance between runs"
     )
     return Table(f"{arm} against {data.baseline}", heads, tuple(rows), note)
 

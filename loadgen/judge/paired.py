@@ -1,37 +1,47 @@
-"""Two policies on one plan, several times each: how large is the difference, and could it be chance?
+"""Two policies on the same plans, several times each: how large is the difference, could it be chance?
 
 The unit of evidence is the repeat, not the request: requests of a run share queues and caches, and two runs
 of the same policy differ by more than their requests' scatter suggests. Each repeat gives one difference of
-each metric between the arms (same plan, same repeat: paired); Student's t over the repeats gives interval
-and p-value. Latencies and rates are compared as log ratios, shares as differences.
+each metric between the arms (same plan, same repeat: paired); Student's t with one degree of freedom fewer
+than repeats gives interval and p-value, which holds whatever the scatter between runs is beside that inside
+them. Latencies and rates are compared as log ratios, shares as differences.
 
-A handful of repeats may agree by luck, so their scatter is never taken as less than what resampling blocks of
-time inside the runs gives; with fewer than three repeats that is all there is, and the report says so.
+A verdict needs ENOUGH_REPEATS repeats, and a metric ENOUGH_VALUES values in each run; below that differences
+are shown without interval and p, and nobody beats. Repeats without any scatter tell nothing of chance; a
+share is never taken as known better than counting allows.
 
-Holm's correction over all metrics of the verdict (and all arms) holds the chance that any of them is called
-different by luck to 5 %. A difference too small to matter is not called one.
+Few metrics are judged, and they are declared with their figures, before any run: each one more asks more of
+all others. The rest explain, with intervals of their own.
+
+Bonferroni's correction over all judged metrics of all arms holds the chance that any of them is called
+different by luck to 5 %. Unlike a stepwise correction it has intervals that say the same: a judged metric's
+interval leaves zero out exactly where its corrected p is below 5 %. A difference too small to matter is not
+called one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from loadgen.judge.figures import Figures
-from loadgen.numbers import distributions, stats
+from loadgen.numbers import distributions
 from loadgen.numbers.figure import Better, named
 from loadgen.numbers.quantity import Dimension
 from loadgen.numbers.stats import Floats, Interval
-from loadgen.records.frame import LATENCIES, Frame
 from loadgen.score.scorecard import Scorecard
 
 ALPHA = 0.05
 ENOUGH_REPEATS = 3
-Verdict = Literal["beats", "loses to", "trades with", "is not told apart from"]
+ENOUGH_VALUES = 128
+"""16 blocks of 8 requests."""
+NO_SCATTER = 1e-9
+"""Of a log ratio or a share: what rounding makes of repeats that are all alike."""
+Verdict = Literal["beats", "loses to", "trades with", "is not told apart from", "is not judged against"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,12 @@ class Metric:
     @property
     def relative(self) -> bool:
         return self.dimension != "share"
+
+    @property
+    def counted(self) -> str:
+        """The figure that says how many values of a run it rests on."""
+        name, _, _ = self.path.partition(".")
+        return "count.due" if self.dimension == "share" else f"{name}.count"
 
 
 def _metrics() -> tuple[Metric, ...]:
@@ -80,20 +96,29 @@ class Difference:
     """One metric, one arm against the baseline.
 
     effect and interval are relative changes (-0.41 is 41 % less) or, for shares, differences of shares.
+    A judged metric's interval is simultaneous with those of all others. None: too little to tell.
     """
 
     metric: Metric
     arm: float
     base: float
     effect: float
-    interval: Interval
-    p_value: float
     repeats: int
-    p_adjusted: float = 1.0
+    interval: Interval | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    mean: float = 0.0
+    error: float = 0.0
+    """Mean and standard error of the difference on the scale of the test; no error: it is not known."""
+
+    @property
+    def tested(self) -> bool:
+        return self.p_value is not None
 
     @property
     def significant(self) -> bool:
-        return self.metric.judged and self.p_adjusted < ALPHA and abs(self.effect) >= self.metric.matters
+        adjusted = self.p_adjusted
+        return adjusted is not None and adjusted < ALPHA and abs(self.effect) >= self.metric.matters
 
     @property
     def improves(self) -> bool:
@@ -105,7 +130,7 @@ class Difference:
 
     def amount(self) -> str:
         """The effect and its interval alone."""
-        bounds = (self.interval.low, self.interval.high)
+        bounds = (self.interval.low, self.interval.high) if self.interval else (math.inf, math.inf)
         if not all(map(math.isfinite, bounds)):
             return f"{_percent(self.effect)} {'%' if self.metric.relative else 'points'}"
         if self.metric.relative and self.effect > 2:
@@ -124,12 +149,11 @@ def _percent(x: float) -> str:
 
 
 def difference(
-    metric: Metric, arm: Sequence[float], base: Sequence[float], scatter: Sequence[float] = ()
+    metric: Metric, arm: Sequence[float], base: Sequence[float], counts: Sequence[float] = ()
 ) -> Difference | None:
-    """Compare one metric over paired repeats; None when a repeat lacks a value.
+    """One metric over paired repeats, with its own p-value; None when a repeat lacks a value.
 
-    scatter: for each repeat the standard error of the (log) difference from inside the runs, infinite where
-    that cannot be known.
+    counts: how many values each run's figure rests on, where that is known. `corrected` gives the interval.
     """
     a, b = np.asarray(arm, dtype=np.float64), np.asarray(base, dtype=np.float64)
     if a.size != b.size or not a.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -137,82 +161,57 @@ def difference(
     if metric.relative and ((a <= 0).any() or (b <= 0).any()):
         return None
     deltas = np.log(a / b) if metric.relative else a - b
-    mean = float(deltas.mean())
-    error, degrees = _standard_error(deltas, np.asarray(scatter, dtype=np.float64))
-    half = distributions.t_quantile(1 - ALPHA / 2, degrees) * error
-    p_value = 2 * distributions.t_sf(abs(mean) / error, degrees) if error else float(mean == 0)
-    ends = (mean, mean - half, mean + half) if math.isfinite(half) else (mean, -math.inf, math.inf)
-    shown = [_expm1(x) if metric.relative else x for x in ends]
-    return Difference(
-        metric, float(a.mean()), float(b.mean()), shown[0], Interval(shown[1], shown[2]), p_value, a.size
+    mean, repeats = float(deltas.mean()), a.size
+    found = Difference(
+        metric,
+        float(a.mean()),
+        float(b.mean()),
+        _expm1(mean) if metric.relative else mean,
+        repeats,
+        mean=mean,
     )
+    if repeats < ENOUGH_REPEATS or any(count < ENOUGH_VALUES for count in counts):
+        return found
+    spread = float(deltas.std(ddof=1))
+    if not metric.relative and len(counts) == 2 * repeats:
+        spread = max(spread, _counting_error(np.concatenate([a, b]), np.asarray(counts)))
+    if spread <= NO_SCATTER:
+        return found
+    error = spread / math.sqrt(repeats)
+    p_value = 2 * distributions.t_sf(abs(mean) / error, repeats - 1)
+    return replace(found, error=error, p_value=p_value)
+
+
+def _counting_error(shares: Floats, counts: Floats) -> float:
+    """Standard error of a difference of two shares by counting alone; never zero (Agresti and Coull)."""
+    n = counts + 4
+    p = (shares * counts + 2) / n
+    return math.sqrt(2 * float((p * (1 - p) / n).mean()))
 
 
 def _expm1(x: float) -> float:
     return math.expm1(x) if x < 700 else math.inf
 
 
-def _standard_error(deltas: Floats, scatter: Floats) -> tuple[float, float]:
-    """Standard error of the mean difference and its degrees of freedom.
+def corrected(differences: Sequence[Difference], alpha: float = ALPHA) -> list[Difference]:
+    """The same differences with intervals, and with p-values adjusted over the judged ones (Bonferroni).
 
-    From inside the runs it rests on dozens of blocks, from the repeats on as many differences as there are.
+    alpha: what of ALPHA may be spent on these; p is adjusted such that ALPHA stays what it is held against.
     """
-    n = deltas.size
-    between = float(deltas.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    within = math.sqrt(float((scatter**2).mean()) / n) if scatter.size else math.inf
-    if n >= ENOUGH_REPEATS and (between >= within or math.isinf(within)):
-        return between, n - 1
-    return max(between, within), stats.MAX_BLOCKS / 2
+    family = sum(d.metric.judged and d.tested for d in differences)
+    return [_corrected(d, family if d.metric.judged else 1, alpha) for d in differences]
 
 
-def scatter(metric: Metric, arm: Frame, base: Frame, resamples: int = 200, seed: int = 3) -> float:
-    """Standard error of a metric's difference from resampling blocks of time, the same ones in both runs.
-
-    Infinite for figures that no resampling of requests gives; they get an interval with more repeats.
-    """
-    name, _, statistic = metric.path.partition(".")
-    columns = ("mean", *map(stats.percentile_key, stats.PERCENTILES))
-    if metric.path == "outcomes.ok":
-        return math.hypot(*(_share_scatter(frame) for frame in (arm, base)))
-    if statistic not in columns or name not in LATENCIES:
-        return math.inf
-    count = int(min(arm.blocks.max(initial=0), base.blocks.max(initial=0))) + 1
-    weights = stats.block_weights(count, resamples, seed)
-    estimates = []
-    for frame in (arm, base):
-        values, rows = frame.latency(name)
-        if not values.size:
-            return math.inf
-        order = np.argsort(values, kind="stable")
-        blocks = np.minimum(frame.blocks[rows][order], count - 1)
-        estimates.append(
-            stats.weighted_estimates(values[order], blocks, weights)[:, columns.index(statistic)]
-        )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.log(estimates[0] / estimates[1])
-    known = ratios[np.isfinite(ratios)]
-    return float(known.std()) if known.size else math.inf  # all zero: there is no ratio of nothing to nothing
-
-
-def _share_scatter(frame: Frame) -> float:
-    """Standard error of a share ok as if each request were on its own; never zero (Agresti and Coull)."""
-    n = len(frame) + 4
-    p = (int(frame.ok.sum()) + 2) / n
-    return math.sqrt(p * (1 - p) / n)
-
-
-def holm(differences: Sequence[Difference]) -> list[Difference]:
-    """The same differences with p-values adjusted over the judged ones (Holm 1979); order is kept."""
-    judged = sorted((d.p_value, i) for i, d in enumerate(differences) if d.metric.judged)
-    adjusted: dict[int, float] = {}
-    highest = 0.0
-    for rank, (p_value, index) in enumerate(judged):
-        highest = max(highest, min(1.0, p_value * (len(judged) - rank)))
-        adjusted[index] = highest
-    return [
-        Difference(d.metric, d.arm, d.base, d.effect, d.interval, d.p_value, d.repeats, adjusted.get(i, 1.0))
-        for i, d in enumerate(differences)
-    ]
+def _corrected(found: Difference, family: int, alpha: float) -> Difference:
+    if found.p_value is None:
+        return found
+    judged = found.metric.judged
+    level = alpha / family if judged else ALPHA
+    half = distributions.t_quantile(1 - level / 2, found.repeats - 1) * found.error
+    ends = (found.mean - half, found.mean + half)
+    low, high = map(_expm1, ends) if found.metric.relative else ends
+    adjusted = min(1.0, found.p_value * family * ALPHA / alpha) if judged else None
+    return replace(found, interval=Interval(low, high), p_adjusted=adjusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +232,24 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
+        if not any(d.metric.judged and d.tested for d in self.differences):
+            return "is not judged against"
         if self.better and self.worse:
             return "trades with"
         return "beats" if self.better else "loses to" if self.worse else "is not told apart from"
+
+    @property
+    def decided(self) -> list[Difference]:
+        """What the sentence names of that which is told apart."""
+        return [*_lead(self.better), *_lead(self.worse)]
+
+    @property
+    def lack(self) -> str:
+        """Why nothing could be judged."""
+        repeats = max((d.repeats for d in self.differences), default=0)
+        if repeats < ENOUGH_REPEATS:
+            return f"a verdict needs {ENOUGH_REPEATS} repeats, not {repeats}"
+        return f"a verdict needs {ENOUGH_VALUES} requests in each run, and repeats that differ at all"
 
     @property
     def sentence(self) -> str:
@@ -247,7 +261,11 @@ class Comparison:
                 return f"{self.arm} loses to {self.base}: {_list(worse)}"
             case "trades with":
                 return f"{self.arm} against {self.base} is a trade: {_list(better)}, but {_list(worse)}"
-        shown = _lead([d for d in self.differences if d.metric.judged])[:1]
+            case "is not judged against":
+                shown = _lead([d for d in self.differences if d.metric.judged])
+                words = f": {_list(shown)}" if shown else ""
+                return f"{self.arm} is not judged against {self.base}, for {self.lack}{words}"
+        shown = _lead([d for d in self.differences if d.metric.judged and d.tested])[:1]
         return f"no difference found between {self.arm} and {self.base}" + (
             f": {_list(shown)}" if shown else ""
         )
@@ -273,14 +291,12 @@ def _list(differences: Sequence[Difference]) -> str:
 
 
 def compare(
-    base: str,
-    figures: Mapping[str, Sequence[Mapping[str, float]]],
-    frames: Mapping[str, Sequence[Frame]] | None = None,
+    base: str, figures: Mapping[str, Sequence[Mapping[str, float]]], alpha: float = ALPHA
 ) -> list[Comparison]:
     """Every other arm against `base`, corrected together.
 
-    figures: by arm, for each repeat, the value of each metric path (missing: no such figure).
-    frames: the same runs' records; without them the scatter inside the runs stays out.
+    figures: by arm, for each repeat, the value of each metric path (missing: no such figure), and of what
+    `Metric.counted` names (missing: it is not known, and taken as enough). alpha: see `corrected`.
     """
     arms = [arm for arm in figures if arm != base]
     flat: list[Difference] = []
@@ -288,14 +304,14 @@ def compare(
     for arm in arms:
         for metric in METRICS:
             sides = [[run.get(metric.path, math.nan) for run in figures[name]] for name in (arm, base)]
-            pairs = zip(frames[arm], frames[base], strict=True) if frames else ()
-            noise = [scatter(metric, a, b) for a, b in pairs]
-            found = difference(metric, sides[0], sides[1], noise)
+            runs = [run for name in (arm, base) for run in figures[name]]
+            counts = [run[metric.counted] for run in runs if metric.judged and metric.counted in run]
+            found = difference(metric, sides[0], sides[1], counts)
             if found is not None:
                 flat.append(found)
                 owners.append(arm)
-    corrected = holm(flat)
+    all_of_them = corrected(flat, alpha)
     return [
-        Comparison(arm, base, tuple(d for d, owner in zip(corrected, owners, strict=True) if owner == arm))
+        Comparison(arm, base, tuple(d for d, owner in zip(all_of_them, owners, strict=True) if owner == arm))
         for arm in arms
     ]

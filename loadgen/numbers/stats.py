@@ -1,7 +1,7 @@
-"""Numbers about numbers: summaries with bootstrap intervals, and how evenly something is spread.
+"""Numbers about numbers: summaries with intervals, and how evenly something is spread.
 
-Everything here works on plain arrays and knows nothing of requests. Resampling is seeded, so the same
-input gives the same interval. numpy is imported with this module, which nothing on the sending path imports.
+Everything here works on plain arrays and knows nothing of requests. numpy is imported with this module, which
+nothing on the sending path imports.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
-RESAMPLES = 400
 CONFIDENCE = 0.95
-MAX_BLOCKS = 50
-FEW_BLOCKS = 10
-MOST_RANKS = 5000
+BATCHES = (16, 32)
+"""Into so many parts a run is cut to see how its values depend on their neighbours."""
+ENOUGH = 140
+"""Independent values that a run must be worth for an interval; measured by bench/verdict.py."""
+ENOUGH_BEYOND = 10
+"""Independent values on either side of a percentile with an interval, and thrice as many counted ones."""
 
 
 def percentile_key(q: float) -> str:
@@ -47,7 +49,8 @@ class Interval:
 class Summary(Card):
     """A distribution in a few numbers, in the unit of its values.
 
-    ci: intervals [low, high] of the mean and of those percentiles that so many values can bound.
+    ci: intervals [low, high] of the mean and of those percentiles that so many values can bound; empty where
+    they are too few, or too alike in time, for an interval.
     """
 
     count: Annotated[int, Figure("how many values", "number")]
@@ -69,19 +72,13 @@ class Summary(Card):
     ci: dict[str, tuple[float | None, float | None]]
 
 
-def summarize(
-    values: ArrayLike, blocks: Ints | None = None, *, intervals: bool = True, seed: int = 1
-) -> Summary | None:
-    """The summary of `values`, or None when there are none.
-
-    `blocks` gives each value the number of its block: values close in time share queues and are alike, so
-    whole blocks are resampled (block bootstrap). Without it values are taken as independent.
-    """
+def summarize(values: ArrayLike, *, intervals: bool = True) -> Summary | None:
+    """The summary of `values`, or None when there are none; intervals need them in the order of time."""
     data = np.asarray(values, dtype=np.float64)
     if not data.size:
         return None
     points = np.percentile(data, PERCENTILES)
-    found = bootstrap(data, blocks, seed=seed) if intervals else {}
+    found = batch_intervals(data) if intervals else {}
     return Summary(
         count=int(data.size),
         mean=float(data.mean()),
@@ -93,104 +90,54 @@ def summarize(
     )
 
 
-def time_blocks(order: ArrayLike, most: int = MAX_BLOCKS) -> Ints:
-    """A block number for each value, cutting the sorted `order` (times) into runs of equal size.
+def batch_intervals(values: Floats) -> dict[str, Interval]:
+    """Intervals of the mean and of PERCENTILES of a series, from the means of batches and Student's t.
 
-    At least 8 values stand in a block, so a handful of requests does not pretend to be many blocks.
+    Requests close in time share queues, so n of them are worth fewer: n by the ratio of the scatter of batch
+    means to what independent values would have, at the batch length that gives the larger ratio. Where that
+    is fewer than ENOUGH there is none at all: a run that short can be calm by luck, and its own correlation
+    with it. The mean's interval is even on a log scale where values are positive, as latencies lean to the
+    right; a percentile's is that of the share below it, read off the sample (Woodruff 1952).
     """
-    times = np.asarray(order, dtype=np.float64)
-    count = max(1, min(most, times.size // 8))
-    ranks = np.empty(times.size, dtype=np.int64)
-    ranks[np.argsort(times, kind="stable")] = np.arange(times.size)
-    return ranks * count // max(1, times.size)
-
-
-def block_weights(count: int, resamples: int, seed: int) -> Ints:
-    """How often each of `count` blocks is drawn in each resample; shape (resamples, count)."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-
-
-def bootstrap(
-    values: Floats, blocks: Ints | None, *, resamples: int = RESAMPLES, seed: int = 1
-) -> dict[str, Interval]:
-    """Percentile-bootstrap intervals of the mean and of those PERCENTILES that so few values can bound.
-
-    The scatter of fewer than FEW_BLOCKS blocks is itself little known: the wider of both kinds of interval
-    then counts. Beyond the largest of n values there may be anything: p99 of 100 has no upper end, so it has
-    no interval.
-    """
-    if values.size < 2:
+    n, variance = values.size, float(values.var()) if values.size else 0.0
+    if n < ENOUGH or not variance:
         return {}
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    number = 1 if blocks is None else int(blocks.max(initial=0)) + 1
-    ends = []
-    if number < FEW_BLOCKS:
-        ends.append(_ends(_independent(ranked, resamples, seed)))
-    if blocks is not None and number > 1:
-        weights = block_weights(number, resamples, seed)
-        ends.append(_ends(weighted_estimates(ranked, blocks[order], weights)))
-    low, high = np.min([a for a, _ in ends], axis=0), np.max([b for _, b in ends], axis=0)
-    given = [True, *(bounded(q, values.size) for q in PERCENTILES)]
-    names = ("mean", *map(percentile_key, PERCENTILES))
-    found = zip(names, low, high, given, strict=True)
-    return {name: Interval(float(a), float(b)) for name, a, b, there in found if there}
-
-
-def bounded(q: float, count: int) -> bool:
-    """Whether `count` values are enough for a two-sided interval of percentile `q`.
-
-    Else they may all lie on one side of it with more probability than an interval leaves out on a side.
-    """
-    share = max(q, 100 - q) / 100
-    return bool(share**count < (1 - CONFIDENCE) / 2)
-
-
-def _ends(estimates: Floats) -> tuple[Floats, Floats]:
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.nanpercentile(estimates, [tail, 100 - tail], axis=0)
-    return low, high
-
-
-def _independent(ranked: Floats, resamples: int, seed: int) -> Floats:
-    """Mean and PERCENTILES of `resamples` i.i.d. resamples, without drawing them one value at a time.
-
-    The r-th smallest of n uniform draws is Beta(r, n-r+1); mapped through the sample's own quantile
-    function it is exactly the r-th smallest of a resample. The mean's law is taken as normal.
-    """
-    n = ranked.size
-    rng = np.random.default_rng(seed)
-    columns = [rng.normal(ranked.mean(), ranked.std() / math.sqrt(n), size=resamples)]
+    worth = _worth(values, variance)
+    if worth < ENOUGH:
+        return {}
+    # The larger of two scatters leans upwards; the degrees of the finer cut make up for that.
+    t = distributions.t_quantile((1 + CONFIDENCE) / 2, max(BATCHES) - 1)
+    found = {"mean": _around(float(values.mean()), t * math.sqrt(variance / worth), values)}
     for q in PERCENTILES:
-        r = min(n, max(1, math.ceil(n * q / 100)))
-        where = np.ceil(n * rng.beta(r, n - r + 1, size=resamples)).astype(np.int64) - 1
-        columns.append(ranked[np.clip(where, 0, n - 1)])
-    return np.stack(columns, axis=1)
+        share = q / 100
+        beyond = min(share, 1 - share)
+        if n * beyond < 3 * ENOUGH_BEYOND:
+            continue
+        below = (values <= np.percentile(values, q)).astype(np.float64)
+        scatter = float(below.var())
+        worth = _worth(below, scatter) if scatter else 0.0
+        half = t * math.sqrt(scatter / worth) if worth else 1.0
+        if beyond * worth >= ENOUGH_BEYOND and half < beyond:
+            low, high = np.quantile(values, [share - half, share + half])
+            found[percentile_key(q)] = Interval(float(low), float(high))
+    return found
 
 
-def weighted_estimates(ranked: Floats, blocks: Ints, weights: Ints) -> Floats:
-    """Mean and PERCENTILES of `ranked` (ascending) under each row of block weights.
+def _worth(values: Floats, variance: float) -> float:
+    """How many independent values have a mean of the same scatter."""
+    ratio = 0.0
+    for batches in BATCHES:
+        length = values.size // batches
+        means = values[: batches * length].reshape(batches, length).mean(axis=1)
+        ratio = max(ratio, length * float(means.var(ddof=1)) / variance)
+    return values.size / ratio if ratio else float(values.size)
 
-    Shape (resamples, 1 + len(PERCENTILES)); a row in which nothing was drawn is NaN. More than MOST_RANKS
-    values are taken in as many equal groups, each standing at its largest value.
-    """
-    groups = min(ranked.size, MOST_RANKS)
-    group = np.arange(ranked.size) * groups // ranked.size
-    tops = ranked[np.searchsorted(group, np.arange(groups), side="right") - 1]
-    number = weights.shape[1]
-    table = (
-        np.bincount(blocks * groups + group, minlength=number * groups).reshape(number, groups).astype(float)
-    )
-    sums = np.bincount(blocks, weights=ranked, minlength=number)
-    out = np.full((weights.shape[0], 1 + len(PERCENTILES)), np.nan)
-    targets = np.asarray(PERCENTILES) / 100
-    drawn = weights.astype(float)
-    cumulative = np.cumsum(drawn @ table, axis=1)
-    for row in np.flatnonzero(cumulative[:, -1]).tolist():
-        total = cumulative[row, -1]
-        out[row, 0] = float(drawn[row] @ sums) / total
-        out[row, 1:] = tops[np.searchsorted(cumulative[row], np.maximum(targets * total, 1), side="left")]
-    return out
+
+def _around(mean: float, half: float, values: Floats) -> Interval:
+    if values.min() <= 0:
+        return Interval(mean - half, mean + half)
+    factor = math.exp(half / mean)
+    return Interval(mean / factor, mean * factor)
 
 
 @dataclass(frozen=True, slots=True)

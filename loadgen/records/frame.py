@@ -135,11 +135,6 @@ class Frame:
         """Actual minus intended start, seconds; NaN for what was not sent."""
         return np.asarray(self.start - self.intended)
 
-    @cached_property
-    def blocks(self) -> Ints:
-        """Time blocks for the bootstrap, by intended start."""
-        return stats.time_blocks(self.intended)
-
     def latency(self, name: str) -> tuple[Floats, Ints]:
         """The finite values of one of LATENCIES and the row each belongs to (itl: several per row)."""
         if name == "itl":
@@ -203,8 +198,7 @@ class Frame:
         """Summaries of the latencies that have any value."""
         out = {}
         for name in names:
-            values, rows = self.latency(name)
-            summary = stats.summarize(values, self.blocks[rows], intervals=intervals)
+            summary = stats.summarize(self.latency(name)[0], intervals=intervals)
             if summary is not None:
                 out[name] = summary
         return out

@@ -69,7 +69,10 @@ def latency(report: Report) -> Table | None:
         (name, *(interval(s, key) for key in ("mean", "p50", "p90", "p99")), time(s.p99p9), time(s.max))
         for name, s in _latencies(report)
     ]
-    note = "from the intended start; “sent”: from the actual start; [95 % interval, blocks of time resampled]"
+    note = "from the intended start; “sent”: from the actual start; [95 % interval, means of batches in time]"
+    bare = [name for name, s in _latencies(report) if not s.ci and name != "lateness"]
+    if bare:
+        note += f"; too short a run for an interval: {', '.join(bare)}"
     heads = ("", "mean", "p50", "p90", "p99", "p99.9", "max")
     return Table("Latency", heads, tuple(rows), note) if rows else None
 

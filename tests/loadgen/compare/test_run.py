@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 
 from loadgen.cli import main
+from loadgen.compare import arms as arms_module
+from loadgen.compare.arms import CompareOptions, order
 from loadgen.compare.data import ArmRun, ArmsReport, faster, grouped, read_arm_run
 from loadgen.compare.files import write_comparison
 from loadgen.compare.hooks import arms_of_files, run_hook
-from loadgen.compare.run import CompareOptions, compare_arms, judged, order, run_arms
+from loadgen.compare.run import compare_arms, judged, run_arms
 from loadgen.errors import RunError, ScenarioError
+from loadgen.judge.looks import alpha_of
 from loadgen.records.rundir import Ceiling, read_meta, write_meta
 from loadgen.run import runner
 from loadgen.scenario.read import read_scenario
@@ -159,21 +162,36 @@ def test_arms_are_interleaved_each_with_its_hooks(tmp_path: Path, fake_runs: lis
         Arm(n, f"echo up $LOADGEN_ARM $LOADGEN_REPEAT $X >> {note}", f"echo down >> {note}", env={"X": "y"})
         for n in "ab"
     ]
-    run_arms(scenario_of(*arms), CompareOptions(repeats=2, quiet=True), tmp_path / "out")
+    run_arms(scenario_of(*arms), CompareOptions(repeats=2, quiet=True), tmp_path / "out", str)
     assert fake_runs == ["a1", "b1", "b2", "a2"]
     lines = note.read_text().split("\n")
     assert lines[:4] == ["up a 1 y", "down", "up b 1 y", "down"]
     assert (tmp_path / "out" / "a-2" / "report.html").is_file()
-    assert (tmp_path / "out" / "plan.jsonl").is_file()
+    first, second = ((tmp_path / "out" / f"plan-{n}.jsonl").read_text() for n in (1, 2))
+    assert first.splitlines()[1:] != second.splitlines()[1:]  # each repeat has its own seed
+
+
+@pytest.mark.usefixtures("fake_runs")
+@pytest.mark.parametrize("same", [True, False])
+def test_one_plan_for_all_repeats_is_said(
+    tmp_path: Path, same: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = CompareOptions(out=tmp_path / "out", repeats=2, quiet=True, same_plan=same)
+    compare_arms(scenario_of(Arm("a"), Arm("b")), options)
+    assert ("holds for that plan alone" in capsys.readouterr().out) == same
+    notes = json.loads((tmp_path / "out" / "comparison.json").read_text())["notes"]
+    assert any("that plan alone" in note for note in notes) == same
 
 
 def test_a_run_not_to_be_trusted_is_made_once_more(tmp_path: Path, fake_runs: list[str]) -> None:
     said: list[str] = []
     arms = (Arm("shaky"), Arm("firm"))
-    runs = run_arms(scenario_of(*arms), CompareOptions(repeats=1), tmp_path / "out", said.append)
+    runs = run_arms(scenario_of(*arms), CompareOptions(repeats=1), tmp_path / "out", said.append).runs
     assert fake_runs == ["shaky1", "shaky1", "firm1"]
     assert all(run.trusted for run in runs)
-    assert "once more" in said[0]
+    assert said[0] == f"shaky against firm: 1 repeats, into {tmp_path / 'out'}"
+    assert said[1].startswith("repeat 1 of 1, shaky: begins (2 runs, ")
+    assert "once more" in said[2]
     assert (tmp_path / "out" / "shaky-1-untrusted").is_dir()
 
 
@@ -185,31 +203,170 @@ def test_the_fleet_goes_down_when_the_run_fails(tmp_path: Path, monkeypatch: pyt
     gone = tmp_path / "gone"
     arms = (Arm("a", "true", f"touch {gone}"), Arm("b"))
     with pytest.raises(RunError, match="disk is full"):
-        run_arms(scenario_of(*arms), CompareOptions(repeats=1, quiet=True), tmp_path / "out")
+        compare_arms(scenario_of(*arms), CompareOptions(repeats=1, quiet=True, out=tmp_path / "out"))
     assert gone.exists()
 
 
-def test_ctrl_c_ends_the_comparison_and_the_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def third_repeat_ends(
+    monkeypatch: pytest.MonkeyPatch, fake_runs: list[str]
+) -> dict[str, BaseException | str]:
+    """What ends the load of arm b in repeat 3 (or `repeat`): an exception, or a status."""
+    fate: dict[str, BaseException | str] = {}
+    whole = runner.execute
+
     def execute(scenario: Scenario, options: runner.RunOptions) -> Path:
-        assert options.out is not None
-        path = write_run(options.out, Fleet(requests=20))
-        meta = read_meta(path)
-        meta.status = "interrupted"  # as a run writes it that Ctrl-C ended
-        write_meta(path, meta)
+        path = whole(scenario, options)
+        if (options.arm, options.repeat) == ("b", fate.get("repeat", 3)):
+            if isinstance(fate["how"], BaseException):
+                raise fate["how"]
+            meta = read_meta(path)
+            meta.status = "interrupted"  # as a run writes it that Ctrl-C ended
+            write_meta(path, meta)
         return path
 
     monkeypatch.setattr(runner, "execute", execute)
-    gone = tmp_path / "gone"
-    arms = (Arm("a", "true", f"touch {gone}"), Arm("b"))
+    return fate
+
+
+@pytest.mark.parametrize("how", ["status", KeyboardInterrupt()])
+def test_ctrl_c_keeps_the_complete_repeats(
+    tmp_path: Path, third_repeat_ends: dict[str, Any], how: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third_repeat_ends["how"] = how
+    down = tmp_path / "down"
+    arms = (Arm("a", "true", f"echo a >> {down}"), Arm("b", "true", f"echo b >> {down}"))
+    out = tmp_path / "out"
+    assert compare_arms(scenario_of(*arms), CompareOptions(out=out, repeats=5, quiet=True)) == 130
+    assert sorted(down.read_text().split()) in (["a", "a", "b", "b", "b"], ["a", "a", "a", "b", "b", "b"])
+    data = json.loads((out / "comparison.json").read_text())
+    assert (data["repeats"], data["exit_code"], len(data["runs"])) == (2, 130, 4)
+    note = "interrupted in repeat 3 of 5: only complete repeats are judged"
+    assert note in data["notes"]
+    assert note in capsys.readouterr().out
+    for form in ("comparison.md", "comparison.html", "junit.xml"):
+        assert note in (out / form).read_text()
+    assert (out / "b-3").is_dir()  # what was measured of the third is kept
+
+
+def test_an_error_keeps_the_complete_repeats_and_is_raised(
+    tmp_path: Path, third_repeat_ends: dict[str, Any]
+) -> None:
+    third_repeat_ends["how"] = RunError("the disk is full")
+    options = CompareOptions(out=tmp_path / "out", repeats=5, quiet=True)
+    with pytest.raises(RunError, match="disk is full"):
+        compare_arms(scenario_of(Arm("a"), Arm("b")), options)
+    notes = json.loads((tmp_path / "out" / "comparison.json").read_text())["notes"]
+    assert notes[0] == "broken off in repeat 3 of 5: only complete repeats are judged"
+
+
+def test_ctrl_c_before_any_repeat_is_complete(
+    tmp_path: Path, third_repeat_ends: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    third_repeat_ends |= {"how": "status", "repeat": 1}
     with pytest.raises(KeyboardInterrupt):
-        run_arms(scenario_of(*arms), CompareOptions(repeats=1, quiet=True), tmp_path / "out")
-    assert gone.exists()
+        compare_arms(scenario_of(Arm("a"), Arm("b")), CompareOptions(out=tmp_path / "out", selftest=False))
+    assert f"what was measured is in {tmp_path / 'out'}" in "".join(capsys.readouterr().out.split("\n"))
+    assert not (tmp_path / "out" / "comparison.json").exists()
+
+
+def test_ctrl_c_in_a_teardown_tears_down_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[str] = []
+
+    def hook(command: str | None, *_: Any) -> None:
+        hooks.append(str(command))
+        if hooks == ["up", "down"]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(arms_module, "run_hook", hook)
+    monkeypatch.setattr(runner, "execute", lambda s, o: write_run(o.out, Fleet(requests=20)))
+    with pytest.raises(KeyboardInterrupt):
+        compare_arms(
+            scenario_of(Arm("a", "up", "down"), Arm("b")), CompareOptions(out=tmp_path / "out", quiet=True)
+        )
+    assert hooks == ["up", "down", "down"]
+
+
+# --- until they are told apart -------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that take no time under the policy that the arm is named by; `same-...` ones are alike."""
+
+    def execute(scenario: Scenario, options: runner.RunOptions) -> Path:
+        assert options.out is not None
+        policy = str(options.arm).split(".")[0]
+        noise = random.Random(f"{options.arm} {options.repeat}").uniform(0.02, 0.05)
+        return write_run(options.out, Fleet(requests=300, policy=policy, noise=noise))
+
+    monkeypatch.setattr(runner, "execute", execute)
+
+
+@pytest.mark.usefixtures("policy_runs")
+def test_until_told_apart_stops_early_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    options = CompareOptions(out=out, repeats=8, until="told-apart", selftest=False)
+    assert compare_arms(scenario_of(Arm("prefix"), Arm("one")), options) == 0
+    data = json.loads((out / "comparison.json").read_text())
+    at = data["repeats"]
+    assert 3 <= at < 8
+    assert data["stopped"] == {
+        "repeats": at, "most": 8, "alpha": pytest.approx(alpha_of(at, 8)), "why": "told apart",
+    }  # fmt: skip
+    assert data["verdicts"]["prefix"] in {"beats", "trades with"}
+    words = f"stopped after {at} of at most 8 repeats: the arms are told apart"
+    printed = capsys.readouterr().out
+    assert words in printed
+    assert f"look after {at} of at most 8 repeats: prefix " in printed
+    assert "at most about" in printed
+    for form in ("comparison.md", "comparison.html", "junit.xml"):
+        assert words in (out / form).read_text()
+
+
+@pytest.mark.usefixtures("policy_runs")
+def test_until_told_apart_is_bounded(tmp_path: Path) -> None:
+    options = CompareOptions(out=tmp_path / "out", repeats=4, until="told-apart", quiet=True)
+    assert compare_arms(scenario_of(Arm("random.1"), Arm("random.2")), options) == 0
+    data = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert data["stopped"]["why"] == "no more repeats"
+    assert "stopped after 4 of at most 4 repeats: not told apart by then" in data["notes"]
+    assert data["stopped"]["alpha"] == pytest.approx(0.05 * (16 - 9) / 16)
+
+
+def test_until_ends_where_nothing_can_be_judged(tmp_path: Path, fake_runs: list[str]) -> None:
+    options = CompareOptions(out=tmp_path / "out", repeats=9, until="told-apart", quiet=True)
+    compare_arms(scenario_of(Arm("a"), Arm("b")), options)  # runs of 120 requests
+    assert len(fake_runs) == 6
+    data = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert data["stopped"]["why"] == "not judged"
+
+
+# --- the baseline --------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fake_runs")
+@pytest.mark.parametrize(("asked", "base", "noted"), [(None, "c", True), ("a", "a", False)])
+def test_the_baseline_is_named_in_every_form(
+    tmp_path: Path, asked: str | None, base: str, noted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = CompareOptions(out=tmp_path / "out", repeats=1, baseline=asked, selftest=False)
+    compare_arms(scenario_of(Arm("a"), Arm("b"), Arm("c")), options)
+    forms = [(tmp_path / "out" / f"comparison.{kind}").read_text() for kind in ("json", "md", "html")]
+    forms += [(tmp_path / "out" / "junit.xml").read_text(), capsys.readouterr().out]
+    for text in forms:
+        assert (f"the baseline is {base} (the last arm; --baseline ARM names another)" in text) == noted
+    for text in forms[1:]:
+        assert f"b against {base}" in text
+    assert json.loads(forms[0])["baseline"] == base
 
 
 def test_a_failing_teardown_does_not_hide_why_the_setup_failed(tmp_path: Path) -> None:
     arms = (Arm("a", "echo no such pool; exit 1", "echo nothing runs; exit 1"), Arm("b"))
     with pytest.raises(RunError, match="no such pool"):
-        run_arms(scenario_of(*arms), CompareOptions(repeats=1, quiet=True), tmp_path / "out")
+        compare_arms(scenario_of(*arms), CompareOptions(repeats=1, quiet=True, out=tmp_path / "out"))
 
 
 def test_a_hook_that_fails_says_what_it_printed(tmp_path: Path) -> None:
@@ -252,6 +409,7 @@ def test_arms_from_picker_configurations(tmp_path: Path) -> None:
         (("a",), CompareOptions(), "at least two arms"),
         (("a", "b"), CompareOptions(baseline="c"), "no arm 'c'"),
         (("a", "b"), CompareOptions(repeats=0), "at least 1"),
+        (("a", "b"), CompareOptions(repeats=2, until="told-apart"), "from 3 repeats on"),
     ],
 )
 def test_bad_comparisons(arms: tuple[str, ...], options: CompareOptions, message: str) -> None:
@@ -291,11 +449,11 @@ def test_diff_of_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     b = write_run(tmp_path / "after", Fleet(requests=600, policy="prefix", rate=40))
     assert main(["diff", str(a), str(b), "--out", str(tmp_path / "diff")]) == 0
     out = capsys.readouterr().out
-    assert "after beats before: " in out
+    assert "after is not judged against before, for a verdict needs 3 repeats, not 1: TTFT p90 -" in out
     assert "fewer than 3 repeats" in out
     assert (tmp_path / "diff" / "comparison.html").is_file()
     assert main(["diff", str(a), str(a)]) == 0
-    assert "no difference found between before (B) and before (A)" in capsys.readouterr().out
+    assert "before (B) is not judged against before (A)" in capsys.readouterr().out
     other = write_run(tmp_path / "other", Fleet(requests=300, seed=9))
     main(["diff", str(a), str(other)])
     assert "different plans" in capsys.readouterr().out

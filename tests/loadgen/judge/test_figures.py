@@ -9,6 +9,7 @@ import pytest
 from msgspec import to_builtins
 
 from loadgen.judge.figures import figures, goodput, split_figures
+from loadgen.numbers import stats
 from loadgen.records.frame import Frame, natural_order
 from loadgen.records.records import Record
 
@@ -124,7 +125,9 @@ def test_throughput_by_hand() -> None:
     assert found.output_tokens_rate == pytest.approx(20 / 4.42)
 
 
-def test_splits_add_up() -> None:
+def test_splits_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"mean": stats.Interval(0.1, 0.2)}
+    monkeypatch.setattr(stats, "batch_intervals", lambda values: found)
     records = [record(str(i), i * 0.1, pod=f"p-{i % 3}", adapter="a" if i % 2 else "b") for i in range(60)]
     parts = split_figures(Frame(records), {"ttft": 1.0})
     assert {kind: sum(p.outcomes.due for p in table.values()) for kind, table in parts.items()} == {

@@ -24,7 +24,7 @@ def test_summary_of_known_values() -> None:
     assert (summary.count, summary.mean, summary.min, summary.max) == (1000, 500.5, 1, 1000)
     assert summary.p50 == 500.5
     assert summary.p99 == pytest.approx(990.01)
-    assert summary.ci["p50"][0] < 500.5 < summary.ci["p50"][1]
+    assert summary.ci == {}  # values that only rise say nothing of where they will stay
     assert stats.summarize([]) is None
     single = stats.summarize([3.0])
     assert single is not None
@@ -32,42 +32,63 @@ def test_summary_of_known_values() -> None:
     assert single.ci == {}  # one value says nothing of its scatter
 
 
-def test_same_input_same_interval() -> None:
-    values = np.random.default_rng(1).exponential(size=500)
-    blocks = stats.time_blocks(np.arange(500))
-    assert stats.summarize(values, blocks) == stats.summarize(values, blocks)
+def _sojourns(rng: np.random.Generator, load: float, n: int) -> np.ndarray:
+    """Times in an M/M/1 queue of service rate 1 that is in its steady state; their mean is 1 / (1 - load)."""
+    service, gaps = rng.exponential(size=n), rng.exponential(1 / load, n)
+    first = rng.exponential(1 / (1 - load)) if rng.random() < load else 0.0
+    walk = np.cumsum(np.concatenate([[first], service[:-1] - gaps[1:]]))
+    return walk - np.minimum(np.minimum.accumulate(walk), 0.0) + service
 
 
-def test_independent_intervals_cover_the_median() -> None:
-    rng = np.random.default_rng(2)
-    covered = sum(
-        math.log(2) in stats.bootstrap(rng.exponential(size=200), None, seed=trial)["p50"]
-        for trial in range(400)
-    )
-    assert 0.91 < covered / 400 < 0.985
-
-
-def _waves(rng: np.random.Generator, blocks: int) -> np.ndarray:
-    """Values that share a level within each block, as requests of one moment share a queue."""
-    return np.concatenate([rng.normal(rng.normal(0, 1), 0.2, size=20) for _ in range(blocks)])
-
-
-def test_block_intervals_cover_where_independent_ones_do_not() -> None:
+def _coverage(load: float, n: int, trials: int) -> dict[str, tuple[int, int]]:
+    """By statistic, in how many trials it had an interval, and how many of these hold the truth."""
     rng = np.random.default_rng(3)
-    by_block = alone = 0
-    for _ in range(200):
-        values = _waves(rng, 50)
-        by_block += 0.0 in stats.bootstrap(values, stats.time_blocks(np.arange(values.size)))["mean"]
-        alone += 0.0 in stats.bootstrap(values, None)["mean"]
-    assert by_block / 200 > 0.88
-    assert alone / 200 < 0.6
+    mean = 1 / (1 - load)
+    truth = {"mean": mean} | {f"p{q}": -mean * math.log(1 - q / 100) for q in (50, 90, 99)}
+    found = dict.fromkeys(truth, (0, 0))
+    for _ in range(trials):
+        values = _sojourns(rng, load, n) if load else rng.exponential(size=n)
+        for name, interval in stats.batch_intervals(values).items():
+            if name in truth:
+                given, held = found[name]
+                found[name] = given + 1, held + (truth[name] in interval)
+    return found
 
 
-def test_time_blocks_are_equal_and_in_order() -> None:
-    blocks = stats.time_blocks([5.0, 1.0, 3.0, 2.0] * 100)
-    assert len(set(blocks.tolist())) == 50
-    assert set(np.bincount(blocks).tolist()) == {8}
-    assert stats.time_blocks([1.0, 2.0]).tolist() == [0, 0]
+@pytest.mark.parametrize(("load", "n"), [(0.0, 300), (0.3, 1000), (0.3, 5000), (0.7, 5000)])
+def test_intervals_cover_under_queueing(load: float, n: int) -> None:
+    """90 to 97 % by bench/verdict.py; three standard errors of 300 trials wider here."""
+    found = _coverage(load, n, 300)
+    assert found["mean"][0] > 150
+    for times, held in found.values():
+        assert times < 100 or 0.86 < held / times <= 1.0
+
+
+@pytest.mark.parametrize(("load", "n"), [(0.7, 1000), (0.9, 1000), (0.9, 5000)])
+def test_runs_too_short_for_their_queue_have_no_interval(load: float, n: int) -> None:
+    assert _coverage(load, n, 200)["mean"][0] <= 10
+
+
+def test_p99_has_an_interval_where_enough_lies_beyond_it() -> None:
+    assert _coverage(0.3, 1000, 50)["p99"][0] == 0
+    assert _coverage(0.3, 5000, 50)["p99"][0] > 30
+
+
+def test_an_interval_by_hand() -> None:
+    """Sixteen stretches, each of one value throughout: worth about sixteen, too few; by turns, worth all."""
+    assert stats.batch_intervals(np.repeat(np.arange(1.0, 17.0), 100)) == {}
+    values = np.tile([1.0, 2.0, 3.0], 400)
+    found = stats.batch_intervals(values)["mean"]
+    assert 2.0 in found
+    assert found.high - found.low < 0.3
+
+
+def test_constant_few_or_negative_values() -> None:
+    assert stats.batch_intervals(np.full(1000, 5.0)) == {}
+    assert stats.batch_intervals(np.random.default_rng(1).exponential(size=stats.ENOUGH - 1)) == {}
+    assert stats.batch_intervals(np.empty(0)) == {}
+    found = stats.batch_intervals(np.random.default_rng(1).normal(size=2000))["mean"]
+    assert found.low < 0 < found.high
 
 
 def test_spread_of_known_counts() -> None:
@@ -111,23 +132,6 @@ def test_wilson_by_the_book() -> None:
     assert found is not None
     assert (found.low, found.high) == pytest.approx((0.490162, 0.943318), abs=1e-5)
     assert stats.wilson(0, 0) is None
-
-
-@pytest.mark.parametrize("size", [16, 24, 40])
-def test_few_values_do_not_make_narrow_intervals(size: int) -> None:
-    rng = np.random.default_rng(5)
-    blocks = stats.time_blocks(np.arange(size))
-    found = [stats.bootstrap(rng.exponential(size=size), blocks, resamples=200) for _ in range(150)]
-    assert sum(math.log(2) in each["p50"] for each in found) >= 0.8 * len(found)
-    assert sum(1.0 in each["mean"] for each in found) >= 0.8 * len(found)
-
-
-def test_a_percentile_beyond_the_sample_has_no_interval() -> None:
-    names = stats.bootstrap(np.arange(100.0), None).keys()
-    assert {"mean", "p50", "p90", "p95"} <= names
-    assert not {"p99", "p99p9", "p0p1", "p1"} & names
-    assert stats.bounded(99, 368)
-    assert not stats.bounded(99, 366)
 
 
 @pytest.mark.parametrize(
@@ -243,64 +247,9 @@ def test_a_summary_by_hand() -> None:
     )
 
 
-@given(st.lists(st.floats(0, 1e4), max_size=500), st.integers(1, 60))
-def test_blocks_are_stretches_of_time_of_equal_size(times: list[float], most: int) -> None:
-    blocks = stats.time_blocks(times, most)
-    assert len(blocks) == len(times)
-    if not times:
-        return
-    number = int(blocks.max()) + 1
-    assert number <= max(1, min(most, len(times) // 8))
-    sizes = np.bincount(blocks)
-    assert sizes.max() - sizes.min() <= 1
-    ordered = blocks[np.argsort(times, kind="stable")]
-    assert (np.diff(ordered) >= 0).all()
-
-
-def test_weights_of_blocks_draw_as_many_as_there_are() -> None:
-    weights = stats.block_weights(7, 50, seed=3)
-    assert weights.shape == (50, 7)
-    assert set(weights.sum(axis=1).tolist()) == {7}
-    assert np.array_equal(weights, stats.block_weights(7, 50, seed=3))
-    assert not np.array_equal(weights, stats.block_weights(7, 50, seed=4))
-
-
-def test_estimates_under_weights_by_hand() -> None:
-    ranked = np.array([1.0, 2.0, 3.0, 4.0])
-    blocks = np.array([0, 0, 1, 1])
-    found = stats.weighted_estimates(ranked, blocks, np.array([[1, 1], [2, 0], [0, 2], [0, 0]]))
-    middle = 1 + stats.PERCENTILES.index(50.0)
-    top = 1 + stats.PERCENTILES.index(99.9)
-    assert found[0, [0, middle, top]].tolist() == [2.5, 2.0, 4.0]
-    assert found[1, [0, middle, top]].tolist() == [1.5, 1.0, 2.0]  # only the first block, twice
-    assert found[2, [0, middle, top]].tolist() == [3.5, 3.0, 4.0]
-    assert np.isnan(found[3]).all()
-
-
-def test_estimates_of_many_values_stand_at_the_tops_of_their_groups() -> None:
-    size = 3 * stats.MOST_RANKS
-    ranked = np.arange(size, dtype=float)
-    found = stats.weighted_estimates(ranked, np.zeros(size, dtype=np.int64), np.array([[1]]))
-    assert found[0, 0] == ranked.mean()
-    for q, point in zip(stats.PERCENTILES, found[0, 1:], strict=True):
-        assert point == pytest.approx(q / 100 * size, abs=3.1)
-
-
-@pytest.mark.parametrize(("q", "least"), [(50.0, 6), (90.0, 36), (10.0, 36), (95.0, 72), (99.0, 368)])
-def test_the_fewest_values_that_bound_a_percentile(q: float, least: int) -> None:
-    """share ** n < 2.5 %: 0.5 ** 6 = 1.6 %, 0.9 ** 36 = 2.3 % ..."""
-    assert stats.bounded(q, least)
-    assert not stats.bounded(q, least - 1)
-
-
 def test_an_interval_holds_its_ends() -> None:
     interval = stats.Interval(1.0, 2.0)
     assert 1.0 in interval
     assert 2.0 in interval
     assert 0.999 not in interval
     assert 2.001 not in interval
-
-
-def test_two_values_have_an_interval_of_their_mean_only() -> None:
-    assert list(stats.bootstrap(np.array([1.0, 2.0]), None)) == ["mean"]
-    assert stats.bootstrap(np.array([1.0]), None) == {}

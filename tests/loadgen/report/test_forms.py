@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import yaml
+from msgspec import structs
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -65,7 +66,15 @@ def test_latency_rows_keep_their_order(report: Report) -> None:
     assert table is not None
     names = ["TTFT", "E2E", "NTPOT", "TTFT, sent", "E2E, sent", "NTPOT, sent", "TPOT", "ITL", "lateness"]
     assert [row[0] for row in table.rows] == names
-    assert table.rows[0][2] == "100 ms [100, 100]"
+    assert table.rows[0][2] == "100 ms"
+    assert "too short a run for an interval: TTFT, E2E" in table.note
+    latency = structs.replace(
+        report.latency, ttft=structs.replace(report.latency.ttft, ci={"p50": (0.09, 0.12)})
+    )
+    table = tables.latency(structs.replace(report, latency=latency))
+    assert table is not None
+    assert table.rows[0][2] == "100 ms [90, 120]"
+    assert "an interval: E2E" in table.note
 
 
 def test_of_a_large_fleet_the_busiest_and_the_idlest() -> None:
