@@ -140,13 +140,7 @@ def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
 def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     """The prompt of a conversation; raises ApiError."""
     config, tokenizer = rules.config, rules.tokenizer
-    if request.chat_template is not None and not config.trust_request_chat_template:
-        raise ApiError(
-            "Chat template is passed with request, but --trust-request-chat-template is not set. "
-            "Refused request with untrusted chat template."
-        )
-    if rules.compat.recent_fields and request.continue_final_message and request.add_generation_prompt:
-        raise ApiError(_NOT_BOTH)
+    _check_template(request, rules)
     messages = [_flatten(message, rules) for message in request.messages]
     if not messages and not rules.compat.empty_prompt_allowed:
         raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
@@ -166,6 +160,17 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     if not ids and not rules.compat.empty_prompt_allowed:
         raise ApiError("The decoder prompt cannot be empty")
     return fit(Prompt(ids, _last_words(messages), text), request, rules, is_text=True)
+
+
+def _check_template(request: ChatRequest, rules: PromptRules) -> None:
+    """What a client may say about the template; raises ApiError."""
+    if request.chat_template is not None and not rules.config.trust_request_chat_template:
+        raise ApiError(
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template."
+        )
+    if rules.compat.recent_fields and request.continue_final_message and request.add_generation_prompt:
+        raise ApiError(_NOT_BOTH)
 
 
 def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:
