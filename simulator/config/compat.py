@@ -50,6 +50,7 @@ class Compat:
     ignore_eos_needs_max_tokens: bool = False
     remote_decode_streams: bool = True  # False: do_remote_decode with stream is refused
     go_fields: bool = False  # as Go fills a struct: keys in any case, null as if absent, others dropped
+    recent_fields: bool = True  # bad_words, logprob_token_ids, thinking_token_budget, ... are checked
     parameter_checks: bool = True  # ranges, logprobs, ids; False: values are taken as they come
     n_is_read: bool = True  # False: one choice, whatever n says
     messages_required: bool = True  # False: a chat without messages is an empty one
@@ -84,6 +85,10 @@ class Compat:
     reset_cache_body: bool = True  # {"success": true}; else an empty 200
     dev_bodies: bool = True  # sleep, wake_up answer JSON; else an empty 200
     embeddings: Literal["absent", "unsupported", "served"] = "absent"
+
+    scale_out: bool = True  # render, derender and generate routes exist, if only to be refused
+    invocations: bool = True  # /invocations, SageMaker's name of the generating routes
+    remote_kv_always: bool = False  # kv_transfer_params count without --kv-transfer-config
 
     # sleep
     sleep_serves: bool = False  # a sleeping server still answers, and only its cache goes
@@ -137,6 +142,8 @@ _VLLM_011 = replace(
     async_scheduling=False,
     kv_event_encoding="array",
     suffix_message="suffix is not currently supported",
+    recent_fields=False,
+    scale_out=False,
     unknown_model_aliases=False,
     context_overflow="reject",
     max_temperature=None,
@@ -165,6 +172,8 @@ _LLMD_07 = replace(
     name="llm-d-0.7",
     version="0.7.1",
     bodies=BODIES_LLMD,
+    invocations=False,
+    remote_kv_always=True,
     model_required=True,
     max_model_len=1024,
     max_num_seqs=5,

@@ -74,6 +74,7 @@ def engine_config(
         hash_algo=_hash_algo(values),
         hash_seed=values.get("hash-seed", None),
         kv_events=kv_events_enabled(values),
+        kv_connector=bool(transfer) or compat.remote_kv_always,
         kv_engine_id=str(transfer.get("engine_id", "")),
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),

@@ -23,17 +23,23 @@ from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
-from simulator.server.routes import lora, messages, models, responses, vllm_admin
-from simulator.server.routes.generate import GENERATING, GenerateCall
+from simulator.server.routes import lora, messages, models, responses, scale_out, vllm_admin
+from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
 from simulator.server.routes.openapi import describe
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 _JSON = b"application/json"
+_INVOCATIONS = "/invocations"
 _ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
+_EXISTS = {
+    **vllm_admin.EXISTS,
+    _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
+    **dict.fromkeys(scale_out.SCALE_OUT_ROUTES, lambda replica: replica.prepared.compat.scale_out),
+}
 _GENERATING = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
 
 
@@ -67,6 +73,8 @@ class App:
         prepare = _GENERATING.get(path) if incoming.method == "POST" else None
         if prepare is not None:
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
+        elif path == _INVOCATIONS and incoming.method == "POST" and prepared.compat.invocations:
+            GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare_invocation)
         elif path in ("/metrics", "/metrics/"):
             _metrics(incoming, writer, replica, cross)
         else:
@@ -74,7 +82,7 @@ class App:
 
     async def _in_framework(self, scope: Scope, receive: Receive, send: Send) -> None:
         replica: Replica = scope["state"]["replica"]
-        exists = vllm_admin.EXISTS.get(scope["path"])
+        exists = _EXISTS.get(scope["path"])
         answer = _FrameworkAnswer(scope, send, replica)
         if exists is not None and not exists(replica):
             await _not_found(replica)(scope, receive, answer.send)
@@ -161,13 +169,13 @@ def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for routes in (vllm_admin, lora, models):
+    for routes in (vllm_admin, lora, models, scale_out):
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_exception)
-    for path in _GENERATING:
+    for path in (*_GENERATING, _INVOCATIONS):
         app.router.routes.append(Route(path, _known, methods=["POST"]))
     app.include_router(messages.router)
     app.include_router(responses.router)

@@ -14,6 +14,14 @@ from simulator.config.compat import Compat
 from simulator.errors import SimfleetError
 
 _encode = msgspec.json.Encoder().encode
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
 
 
 class ApiError(SimfleetError):
@@ -58,8 +66,10 @@ class ApiError(SimfleetError):
         return self.message.encode() if self.plain else _encode(self.as_dict())
 
     def anthropic_body(self) -> bytes:
-        """The same in the form of Anthropic's API."""
-        return _encode({"type": "error", "error": {"type": self.kind, "message": self.message}})
+        """The same in the form and with the error types of Anthropic's API."""
+        other = "api_error" if self.status >= 500 else "invalid_request_error"
+        kind = _ANTHROPIC_TYPES.get(self.status, other)
+        return _encode({"type": "error", "error": {"type": kind, "message": self.message}})
 
     def event(self) -> bytes:
         """The same as a server-sent event, spaced as Python's json.dumps does."""

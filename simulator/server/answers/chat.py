@@ -8,7 +8,13 @@ from simulator.config.bodies import Keys
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
-from simulator.server.answers.openai import ChunkStream, WholeAnswer, finish_reason, token_names
+from simulator.server.answers.openai import (
+    ChunkStream,
+    WholeAnswer,
+    finish_reason,
+    token_names,
+    weight_versions,
+)
 from simulator.server.answers.slices import Building
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
 from simulator.server.prepared import ordered
@@ -21,6 +27,13 @@ def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCall
     if calls is not None and reason is FinishReason.STOP:
         return generation.prepared.compat.named_call_finish if calls.named else "tool_calls"
     return reason
+
+
+def response_role(request: ChatRequest, generation: Generation) -> str:
+    """Who speaks: without a generation prompt whoever spoke last goes on."""
+    if request.add_generation_prompt or not request.messages:
+        return generation.replica.config.response_role
+    return str(request.messages[-1].get("role"))
 
 
 def _echoed(request: ChatRequest, role: str) -> str:
@@ -50,6 +63,9 @@ class ChatUnary(WholeAnswer):
             or request.return_token_ids
             or request.logprobs
             or request.prompt_logprobs is not None
+            or request.return_prompt_text
+            or request.return_weight_versions
+            or not request.add_generation_prompt
         ):
             super().render()
             return
@@ -73,6 +89,8 @@ class ChatUnary(WholeAnswer):
         more: dict[str, Any] = {}
         if request.return_token_ids:
             more["prompt_token_ids"] = prompt_ids
+        if request.return_prompt_text:
+            more["prompt_text"] = self.job.prompts[0].rendered
         if asked is not None:
             more["prompt_logprobs"] = yield from token_names(self, request).prompt(prompt_ids, asked)
         return self.body_of(self.prepared.compat.bodies.chat, choices, **more)
@@ -87,6 +105,8 @@ class ChatUnary(WholeAnswer):
         }
         if request.return_token_ids:
             values["token_ids"] = sequence.token_ids
+        if request.return_weight_versions:
+            values["weight_versions"] = weight_versions(sequence)
         if request.logprobs:
             count = request.top_logprobs or 0
             values["logprobs"] = yield from token_names(self, request).chat_slowly(sequence.token_ids, count)
@@ -94,7 +114,7 @@ class ChatUnary(WholeAnswer):
 
     def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:
         compat = self.prepared.compat
-        role = self.replica.config.response_role
+        role = response_role(self.request, self)
         values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
         if calls is not None:
             spoken = calls.spoken(text)
@@ -136,7 +156,7 @@ class ChatStream(ChunkStream):
 
     def _role_chunks(self) -> bytes:
         self._roles_sent = True
-        role = self.replica.config.response_role
+        role = response_role(self.request, self)
         echoed = _echoed(self.request, role)
         data = b""
         for sequence in self.sequences:
@@ -154,6 +174,8 @@ class ChatStream(ChunkStream):
             values["usage"] = ordered(self._bodies.chat_continuous_usage, usage)
         if self.request.return_token_ids:
             values["prompt_token_ids"] = sequence.prompt.token_ids
+        if self.request.return_prompt_text:
+            values["prompt_text"] = sequence.prompt.rendered
         chunk = ordered(self._bodies.chat_role_chunk, values, self._bodies.chunk_optional)
         return b"data: " + self.prepared.encode(chunk) + b"\n\n"
 
@@ -196,4 +218,6 @@ class ChatStream(ChunkStream):
         if reason is None:
             return ordered(self._bodies.chat_chunk_choice, values, self._bodies.chunk_optional)
         values["stop_reason"] = sequence.stop_reason
+        if request.return_weight_versions:
+            values["weight_versions"] = weight_versions(sequence)
         return ordered(self._bodies.chat_last_choice, values, self._bodies.chunk_optional)

@@ -7,7 +7,13 @@ from typing import Any
 from simulator.config.bodies import Keys
 from simulator.engine.outputs import RequestOutput
 from simulator.server.answers.generation import Job, Sequence
-from simulator.server.answers.openai import ChunkStream, WholeAnswer, finish_reason, token_names
+from simulator.server.answers.openai import (
+    ChunkStream,
+    WholeAnswer,
+    finish_reason,
+    token_names,
+    weight_versions,
+)
 from simulator.server.answers.slices import Building
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest
@@ -39,6 +45,7 @@ class CompletionUnary(WholeAnswer):
             or request.return_token_ids
             or request.logprobs is not None
             or request.prompt_logprobs is not None
+            or request.return_weight_versions
         ):
             super().render()
             return
@@ -69,6 +76,8 @@ class CompletionUnary(WholeAnswer):
         if request.echo:
             text = _echo_text(sequence, self)
             values["text"] = text if request.max_tokens == _ECHO_ONLY else text + sequence.text
+        if request.return_weight_versions:
+            values["weight_versions"] = weight_versions(sequence)
         if request.return_token_ids:
             values["token_ids"] = sequence.token_ids
             values["prompt_token_ids"] = sequence.prompt.token_ids
@@ -130,6 +139,8 @@ class CompletionStream(ChunkStream):
         values: dict[str, Any] = {"index": sequence.index, "text": text, "finish_reason": reason}
         if reason is not None:
             values["stop_reason"] = sequence.stop_reason
+            if request.return_weight_versions:
+                values["weight_versions"] = weight_versions(sequence)
         if request.return_token_ids:
             values["token_ids"] = ids
         if first and (request.echo or request.return_token_ids):

@@ -16,10 +16,24 @@ from simulator.server.answers.unary import UnaryGeneration
 _STOP_REASONS = {FinishReason.STOP: "end_turn", FinishReason.LENGTH: "max_tokens"}
 
 
-def _stop_reason(sequence: Sequence, calls: SpokenCalls | None) -> str:
-    if calls is not None and sequence.finish_reason is FinishReason.STOP:
-        return "tool_use"
-    return _STOP_REASONS.get(sequence.finish_reason or FinishReason.STOP, "end_turn")
+def _stop(sequence: Sequence, calls: SpokenCalls | None) -> tuple[str, str | None]:
+    """`stop_reason` and `stop_sequence`."""
+    if sequence.finish_reason is FinishReason.STOP:
+        if calls is not None:
+            return "tool_use", None
+        if isinstance(sequence.stop_reason, str):
+            return "stop_sequence", sequence.stop_reason
+    return _STOP_REASONS.get(sequence.finish_reason or FinishReason.STOP, "end_turn"), None
+
+
+def _usage(generation: Generation) -> dict[str, int]:
+    """Anthropic's input tokens are those that no cache had; without details of the cache they are all."""
+    usage = {"input_tokens": generation.prompt_tokens, "output_tokens": generation.completion_tokens}
+    details = generation.usage().get("prompt_tokens_details")
+    if details is not None:
+        usage["input_tokens"] -= details["cached_tokens"]
+        usage["cache_read_input_tokens"] = details["cached_tokens"]
+    return usage
 
 
 def _head(generation: Generation, content: list[Any]) -> dict[str, Any]:
@@ -49,15 +63,15 @@ class MessagesUnary(UnaryGeneration):
         content: list[Any] = [{"type": "text", "text": sequence.text}]
         if self.calls is not None:
             content = [_use(call, arguments_object(said)) for call, said in self.calls.spoken(sequence.text)]
-        return {
-            **_head(self, content),
-            "stop_reason": _stop_reason(sequence, self.calls),
-            "usage": {"input_tokens": self.prompt_tokens, "output_tokens": self.completion_tokens},
-        }
+        reason, matched = _stop(sequence, self.calls)
+        answer = {**_head(self, content), "stop_reason": reason}
+        if matched is not None:
+            answer["stop_sequence"] = matched
+        return {**answer, "usage": _usage(self)}
 
 
 class MessagesStream(StreamGeneration):
-    """message_start, content blocks, message_delta, message_stop; then vLLM's [DONE]."""
+    """message_start, content blocks, message_delta, message_stop; there is no [DONE]."""
 
     def __init__(self, job: Job, calls: SpokenCalls | None) -> None:
         super().__init__(job)
@@ -85,18 +99,19 @@ class MessagesStream(StreamGeneration):
 
     def _start(self) -> bytes:
         usage = {"input_tokens": self.prompt_tokens, "output_tokens": 0}
-        return self._event("message_start", {"message": {**_head(self, []), "usage": usage}})
+        message = {**_head(self, []), "stop_reason": None, "stop_sequence": None, "usage": usage}
+        return self._event("message_start", {"message": message})
 
     def _open(self, block: dict[str, Any]) -> bytes:
         data = self._close()
         self._block += 1
-        return data + self._event("content_block_start", {"index": self._block, "content_block": block})
+        return data + self._event("content_block_start", {"content_block": block, "index": self._block})
 
     def _close(self) -> bytes:
         return b"" if self._block < 0 else self._event("content_block_stop", {"index": self._block})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
-        return self._event("content_block_delta", {"index": self._block, "delta": delta})
+        return self._event("content_block_delta", {"delta": delta, "index": self._block})
 
     def _said(self, text: str) -> bytes:
         if self.calls is None:
@@ -110,11 +125,10 @@ class MessagesStream(StreamGeneration):
         return data
 
     def _end(self, sequence: Sequence) -> bytes:
-        usage = {"input_tokens": self.prompt_tokens, "output_tokens": self.completion_tokens}
-        delta = {"stop_reason": _stop_reason(sequence, self.calls)}
+        reason, matched = _stop(sequence, self.calls)
+        delta = {"stop_reason": reason, "stop_sequence": matched}
         return (
             self._close()
-            + self._event("message_delta", {"delta": delta, "usage": usage})
+            + self._event("message_delta", {"delta": delta, "usage": _usage(self)})
             + self._event("message_stop", {})
-            + self.DONE
         )

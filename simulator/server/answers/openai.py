@@ -34,6 +34,11 @@ def finish_reason(sequence: Sequence, generation: Generation) -> str | None:
     return reason  # a StrEnum
 
 
+def weight_versions(sequence: Sequence) -> list[dict[str, Any]]:
+    """Which weights sampled which tokens: there is one version, from the first to the last."""
+    return [{"version": "default", "start": 0, "end": sequence.num_tokens}]
+
+
 def token_names(generation: Generation, request: CompletionRequest | ChatRequest) -> TokenLogprobs:
     """Tokens as this request reads them."""
     as_ids = request.return_tokens_as_token_ids or generation.replica.config.return_tokens_as_token_ids

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+from pydantic import BaseModel
+
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
+from simulator.server.answers.logprobs import TokenLogprobs
 from simulator.server.answers.slices import Building
 from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, ToolCall
 from simulator.server.answers.unary import UnaryGeneration
 from simulator.server.errors import ApiError
 from simulator.server.requests.other import ResponsesRequest
+from simulator.server.requests.responses_types import ResponseTextConfig
 
 
 def _response(generation: ResponsesUnary | ResponsesStream, status: str, output: list[Any]) -> dict[str, Any]:
@@ -31,9 +36,9 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
         "output": output,
         "parallel_tool_calls": bool(request.parallel_tool_calls),
         "temperature": job.sampling.temperature,
-        "tool_choice": request.tool_choice if request.tools else "none",
-        "tools": request.tools,
-        "top_p": 1.0 if request.top_p is None else request.top_p,
+        "tool_choice": _plain(request.tool_choice),
+        "tools": [_plain(tool) for tool in request.tools],
+        "top_p": 1.0 if request.top_p is None or job.sampling.temperature == 0 else request.top_p,
         "background": bool(request.background),
         "max_output_tokens": job.sampling.max_tokens,
         "max_tool_calls": request.max_tool_calls,
@@ -42,12 +47,12 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
         "prompt_cache_options": None,
         "prompt_cache_key": request.prompt_cache_key,
         "prompt_cache_retention": None,
-        "reasoning": request.reasoning,
+        "reasoning": _plain(request.reasoning),
         "safety_identifier": request.safety_identifier,
         "service_tier": request.service_tier,
         "status": status,
-        "text": request.text,
-        "top_logprobs": None,
+        "text": _plain(request.text),
+        "top_logprobs": job.sampling.logprobs,
         "truncation": request.truncation,
         "usage": None if status == "in_progress" else _usage(generation),
         "user": request.user,
@@ -55,9 +60,31 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
         "frequency_penalty": request.frequency_penalty or 0.0,
         "kv_transfer_params": generation.kv_transfer_params,
         "ec_transfer_params": None,
-        "input_messages": None,
-        "output_messages": None,
+        **_raw_messages(generation, status != "in_progress" and request.enable_response_messages),
     }
+
+
+def _raw_messages(generation: Generation, wanted: bool) -> dict[str, Any]:
+    """What the model read and said, as text and as tokens."""
+    if not wanted:
+        return {"input_messages": None, "output_messages": None}
+    prompt, said = generation.job.prompts[0], generation.sequences[0]
+    return {
+        "input_messages": [_raw_message(prompt.rendered or "", prompt.token_ids)],
+        "output_messages": [_raw_message(said.text, said.token_ids)],
+    }
+
+
+def _raw_message(text: str, token_ids: list[int]) -> dict[str, Any]:
+    return {"message": text, "tokens": token_ids, "type": "raw_message_tokens"}
+
+
+def _plain(value: Any) -> Any:
+    """A part of the request as it is told again, with every field that it could have."""
+    if isinstance(value, ResponseTextConfig):
+        form = None if value.format is None else value.format.model_dump(by_alias=True)
+        return {"format": form, "verbosity": value.verbosity}
+    return value.model_dump(by_alias=True) if isinstance(value, BaseModel) else value
 
 
 def _usage(generation: Generation) -> dict[str, Any]:
@@ -87,6 +114,19 @@ def _status(sequence: Sequence) -> str:
 
 def _text_part(text: str, logprobs: list[Any] | None = None) -> dict[str, Any]:
     return {"annotations": [], "text": text, "type": "output_text", "logprobs": logprobs}
+
+
+def _without_own(entry: dict[str, Any], count: int) -> dict[str, Any]:
+    """A token's entry in the order of OpenAI's type, with as many alternatives as were asked for."""
+    return {
+        "token": entry["token"],
+        "bytes": entry["bytes"],
+        "logprob": entry["logprob"],
+        "top_logprobs": [
+            {"token": other["token"], "bytes": other["bytes"], "logprob": other["logprob"]}
+            for other in entry["top_logprobs"][:count]
+        ],
+    }
 
 
 def _message_item(item_id: str, content: list[Any], status: str) -> dict[str, Any]:
@@ -125,7 +165,14 @@ class ResponsesUnary(UnaryGeneration):
         status = _status(sequence)
         if self.calls is None:
             item_id = f"msg_{self.prepared.new_id()}"
-            output = [_message_item(item_id, [_text_part(sequence.text)], status)]
+            logprobs = None
+            count = self.job.sampling.logprobs
+            if count is not None:
+                as_ids = self.replica.config.return_tokens_as_token_ids
+                names = TokenLogprobs(self.replica.tokenizer, as_ids)
+                said = yield from names.chat_slowly(sequence.token_ids, count)
+                logprobs = [_without_own(msgspec.json.decode(entry), count) for entry in said["content"]]
+            output = [_message_item(item_id, [_text_part(sequence.text, logprobs)], status)]
         else:
             output = [
                 _call_item(f"fc_{self.prepared.new_id()}", call, said, status)
@@ -156,6 +203,9 @@ class ResponsesStream(StreamGeneration):
         if output.finish_reason is FinishReason.ERROR:
             self.fail()
             return
+        if self.request.enable_response_messages:  # else nobody asks for the whole again
+            sequence.text += output.text
+            sequence.token_ids += output.new_token_ids
         data = self._said(output.text)
         if output.finish_reason is None:
             if data:

@@ -66,9 +66,12 @@ class SpokenCalls:
 
 def check_tools(request: ChatRequest, config: ServeConfig, compat: Compat) -> None:
     """vLLM's demand for its flags; raises ApiError."""
+    choice = request.tool_choice
+    if isinstance(choice, dict) and compat.recent_fields and not config.tool_call_parser:
+        name = choice["function"]["name"]
+        raise ApiError(f'tool_choice=function "{name}" requires --tool-call-parser to be set')
     if not request.tools or not compat.tool_flags:
         return
-    choice = request.tool_choice
     if choice is None or choice == "auto":
         if not (config.enable_auto_tool_choice and config.tool_call_parser):
             raise ApiError(

@@ -61,6 +61,36 @@ class GenerationRequest(msgspec.Struct):
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
     cache_hit_threshold: float | None = None  # llm-d's
+    return_weight_versions: bool = False
+    # What changes nothing here but may be refused. `is_unusual` sends such a body to the exact checks.
+    logprob_token_ids: Any = None
+    thinking_token_budget: Any = None
+    stream_interval: Any = None
+    routed_experts_prompt_start: Any = None
+    vllm_xargs: Any = None
+    ec_transfer_params: Any = None
+    watermarking: Any = None
+    use_beam_search: Any = None
+
+    def is_unusual(self) -> bool:
+        """Whether one of the fields is there that only the exact checks can judge."""
+        return not (
+            self.logprob_token_ids is None
+            and self.thinking_token_budget is None
+            and self.stream_interval is None
+            and self.routed_experts_prompt_start is None
+            and self.vllm_xargs is None
+            and self.ec_transfer_params is None
+            and self.watermarking is None
+            and self.use_beam_search is None
+            and self.repetition_detection is None
+            and self.cache_salt is None
+        )
+
+    @property
+    def max_tokens_name(self) -> str:
+        """The field that bounds the answer, as refusals call it."""
+        return "max_tokens"
 
 
 class CompletionRequest(GenerationRequest):
@@ -94,3 +124,7 @@ class ChatRequest(GenerationRequest, kw_only=True):
     reasoning_effort: str | None = None
     include_reasoning: bool = True
     return_prompt_text: bool | None = None
+
+    @property
+    def max_tokens_name(self) -> str:
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"

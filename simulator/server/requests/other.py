@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from simulator.server.requests.chat_messages import ChatCompletionMessageParam
-from simulator.server.requests.schema import ChatCompletionToolsParam, StopStrings, TokenId
+from simulator.server.requests.responses_types import Include, Reasoning, ResponseTextConfig, Tool, ToolChoice
+from simulator.server.requests.schema import (
+    INT64_MAX,
+    INT64_MIN,
+    ChatCompletionToolsParam,
+    StopStrings,
+    StructuredOutputsParams,
+    TokenId,
+    XArgs,
+)
 
 
 class _Open(BaseModel):
@@ -72,6 +81,34 @@ class AnthropicTool(BaseModel):
 class AnthropicToolChoice(BaseModel):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> AnthropicToolChoice:
+        if self.type == "tool" and not self.name:
+            raise ValueError("tool_choice.name is required when type is 'tool'")
+        return self
+
+
+class AnthropicThinkingEnabled(BaseModel):
+    type: Literal["enabled"]
+    budget_tokens: int = Field(ge=1024)
+    display: Literal["summarized", "omitted", "updates"] | None = None
+
+
+class AnthropicThinkingDisabled(BaseModel):
+    type: Literal["disabled"]
+
+
+class AnthropicThinkingAdaptive(BaseModel):
+    type: Literal["adaptive"]
+    display: Literal["summarized", "omitted", "updates"] | None = None
+
+
+AnthropicThinking = Annotated[
+    AnthropicThinkingEnabled | AnthropicThinkingDisabled | AnthropicThinkingAdaptive,
+    Field(discriminator="type"),
+]
 
 
 class AnthropicMessagesRequest(_Open):
@@ -79,6 +116,7 @@ class AnthropicMessagesRequest(_Open):
     messages: list[AnthropicMessage]
     max_tokens: int
     metadata: dict[str, Any] | None = None
+    thinking: AnthropicThinking | None = None
     stop_sequences: StopStrings | None = None
     stream: bool | None = False
     system: str | list[dict[str, Any]] | None = None
@@ -87,8 +125,37 @@ class AnthropicMessagesRequest(_Open):
     tools: list[AnthropicTool] | None = None
     top_k: int | None = None
     top_p: float | None = None
-    cache_salt: Annotated[str, Field(min_length=1)] | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    vllm_xargs: XArgs | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_named(cls, model: str) -> str:
+        if not model:
+            raise ValueError("Model is required")
+        return model
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _positive(cls, most: int) -> int:
+        if most <= 0:
+            raise ValueError("max_tokens must be positive")
+        return most
+
+    @model_validator(mode="after")
+    def _budget_fits(self) -> AnthropicMessagesRequest:
+        """But a prefill leg of P/D, which never decodes, has max_tokens 1."""
+        prefill = self.kv_transfer_params and self.kv_transfer_params.get("do_remote_decode")
+        thinking = self.thinking
+        if (
+            not prefill
+            and isinstance(thinking, AnthropicThinkingEnabled)
+            and (thinking.budget_tokens >= self.max_tokens)
+        ):
+            raise ValueError("thinking.budget_tokens must be less than max_tokens")
+        return self
 
 
 class AnthropicCountTokensRequest(_Open):
@@ -100,38 +167,52 @@ class AnthropicCountTokensRequest(_Open):
 
 class ResponsesRequest(_Open):
     background: bool | None = False
+    include: Include | None = None
     input: str | list[dict[str, Any]]
     instructions: str | None = None
     max_output_tokens: int | None = None
     max_tool_calls: int | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, str] | None = None
     model: str | None = None
+    logit_bias: dict[str, float] | None = None
     parallel_tool_calls: bool | None = True
     previous_response_id: str | None = None
     prompt: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Reasoning | None = None
+    include_reasoning: bool = True
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] = "auto"
     store: bool | None = True
     stream: bool | None = False
     temperature: float | None = None
-    text: dict[str, Any] | None = None
-    tool_choice: str | dict[str, Any] = "auto"
-    tools: list[dict[str, Any]] = []
+    text: ResponseTextConfig | None = None
+    tool_choice: ToolChoice = "auto"
+    tools: list[Tool] = []
     top_logprobs: int | None = 0
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
     truncation: Literal["auto", "disabled"] | None = "disabled"
     user: str | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool = True
     include_stop_str_in_output: bool = False
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
+    watermarking: bool | None = None
     request_id: str | None = None
-    priority: int = 0
-    cache_salt: str | None = None
-    seed: int | None = None
+    session_id: str | None = None
+    priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
+    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    enable_response_messages: bool = False
+    previous_input_messages: list[dict[str, Any]] | None = None
+    structured_outputs: StructuredOutputsParams | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = Field(default=None, ge=INT64_MIN, le=INT64_MAX)
     stop: str | StopStrings | None = []
     stop_token_ids: list[int] | None = []
     ignore_eos: bool = False
+    vllm_xargs: XArgs | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None

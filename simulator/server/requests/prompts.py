@@ -14,13 +14,23 @@ from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 from simulator.server.requests.validation import parse_text
 
+_NOT_BOTH = (
+    "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when "
+    "you want the model to continue the final message, and add_generation_prompt when you want to add a "
+    "header that will prompt it to start a new assistant message instead."
+)
+
 
 @dataclass(slots=True)
 class Prompt:
-    """One prompt; `text` is None for a prompt that came as ids. For a chat it is the last user's words."""
+    """One prompt; `text` is None for a prompt that came as ids. For a chat it is the last user's words.
+
+    `rendered` is a chat's text as its template made it.
+    """
 
     token_ids: list[int]
     text: str | None = None
+    rendered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,8 @@ def completion_prompts(request: CompletionRequest, rules: PromptRules) -> list[P
     """The prompts of a completion, in order; raises ApiError."""
     raw = request.prompt
     if request.prompt_embeds is not None:
-        raise ApiError("You must set `--enable-prompt-embeds` to input `prompt_embeds`.")
+        message = "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
+        raise invalid(rules.compat, message, "prompt_embeds")
     if raw is None:
         raw = ""
     if isinstance(raw, str) or (raw and isinstance(raw[0], int)):
@@ -80,10 +91,16 @@ def fit(
     if keep is not None:
         keep = limit if keep == -1 else keep
         if keep > limit:
-            raise ApiError(
-                f"truncate_prompt_tokens value ({keep}) is greater than max_model_len ({limit}). "
-                "Please, select a smaller truncation size."
+            message = (
+                f"truncate_prompt_tokens={keep} cannot be greater than max_model_len = {limit}. "
+                "Please request a smaller truncation size."
             )
+            if not rules.compat.recent_fields:
+                message = (
+                    f"truncate_prompt_tokens value ({keep}) is greater than max_model_len ({limit}). "
+                    "Please, select a smaller truncation size."
+                )
+            raise invalid(rules.compat, message, "truncate_prompt_tokens", keep)
         ids = prompt.token_ids
         if len(ids) > keep:
             prompt.token_ids = ids[:keep] if request.truncation_side == "right" else ids[len(ids) - keep :]
@@ -123,11 +140,7 @@ def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
 def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     """The prompt of a conversation; raises ApiError."""
     config, tokenizer = rules.config, rules.tokenizer
-    if request.chat_template is not None and not config.trust_request_chat_template:
-        raise ApiError(
-            "Chat template is passed with request, but --trust-request-chat-template is not set. "
-            "Refused request with untrusted chat template."
-        )
+    _check_template(request, rules)
     messages = [_flatten(message, rules) for message in request.messages]
     if not messages and not rules.compat.empty_prompt_allowed:
         raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
@@ -146,7 +159,18 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     ids = tokenizer.encode(text, request.add_special_tokens)
     if not ids and not rules.compat.empty_prompt_allowed:
         raise ApiError("The decoder prompt cannot be empty")
-    return fit(Prompt(ids, _last_words(messages)), request, rules, is_text=True)
+    return fit(Prompt(ids, _last_words(messages), text), request, rules, is_text=True)
+
+
+def _check_template(request: ChatRequest, rules: PromptRules) -> None:
+    """What a client may say about the template; raises ApiError."""
+    if request.chat_template is not None and not rules.config.trust_request_chat_template:
+        raise ApiError(
+            "Chat template is passed with request, but --trust-request-chat-template is not set. "
+            "Refused request with untrusted chat template."
+        )
+    if rules.compat.recent_fields and request.continue_final_message and request.add_generation_prompt:
+        raise ApiError(_NOT_BOTH)
 
 
 def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:

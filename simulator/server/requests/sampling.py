@@ -1,13 +1,13 @@
 """From a request's sampling fields to the engine's SamplingParams, with vLLM's refusals in vLLM's order.
 
-`before_*` look at raw fields, as vLLM's request validators do before types are checked; `sampling_params`
-stands where vLLM builds its SamplingParams; `check_engine_limits` is what vLLM finds out in
-engine.generate(), when a stream already has its 200.
+What looks at raw fields, before types are checked, is in `raw_checks`. `sampling_params` stands where vLLM
+builds its SamplingParams; `check_engine_limits` is what vLLM finds out in engine.generate(), when a stream
+already has its 200.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,46 +16,15 @@ from simulator.config.serve import ServeConfig
 from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
-from simulator.server.requests.validation import from_errors
 
-Raw = Mapping[str, Any]
 _LONG_BODY = 1 << 18  # bytes
 _FAR_TOO_MANY = 16  # times the limit
-_NO_PROMPT = "Either prompt or prompt_embeds must be provided and non-empty."
-_EMPTY_TOOLS = (
-    "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely."
+_INTEGER = re.compile(r"\s*[+-]?\d+(_\d+)*\s*")  # what Python's int() reads
+_MAX_LOGPROB_IDS = 128
+_NO_REASONING = (
+    "thinking_token_budget is set but reasoning_config is not configured. Please set --reasoning-parser "
+    "and/or --reasoning-config to use thinking_token_budget."
 )
-_NO_SUCH_TOOL = "The tool specified in `tool_choice` does not match any of the specified `tools`"
-
-
-def _reject(compat: Compat, raw: Raw, message: str, param: str, value: object = None) -> ApiError:
-    """A validator's refusal; where validators only raise ValueError it is one more pydantic error."""
-    if compat.listed_refusals:
-        found = {
-            "type": "value_error",
-            "loc": ("body",),
-            "msg": f"Value error, {message}",
-            "input": dict(raw),
-            "ctx": {"error": ValueError(message)},
-        }
-        return from_errors([found], compat)
-    return invalid(compat, message, param, value)
-
-
-def before_completion(raw: Raw, compat: Compat) -> None:
-    """Checks on the raw fields of a completion; raises ApiError."""
-    if not compat.parameter_checks:
-        return
-    _check_stream_options(raw, compat)
-    _check_prompt_logprobs(raw, compat)
-    logprobs = raw.get("logprobs")
-    if logprobs is not None:
-        if not isinstance(logprobs, int):
-            raise _reject(compat, raw, "`logprobs` must be an integer.", "logprobs", logprobs)
-        if logprobs < 0 and logprobs != -1:
-            raise _reject(compat, raw, "`logprobs` must be a positive value or -1.", "logprobs", logprobs)
-    if raw.get("prompt") in (None, "") and raw.get("prompt_embeds") is None:
-        raise _reject(compat, raw, _NO_PROMPT, "prompt")
 
 
 def check_prompt_count(prompt: Any, config: ServeConfig, compat: Compat) -> None:
@@ -95,58 +64,6 @@ def check_sequences(prompts: int, n: int, config: ServeConfig) -> None:
         )
 
 
-def before_chat(raw: Raw, compat: Compat) -> None:
-    """Checks on the raw fields of a chat; raises ApiError."""
-    if not compat.parameter_checks:
-        return
-    _check_stream_options(raw, compat)
-    _check_prompt_logprobs(raw, compat)
-    top = raw.get("top_logprobs")
-    if isinstance(top, int):
-        if top < 0 and top != -1:
-            raise _reject(compat, raw, "`top_logprobs` must be a positive value or -1.", "top_logprobs", top)
-        if top and not raw.get("logprobs"):
-            message = "when using `top_logprobs`, `logprobs` must be set to true."
-            raise _reject(compat, raw, message, "top_logprobs")
-    _check_tools(raw, compat)
-    if raw.get("continue_final_message") and raw.get("add_generation_prompt"):
-        message = "Cannot set both `continue_final_message` and `add_generation_prompt` to True."
-        raise _reject(compat, raw, message, "continue_final_message")
-
-
-def _check_stream_options(raw: Raw, compat: Compat) -> None:
-    if raw.get("stream_options") and not raw.get("stream"):
-        message = "Stream options can only be defined when `stream=True`."
-        raise _reject(compat, raw, message, "stream_options")
-
-
-def _check_prompt_logprobs(raw: Raw, compat: Compat) -> None:
-    value = raw.get("prompt_logprobs")
-    if not isinstance(value, int):
-        return
-    if raw.get("stream") and (value > 0 or value == -1):
-        message = "`prompt_logprobs` are not available when `stream=True`."
-        raise _reject(compat, raw, message, "prompt_logprobs")
-    if value < 0 and value != -1:
-        message = "`prompt_logprobs` must be a positive value or -1."
-        raise _reject(compat, raw, message, "prompt_logprobs", value)
-
-
-def _check_tools(raw: Raw, compat: Compat) -> None:
-    tools, choice = raw.get("tools"), raw.get("tool_choice")
-    if tools == []:
-        raise _reject(compat, raw, _EMPTY_TOOLS, "tools")
-    if choice is None or choice == "none":
-        return
-    if tools is None:
-        raise _reject(compat, raw, "When using `tool_choice`, `tools` must be set.", "tool_choice")
-    if isinstance(choice, dict) and isinstance(choice.get("function"), dict) and isinstance(tools, list):
-        wanted = choice["function"].get("name")
-        functions = [t.get("function") for t in tools if isinstance(t, dict)]
-        if wanted not in [f.get("name") for f in functions if isinstance(f, dict)]:
-            raise _reject(compat, raw, _NO_SUCH_TOOL, "tool_choice")
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request asks for besides its prompt, checked."""
@@ -171,11 +88,12 @@ def max_output(request: GenerationRequest, prompt_len: int, config: ServeConfig,
                 "completion). Please reduce the length of the messages or completion"
             )
     elif asked is not None and asked > limit:
+        name = request.max_tokens_name
         message = (
-            f"max_tokens={asked} cannot be greater than max_model_len={limit}. "
+            f"{name}={asked} cannot be greater than max_model_len={limit}. "
             "Please request fewer output tokens."
         )
-        raise invalid(compat, message, "max_tokens", asked)
+        raise invalid(compat, message, name, asked)
     room = limit - prompt_len
     if asked is None:
         override = config.override_generation_config.get("max_new_tokens")
@@ -221,12 +139,13 @@ def sampling_params(
         temperature = float(defaults.get("temperature", 1.0))
     _check_combinations(request, compat)
     if compat.parameter_checks:
+        _check_bias_keys(request, compat)
         _check_ranges(request, n, temperature, config.max_n_sequences, compat)
         if max_tokens < 1:
             raise invalid(
                 compat, f"max_tokens must be at least 1, got {max_tokens}.", "max_tokens", max_tokens
             )
-        _check_lengths(request, n, max_tokens, temperature)
+        _check_lengths(request, n, max_tokens, temperature, compat)
     stop = request.stop
     return SamplingParams(
         max_tokens=max(max_tokens, 1),
@@ -279,6 +198,19 @@ def _check_ranges(request: GenerationRequest, n: int, temperature: float, max_n:
         raise ApiError(f"min_p must be in [0, 1], got {request.min_p}.")
 
 
+def _check_bias_keys(request: GenerationRequest, compat: Compat) -> None:
+    wrong = [key for key in request.logit_bias or () if not _INTEGER.fullmatch(key)]
+    if not wrong:
+        return
+    if compat.recent_fields:
+        message = f"logit_bias contains key(s) that cannot be converted to integer token IDs: {wrong!r}"
+        raise invalid(compat, message, "logit_bias", wrong)
+    raise ApiError(
+        f"Found token_id={wrong[0]} in logit_bias but token_id must be an integer or string "
+        "representing an integer"
+    )
+
+
 def _check_n(n: int, most: int) -> None:
     if n < 1:
         raise ApiError(f"n must be at least 1, got {n}.")
@@ -298,7 +230,9 @@ def _check_temperature(temperature: float, compat: Compat) -> None:
         raise invalid(compat, message, "temperature", temperature)
 
 
-def _check_lengths(request: GenerationRequest, n: int, max_tokens: int, temperature: float) -> None:
+def _check_lengths(
+    request: GenerationRequest, n: int, max_tokens: int, temperature: float, compat: Compat
+) -> None:
     if request.min_tokens < 0:
         raise ApiError(f"min_tokens must be greater than or equal to 0, got {request.min_tokens}.")
     if request.min_tokens > max_tokens:
@@ -307,7 +241,10 @@ def _check_lengths(request: GenerationRequest, n: int, max_tokens: int, temperat
         )
     if request.stop == "" or (isinstance(request.stop, list) and "" in request.stop):
         raise ApiError("stop cannot contain an empty string.")
-    if n > 1 and temperature < 1e-5:
+    if request.bad_words and "" in request.bad_words and compat.recent_fields:
+        words = list(dict.fromkeys(request.bad_words))
+        raise ApiError(f"bad_words cannot contain an empty string. Got bad_words={words}")
+    if n > 1 and temperature == 0:  # one between 0 and 0.01 is taken for 0.01
         raise ApiError(f"n must be 1 when using greedy sampling, got {n}.")
 
 
@@ -319,21 +256,73 @@ def check_engine_limits(
         return
     most = config.max_logprobs
     _check_logprobs("sample", sampling.logprobs, most, vocab_size, compat)
+    if compat.recent_fields:
+        _check_logprob_ids(request, sampling.logprobs, vocab_size, compat)
     _check_logprobs("prompt", request.prompt_logprobs, most, vocab_size, compat)
-    if request.logit_bias:
-        outside = [int(i) for i in request.logit_bias if not _in_vocabulary(i, vocab_size)]
-        if outside:
-            message = (
-                f"token_id(s) {outside} in logit_bias contain out-of-vocab token ids. "
-                f"Vocabulary size: {vocab_size}"
-            )
-            raise invalid(compat, message, "logit_bias", outside, streams=True)
+    _check_vocabulary(list(map(int, request.logit_bias or ())), "logit_bias", vocab_size, compat)
+    if compat.recent_fields:
+        stops = list(dict.fromkeys(request.stop_token_ids or ()))
+        _check_vocabulary(stops, "stop_token_ids", vocab_size, compat)
     allowed = request.allowed_token_ids
-    if allowed is not None and (not allowed or any(not 0 <= i < vocab_size for i in allowed)):
-        message = "allowed_token_ids is not None and empty!"
-        if allowed:
-            message = "allowed_token_ids contains out-of-vocab token id!"
-        raise invalid(compat, message, "allowed_token_ids", allowed, streams=True)
+    if allowed is not None:
+        outside = [token for token in allowed if not 0 <= token < vocab_size]
+        if not allowed or outside:
+            message = "allowed_token_ids is not None and empty!"
+            if allowed:
+                message = "allowed_token_ids contains out-of-vocab token id!"
+            raise invalid(compat, message, "allowed_token_ids", outside, streams=True)
+    if compat.recent_fields:
+        _check_constraint(request)
+        if request.thinking_token_budget is not None:
+            raise ApiError(_NO_REASONING, streams=True)
+
+
+def _check_vocabulary(ids: list[int], name: str, vocab_size: int, compat: Compat) -> None:
+    outside = [token for token in ids if not 0 <= token < vocab_size]
+    if outside:
+        message = (
+            f"token_id(s) {outside} in {name} contain out-of-vocab token ids. Vocabulary size: {vocab_size}"
+        )
+        raise invalid(compat, message, name, outside, streams=True)
+
+
+def _check_logprob_ids(
+    request: GenerationRequest, logprobs: int | None, vocab_size: int, compat: Compat
+) -> None:
+    ids = request.logprob_token_ids
+    if not ids:
+        return
+    if len(ids) > _MAX_LOGPROB_IDS:
+        message = (
+            f"Requested logprob_token_ids of length {len(ids)}, "
+            f"which is greater than max allowed: {_MAX_LOGPROB_IDS}"
+        )
+        raise invalid(compat, message, "logprob_token_ids", len(ids), streams=True)
+    _check_vocabulary(ids, "logprob_token_ids", vocab_size, compat)
+
+
+def _check_constraint(request: GenerationRequest) -> None:
+    wanted = request.structured_outputs
+    if wanted is None:
+        return
+    message = ""
+    if wanted.get("choice") == []:
+        message = "Choice '[]' cannot be an empty list"
+    elif isinstance(wanted.get("grammar"), str) and not wanted["grammar"].strip():
+        message = "structured_outputs.grammar cannot be an empty string"
+    elif isinstance(wanted.get("json"), str) and not wanted["json"].strip():
+        message = "structured_outputs.json cannot be an empty string"
+    elif wanted.get("json_object") is False:
+        message = (
+            "structured_outputs.json_object must be True if set; omit structured_outputs to disable "
+            "structured outputs"
+        )
+    elif "\0" in (wanted.get("regex") or ""):
+        message = "structured_outputs.regex must not contain a NUL character ('\\x00')"
+    elif isinstance(wanted.get("structural_tag"), str) and not wanted["structural_tag"].strip():
+        message = "structured_outputs.structural_tag cannot be an empty string"
+    if message:
+        raise ApiError(message, streams=True)
 
 
 def _check_logprobs(kind: str, asked: int | None, most: int, vocab_size: int, compat: Compat) -> None:
@@ -343,13 +332,3 @@ def _check_logprobs(kind: str, asked: int | None, most: int, vocab_size: int, co
     message = f"Requested {kind} logprobs of {shown}, which is greater than max allowed: {most}"
     name = "logprobs" if kind == "sample" else "prompt_logprobs"
     raise invalid(compat, message, name, shown, streams=True)
-
-
-def _in_vocabulary(token_id: str, vocab_size: int) -> bool:
-    try:
-        return 0 <= int(token_id) < vocab_size
-    except ValueError:
-        raise ApiError(
-            f"Found token_id={token_id} in logit_bias but token_id must be an integer or string "
-            f"representing an integer"
-        ) from None

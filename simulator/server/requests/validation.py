@@ -28,9 +28,16 @@ MAX_DEPTH = 200  # levels of objects and lists
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_MAX_INPUT = 2000  # characters of an offending scalar repeated in the message
-# Parts of a location that name a branch of a union of built-in types; vLLM's paths do not show them.
-_UNION_BRANCH = re.compile(r"\[|^(str|int|float|bool|none|constrained-(str|int|float)|nullable)$|^function-")
+_MAX_INPUT = 200  # characters of an offending scalar repeated in the message
+_MAX_ERROR = 1000  # characters of one error
+_CUT = "...[truncated]"
+# Parts of a location that name a wrapper or a branch of a union of built-in types: not in vLLM's paths.
+_UNNAMED = re.compile(
+    r"[\[\](){}]|^(function-(wrap|after|before|plain)|json-or-python|lax-or-strict|chain|default|nullable"
+    r"|(tagged-)?union|call|arguments|is-(instance|subclass)|callable|str|int|float|bool|bytes|bytearray|list"
+    r"|tuple|dict|set|frozenset|complex|none|nonetype)$|^constrained-",
+    re.IGNORECASE,
+)
 _UNSUPPORTED = "Unsupported Media Type: Only 'application/json' is allowed"
 
 
@@ -165,7 +172,7 @@ def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
 def validate(raw: Any, model: type[M], compat: Compat) -> M:
     """`raw` as `model`; raises ApiError in the words of `compat`."""
     try:
-        return model.model_validate(raw, context=compat)
+        return model.model_validate(raw, context=compat, from_attributes=True)
     except ValidationError as error:
         raise from_pydantic(error, compat) from None
 
@@ -223,16 +230,17 @@ def _describe(found: Mapping[str, Any]) -> str:
     }
     if "ctx" in found:
         shown["ctx"] = found["ctx"]
-    return str(shown)
+    text = str(shown)
+    return text if len(text) <= _MAX_ERROR else text[:_MAX_ERROR] + _CUT
 
 
 def _summary(value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return f"<{type(value).__name__} of {len(value)} items>"
     text = str(value)
-    return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT] + "..."
+    return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT] + _CUT
 
 
 def _location(loc: Sequence[str | int]) -> str:
-    parts = [str(part) for part in loc if isinstance(part, int) or not _UNION_BRANCH.search(part)]
+    parts = [str(part) for part in loc if not _UNNAMED.search(str(part))] or map(str, loc)
     return ".".join(parts)

@@ -105,11 +105,14 @@ def _num_waiting_tokens(replica: Replica) -> int:
     )
 
 
-def pick_rank(exchange: Exchange) -> Replica:
-    """The rank that X-data-parallel-rank names, else the one that was asked; raises ApiError."""
+def pick_rank(exchange: Exchange, is_read: bool = True) -> Replica:
+    """The rank that X-data-parallel-rank names, else the one that was asked; raises ApiError.
+
+    Beam search goes its own way in vLLM, where the header is not read.
+    """
     replica: Replica = exchange.replica
     wanted = exchange.headers.get(b"x-data-parallel-rank")
-    if wanted is None:
+    if wanted is None or not is_read:
         return replica
     try:
         rank = int(wanted)

@@ -32,9 +32,8 @@ from simulator.server.requests.prompts import (
     is_prompt,
     messages_are_plain,
 )
+from simulator.server.requests.raw_checks import before_chat, before_completion
 from simulator.server.requests.sampling import (
-    before_chat,
-    before_completion,
     check_body_of_prompts,
     check_engine_limits,
     check_prompt_count,
@@ -158,7 +157,7 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     compat = exchange.prepared.compat
     request = _read_completion(body, exchange)
     exchange.streaming = bool(request.stream)
-    replica = exchange.replica = pick_rank(exchange)
+    replica = exchange.replica = pick_rank(exchange, not request.use_beam_search)
     model, lora = resolve_model(replica, request.model)
     if request.suffix:
         raise ApiError(compat.suffix_message, param="suffix" if compat.error_param else None)
@@ -194,8 +193,8 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     check_faults(exchange, raw.get("model"))
     if compat.go_fields:
         raw = go_fields(raw, _GO_COMPLETION)
-    before_completion(raw, compat)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
+    before_completion(raw, compat)
     return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
 
 
@@ -228,6 +227,7 @@ def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
         (request.stream_options is None or bool(request.stream))
         and (request.logprobs is None or request.logprobs >= 0)
         and request.prompt_logprobs is None
+        and not request.is_unusual()
     )
 
 
@@ -235,7 +235,7 @@ def prepare_chat(exchange: Exchange, body: bytes) -> Generation:
     """A chat's Generation; raises ApiError."""
     request = _read_chat(body, exchange)
     exchange.streaming = bool(request.stream)
-    replica = exchange.replica = pick_rank(exchange)
+    replica = exchange.replica = pick_rank(exchange, not request.use_beam_search)
     job, calls = chat_job(exchange, request, replica)
     return ChatStream(job, request, calls) if request.stream else ChatUnary(job, request, calls)
 
@@ -320,13 +320,13 @@ def _guided(request: GenerationRequest) -> bool:
 def _is_plain(request: GenerationRequest) -> bool:
     """Whether nothing here needs pydantic's eye."""
     return (
-        request.response_format is None
+        not request.is_unusual()
+        and request.response_format is None
         and request.structured_outputs is None
         and not _guided(request)
         and (request.seed is None or -_MAX_SEED <= request.seed < _MAX_SEED)
         and (request.truncate_prompt_tokens is None or request.truncate_prompt_tokens >= -1)
         and request.truncation_side in (None, "left", "right")
-        and request.cache_salt != ""
         and not (isinstance(request.stop, list) and len(request.stop) > _FEW_STOPS)
     )
 
@@ -348,6 +348,20 @@ def _chat_is_plain(request: ChatRequest) -> bool:
         and request.reasoning_effort is None
         and _is_plain(request)
     )
+
+
+def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
+    """A chat if the body is one, else a completion: /invocations tries vLLM's types in this order.
+
+    ApiError in the words of the one that was meant.
+    """
+    if "messages" in parse_object(body, exchange.prepared.compat):
+        try:
+            return prepare_chat(exchange, body)
+        except ApiError as error:
+            if error.kind != "Bad Request":  # what pydantic refuses may be of the next type
+                raise
+    return prepare_completion(exchange, body)
 
 
 # Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.

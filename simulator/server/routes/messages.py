@@ -39,7 +39,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
 
 
 @router.post("/v1/messages/count_tokens")
-async def count_tokens(replica: Asked, request: Request) -> dict[str, int]:
+async def count_tokens(replica: Asked, request: Request) -> dict[str, Any]:
     """How many tokens a conversation's prompt has."""
     compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
@@ -47,18 +47,21 @@ async def count_tokens(replica: Asked, request: Request) -> dict[str, int]:
     resolve_model(replica, wanted.model)
     chat = ChatRequest(messages=_messages(wanted), tools=_tools(wanted))
     rules = PromptRules(replica.config, compat, replica.tokenizer, checks_length=False)
-    return {"input_tokens": len(chat_prompt(chat, rules).token_ids)}
+    count = len(chat_prompt(chat, rules).token_ids)
+    return {"input_tokens": count, "context_management": {"original_input_tokens": count}}
 
 
 def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
     tools = _tools(request)
     choice: str | dict[str, Any] | None = "auto" if tools else None
     parallel = True
-    if tools and request.tool_choice is not None:
+    if request.tool_choice is not None:
         kind = request.tool_choice.type
-        choice = {"any": "required", "none": "none", "auto": "auto"}.get(kind)
-        if choice is None:
+        if kind == "tool":
             choice = {"type": "function", "function": {"name": request.tool_choice.name or ""}}
+        elif tools:
+            choice = {"any": "required", "none": "none", "auto": "auto"}[kind]
+        parallel = not request.tool_choice.disable_parallel_tool_use
     return ChatRequest(
         messages=_messages(request),
         model=request.model,

@@ -16,11 +16,26 @@ from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import ResponsesRequest
+from simulator.server.requests.raw_checks import before_response
+from simulator.server.requests.responses_types import (
+    FunctionTool,
+    ResponseFormatJSONObject,
+    ResponseFormatTextJSONSchemaConfig,
+    ResponseTextConfig,
+    ToolChoice,
+    ToolChoiceFunction,
+)
 from simulator.server.requests.validation import parse_object, validate
-from simulator.server.routes.gate import check_faults, pick_rank
+from simulator.server.routes.gate import check_faults, pick_rank, resolve_model
 from simulator.server.routes.generate import chat_job
 
 router = APIRouter()
+_NO_STORE = (
+    "This vLLM engine does not support `store=True` and therefore does not support the background mode. To "
+    "enable these features, set the environment variable `VLLM_ENABLE_RESPONSES_API_STORE=1` when launching "
+    "the vLLM server."
+)
+_ONE_HISTORY = "Only one of `previous_input_messages` and `previous_response_id` can be set."
 
 
 def prepare(exchange: Exchange, body: bytes) -> Generation:
@@ -28,22 +43,29 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     compat = exchange.prepared.compat
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
-    request = validate(raw, ResponsesRequest, compat)
-    if request.background and not request.store:
-        raise ApiError("background can only be used when `store` is true", param="background")
+    request = validate(before_response(raw, compat), ResponsesRequest, compat)
+    resolve_model(exchange.replica, request.model)
+    if request.background and request.store:
+        raise ApiError(_NO_STORE, 400, "invalid_request_error", "background")
+    if request.previous_input_messages and request.previous_response_id:
+        raise ApiError(_ONE_HISTORY, 400, "invalid_request_error", "previous_response_id")
     if request.previous_response_id is not None:
         raise not_found(request.previous_response_id)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
-    chat = _as_chat(request)
-    job, calls = chat_job(exchange, chat, replica, "resp_")
+    config = replica.config
+    chat = _as_chat(request, bool(config.enable_auto_tool_choice and config.tool_call_parser))
+    if chat.request_id is None:
+        chat.request_id = f"resp_{exchange.prepared.new_id()}"
+    job, calls = chat_job(exchange, chat, replica, "")
     kind = ResponsesStream if request.stream else ResponsesUnary
     return kind(job, request, calls)
 
 
 def not_found(response_id: str) -> ApiError:
     """There is no store, so no earlier response can be found."""
-    return ApiError(f"Response with id '{response_id}' not found.", 404, "invalid_request_error")
+    message = f"Response with id '{response_id}' not found."
+    return ApiError(message, 404, "invalid_request_error", "response_id")
 
 
 @router.get("/v1/responses/{response_id}")
@@ -58,7 +80,16 @@ async def cancel_responses(response_id: str) -> None:
     raise not_found(response_id)
 
 
-def _as_chat(request: ResponsesRequest) -> ChatRequest:
+class _Conversation(ChatRequest, kw_only=True):
+    """A chat made of a Responses request."""
+
+    @property
+    def max_tokens_name(self) -> str:
+        return "max_output_tokens"
+
+
+def _as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
+    """The conversation of `request`; without `automatic` nobody calls a tool unless it is demanded."""
     messages: list[dict[str, Any]] = []
     if request.instructions:
         messages.append({"role": "system", "content": request.instructions})
@@ -66,8 +97,12 @@ def _as_chat(request: ResponsesRequest) -> ChatRequest:
         messages.append({"role": "user", "content": request.input})
     else:
         messages += [_message(item) for item in request.input]
-    tools = [_tool(tool) for tool in request.tools if tool.get("type", "function") == "function"]
-    return ChatRequest(
+    tools = [_tool(tool) for tool in request.tools if isinstance(tool, FunctionTool)]
+    choice = _tool_choice(request.tool_choice) if tools else None
+    if choice == "auto" and not automatic:
+        choice = "none"
+    with_logprobs = request.include is not None and "message.output_text.logprobs" in request.include
+    return _Conversation(
         messages=messages,
         model=request.model,
         stream=request.stream,
@@ -87,8 +122,16 @@ def _as_chat(request: ResponsesRequest) -> ChatRequest:
         cache_salt=request.cache_salt,
         kv_transfer_params=request.kv_transfer_params,
         response_format=_text_format(request.text),
+        structured_outputs=_constraint(request),
+        logprobs=with_logprobs,
+        top_logprobs=request.top_logprobs if with_logprobs else None,
+        logit_bias=request.logit_bias,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        truncate_prompt_tokens=-1 if request.truncation == "auto" else None,
+        chat_template_kwargs=request.chat_template_kwargs,
         tools=tools or None,
-        tool_choice=_tool_choice(request.tool_choice) if tools else None,
+        tool_choice=choice,
         parallel_tool_calls=request.parallel_tool_calls,
     )
 
@@ -115,38 +158,36 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
-def _tool(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool in chat's form, from the flat or the nested one."""
-    function = tool.get("function", tool)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ApiError("A function tool must have a name", param="tools")
-    parameters = function.get("parameters")
-    if parameters is not None and not isinstance(parameters, dict):
-        raise ApiError("The parameters of a function tool must be a JSON schema", param="tools")
-    described = {
-        "name": function["name"],
-        "description": function.get("description"),
-        "parameters": parameters,
-    }
+def _tool(tool: FunctionTool) -> dict[str, Any]:
+    """A tool in chat's form."""
+    described = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": described}
 
 
-def _tool_choice(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
+    """The choice in chat's form; of one among the tools that nobody runs here nothing follows."""
     if isinstance(choice, str):
-        if choice not in ("none", "auto", "required"):
-            raise ApiError(f"Unknown tool_choice {choice!r}", param="tool_choice")
         return choice
-    name = choice.get("name") or (choice.get("function") or {}).get("name")
-    if not isinstance(name, str):
-        raise ApiError("tool_choice must name a function", param="tool_choice")
-    return {"type": "function", "function": {"name": name}}
+    if isinstance(choice, ToolChoiceFunction):
+        return {"type": "function", "function": {"name": choice.name}}
+    return "none"
 
 
-def _text_format(text: dict[str, Any] | None) -> dict[str, Any] | None:
-    """`text.format` as a chat's response_format."""
-    wanted = (text or {}).get("format")
-    if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
+def _constraint(request: ResponsesRequest) -> dict[str, Any] | None:
+    wanted = request.structured_outputs
+    if wanted is None:
         return None
-    if wanted["type"] == "json_schema":
-        return {"type": "json_schema", "json_schema": wanted}
-    return {"type": "json_object"}
+    if request.text is not None and request.text.format is not None:
+        message = "Cannot specify both structured_outputs and text.format (parameter=structured_outputs)"
+        raise ApiError(message, param="structured_outputs")
+    return wanted.model_dump(by_alias=True, exclude_none=True)
+
+
+def _text_format(text: ResponseTextConfig | None) -> dict[str, Any] | None:
+    """`text.format` as a chat's response_format."""
+    wanted = None if text is None else text.format
+    if isinstance(wanted, ResponseFormatJSONObject):
+        return {"type": "json_object"}
+    if isinstance(wanted, ResponseFormatTextJSONSchemaConfig):
+        return {"type": "json_schema", "json_schema": wanted.model_dump(by_alias=True)}
+    return None

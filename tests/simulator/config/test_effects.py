@@ -236,7 +236,7 @@ ALSO = {
     "num-gpu-blocks-override": {"num_gpu_blocks_override"},
     "prefix-caching-hash-algo": {"prefix_caching_hash_algo"},
     "kv-events-config": {"kv_events.enabled"},
-    "kv-transfer-config": {"kv_connector"},
+    "kv-transfer-config": {"kv_connector", "engine.kv_connector"},
     "enable-kvcache": {f"kv_events.{name}" for name in (
         "endpoint", "buffer_steps", "topic", "encoding", "first_sequence", "batch_size")}
         | {"engine.kv_events"},

@@ -268,7 +268,8 @@ def test_calls_that_are_cut_off_say_length() -> None:
         ((), "required", 'tool_choice="required" requires --tool-call-parser to be set'),
         (("--tool-call-parser", "hermes"), "auto", '"auto" tool choice requires --enable-auto-tool-choice'),
         (("--tool-call-parser", "hermes"), "required", ""),
-        ((), NAMED, ""),
+        ((), NAMED, 'tool_choice=function "'),
+        (("--tool-call-parser", "hermes"), NAMED, ""),
         ((), "none", ""),
     ],
 )

@@ -285,6 +285,9 @@ def test_times_of_a_request_where_that_is_switched_on() -> None:
         assert one.complete("a", max_tokens=1).json()["metrics"]["mean_itl_ms"] is None
 
 
+CONNECTOR = '{"kv_connector":"NixlConnector","kv_role":"kv_both"}'
+
+
 def legs(one: Pod, **fields: Any) -> Any:
     given = {"do_remote_decode": True}
     return one.complete([300] * 40, max_tokens=1, kv_transfer_params=given, **fields)
@@ -292,6 +295,8 @@ def legs(one: Pod, **fields: Any) -> Any:
 
 def test_a_prefill_leg_says_where_its_blocks_are() -> None:
     with echoing() as one:
+        assert legs(one).json()["kv_transfer_params"] is None, "without a connector nobody looks at them"
+    with echoing("vllm-0.33", "--kv-transfer-config", CONNECTOR) as one:
         whole = legs(one).json()
         params = whole["kv_transfer_params"]
         assert params["do_remote_prefill"] is True

@@ -21,6 +21,10 @@ def say(one: Pod, content: Any = "a b", **fields: Any) -> Answer:
     return one.post("/v1/messages", {"model": "m", "max_tokens": 200, "messages": messages, **fields})
 
 
+def counted(tokens: int) -> dict[str, Any]:
+    return {"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}}
+
+
 def test_a_whole_message() -> None:
     with echoing() as one:
         assert masked(say(one)) == (
@@ -33,36 +37,41 @@ def test_a_stream_of_events() -> None:
     with echoing() as one:
         assert masked(say(one, stream=True)) == (
             'event: message_start\ndata: {"type":"message_start","message":{"id":"ID","type":"message",'
-            '"role":"assistant","content":[],"model":"m","usage":{"input_tokens":10,"output_tokens":0}}}\n\n'
-            'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":'
-            '{"type":"text","text":""}}\n\n'
-            'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
-            '{"type":"text_delta","text":"a"}}\n\n'
-            'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
-            '{"type":"text_delta","text":" b"}}\n\n'
-            'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
-            '{"type":"text_delta","text":""}}\n\n'
+            '"role":"assistant","content":[],"model":"m","stop_reason":null,"stop_sequence":null,'
+            '"usage":{"input_tokens":10,"output_tokens":0}}}\n\n'
+            'event: content_block_start\ndata: {"type":"content_block_start","content_block":'
+            '{"type":"text","text":""},"index":0}\n\n'
+            'event: content_block_delta\ndata: {"type":"content_block_delta","delta":'
+            '{"type":"text_delta","text":"a"},"index":0}\n\n'
+            'event: content_block_delta\ndata: {"type":"content_block_delta","delta":'
+            '{"type":"text_delta","text":" b"},"index":0}\n\n'
+            'event: content_block_delta\ndata: {"type":"content_block_delta","delta":'
+            '{"type":"text_delta","text":""},"index":0}\n\n'
             'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
-            'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
-            '"usage":{"input_tokens":10,"output_tokens":3}}\n\n'
+            'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn",'
+            '"stop_sequence":null},"usage":{"input_tokens":10,"output_tokens":3}}\n\n'
             'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-            "data: [DONE]\n\n"
         )
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("fields", "reason"),
-    [({}, "end_turn"), ({"max_tokens": 2}, "max_tokens"), ({"stop_sequences": ["b"]}, "end_turn")],
+    ("fields", "reason", "sequence"),
+    [
+        ({}, "end_turn", None),
+        ({"max_tokens": 2}, "max_tokens", None),
+        ({"stop_sequences": ["x", "b"]}, "stop_sequence", "b"),
+    ],
 )
-def test_stop_reasons(stream: bool, fields: dict[str, Any], reason: str) -> None:
+def test_stop_reasons(stream: bool, fields: dict[str, Any], reason: str, sequence: str | None) -> None:
     with echoing() as one:
         answer = say(one, stream=stream, **fields)
         if stream:
             told = [c["delta"] for c in answer.chunks if c["type"] == "message_delta"]
-            assert told == [{"stop_reason": reason}]
+            assert told == [{"stop_reason": reason, "stop_sequence": sequence}]
+            assert "[DONE]" not in answer.text
         else:
-            assert answer.json()["stop_reason"] == reason
+            assert (answer.json()["stop_reason"], answer.json().get("stop_sequence")) == (reason, sequence)
 
 
 def streamed_uses(answer: Answer) -> list[dict[str, Any]]:
@@ -166,7 +175,7 @@ def test_conversations_come_to_those_of_a_chat(messages: list[Any], equal: list[
     with echoing() as one:
         asked = one.post("/v1/messages/count_tokens", {"model": "m", "messages": messages}).json()
         chat = one.post("/tokenize", {"model": "m", "messages": equal}).json()
-        assert asked == {"input_tokens": chat["count"]}
+        assert asked == counted(chat["count"])
         assert say(one, messages=messages).json()["usage"]["input_tokens"] == chat["count"]
 
 
@@ -179,7 +188,7 @@ def test_the_system_prompt_stands_first() -> None:
         blocks = [{"type": "text", "text": "be "}, {"type": "text", "text": "kind"}, {"type": "image"}]
         for system in ("be kind", blocks):
             body = {"model": "m", "system": system, "messages": [{"role": "user", "content": "a"}]}
-            assert one.post("/v1/messages/count_tokens", body).json() == {"input_tokens": count}
+            assert one.post("/v1/messages/count_tokens", body).json() == counted(count)
 
 
 def test_tools_count_as_prompt() -> None:
@@ -195,15 +204,14 @@ def test_tools_count_as_prompt() -> None:
 @pytest.mark.parametrize(
     ("fields", "status", "kind", "words"),
     [
-        ({"model": "x"}, 404, "NotFoundError", "The model `x` does not exist. Valid aliases: m."),
-        ({"max_tokens": 0}, 400, "BadRequestError", "max_tokens must be at least 1, got 0."),
-        ({"messages": []}, 400, "BadRequestError", "Cannot apply chat template to an empty conversation."),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "BadRequestError",
+        ({"model": "x"}, 404, "not_found_error", "The model `x` does not exist. Valid aliases: m."),
+        ({"messages": []}, 400, "invalid_request_error", "Cannot apply chat template to an empty"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "invalid_request_error",
          "m is not a multimodal model"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": 5}]}]}, 400,
-         "BadRequestError", "The content of a tool_result must be a string or a list"),
-        ({"top_p": 2}, 400, "BadRequestError", "top_p must be in (0, 1], got 2.0."),
-        ({"temperature": -1}, 400, "BadRequestError", "temperature must be non-negative, got -1.0."),
+         "invalid_request_error", "The content of a tool_result must be a string or a list"),
+        ({"top_p": 2}, 400, "invalid_request_error", "top_p must be in (0, 1], got 2.0."),
+        ({"temperature": -1}, 400, "invalid_request_error", "temperature must be non-negative, got -1.0."),
     ],
 )  # fmt: skip
 def test_errors_have_anthropics_form(
@@ -214,3 +222,37 @@ def test_errors_have_anthropics_form(
         assert answer.status == status
         assert (answer.json()["type"], answer.error["type"]) == ("error", kind)
         assert answer.message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"max_tokens": 0}, "max_tokens must be positive"),
+        ({"model": ""}, "Model is required"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name is required when type is 'tool'"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "must be less than max_tokens"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 5}}, "greater than or equal to 1024"),
+        ({"thinking": {"type": "deep"}}, "'enabled', 'disabled', 'adaptive'"),
+    ],
+)
+def test_what_pydantic_refuses_has_openais_form(fields: dict[str, Any], words: str) -> None:
+    with echoing() as one:
+        answer = say(one, **fields)
+        assert (answer.status, answer.error["type"]) == (400, "Bad Request")
+        assert words in answer.message
+
+
+def test_a_prefill_leg_may_think_longer_than_it_speaks() -> None:
+    with echoing() as one:
+        thinking = {"type": "enabled", "budget_tokens": 4096}
+        answer = say(one, max_tokens=1, thinking=thinking, kv_transfer_params={"do_remote_decode": True})
+        assert answer.status == 200
+
+
+def test_what_a_cache_had_is_told_apart() -> None:
+    with echoing("vllm-0.33", "--enable-prompt-tokens-details") as one:
+        first, again = (say(one, "word " * 40).json()["usage"] for _ in range(2))
+        assert first["cache_read_input_tokens"] == 0
+        assert again["cache_read_input_tokens"] > 0
+        whole = again["input_tokens"] + again["cache_read_input_tokens"]
+        assert whole == first["input_tokens"]

@@ -115,7 +115,7 @@ def test_calls_whole_and_in_events(choice: Any) -> None:
     with pod(*CALLING) as one:
         for seed in range(12):
             whole = respond(one, tools=TOOLS, tool_choice=choice, seed=seed).json()
-            assert whole["tools"] == TOOLS
+            assert [{key: tool[key] for key in TOOLS[0]} for tool in whole["tools"]] == TOOLS
             assert whole["tool_choice"] == choice
             for item in whole["output"]:
                 assert (item["type"], item["status"]) == ("function_call", "completed")
@@ -208,18 +208,41 @@ def test_items_come_to_a_conversation(items: list[Any], equal: list[Any]) -> Non
             "input",
             "The parts of an input item's content must be objects",
         ),
-        ({"tools": [{"type": "function"}]}, "tools", "A function tool must have a name"),
+        ({"tools": [{"type": "function"}]}, "body.tools.0.FunctionTool.name", "26 validation errors"),
+        ({"tools": [{"type": "zzz"}]}, "body.tools.0.FunctionTool.name", "27 validation errors"),
         (
-            {"tools": [{"name": "f", "parameters": 5}]},
-            "tools",
-            "The parameters of a function tool must be a JSON schema",
+            {"tools": [{"type": "function", "name": "f", "parameters": 5}]},
+            "body.tools.0.FunctionTool.parameters",
+            "24 validation errors",
         ),
-        ({"tools": TOOLS, "tool_choice": "maybe"}, "tool_choice", "Unknown tool_choice 'maybe'"),
+        ({"tools": TOOLS, "tool_choice": "maybe"}, "body.tool_choice", "9 validation errors"),
         (
             {"tools": TOOLS, "tool_choice": {"type": "function"}},
             "tool_choice",
-            "tool_choice must name a function",
+            "Tool choice 'function' not found in 'tools' parameter.",
         ),
+        ({"tool_choice": "required"}, "tool_choice", "Tool choice 'required' must be specified with"),
+        ({"prompt": {"id": "p"}}, "prompt", "prompt template is not supported"),
+        ({"cache_salt": ""}, "cache_salt", "Parameter 'cache_salt' must be a non-empty string"),
+        ({"cache_salt": "a/b"}, "cache_salt", "Parameter 'cache_salt' must be at most 128 characters"),
+        (
+            {"tools": [{"type": "custom", "name": "c", "format": {"type": "grammar"}}]},
+            "tools",
+            "Custom tools with a grammar format are not supported",
+        ),
+        ({"background": True}, "background", "This vLLM engine does not support `store=True`"),
+        (
+            {"previous_input_messages": [{}], "previous_response_id": "resp_1"},
+            "previous_response_id",
+            "Only one of `previous_input_messages`",
+        ),
+        (
+            {"structured_outputs": {"choice": ["a"]}, "text": {"format": {"type": "json_object"}}},
+            "structured_outputs",
+            "Cannot specify both structured_outputs and text.format",
+        ),
+        ({"max_output_tokens": 10**6}, "max_output_tokens", "max_output_tokens=1000000 cannot be greater"),
+        ({"include": ["zzz"]}, "body.include.0", "1 validation error"),
         (
             {"background": True, "store": False},
             "background",
@@ -260,7 +283,9 @@ def test_text_formats(text: Any, check: Any) -> None:
     with echoing() as one:
         body = respond(one, text=text).json()
         assert check(body["output"][0]["content"][0]["text"])
-        assert body["text"] == text
+        assert (body["text"] or {}).get("verbosity") is None
+        if text is not None:
+            assert body["text"]["format"].items() >= text["format"].items()
 
 
 @pytest.mark.parametrize(
@@ -269,3 +294,51 @@ def test_text_formats(text: Any, check: Any) -> None:
 )
 def test_arguments_as_a_value(text: str, value: Any) -> None:
     assert arguments_object(text) == value
+
+
+def test_logprobs_where_they_are_included() -> None:
+    with echoing() as one:
+        include = ["message.output_text.logprobs"]
+        told = respond(one, include=include, top_logprobs=2, temperature=0).json()
+        entries = told["output"][0]["content"][0]["logprobs"]
+        assert told["top_logprobs"] == 2
+        assert len(entries) == told["usage"]["output_tokens"]
+        assert [list(entry) for entry in entries] == [["token", "bytes", "logprob", "top_logprobs"]] * len(
+            entries
+        )
+        assert {len(entry["top_logprobs"]) for entry in entries} == {2}
+        without = respond(one, top_logprobs=2).json()
+        assert (without["top_logprobs"], without["output"][0]["content"][0]["logprobs"]) == (None, None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_raw_messages_on_request(stream: bool) -> None:
+    with echoing() as one:
+        answer = respond(one, enable_response_messages=True, stream=stream)
+        body = answer.chunks[-1]["response"] if stream else answer.json()
+        [asked], [said] = body["input_messages"], body["output_messages"]
+        assert (said["message"], len(said["tokens"])) == ("a b", body["usage"]["output_tokens"])
+        assert len(asked["tokens"]) == body["usage"]["input_tokens"]
+        assert asked["message"].endswith("assistant\n")
+
+
+def test_ids_and_choices_of_the_client() -> None:
+    with echoing() as one:
+        assert respond(one, request_id="mine").json()["id"] == "mine"
+        assert (
+            respond(one, structured_outputs={"choice": ["q"]}).json()["output"][0]["content"][0]["text"]
+            == "q"
+        )
+        greedy = respond(one, top_p=0.5, temperature=0).json()
+        assert greedy["top_p"] == 1.0, "without a temperature there is nothing to choose among"
+
+
+def test_tools_that_nobody_may_call() -> None:
+    """Without vLLM's flags the choice "auto" is no choice; tools of OpenAI's own are told again."""
+    with echoing() as one:
+        body = respond(one, tools=[*TOOLS, {"type": "web_search"}]).json()
+        assert (body["output"][0]["type"], body["tool_choice"]) == ("message", "auto")
+        assert body["tools"][2]["search_context_size"] is None
+        assert body["tools"][0]["async"] is None
+        reasoning = respond(one, reasoning={"effort": "low"}).json()["reasoning"]
+        assert (reasoning["effort"], reasoning["summary"]) == ("low", None)

@@ -103,7 +103,8 @@ def test_no_prompt_and_empty_prompts() -> None:
     none = refusal(prompts, [])
     assert (none.param, none.message) == ("prompt", "You must pass at least one prompt (parameter=prompt)")
     embeds = refusal(lambda: prompts("x", prompt_embeds="e"))
-    assert embeds.message == "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
+    assert embeds.message.startswith("You must set `--enable-prompt-embeds` to input `prompt_embeds`.")
+    assert embeds.param == "prompt_embeds"
 
 
 def cut(count: int, keep: int | None, side: str | None = None, rules: PromptRules = RULES) -> list[int]:
@@ -145,10 +146,12 @@ def test_truncation_keeps_one_end(count: int, keep: int | None, side: str | None
 
 
 def test_truncation_beyond_the_context_is_refused() -> None:
-    assert refusal(cut, 5, LIMIT + 1).message == (
-        "truncate_prompt_tokens value (21) is greater than max_model_len (20). "
-        "Please, select a smaller truncation size."
+    refused = refusal(cut, 5, LIMIT + 1)
+    assert refused.message == (
+        "truncate_prompt_tokens=21 cannot be greater than max_model_len = 20. Please request a smaller "
+        "truncation size. (parameter=truncate_prompt_tokens, value=21)"
     )
+    assert refused.param == "truncate_prompt_tokens"
 
 
 WORDS = (

@@ -13,13 +13,13 @@ from simulator.config.serve import ServeConfig
 from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import CompletionRequest, GenerationRequest
+from simulator.server.requests.raw_checks import before_chat, before_completion
 from simulator.server.requests.sampling import (
-    before_chat,
-    before_completion,
     check_body_of_prompts,
     check_engine_limits,
     check_prompt_count,
     num_logprobs,
+    sampling_params,
 )
 
 V033, V011, LLMD = compat("vllm-0.33"), compat("vllm-0.11"), compat("llm-d-0.7")
@@ -45,7 +45,7 @@ TOP = "when using `top_logprobs`, `logprobs` must be set to true."
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 BEFORE_COMPLETION: list[tuple[dict[str, Any], str, str]] = [
     ({"prompt": "x", "stream_options": {"include_usage": True}}, STREAM_OPTIONS, "stream_options"),
-    ({"prompt": "x", "logprobs": 1.5}, "`logprobs` must be an integer.", "logprobs"),
+    ({"prompt": "x", "logprobs": "2"}, "`logprobs` must be an integer.", "logprobs"),
     ({"prompt": "x", "logprobs": -2}, "`logprobs` must be a positive value or -1.", "logprobs"),
     (
         {"prompt": "x", "prompt_logprobs": -2},
@@ -84,7 +84,7 @@ BEFORE_CHAT: list[tuple[dict[str, Any], str, str]] = [
     (
         {"continue_final_message": True, "add_generation_prompt": True},
         "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
-        "continue_final_message",
+        None,
     ),
 ]
 
@@ -98,11 +98,11 @@ def cases(check: Any, rows: list[tuple[dict[str, Any], str, str]]) -> list[Any]:
     [*cases(before_completion, BEFORE_COMPLETION), *cases(before_chat, BEFORE_CHAT)],
 )
 def test_raw_fields_are_refused_before_their_types(
-    check: Any, raw: dict[str, Any], words: str, param: str
+    check: Any, raw: dict[str, Any], words: str, param: str | None
 ) -> None:
     error = refusal(check, raw, V033)
     assert error.param == param
-    assert error.message.startswith(f"{words} (parameter={param}")
+    assert error.message.startswith(f"{words} (parameter={param}" if param else words)
     verbose = refusal(check, raw, V011)
     assert verbose.message.startswith("[{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, ")
     assert f"ValueError({words!r})" in verbose.message
@@ -194,11 +194,56 @@ def test_what_vllm_finds_in_its_engine(request_: GenerationRequest, words: str, 
 
 
 def test_bias_on_what_is_no_token_is_refused_at_once() -> None:
-    error = refusal(limits, completion(logit_bias={"five": 1.0}))
+    asked = completion(logit_bias={"five": 1.0, "6": 1.0, "x": 0.5})
+    error = refusal(sampling_params, asked, 1, config(), V033)
     assert error.message == (
+        "logit_bias contains key(s) that cannot be converted to integer token IDs: ['five', 'x'] "
+        "(parameter=logit_bias, value=['five', 'x'])"
+    )
+    assert (error.param, error.streams) == ("logit_bias", False)
+    older = refusal(sampling_params, asked, 1, config(), V011)
+    assert older.message == (
         "Found token_id=five in logit_bias but token_id must be an integer or string representing an integer"
     )
-    assert not error.streams
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "param"),
+    [
+        ({"stop_token_ids": [5, 1000, 5]}, "token_id(s) [1000] in stop_token_ids contain", "stop_token_ids"),
+        ({"logprob_token_ids": [1000], "logprobs": 1}, "token_id(s) [1000] in", "logprob_token_ids"),
+        (
+            {"logprob_token_ids": [1] * 129, "logprobs": 1},
+            "Requested logprob_token_ids of",
+            "logprob_token_ids",
+        ),
+        ({"structured_outputs": {"choice": []}}, "Choice '[]' cannot be an empty list", None),
+        ({"structured_outputs": {"grammar": " "}}, "structured_outputs.grammar cannot be", None),
+        ({"structured_outputs": {"json": ""}}, "structured_outputs.json cannot be an empty", None),
+        ({"structured_outputs": {"json_object": False}}, "structured_outputs.json_object must be", None),
+        ({"structured_outputs": {"regex": "a\0"}}, "structured_outputs.regex must not contain", None),
+        ({"structured_outputs": {"structural_tag": " "}}, "structured_outputs.structural_tag", None),
+        ({"thinking_token_budget": 5}, "thinking_token_budget is set but reasoning_config", None),
+    ],
+)
+def test_what_0_33_finds_besides(fields: dict[str, Any], words: str, param: str | None) -> None:
+    error = refusal(limits, completion(**fields))
+    assert error.message.startswith(words)
+    assert (error.param, error.streams) == (param, True)
+    limits(completion(**fields), V011)
+
+
+def test_words_that_nobody_may_say_are_not_empty() -> None:
+    asked = completion(bad_words=["a", "", ""])
+    error = refusal(sampling_params, asked, 1, config(), V033)
+    assert error.message == "bad_words cannot contain an empty string. Got bad_words=['a', '']"
+    sampling_params(asked, 1, config(), V011)
+
+
+def test_only_temperature_zero_is_greedy() -> None:
+    for temperature in (1e-9, 0.005):  # vLLM makes 0.01 of them
+        sampling_params(completion(n=2, temperature=temperature), 1, config(), V033)
+    assert refusal(sampling_params, completion(n=2, temperature=0.0), 1, config(), V033)
 
 
 def test_limits_that_are_met() -> None:

@@ -86,7 +86,8 @@ BODIES: list[tuple[str, Any]] = [
     ("/v1/chat/completions", {**CHAT, "structured_outputs": {"regex": "[a-z]+"}, "documents": [{"a": "b"}]}),
     ("/v1/chat/completions", {**CHAT, "guided_choice": ["a", "b"], "chat_template_kwargs": {"a": 1}}),
     ("/v1/responses", {"model": "m", "input": [{"role": "user", "content": "x"}], "max_output_tokens": 9,
-                       "tools": [TOOLS[0]["function"]], "tool_choice": "auto", "metadata": {"a": 1},
+                       "tools": [{"type": "function", **TOOLS[0]["function"]}], "tool_choice": "auto",
+                       "metadata": {"a": "1"},
                        "text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "null"}}},
                        "reasoning": {"effort": "low"}, "instructions": "x", "stop": ["x"], "top_k": 5}),
     ("/v1/responses", {"model": "m", "max_output_tokens": 9, "stream": True, "input": [
