@@ -12,6 +12,7 @@ import msgspec
 from loadgen.errors import RecordError, RunError
 
 FLUSH_BYTES = 1 << 18
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError)  # bytes that are no UTF-8 are the second
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:
                 continue
             try:
                 yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except NO_JSON as error:
                 if not line.endswith(b"\n"):
                     return
                 raise RecordError(f"{path}:{number}: not a {kind.__name__} line: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from loadgen.errors import TargetError
+from loadgen.numbers.jsonl import NO_JSON
 
 URL_KEYS = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
 
@@ -42,7 +43,7 @@ def parse_fleet(data: bytes, where: str) -> Fleet:
     """Read a listing; TargetError when it holds no pod that can be asked."""
     try:
         document = msgspec.json.decode(data)
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
     stacks = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
     members: list[FleetMember] = []

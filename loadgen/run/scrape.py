@@ -20,7 +20,7 @@ from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
 from loadgen.client.target import Target, parse_target, user_of, without_user
 from loadgen.errors import LoadgenError, TargetError
-from loadgen.numbers.jsonl import JsonlWriter
+from loadgen.numbers.jsonl import NO_JSON, JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state
 from loadgen.records.rundir import ScrapeLine
 from loadgen.run.fleetlist import parse_fleet
@@ -209,7 +209,7 @@ class Scraper:
         )
         try:
             result = msgspec.json.decode(answer.body, type=_PrometheusAnswer).data.result
-        except msgspec.MsgspecError:
+        except NO_JSON:
             base.error = answer.error or f"HTTP {answer.status}: no answer to a query"
             self._keep(base)
             return

@@ -128,10 +128,10 @@ class Node:
 
     def integer(self, low: float = -math.inf, high: float = math.inf) -> int:
         """A whole number in [low, high]."""
-        value = self.number(low, high)
-        if not value.is_integer():
-            raise self.error(f"must be a whole number, not {value}")
-        return int(value)
+        number = self.number(low, high)
+        if not number.is_integer():
+            raise self.error(f"must be a whole number, not {number}")
+        return int(self.value)  # a float holds no more than 53 bits of it
 
     def boolean(self) -> bool:
         """true or false."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from loadgen.numbers.jsonl import NO_JSON
 from loadgen.plan.plan import Answer, Plan, PlannedRequest
 from loadgen.records.records import Record
 
@@ -100,7 +101,7 @@ def prompt_of(
     raw = plan.body(request, answers)
     try:
         body = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return "not JSON", raw
     space = f"{body.get('model')}\0{body.get('cache_salt') or ''}"
     prompt = body.get("prompt", body.get("input", body.get("messages")))
