@@ -152,17 +152,6 @@ class ResponsesStream(StreamGeneration):
             "response.in_progress", {"response": response}
         )
 
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
-        data = self._said(output.text)
-        if output.finish_reason is None:
-            if data:
-                self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(sequence), more=False)
-
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event(), more=False)
 
@@ -171,8 +160,8 @@ class ResponsesStream(StreamGeneration):
         self._number += 1
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
-    def _said(self, text: str) -> bytes:
-        position = len(self._text)
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
+        text, position = output.text, len(self._text)
         self._text += text
         if self.calls is None:
             return self._text_delta(text)
@@ -240,7 +229,7 @@ class ResponsesStream(StreamGeneration):
         self._number += 1
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
-    def _end(self, sequence: Sequence) -> bytes:
+    def end(self, sequence: Sequence) -> bytes:
         status = _status(sequence)
         if self.calls is None:
             data = self._close_message(status)

@@ -269,3 +269,14 @@ def test_text_formats(text: Any, check: Any) -> None:
 )
 def test_arguments_as_a_value(text: str, value: Any) -> None:
     assert arguments_object(text) == value
+
+
+def test_a_stream_ends_with_the_kv_transfer_of_a_whole_answer() -> None:
+    leg = {"kv_transfer_params": {"do_remote_decode": True}, "max_output_tokens": 1}
+    with echoing() as one:
+        whole = respond(one, "x " * 40, **leg).json()["kv_transfer_params"]
+        stream = respond(one, "x " * 40, stream=True, **leg)
+    told = [event["response"]["kv_transfer_params"] for event in stream.chunks if "response" in event]
+    assert whole["do_remote_prefill"] is True
+    assert told[0] is None  # as it begins
+    assert told[-1].keys() == whole.keys()
