@@ -24,8 +24,8 @@ _TONES: dict[Verdict, str] = {
     "trades with": "warn",
     "is not told apart from": "none",
 }
+# Figures of the routing, which are not judged and say why arms differ.
 _EXPLAINING = {metric.path for metric in METRICS} & named(Scorecard).keys()
-"""Figures of the routing, which are not judged and say why arms differ."""
 _STRIPS: tuple[tuple[str, str, Dimension], ...] = (
     ("ttft.p90", "TTFT p90", "time"),
     ("ttft.p50", "TTFT p50", "time"),

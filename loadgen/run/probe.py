@@ -18,8 +18,7 @@ from loadgen.errors import TargetError
 from loadgen.numbers.jsonl import NO_JSON
 
 RETRY_EVERY = 0.1
-TELL_AFTER = 1.0
-"""Seconds of waiting after which the user hears of it."""
+TELL_AFTER = 1.0  # seconds of waiting after which the user hears of it
 
 
 class _Model(msgspec.Struct):

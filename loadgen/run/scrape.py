@@ -28,8 +28,7 @@ from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Scrape
 
 TIMEOUT = 2.0
-SETTLE = 3.0
-"""Seconds that the scrape after the run waits at most for pods to have nothing running."""
+SETTLE = 3.0  # seconds that the scrape after the run waits at most for pods to have nothing running
 FLEET_TIMEOUT = 30.0
 Phase = Literal["before", "during", "after"]
 PROMETHEUS_QUERY = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'

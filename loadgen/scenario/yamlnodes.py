@@ -12,8 +12,7 @@ from kit.durations import parse_seconds
 from kit.yamldoc import Document, Path, load_documents, show_path
 from loadgen.errors import ScenarioError
 
-COMMAND_LINE = "command line"
-"""`where` of text made from flags: it has no lines that anybody wrote."""
+COMMAND_LINE = "command line"  # `where` of text made from flags: it has no lines that anybody wrote
 
 
 class Node:

@@ -13,12 +13,11 @@ from loadgen.numbers.jsonl import NO_JSON
 from loadgen.plan.plan import Answer, Plan, PlannedRequest
 from loadgen.records.records import Record
 
+# Outcomes after which a pod may hold the prompt's blocks, answered or not.
 REACHED_A_POD = frozenset(
     {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
 )
-"""Outcomes after which a pod may hold the prompt's blocks, answered or not."""
-_IDS = "\0ids"
-"""End of the name of a space whose prompts are token ids."""
+_IDS = "\0ids"  # end of the name of a space whose prompts are token ids
 _BYTES_PER_ID = 4
 _BYTES_PER_WORD = 5
 
