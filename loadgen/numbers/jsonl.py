@@ -12,9 +12,10 @@ import msgspec
 from loadgen.errors import RecordError, RunError
 
 FLUSH_BYTES = 1 << 18
-NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError)  # bytes that are no UTF-8 are the second
 
 T = TypeVar("T")
+
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError)  # bytes that are no UTF-8 are the second
 
 
 class JsonlWriter:

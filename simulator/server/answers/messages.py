@@ -102,7 +102,7 @@ class MessagesStream(StreamGeneration):
             data += self._delta({"type": "input_json_delta", "partial_json": piece})
         return data
 
-    def end(self, sequence: Sequence) -> bytes:
+    def _end(self, sequence: Sequence) -> bytes:
         usage = {"input_tokens": self.prompt_tokens, "output_tokens": self.completion_tokens}
         delta = {"stop_reason": _stop_reason(sequence, self.calls)}
         return (

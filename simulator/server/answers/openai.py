@@ -124,7 +124,7 @@ class ChunkStream(StreamGeneration):
             values["kv_transfer_params"] = self.kv_transfer_params
         return ordered(keys, values, self._bodies.chunk_optional)
 
-    def end(self, sequence: Sequence) -> bytes:
+    def _end(self, sequence: Sequence) -> bytes:
         """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
         if not self.shape.usage:
             return self.DONE

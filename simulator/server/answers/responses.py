@@ -152,6 +152,9 @@ class ResponsesStream(StreamGeneration):
             "response.in_progress", {"response": response}
         )
 
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
+        return self._said(output.text)
+
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event(), more=False)
 
@@ -160,8 +163,8 @@ class ResponsesStream(StreamGeneration):
         self._number += 1
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
-    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
-        text, position = output.text, len(self._text)
+    def _said(self, text: str) -> bytes:
+        position = len(self._text)
         self._text += text
         if self.calls is None:
             return self._text_delta(text)
@@ -229,7 +232,7 @@ class ResponsesStream(StreamGeneration):
         self._number += 1
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
-    def end(self, sequence: Sequence) -> bytes:
+    def _end(self, sequence: Sequence) -> bytes:
         status = _status(sequence)
         if self.calls is None:
             data = self._close_message(status)

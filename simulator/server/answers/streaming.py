@@ -38,7 +38,7 @@ class StreamGeneration(Generation):
         """The events of one output; empty where a client would see nothing of it."""
         raise NotImplementedError
 
-    def end(self, sequence: Sequence) -> bytes:
+    def _end(self, sequence: Sequence) -> bytes:
         """What follows the last output, `sequence` being the last to end."""
         raise NotImplementedError
 
@@ -50,7 +50,7 @@ class StreamGeneration(Generation):
             self.kv_transfer_params = output.kv_transfer_params
         data = self.chunks(sequence, output)
         if output.finish_reason is not None and self.sequence_ended():
-            self.exchange.writer.write(data + self.end(sequence), more=False)
+            self.exchange.writer.write(data + self._end(sequence), more=False)
         elif data:
             self.exchange.writer.write(data)
 
