@@ -74,7 +74,8 @@ def finished(run: RunData) -> Check:
     if run.meta.status == "finished":
         return Check("finished", "ok", "the run came to its own end")
     why = f": {run.meta.error}" if run.meta.error else ""
-    word = "was broken off while running" if run.meta.status == "running" else run.meta.status
+    words = {"running": "was broken off while running", "interrupted": "was interrupted"}
+    word = words.get(run.meta.status, run.meta.status)
     return Check("finished", "fail", f"the run {word}{why}; figures cover what was recorded")
 
 
