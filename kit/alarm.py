@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-EARLY = 0.0015
-"""Seconds by which the loop timer of the portable alarm fires before the moment it is set to."""
+EARLY = 0.0015  # seconds by which the loop timer of the portable alarm fires before the moment it is set to
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
 _ITIMERSPEC = struct.Struct("@qqqq")

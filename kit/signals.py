@@ -11,8 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
-"""What a supervisor and a terminal send to a process that should end."""
+ENDING = (signal.SIGTERM, signal.SIGINT)  # what a supervisor and a terminal send to a process that should end
 
 
 def hear(numbers: Iterable[int], tell: Callable[[int], None]) -> None:

@@ -21,8 +21,8 @@ _KEYS = {
     "path": ("path",),
     "ext_proc": ("ext_proc",),
 }
+# Request and response (s) headers, body, trailers in `ext_proc`; the last number is a gRPC status.
 _MESSAGES = ("rh", "rb", "rt", "sh", "sb", "st")
-"""Request and response (s) headers, body, trailers in `ext_proc`; the last number is a gRPC status."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 _METADATA = "%DYNAMIC_METADATA(envoy.lb:{})%"
+# What one line of the access log says: which pod was picked, which served, and why a request failed.
 ACCESS_LOG_FIELDS = {
     "time": "%START_TIME%",
     "method": "%REQ(:METHOD)%",
@@ -47,7 +48,6 @@ ACCESS_LOG_FIELDS = {
     "duration_ms": "%DURATION%",
     "first_byte_ms": "%RESPONSE_DURATION%",
 }
-"""What one line of the access log says: which pod was picked, which served, and why a request failed."""
 
 
 PROXY_CONFIG = "proxy.istio.io/config"

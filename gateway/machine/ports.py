@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.errors import StackError
 
+# Where free ports are looked for: below the ephemeral range, from which outgoing connections are given.
 FIRST, LAST = 18000, 32767
-"""Where free ports are looked for: below the ephemeral range, from which outgoing connections are given."""
 
+# How many pods can have an address of their own: as many as `loopback_addresses` gives.
 MAX_ADDRESSES = 254 + 255 * 254 - 1
-"""How many pods can have an address of their own: as many as `loopback_addresses` gives."""
 
 _given: set[int] = set()
 

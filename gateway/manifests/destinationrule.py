@@ -11,19 +11,19 @@ from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
 ROOT_NAMESPACE = "istio-system"
+# Where systems keep the authorities that they trust; a gateway's pod has the first.
 SYSTEM_AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 )
-"""Where systems keep the authorities that they trust; a gateway's pod has the first."""
+# Fields of a trafficPolicy that are durations, wherever they stand, and the fewest milliseconds of each.
 _DURATIONS = {
     **dict.fromkeys(("connectTimeout", "idleTimeout", "maxConnectionDuration"), 1),
     **dict.fromkeys(("interval", "time", "timeout"), 1),  # of outlier detection and of keep-alives
     **dict.fromkeys(("baseEjectionTime", "warmupDurationSecs", "duration"), 1),
     "ttl": 0,  # a session's cookie
 }
-"""Fields of a trafficPolicy that are durations, wherever they stand, and the fewest milliseconds of each."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from gateway.manifests.gatewayapi import POOL_GROUP
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
 
+# First port of the headless Service that Istio makes for a pool; the pool's cluster is named by it.
 SHADOW_PORT = 54321
-"""First port of the headless Service that Istio makes for a pool; the pool's cluster is named by it."""
 
 
 @dataclass(frozen=True)

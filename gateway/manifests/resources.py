@@ -9,13 +9,13 @@ from gateway.errors import ManifestError
 from gateway.manifests import names
 from kit.yamldoc import Cursor, Path
 
+# Kinds without a namespace, as far as they appear beside a gateway.
 CLUSTER_SCOPED = frozenset({
     "Namespace", "GatewayClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
     "PersistentVolume", "StorageClass", "PriorityClass", "IngressClass", "APIService",
     "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 })  # fmt: skip
-"""Kinds without a namespace, as far as they appear beside a gateway."""
 
 
 @dataclass(frozen=True)

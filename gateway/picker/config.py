@@ -164,6 +164,7 @@ def parse_config(text: str, compat: Compat | None = None) -> EndpointPickerConfi
         raise _invalid(_as_epp(str(error))) from None
 
 
+# Parameters of the EPP's plugins that choose among producers, or expire them: here there is one of each.
 _INERT_PARAMETERS = {
     "active-request-scorer": ("inFlightLoadProducerName", "requestTimeout"),
     "token-load-scorer": ("inFlightLoadProducerName",),
@@ -171,7 +172,6 @@ _INERT_PARAMETERS = {
     "prefix-cache-scorer": ("prefixMatchInfoProducerName",),
     "no-hit-lru-scorer": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
 }
-"""Parameters of the EPP's plugins that choose among producers, or expire them: here there is one of each."""
 
 
 def without_effect(config: EndpointPickerConfig) -> Iterator[str]:

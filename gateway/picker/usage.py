@@ -52,7 +52,7 @@ def usage_of_chunk(chunk: bytes, compat: Compat) -> tuple[Usage | None, bool]:
         if line.startswith(_PREFIX) and b'"usage"' in line:
             try:
                 event = msgspec.json.decode(line[len(_PREFIX) :])
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             found = usage_of(event, compat) or found
     return found, done

@@ -223,11 +223,11 @@ def check_files(container: Container, flags: Sequence[str], directory: Path) -> 
             )
 
 
+# Images whose answers differ from the simulator's own default.
 _COMPAT_BY_IMAGE = (
     (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.7"),
     (re.compile(r"(^|/)vllm-openai:v0\.11\."), "vllm-0.11"),
 )
-"""Images whose answers differ from the simulator's own default."""
 
 
 def with_compat(container: Container, flags: Sequence[str]) -> list[str]:

@@ -19,8 +19,7 @@ from pathlib import Path
 from gateway.errors import UsageError
 
 MARK = ".simfleet-owned"
-ASIDE = ".simfleet-"
-"""How the names begin under which directories are made and deleted."""
+ASIDE = ".simfleet-"  # how the names begin under which directories are made and deleted
 _MARK_BYTES = 64 * 1024
 
 

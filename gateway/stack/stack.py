@@ -32,10 +32,8 @@ from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError, FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
-WATCH_INTERVAL_S = 0.1
-"""How often pods are asked for their readiness; a kubelet does it every second at most."""
-DRAIN_TIMEOUT_S = 30.0
-"""Kubernetes' terminationGracePeriodSeconds."""
+WATCH_INTERVAL_S = 0.1  # how often pods are asked for their readiness; a kubelet does it every second at most
+DRAIN_TIMEOUT_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 _ADDRESS_ATTEMPTS = 20
 
 

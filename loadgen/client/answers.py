@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from loadgen.numbers.jsonl import NO_JSON
+
 
 class TokenDetails(msgspec.Struct):
     cached_tokens: int | None = None
@@ -101,7 +103,7 @@ def decode_body(data: bytes | bytearray) -> Body | None:
     """The fields of interest; None when it is not such a JSON object."""
     try:
         return _bodies.decode(data)
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return None
 
 
@@ -187,7 +189,7 @@ class _Error(msgspec.Struct):
 def _error_object(raw: bytes) -> str:
     try:
         error = msgspec.json.decode(raw, type=_Error | str | None)
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return raw.decode(errors="replace")
     if isinstance(error, _Error):
         return error.message or raw.decode(errors="replace")
@@ -198,6 +200,6 @@ def error_code(raw: msgspec.Raw) -> int | None:
     """The numeric code inside an error event, if it has one."""
     try:
         error = msgspec.json.decode(bytes(raw), type=_Error)
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return None
     return error.code if isinstance(error.code, int) else None

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, id_of, text_of
 from loadgen.client.sse import SseReader
 
+# Response headers that a record keeps, lower case.
 KEPT_HEADERS = {
     name.encode(): name
     for name in (
@@ -32,7 +33,6 @@ KEPT_HEADERS = {
         "content-type",
     )
 }
-"""Response headers that a record keeps, lower case."""
 DROPPED = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 TTL_REASONS = ("rejected-ttl-expired", "rejected-context-cancelled")
 GATEWAY_WORDS = (

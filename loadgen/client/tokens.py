@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from loadgen.client.sse import SseReader
 
+# Seconds; a role that follows the answer's head sooner than this was said before anything was generated.
 HEAD_AND_ROLE = 0.001
-"""Seconds; a role that follows the answer's head sooner than this was said before anything was generated."""
 
 
 class TokenMoments(NamedTuple):

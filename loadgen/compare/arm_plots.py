@@ -10,10 +10,8 @@ from textwrap import wrap
 from loadgen.report.plots import shorten
 from loadgen.report.svg import Canvas, Formatter, seconds
 
-CHARACTER = 6.8
-"""Pixels that a character of a label takes, generously."""
-NARROW_LABEL = 16
-"""Characters of a label's line on a phone."""
+CHARACTER = 6.8  # pixels that a character of a label takes, generously
+NARROW_LABEL = 16  # characters of a label's line on a phone
 
 
 @dataclass(frozen=True, slots=True)

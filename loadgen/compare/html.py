@@ -25,8 +25,8 @@ _TONES: dict[Verdict, str] = {
     "is not told apart from": "none",
     "is not judged against": "warn",
 }
+# Figures of the routing, which are not judged and say why arms differ.
 _EXPLAINING = {metric.path for metric in METRICS} & named(Scorecard).keys()
-"""Figures of the routing, which are not judged and say why arms differ."""
 _STRIPS: tuple[tuple[str, str, Dimension], ...] = (
     ("ttft.p90", "TTFT p90", "time"),
     ("ttft.p50", "TTFT p50", "time"),

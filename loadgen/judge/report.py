@@ -19,6 +19,7 @@ from loadgen.judge.figures import Figures, Goodput, Latencies, Outcomes, Through
 from loadgen.judge.selfchecks import Check, selfchecks, trusted
 from loadgen.numbers import stats
 from loadgen.numbers.figure import Card, Figure, finite
+from loadgen.numbers.jsonl import NO_JSON
 from loadgen.numbers.stats import Summary
 from loadgen.records.bins import Timeline, curve, timeline
 from loadgen.records.frame import LATENCIES, Frame
@@ -171,7 +172,7 @@ def read_report(path: Path) -> Report:
         found = msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise RecordError(
             f"{path}: not a report of form {REPORT_VERSION}: {error}; `loadgen report {path.parent}` "
             "makes it anew from the records"

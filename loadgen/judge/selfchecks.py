@@ -22,14 +22,13 @@ from loadgen.records.rundata import RunData
 from loadgen.scenario.scenario import Arrival
 
 CEILING_WARN = 0.7
+# Lateness p99 may be this many seconds, or this share of the median TTFT (E2E where nothing was streamed),
+# whichever is more.
 LATE_WARN = (0.001, 0.05)
-"""Lateness p99 may be this many seconds, or this share of the median TTFT (E2E where nothing
-was streamed), whichever is more."""
 LATE_FAIL = (0.010, 0.25)
 MISSED_FAIL = 0.001
 REUSE_WARN = 0.5
-FEWEST = 100
-"""Requests that a check of arrivals or of connections needs."""
+FEWEST = 100  # requests that a check of arrivals or of connections needs
 SIGMAS = 4.0
 KEPT_WARN = 0.15
 
@@ -75,7 +74,8 @@ def finished(run: RunData) -> Check:
     if run.meta.status == "finished":
         return Check("finished", "ok", "the run came to its own end")
     why = f": {run.meta.error}" if run.meta.error else ""
-    word = "was broken off while running" if run.meta.status == "running" else run.meta.status
+    words = {"running": "was broken off while running", "interrupted": "was interrupted"}
+    word = words.get(run.meta.status, run.meta.status)
     return Check("finished", "fail", f"the run {word}{why}; figures cover what was recorded")
 
 

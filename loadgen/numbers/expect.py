@@ -60,11 +60,9 @@ class ExpectError(ScenarioError):
         self.text, self.position, self.message = text, position, message
 
 
+# Gives a figure by its path (`class[chat].ttft.p99`), NaN when this run has no value for it. Raises KeyError,
+# with words for the user, when there is no such figure.
 Lookup = Callable[[str], Quantity]
-"""Gives a figure by its path (`class[chat].ttft.p99`), NaN when this run has no value for it.
-
-Raises KeyError, with words for the user, when there is no such figure.
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ import numpy as np
 from loadgen.numbers.quantity import Dimension
 
 Better = Literal["lower", "higher"]
-Role = Literal["judged", "shown"]
-"""In a comparison: `judged` decides the verdict, `shown` stands beside it."""
+Role = Literal["judged", "shown"]  # in a comparison: `judged` decides the verdict, `shown` stands beside it
 
 
 class Card(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ FLUSH_BYTES = 1 << 18
 
 T = TypeVar("T")
 
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError)  # bytes that are no UTF-8 are the second
+
 
 class JsonlWriter:
     """Appends JSON lines to a file; `flush` is one write to the kernel.
@@ -71,7 +73,7 @@ def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:
                 continue
             try:
                 yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except NO_JSON as error:
                 if not line.endswith(b"\n"):
                     return
                 raise RecordError(f"{path}:{number}: not a {kind.__name__} line: {error}") from error

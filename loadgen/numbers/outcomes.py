@@ -18,6 +18,6 @@ OUTCOMES = (
     "missed",  # was due and could not be sent by this client
     "skipped",  # a later turn of a session that ended early: was never due
 )
+# Outcomes that are the gateway's decision under load, to be told apart from errors.
 SHEDS = frozenset({"shed_429", "ttl_503", "evicted"})
-"""Outcomes that are the gateway's decision under load, to be told apart from errors."""
 NOT_SENT = frozenset({"missed", "skipped"})

@@ -103,7 +103,7 @@ def show(value: float, dimension: Dimension) -> str:
         case "time":
             return show_time(value)
         case "share":
-            return f"{100 * value:.4g} %"
+            return f"{digits(100 * value, 4)} %"
         case "rate":
             return f"{digits(value, 4)} /s"
         case "tokens/s":

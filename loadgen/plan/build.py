@@ -148,8 +148,8 @@ def _interleaved(sources: list[ClassSource], slots: itertools.count[int]) -> Ite
             yield from _lines(source, number, made, next(slots))
 
 
+# A unit, its model, its adapter, after how many tokens the client leaves, and the think time before it.
 Made = tuple[UnitSpec, str, str | None, int | None, float]
-"""A unit, its model, its adapter, after how many tokens the client leaves, and the think time before it."""
 
 
 def _units(source: ClassSource) -> Iterator[Made]:

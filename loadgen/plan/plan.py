@@ -20,7 +20,7 @@ from typing import TypeAlias
 import msgspec
 
 from loadgen.errors import RunError, ScenarioError
-from loadgen.numbers.jsonl import JsonlWriter
+from loadgen.numbers.jsonl import NO_JSON, JsonlWriter
 
 PLAN_VERSION = 1
 
@@ -161,7 +161,7 @@ def read_plan_header(path: Path) -> PlanHeader:
             header = _header.decode(file.readline())
     except OSError as error:
         raise ScenarioError(f"cannot be read: {error.strerror}", file=path) from error
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise ScenarioError(f"is not a plan of `loadgen plan`: {error}", file=path, line=1) from error
     if header.plan != PLAN_VERSION:
         raise ScenarioError(f"is a plan of version {header.plan}, this is {PLAN_VERSION}", file=path)
@@ -185,7 +185,7 @@ def read_plan(path: Path, worker: int = 0, workers: int = 1) -> Iterator[SharedT
                     text = _text.decode(line)
                     if text.slot is None or text.slot % workers == worker:
                         yield text
-            except (msgspec.MsgspecError, ValueError) as error:
+            except ValueError as error:
                 raise ScenarioError(f"not a line of a plan: {error}", file=path, line=number) from error
 
 
@@ -195,12 +195,19 @@ def escape(text: str) -> str:
 
 
 def join_body(pieces: Iterable[Piece], texts: Mapping[int, str], answers: Mapping[int, str]) -> bytes:
-    """The body's bytes; an answer that never came leaves its place empty."""
+    """The body's bytes; an answer that never came leaves its place empty.
+
+    ScenarioError for a shared text that the plan does not hold.
+    """
     parts: list[str] = []
     for piece in pieces:
         if isinstance(piece, str):
             parts.append(piece)
         elif isinstance(piece, int):
+            if piece not in texts:
+                raise ScenarioError(
+                    f"the plan is broken: a request holds text {piece}, no line before it does"
+                )
             parts.append(texts[piece])
         else:
             parts.append(escape(answers.get(piece.answer, "")))

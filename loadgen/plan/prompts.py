@@ -18,8 +18,7 @@ from loadgen.plan.traces import TraceRow, count_words
 from loadgen.plan.words import ids_of, sample, sample_count, text_of
 from loadgen.scenario.scenario import ClassSpec, Prefix
 
-TEXTS_PER_CLASS = 100_000_000
-"""Numbers of shared texts that a class has for itself."""
+TEXTS_PER_CLASS = 100_000_000  # numbers of shared texts that a class has for itself
 
 
 @dataclass(slots=True)

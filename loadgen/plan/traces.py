@@ -8,13 +8,19 @@ from __future__ import annotations
 import csv
 import datetime
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 
 from loadgen.errors import TraceError
+from loadgen.numbers.jsonl import NO_JSON
 from loadgen.scenario.scenario import Trace
+
+_AZURE_TIME = re.compile(
+    r"(?P<base>[^.+Z]+?)(?P<fraction>\.\d*)?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.ASCII
+)  # digits behind the point, and a zone
 
 
 @dataclass(slots=True)
@@ -81,7 +87,7 @@ def _read_jsonl(trace: Trace, unit: float, block: int) -> Iterator[TraceRow]:
                 continue
             try:
                 row = decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except NO_JSON as error:
                 raise TraceError(f"no {trace.format} row: {error}", file=trace.path, line=number) from error
             if row.hash_ids and len(row.hash_ids) * block < row.input_length:
                 message = (
@@ -127,17 +133,21 @@ def _azure_rows(trace: Trace, reader: csv.DictReader[str]) -> Iterator[TraceRow]
 
 
 def _azure_time(text: str) -> float:
-    """Seconds of `2023-11-16 18:15:46.6805900`: seven decimals, one more than datetime reads."""
-    base, _, fraction = text.strip().partition(".")
-    fraction = fraction.partition("+")[0].rstrip("Z")
-    moment = datetime.datetime.fromisoformat(base.partition("+")[0]).replace(tzinfo=datetime.UTC)
-    return moment.timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+    """Seconds of `2023-11-16 18:15:46.6805900`, whose seven decimals datetime cannot read; else UTC.
+
+    ValueError for what is no moment.
+    """
+    found = _AZURE_TIME.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"not a moment such as 2023-11-16 18:15:46.6805900: {text!r}")
+    moment = datetime.datetime.fromisoformat(found["base"] + (found["zone"] or "+00:00"))
+    return moment.timestamp() + float("0" + (found["fraction"] or ""))
 
 
 def _read_sharegpt(trace: Trace) -> Iterator[TraceRow]:
     try:
         conversations = msgspec.json.decode(trace.path.read_bytes(), type=list[_Conversation])
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise TraceError(f"no ShareGPT file: {error}", file=trace.path) from error
     for conversation in conversations:
         turns: list[tuple[str, str]] = []

@@ -18,6 +18,7 @@ KEPT_PREFIXES = (
     "lora_",
 )
 POD_LABELS = ("pod", "kubernetes_pod_name", "pod_name")
+# Series by the plain name that reports use; several series of one name (labels) add up, kv's do not.
 COLUMNS = {
     "vllm:num_requests_waiting": "waiting",
     "vllm:num_requests_running": "running",
@@ -30,7 +31,6 @@ COLUMNS = {
     "vllm:prompt_tokens_total": "prompt_tokens",
     "vllm:generation_tokens_total": "output_tokens",
 }
-"""Series by the plain name that reports use; several series of one name (labels) add up, kv's do not."""
 
 
 def parse_samples(text: str) -> dict[str, float]:

@@ -103,13 +103,11 @@ def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
 
 def _scenario(run: RunData) -> Scenario | None:
     file = run.path / SCENARIO
-    text = (
-        file.read_text(encoding="utf-8")
-        if file.is_file()
-        else run.plan_header.yaml
-        if run.plan_header
-        else ""
-    )
+    text = run.plan_header.yaml if run.plan_header else ""
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else text
+    except (OSError, UnicodeDecodeError) as error:
+        run.notes.append(f"{file}: cannot be read: {error}")
     source = run.meta.source or (run.plan_header.source if run.plan_header else "") or str(file)
     if not text.strip():
         return None

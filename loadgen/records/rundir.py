@@ -21,7 +21,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from loadgen.errors import RecordError, RunError
-from loadgen.numbers.jsonl import read_lines
+from loadgen.numbers.jsonl import NO_JSON, read_lines
 from loadgen.numbers.progress import Progress
 
 META = "meta.json"
@@ -188,7 +188,7 @@ def read_meta(run_dir: Path) -> Meta:
         return msgspec.json.decode(path.read_bytes(), type=Meta)
     except OSError as error:
         raise RecordError(f"{run_dir} is not the directory of a run: {error.strerror}: {path}") from error
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise RecordError(f"{path}: {error}") from error
 
 

@@ -88,8 +88,7 @@ class PodSeries:
         return self.block_size * self.num_gpu_blocks if self.block_size and self.num_gpu_blocks else None
 
 
-ALIGNED = 0.05
-"""Seconds by which looks at the pages of one pod may differ."""
+ALIGNED = 0.05  # seconds by which looks at the pages of one pod may differ
 
 
 def together(name: str, parts: Sequence[PodSeries]) -> PodSeries:

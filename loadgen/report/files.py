@@ -16,8 +16,7 @@ from loadgen.report.junit import junit
 from loadgen.report.markdown import markdown
 
 T = TypeVar("T")
-Form = tuple[str, Callable[[T], str]]
-"""The name of a file and what makes its text."""
+Form = tuple[str, Callable[[T], str]]  # the name of a file and what makes its text
 FORMS: tuple[Form[Report], ...] = (
     ("report.json", as_json),
     ("report.md", markdown),

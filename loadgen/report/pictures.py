@@ -16,8 +16,7 @@ from loadgen.report.plots import Line, colour
 from loadgen.report.svg import number, percent
 
 NAMED = 24
-FEW = 8
-"""Up to so many pods get a line of their own."""
+FEW = 8  # up to so many pods get a line of their own
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from html import escape
 from loadgen.report.svg import Canvas, Formatter, Scale, number, percent, seconds
 
 Events = Sequence[tuple[float, str]]
-Squares = Iterator[tuple[float, float, float, float, float]]
-"""x, y, width, height, value; NaN is no answer."""
+Squares = Iterator[tuple[float, float, float, float, float]]  # x, y, width, height, value; NaN is no answer
 CDF_POINTS = 160
 COLOURS = 8
 MOST_HINTED = 1500

@@ -15,8 +15,7 @@ from loadgen.score.lora import Lora
 from loadgen.score.prefix import Prefix
 from loadgen.score.routing import Herding, Picks, Sessions, Spread
 
-SUCCEEDS = "a request succeeds"
-"""The expectation that every run has without writing it down."""
+SUCCEEDS = "a request succeeds"  # the expectation that every run has without writing it down
 
 
 def verdict(report: Report) -> str:

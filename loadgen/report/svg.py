@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from loadgen.numbers.quantity import show_time
+from loadgen.numbers.quantity import digits, show_time
 
 Formatter = Callable[[float], str]
 
@@ -67,8 +67,8 @@ def number(value: float) -> str:
     for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= limit:
             scale = {"G": 1e9, "M": 1e6, "k": 1e3}[suffix]
-            return f"{value / scale:.3g}{suffix}"
-    return f"{value:.4g}"
+            return f"{digits(value / scale, 3)}{suffix}"
+    return digits(value, 4)
 
 
 def seconds(value: float) -> str:
@@ -76,13 +76,13 @@ def seconds(value: float) -> str:
     if value == 0:
         return "0"
     if abs(value) >= 1:
-        return f"{value:.3g} s"
+        return f"{digits(value, 3)} s"
     return show_time(value)
 
 
 def percent(value: float) -> str:
     """A share tick."""
-    return f"{100 * value:.3g} %"
+    return f"{digits(100 * value, 3)} %"
 
 
 @dataclass

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadgen.errors import TargetError
+from loadgen.numbers.jsonl import NO_JSON
 
 URL_KEYS = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
 
@@ -54,7 +55,7 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
     """
     try:
         document = msgspec.json.decode(data)
-    except msgspec.MsgspecError as error:
+    except NO_JSON as error:
         raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
     listed = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
     stacks = [item for item in _list(listed) if isinstance(item, dict)]

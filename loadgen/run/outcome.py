@@ -12,10 +12,10 @@ from loadgen.plan.plan import RetryPlan
 from loadgen.records.records import Attempt, Record
 from loadgen.run.jobs import Job
 
+# Headers that have a field of their own or say the same thing on each line.
 HEADERS_APART = frozenset(
     {"x-inference-pod", "x-inference-port", "x-inference-namespace", "content-type", "server"}
 )
-"""Headers that have a field of their own or say the same thing on each line."""
 
 
 def relative(moment: float | None, t0: float) -> float | None:

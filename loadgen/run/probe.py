@@ -15,10 +15,10 @@ from loadgen.client.connection import Pool
 from loadgen.client.fetch import Fetched, fetch
 from loadgen.client.target import Target
 from loadgen.errors import TargetError
+from loadgen.numbers.jsonl import NO_JSON
 
 RETRY_EVERY = 0.1
-TELL_AFTER = 1.0
-"""Seconds of waiting after which the user hears of it."""
+TELL_AFTER = 1.0  # seconds of waiting after which the user hears of it
 
 
 class _Model(msgspec.Struct):
@@ -89,7 +89,7 @@ def _judge(target: Target, models: Collection[str], answer: Fetched, waited: flo
         )
     try:
         served = [model.id for model in msgspec.json.decode(answer.body, type=_ModelList).data]
-    except msgspec.MsgspecError:
+    except NO_JSON:
         note = f"/v1/models answers {answer.status} without a list: model names are not checked"
         return Readiness(None, waited, note)
     unknown = sorted(set(models) - set(served))

@@ -51,10 +51,8 @@ from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
 from loadgen.scenario.scenario import Scenario
 
-LEAD = 0.15
-"""Seconds between the order to begin and t0, for the order to reach all workers."""
-HOPELESS = 20
-"""So many first answers that are all 4xx end a run: the plan does not fit the target."""
+LEAD = 0.15  # seconds between the order to begin and t0, for the order to reach all workers
+HOPELESS = 20  # so many first answers that are all 4xx end a run: the plan does not fit the target
 VIEW_EVERY = 0.5
 
 

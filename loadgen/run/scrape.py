@@ -20,7 +20,7 @@ from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
 from loadgen.client.target import Target, parse_target, user_of, without_user
 from loadgen.errors import LoadgenError, TargetError
-from loadgen.numbers.jsonl import JsonlWriter
+from loadgen.numbers.jsonl import NO_JSON, JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state
 from loadgen.records.rundir import ScrapeLine
 from loadgen.run.fleetlist import Fleet, parse_fleet
@@ -28,8 +28,7 @@ from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Scrape
 
 TIMEOUT = 2.0
-SETTLE = 3.0
-"""Seconds that the scrape after the run waits at most for pods to have nothing running."""
+SETTLE = 3.0  # seconds that the scrape after the run waits at most for pods to have nothing running
 FLEET_TIMEOUT = 30.0
 Phase = Literal["before", "during", "after"]
 PROMETHEUS_QUERY = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'
@@ -212,7 +211,7 @@ class Scraper:
         )
         try:
             result = msgspec.json.decode(answer.body, type=_PrometheusAnswer).data.result
-        except msgspec.MsgspecError:
+        except NO_JSON:
             base.error = answer.error or f"HTTP {answer.status}: no answer to a query"
             self._keep(base)
             return

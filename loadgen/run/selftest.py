@@ -19,6 +19,7 @@ import msgspec
 from kit.children import python
 from loadgen.client.target import parse_target
 from loadgen.errors import RunError
+from loadgen.numbers.jsonl import NO_JSON
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
@@ -61,7 +62,7 @@ def _key(tokens: int, stream: bool) -> str:
 def _read_cache() -> dict[str, _Kept]:
     try:
         return msgspec.json.decode(cache_file().read_bytes(), type=dict[str, _Kept])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *NO_JSON):
         return {}
 
 

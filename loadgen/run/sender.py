@@ -26,8 +26,7 @@ from loadgen.run.outcome import attempt_of, record_of, retry_delay
 from loadgen.scenario.redaction import Secrets
 
 REFILL = 16
-SPARE = 0.0005
-"""Seconds that must be free before the next start for the plan to be read further."""
+SPARE = 0.0005  # seconds that must be free before the next start for the plan to be read further
 
 
 class Wire(Protocol):

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 REPORT_EVERY = 0.5
 FLUSH_EVERY = 0.25
-PRIORITY = -10
-"""Nice value that a worker asks for."""
+PRIORITY = -10  # nice value that a worker asks for
 
 
 class WorkerOrder(msgspec.Struct, kw_only=True):

@@ -63,8 +63,9 @@ def _server_container(document: dict[str, Any]) -> dict[str, Any] | None:
     if document.get("kind") not in ("Deployment", "StatefulSet"):
         return None
     spec = _mapping(_mapping(_mapping(document, "spec"), "template"), "spec")
-    for container in spec.get("containers") or []:
-        names = [flag_name(str(argument)) for argument in container.get("args") or []]
+    for container in _list(spec, "containers"):
+        arguments = _list(container, "args") if isinstance(container, dict) else []
+        names = [flag_name(str(argument)) for argument in arguments]
         if "model" in names:
             found: dict[str, Any] = container
             return found
@@ -77,11 +78,16 @@ def _mapping(document: dict[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(document: dict[str, Any], key: str) -> list[Any]:
+    """The list under `key`, empty when there is none."""
+    value = document.get(key)
+    return value if isinstance(value, list) else []
+
+
 def _set_picker(document: dict[str, Any], config: dict[str, Any]) -> bool:
-    data = document.get("data") if document.get("kind") == "ConfigMap" else None
-    for key, value in (data or {}).items():
+    data = _mapping(document, "data") if document.get("kind") == "ConfigMap" else {}
+    for key, value in data.items():
         if PICKER_KIND in str(value):
-            assert data is not None
             data[key] = yaml.safe_dump(config, sort_keys=False)
             return True
     return False

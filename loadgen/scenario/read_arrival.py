@@ -14,8 +14,7 @@ PROCESSES = ("constant", "poisson", "gamma", "clients", "burst", "trace", "close
 RENEWAL = ("constant", "poisson", "gamma", "clients")
 SHAPES = ("linear", "exponential")
 Shape = Literal["linear", "exponential"]
-MOST = 1e9
-"""More tokens or turns than anybody means, and few enough to count in 64 bits."""
+MOST = 1e9  # more tokens or turns than anybody means, and few enough to count in 64 bits
 IGNORED_LOAD_KEYS = (
     "num_workers",
     "worker_max_concurrency",

@@ -25,19 +25,19 @@ from loadgen.scenario.scenario import (
 )
 from loadgen.scenario.yamlnodes import Node
 
+# Mooncake's own, and vLLM's default of --timed-trace-chunk-hash-size.
 BLOCK_SIZES = {"mooncake": 512, "timed_trace": 16}
-"""Mooncake's own, and vLLM's default of --timed-trace-chunk-hash-size."""
 TRACE_FORMATS = ("mooncake", "azure", "sharegpt", "timed_trace")
 OBJECTIVE = "x-gateway-inference-objective"
 FAIRNESS = "x-gateway-inference-fairness-id"
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+# What a source of prompts says itself, so that a class cannot say it besides.
 _FIXED = {
     "prompt": ("prefix", "input_tokens"),
     "preset": ("prefix", "sessions", "input_tokens", "output_tokens"),
     "trace": ("prefix", "input_tokens", "output_tokens"),
 }
-"""What a source of prompts says itself, so that a class cannot say it besides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from urllib.parse import quote, unquote
 import yaml
 
 MARK = "REDACTED-SECRET-"
+# From so many characters on a secret is replaced wherever it appears; a shorter one may be a common word and
+# is replaced where a name says that it is secret.
 STRONG = 8
-"""From so many characters on a secret is replaced wherever it appears; a shorter one may be a common word and
-is replaced where a name says that it is secret."""
 SENSITIVE = re.compile(
     r"(?:.*[-_])?(?:authorization|api[-_]?key|cookie|password|passwd|secret|(?:access|auth|bearer)[-_]token)"
     r"|token|(?:x|hf|github|gitlab)[-_]token",
@@ -44,8 +44,7 @@ _CONTEXTS = tuple(
     )
 )
 _CREDENTIALS = re.compile(rf"(?i){_SCHEME}(.+)", re.DOTALL)
-_SEPARATOR = "\x1f"
-"""Between the arguments of a command line; white space for a pattern, and in no argument."""
+_SEPARATOR = "\x1f"  # between the arguments of a command line; white space for a pattern, and in no argument
 
 
 @dataclass(slots=True)

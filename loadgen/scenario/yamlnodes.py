@@ -12,8 +12,7 @@ from kit.durations import parse_seconds
 from kit.yamldoc import Document, Path, load_documents, show_path
 from loadgen.errors import ScenarioError
 
-COMMAND_LINE = "command line"
-"""`where` of text made from flags: it has no lines that anybody wrote."""
+COMMAND_LINE = "command line"  # `where` of text made from flags: it has no lines that anybody wrote
 
 
 class Node:
@@ -128,10 +127,10 @@ class Node:
 
     def integer(self, low: float = -math.inf, high: float = math.inf) -> int:
         """A whole number in [low, high]."""
-        value = self.number(low, high)
-        if not value.is_integer():
-            raise self.error(f"must be a whole number, not {value}")
-        return int(value)
+        number = self.number(low, high)
+        if not number.is_integer():
+            raise self.error(f"must be a whole number, not {number}")
+        return int(self.value)  # a float holds no more than 53 bits of it
 
     def boolean(self) -> bool:
         """true or false."""

@@ -20,8 +20,7 @@ from loadgen.records.records import Record
 from loadgen.score.prefix_prompts import Ask
 from loadgen.score.prefix_tree import PrefixTree, best_hits, held_by
 
-BLOCK_SIZE = 16
-"""vLLM's default, used until a scrape says otherwise."""
+BLOCK_SIZE = 16  # vLLM's default, used until a scrape says otherwise
 
 
 class Hits(Card):

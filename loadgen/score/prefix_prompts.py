@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
+from loadgen.numbers.jsonl import NO_JSON
 from loadgen.plan.plan import Answer, Plan, PlannedRequest
 from loadgen.records.records import Record
 
+# Outcomes after which a pod may hold the prompt's blocks, answered or not.
 REACHED_A_POD = frozenset(
     {"ok", "client_cancel", "timeout", "reset", "stream_truncated", "evicted", "upstream_5xx"}
 )
-"""Outcomes after which a pod may hold the prompt's blocks, answered or not."""
-_IDS = "\0ids"
-"""End of the name of a space whose prompts are token ids."""
+_IDS = "\0ids"  # end of the name of a space whose prompts are token ids
 _BYTES_PER_ID = 4
 _BYTES_PER_WORD = 5
 
@@ -100,7 +100,7 @@ def prompt_of(
     raw = plan.body(request, answers)
     try:
         body = msgspec.json.decode(raw, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return "not JSON", raw
     space = f"{body.get('model')}\0{body.get('cache_salt') or ''}"
     prompt = body.get("prompt", body.get("input", body.get("messages")))

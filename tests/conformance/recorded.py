@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.masking import Answer
+from tests.simulator.steps import flat_flag
 
 DATA = Path(__file__).parent / "data"
 # The recorded model's steps took about 5 ms, and what it said never ended by itself.
-STEPS = '{"c0":5000,"c1":0,"c2":0,"k":1,"c3":0,"c4":0,"c5":0}'
+STEPS = flat_flag(5000)
 COMMON = (
     *("--model", "/models/tiny", "--served-model-name", "tiny", "--tokenizer", str(DATA / "model-tiny")),
     *("--block-size", "128", "--num-gpu-blocks-override", "8192", "--strict"),

@@ -11,7 +11,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.conformance.masking import normalise_body
 from tests.conformance.recorded import COMMON, DATA, recorded_text
 from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import flat_flag
+from tests.waiting import until
 
 PROMPT_50 = [7] * 50
 LONG = {"model": "tiny", "prompt": PROMPT_50, "max_tokens": 400, "temperature": 0}
@@ -88,13 +88,6 @@ def unready(server: Server) -> bool:
         return refuses(server)
 
 
-def poll(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)  # between two looks
-
-
 def tail_of(name: str, who: str) -> list[str]:
     """What a recording kept of one client's answer."""
     recorded = (DATA / name).read_text()
@@ -108,9 +101,9 @@ def test_sigterm_aborts(tmp_path: Path) -> None:
     with serving(*flags(tmp_path)) as server:
         stream, unary = Asking(server, CONTINUOUS), Asking(server, LONG)
         stream.begun.wait(20)
-        poll(lambda: server.metric("vllm:num_requests_running") == 2, "two running")
+        until(lambda: server.metric("vllm:num_requests_running") == 2, what="two running")
         server.process.send_signal(signal.SIGTERM)
-        poll(lambda: refuses(server), "connections refused")
+        until(lambda: refuses(server), what="connections refused")
         assert stream.ended().status == 200
         recorded = tail_of("shutdown_abort.txt", "stream")
         assert stream.text.rstrip("\n").split("\n\n")[-2:] == [recorded[1], recorded[2].strip()]
@@ -124,10 +117,10 @@ def test_sigterm_drains(tmp_path: Path) -> None:
     with serving(*flags(tmp_path, "--shutdown-timeout", "30")) as server:
         stream, unary = Asking(server, STREAM), Asking(server, LONG)
         stream.begun.wait(20)
-        poll(lambda: server.metric("vllm:num_requests_running") == 2, "two running")
+        until(lambda: server.metric("vllm:num_requests_running") == 2, what="two running")
         server.process.send_signal(signal.SIGTERM)
         brief = {**STREAM, "max_tokens": 1}
-        poll(lambda: '"abort"' in Asking(server, brief).ended().text, "an abort")
+        until(lambda: '"abort"' in Asking(server, brief).ended().text, what="an abort")
         late = Asking(server, brief).ended()
         assert server.request("GET", "/health").status == 200
         assert late.status == 200
@@ -149,9 +142,9 @@ def test_sigterm_kubernetes(tmp_path: Path) -> None:
     """Readiness first, every accepted request completes, exit 0."""
     with serving(*flags(tmp_path, "--shutdown-mode", "kubernetes", "--shutdown-timeout", "30")) as server:
         running = [Asking(server, STREAM if i % 2 else LONG) for i in range(8)]
-        poll(lambda: server.metric("vllm:num_requests_running") == 8, "eight running")
+        until(lambda: server.metric("vllm:num_requests_running") == 8, what="eight running")
         server.process.send_signal(signal.SIGTERM)
-        poll(lambda: unready(server), "not ready")
+        until(lambda: unready(server), what="not ready")
         for asked in running:
             assert asked.ended().status == 200
             assert '"completion_tokens":400' in asked.text
@@ -167,7 +160,7 @@ def test_preemption_and_a_bounded_queue(tmp_path: Path) -> None:
     more = ("--block-size", "32", "--num-gpu-blocks-override", "21", "--max-num-seqs", "4")
     with serving(*flags(tmp_path, *more, "--max-num-queued-reqs", "3", step_us=20_000)) as server:
         asked = [Asking(server, body) for body in bodies[:7]]
-        poll(lambda: server.in_flight == 7, "seven in flight")
+        until(lambda: server.in_flight == 7, what="seven in flight")
         refused = Asking(server, bodies[7]).ended()
         assert refused.status == 503
         assert refused.text == (
@@ -210,7 +203,7 @@ def test_leaving_counts_what_was_delivered(tmp_path: Path) -> None:
             received += response.read1(65536)
         connection.sock.close()
         response.close()
-        poll(lambda: server.metric("vllm:num_requests_running") == 0, "the engine is empty")
+        until(lambda: server.metric("vllm:num_requests_running") == 0, what="the engine is empty")
         generated = server.metric("vllm:generation_tokens_total")
         assert 100 <= generated < 400
         assert server.metric("vllm:inter_token_latency_seconds_count") == generated - 1
@@ -238,10 +231,10 @@ def test_lora_gauge(tmp_path: Path, mode: str) -> None:
         asked = []
         for name in ("lora-a", "lora-b", "lora-c"):
             asked.append(Asking(server, {**STREAM, "model": name}))
-            poll(lambda: server.in_flight == len(asked), "it is in")
+            until(lambda: server.in_flight == len(asked), what="it is in")
         labels = 'max_lora="2",running_lora_adapters="lora-a,lora-b",waiting_lora_adapters='
         wanted = labels + ('"lora-a,lora-b"' if mode == "0.33" else '"lora-c"')
-        poll(lambda: wanted in server.request("GET", "/metrics").body.decode(), wanted)
+        until(lambda: wanted in server.request("GET", "/metrics").body.decode(), what=wanted)
         assert server.metric("vllm:num_requests_waiting_by_reason") == 1
         for one in asked:
             assert one.ended().status == 200

@@ -13,27 +13,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway.doctor.evidence import log_entries
 from gateway.stack.socket import ask
+from tests.waiting import until
 
 UP_TIMEOUT_S = 40.0
-
-
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
-    """Poll until `condition` is true; its value."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what or condition}"
-        time.sleep(0.01)
-    return value
 
 
 class Lab:

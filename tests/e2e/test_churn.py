@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
 from tests.e2e.loader import Load
+from tests.waiting import until
 
 RATE = 200.0
 POOL = "inference-pool"

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.e2e import worlds
-from tests.e2e.labkit import Lab, Labs, until
+from tests.e2e.labkit import Lab, Labs
+from tests.waiting import until
 
 SELECT = "test-epp-endpoint-selection"
 PRIMARY, SECONDARY = "primary.example.com", "secondary.example.com"

@@ -17,8 +17,9 @@ import pytest
 from gateway import doctor
 from gateway.doctor.causes import CAUSES
 from tests.e2e import worlds
-from tests.e2e.labkit import Lab, Labs, until
+from tests.e2e.labkit import Lab, Labs
 from tests.gateway.oddpicker import odd_picker
+from tests.waiting import until
 
 BASE = {"model": "base", "prompt": "What do reviewers think?", "max_tokens": 2}
 BODY = json.dumps(BASE)

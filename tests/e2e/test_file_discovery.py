@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
 from tests.gateway.picker.test_against_router import dressed_up
+from tests.waiting import until
 
 POOL = "inference-pool"
 

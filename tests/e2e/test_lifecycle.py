@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
 from tests.ports import free_port
+from tests.waiting import until
 
 
 def simfleet(labs: Labs, *argv: str, **more: Any) -> subprocess.CompletedProcess[str]:

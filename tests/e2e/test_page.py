@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
+from tests.waiting import until
 
 CHAT_ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1

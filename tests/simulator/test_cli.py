@@ -22,6 +22,7 @@ from simulator.fleet.fleet_command import specs_of, table
 from simulator.fleet.processes import command_of, shares
 from tests.ports import free_port
 from tests.simulator.server.serving import ROOT, serving
+from tests.simulator.steps import flat_flag
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_overrides(tmp_path: Path) -> None:
     file.write_text(
         "1: {max-num-seqs: 2, enable-prefix-caching: false, inter-token-latency: 40ms}\n"
         "simfleet-2:\n  lora-modules: [{name: a}]\n"
-        "  step-model: {c0: 1, c1: 0, c2: 0, k: 1, c3: 0, c4: 0, c5: 0}\n"
+        f"  step-model: {flat_flag(1)}\n"
     )
     own = split(["--replicas", "3", "--overrides", str(file), "--max-num-seqs", "9"])
     first, second, third = specs_of(own, parse_args(own.serve, {}), {})

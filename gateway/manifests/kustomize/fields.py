@@ -15,6 +15,7 @@ _CONFIG_MAP: dict[str, Any] = {
     **dict.fromkeys(("name", "namespace", "behavior", "literals", "files", "envs", "env")),
     "options": _OPTIONS,
 }
+# Field -> the fields below it; None where everything below is read, or is the user's own.
 KNOWN: dict[str, Any] = {
     **dict.fromkeys(("apiVersion", "kind", "metadata", "resources", "bases", "components")),
     **dict.fromkeys(("namespace", "namePrefix", "nameSuffix", "commonLabels", "commonAnnotations")),
@@ -29,7 +30,6 @@ KNOWN: dict[str, Any] = {
     "generatorOptions": _OPTIONS,
     "sortOptions": None,  # the order of the objects means nothing here
 }
-"""Field -> the fields below it; None where everything below is read, or is the user's own."""
 
 
 def check_fields(at: Cursor, known: dict[str, Any]) -> None:

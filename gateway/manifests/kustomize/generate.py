@@ -13,8 +13,8 @@ from gateway.errors import ManifestError
 from gateway.manifests.kustomize.objects import Built
 from kit.yamldoc import Cursor, Document
 
+# The content of a file that the kustomization names, and where it is named.
 Read = Callable[[str, Cursor], bytes]
-"""The content of a file that the kustomization names, and where it is named."""
 _HASH_LETTERS = str.maketrans("013ae", "ghkmt")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.manifests.kustomize.objects import Built
 from kit.yamldoc import Cursor, Document
 
+# Lists that merge by keys (Kubernetes' patchMergeKey and list map keys); every other list is replaced.
 _MERGE_KEYS = {
     **dict.fromkeys(("containers", "initContainers", "ephemeralContainers", "env", "volumes"), ("name",)),
     **dict.fromkeys(("imagePullSecrets", "resourceClaims"), ("name",)),
@@ -18,9 +19,8 @@ _MERGE_KEYS = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
     "ports": ("containerPort", "port", "protocol"),
 }
-"""Lists that merge by keys (Kubernetes' patchMergeKey and list map keys); every other list is replaced."""
+# Groups whose kinds have pods or ports: kustomize knows no merge keys of custom resources.
 _MERGING_GROUPS = {"", "apps", "batch"}
-"""Groups whose kinds have pods or ports: kustomize knows no merge keys of custom resources."""
 
 
 def merge(base: Any, patch: Any, built: Built) -> Any:

@@ -13,14 +13,14 @@ from gateway.manifests.kustomize.generate import name_suffix
 from gateway.manifests.kustomize.objects import UNSCOPED, Built
 from kit.yamldoc import Cursor
 
+# Kinds whose names take no prefix and no suffix.
 _KEPT = {"Namespace", "CustomResourceDefinition", "APIService"}
-"""Kinds whose names take no prefix and no suffix."""
+# Kind -> the way to its pod template.
 TEMPLATES = {
     **dict.fromkeys(("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job"), ("spec", "template")),
     "ReplicationController": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-"""Kind -> the way to its pod template."""
 _CONTAINERS = ("containers", "initContainers")
 _IN_PODS = {
     "ConfigMap": [

@@ -11,8 +11,8 @@ from gateway.errors import ManifestError
 from gateway.manifests.resources import CLUSTER_SCOPED
 from kit.yamldoc import Cursor, Document
 
+# Kinds that kustomize gives no namespace: it knows Kubernetes' own, and takes others for namespaced.
 UNSCOPED = CLUSTER_SCOPED - {"GatewayClass"}
-"""Kinds that kustomize gives no namespace: it knows Kubernetes' own, and takes others for namespaced."""
 
 
 @dataclass

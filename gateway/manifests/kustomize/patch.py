@@ -10,8 +10,7 @@ from gateway.manifests.kustomize.merge import apply_json_patch, merge
 from gateway.manifests.kustomize.objects import Built, Target, checked, objects_in
 from kit.yamldoc import Cursor, Document, load_documents
 
-Read = Callable[[str, Cursor], str]
-"""The text of a file that the kustomization names, and where it is named."""
+Read = Callable[[str, Cursor], str]  # the text of a file that the kustomization names, and where it is named
 
 
 def apply_patches(spec: Cursor, objects: list[Built], read: Read) -> None:

@@ -12,6 +12,7 @@ from kit.yamldoc import Cursor
 
 _SCALED = {"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet"}
 _SELECTING = {"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet"}
+# Selectors inside a pod's spec, which take the labels where they stand already.
 _IN_PODS = [
     "topologySpreadConstraints/labelSelector/matchLabels",
     *(
@@ -23,7 +24,6 @@ _IN_PODS = [
         )
     ),
 ]
-"""Selectors inside a pod's spec, which take the labels where they stand already."""
 _REST = {
     "Job": ["spec/selector/matchLabels"],
     "CronJob": ["spec/jobTemplate/spec/selector/matchLabels"],

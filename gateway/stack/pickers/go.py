@@ -31,6 +31,7 @@ LLMD_API_VERSION = "llm-d.ai/v1alpha1"
 DISCOVERY = "simfleet-endpoints"
 ENDPOINTS_TIMEOUT_S = 5.0
 HELP_TIMEOUT_S = 20.0
+# What llm-d-router runs without any configuration; it has to stand in the file once a plugin is added.
 DEFAULT_CONFIG: dict[str, Any] = {
     "plugins": [{"type": t} for t in ("queue-scorer", "kv-cache-utilization-scorer", "prefix-cache-scorer")],
     "schedulingProfiles": [
@@ -44,7 +45,6 @@ DEFAULT_CONFIG: dict[str, Any] = {
         }
     ],
 }
-"""What llm-d-router runs without any configuration; it has to stand in the file once a plugin is added."""
 _HELP_FLAG = re.compile(r"^\s{1,8}(?:-\w, )?--?([a-z][a-z0-9-]*)", re.MULTILINE)
 _NO_SUCH_FLAG = ("flag provided but not defined", "unknown flag")
 _KNOWS_ENDPOINT = re.compile(r"^\w+_per_(?:pod|endpoint)_queue_size\{", re.MULTILINE)

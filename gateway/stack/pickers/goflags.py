@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+# Flags of the endpoint picker that take a value only after `=`.
 SWITCHES = frozenset({
     "secure-serving", "health-checking", "tracing", "enable-pprof", "metrics-endpoint-auth",
     "model-server-metrics-https-insecure-skip-verify", "ha-enable-leader-election", "enable-cert-reload",
     "disable-endpoint-subset-filter", "emit-endpoint-scores", "enable-grpc-stream-metrics",
     "allow-experimental-plugins", "zap-devel", "refresh-prometheus-metrics",
 })  # fmt: skip
-"""Flags of the endpoint picker that take a value only after `=`."""
 
 
 def split(args: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -48,6 +48,10 @@ def check_config_file(spec: PickerSpec) -> None:
     if spec.options.config_file is not None:
         if not spec.options.config_file.is_file():
             raise UsageError(f"--epp-config {spec.options.config_file}: no such file")
+        try:
+            spec.options.config_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--epp-config {spec.options.config_file} cannot be read: {error}") from error
         return
     named = goflags.value_of(spec.flags, "config-file")
     if named and not Path(named).is_file():

@@ -17,8 +17,8 @@ from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.stack.pickers import goflags
 
+# The EPP's defaults of --grpc-port, --grpc-health-port and --metrics-port, inside the pod.
 GRPC_PORT, HEALTH_PORT, METRICS_PORT = 9002, 9003, 9090
-"""The EPP's defaults of --grpc-port, --grpc-health-port and --metrics-port, inside the pod."""
 READY_TIMEOUT_S = 30.0
 
 

@@ -79,20 +79,13 @@ class MessagesStream(StreamGeneration):
         self._position = 0
         self._block = -1  # the content block that is open
 
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         data = b""
         if sequence.num_tokens == len(output.new_token_ids):
             data = self._start()
         data += self._said(output.text)
         self._position += len(output.text)
-        if output.finish_reason is None:
-            if data:
-                self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(sequence), more=False)
+        return data
 
     def _event(self, kind: str, values: dict[str, Any]) -> bytes:
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode({"type": kind, **values}) + b"\n\n"

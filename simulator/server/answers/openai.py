@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from simulator.config.bodies import Keys
 from simulator.engine.outputs import RequestOutput
-from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
 from simulator.server.answers.logprobs import TokenLogprobs
 from simulator.server.answers.streaming import StreamGeneration, StreamShape
@@ -110,26 +109,10 @@ class ChunkStream(StreamGeneration):
         """A choice with text and nothing else, before the last."""
         raise NotImplementedError
 
-    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
-        """The events of one output; empty where a client would see nothing of it."""
-        raise NotImplementedError
-
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
-        if output.kv_transfer_params is not None:
-            self.kv_transfer_params = output.kv_transfer_params
-        data = self.chunks(sequence, output)
-        if output.finish_reason is None:
-            if self._simple:
-                sequence.frame = split_event(lambda text: self._chunk(self.text_choice(sequence, text)))
-            if data:
-                self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(), more=False)
-        else:
-            self.exchange.writer.write(data)
+        if self._simple and output.finish_reason is None:
+            sequence.frame = split_event(lambda text: self._chunk(self.text_choice(sequence, text)))
+        super().on_output(sequence, output)
 
     def event(self, choice: dict[str, Any], last: bool) -> bytes:
         """The chunk of a choice, `last` when it carries a finish reason."""
@@ -146,7 +129,7 @@ class ChunkStream(StreamGeneration):
             values["kv_transfer_params"] = self.kv_transfer_params
         return ordered(keys, values, self._bodies.chunk_optional)
 
-    def _end(self) -> bytes:
+    def _end(self, sequence: Sequence) -> bytes:
         """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
         if not self.shape.usage:
             return self.DONE

@@ -199,19 +199,11 @@ class ResponsesStream(StreamGeneration):
             "response.in_progress", {"response": response}
         )
 
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         if self.request.enable_response_messages:  # else nobody asks for the whole again
             sequence.text += output.text
             sequence.token_ids += output.new_token_ids
-        data = self._said(output.text)
-        if output.finish_reason is None:
-            if data:
-                self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(sequence), more=False)
+        return self._said(output.text)
 
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event(), more=False)

@@ -263,6 +263,7 @@ def _is_integer(value: Any, low: int, high: float) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+# Whether a fault may have a value, and the words for what it may be.
 _FAULT_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(_SWITCHES, (lambda value: isinstance(value, bool), "true or false")),
     "cut_stream_after": (
@@ -282,7 +283,6 @@ _FAULT_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of names",
     ),
 }
-"""Whether a fault may have a value, and the words for what it may be."""
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

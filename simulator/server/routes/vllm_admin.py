@@ -259,6 +259,7 @@ def _docs(replica: Replica) -> bool:
     return not replica.config.disable_fastapi_docs
 
 
+# Routes that only some replicas have.
 EXISTS: dict[str, Exists] = {
     **dict.fromkeys(DEV_ROUTES, _dev),
     **dict.fromkeys(SLEEP_ROUTES, _sleep),
@@ -269,4 +270,3 @@ EXISTS: dict[str, Exists] = {
     "/redoc": _docs,
     "/openapi.json": _docs,
 }
-"""Routes that only some replicas have."""

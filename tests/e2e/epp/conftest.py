@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from gateway.stack.pickers.go import Binary, inspect
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
 from tests.gateway.picker.real_epp import binaries
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 CHAT_ROUTE = """

@@ -9,8 +9,9 @@ import pytest
 
 from gateway import doctor
 from gateway.stack.pickers.go import Binary
-from tests.e2e.labkit import Lab, Labs, until
+from tests.e2e.labkit import Lab, Labs
 from tests.e2e.test_doctor import STATIC, broken_world
+from tests.waiting import until
 
 pytestmark = pytest.mark.epp
 

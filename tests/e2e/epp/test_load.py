@@ -18,8 +18,9 @@ import pytest
 
 from gateway.commands.up import preset
 from gateway.stack.pickers.go import Binary
-from tests.e2e.labkit import Lab, Labs, completion, until
+from tests.e2e.labkit import Lab, Labs, completion
 from tests.e2e.loader import Load
+from tests.waiting import until
 
 pytestmark = pytest.mark.epp
 Figure = Callable[[str], None]

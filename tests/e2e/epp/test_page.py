@@ -17,7 +17,8 @@ import pytest
 
 from gateway.stack.pickers.go import Binary
 from tests.e2e.epp.conftest import Started
-from tests.e2e.labkit import Lab, completion, until
+from tests.e2e.labkit import Lab, completion
+from tests.waiting import until
 
 pytestmark = pytest.mark.epp
 CHAT = {"host": "chat.example.com"}

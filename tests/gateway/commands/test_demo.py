@@ -4,9 +4,7 @@ import io
 import json
 import shutil
 import subprocess
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from rich.console import Console
 
 from gateway.commands.demo import PRESETS, RESULTS, Shell, curl, decision_table, main, reason_of
 from gateway.stack import owned
-from tests.ports import free_port
+from tests.gateway.echo import echoing
 
 
 def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
@@ -89,23 +87,9 @@ def test_its_files_are_there(name: str) -> None:
 def test_the_request_without_curl(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Answers(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with HTTPServer(("127.0.0.1", free_port()), Answers) as server:
-        asked = Thread(target=server.handle_request)
-        asked.start()
-        curl(Shell(), f"curl -s -i http://127.0.0.1:{server.server_port}/v1/completions -d '{{\"a\": 1}}'")
-        asked.join(30)
+    with echoing() as url:
+        curl(Shell(), f"curl -s -i {url}/v1/completions -d '{{\"a\": 1}}'")
     out = capsys.readouterr().out
-    assert "HTTP/1.1 200\n" in out
+    assert "HTTP/1.1 418\n" in out
     assert '{"a": 1}' in out

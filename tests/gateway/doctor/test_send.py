@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from gateway.doctor.send import Request, read_curl, read_headers, send
 from gateway.errors import UsageError
-from tests.ports import free_port
-
-
-class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the request line, its headers and its body; /cut breaks off in the middle."""
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        text = f"{self.requestline}\n{self.headers}{body.decode()}".encode()
-        self.send_response(418)
-        self.send_header("X-Kept", "1")
-        self.send_header("Content-Length", str(len(text) + (10 if self.path == "/cut" else 0)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_POST = do_PUT = _answer
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.gateway.echo import echoing
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    port = free_port()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{port}"
-        server.shutdown()
-        thread.join()
+    with echoing() as place:
+        yield place
 
 
 def test_the_printed_curl_is_read_back() -> None:

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from tests.e2e import worlds
 from tests.gateway.envoy.running import Picker, Server, dead, running
 from tests.gateway.envoy.test_config import destination_rule
-from tests.gateway.picker.running import until
+from tests.waiting import until_async
 
 POOL = [
     worlds.gateway("gw"),
@@ -150,7 +150,7 @@ def test_filters_do_what_istio_s_do(tmp_path: Path) -> None:
             assert (foreign.status_code, "access-control-allow-origin" in foreign.headers) == (200, False)
             assert server.asked == [], "answered by the gateway"
             await client.get("/mirrored")
-            await until(lambda: len(server.asked) == 2, "the request and its mirror")
+            await until_async(lambda: len(server.asked) == 2, what="the request and its mirror")
             assert [headers["host"] for _, headers, _ in server.asked] == ["lab.example:8080"] * 2
             await client.get("/host")
             assert server.asked[-1][1]["host"] == "rewritten"

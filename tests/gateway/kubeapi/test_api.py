@@ -18,6 +18,7 @@ import uvicorn
 from gateway.kubeapi.api import create_app
 from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.store import Store
+from tests.waiting import until_async
 
 POOL = {
     "apiVersion": "inference.networking.k8s.io/v1",
@@ -48,8 +49,7 @@ async def serving(store: Store) -> AsyncIterator[httpx.AsyncClient]:
     config = uvicorn.Config(create_app(store), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await until_async(lambda: server.started)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             yield client

@@ -18,6 +18,7 @@ from gateway.picker.app import Picker
 from gateway.picker.options import parse_options
 from tests.gateway.picker.factories import config
 from tests.ports import free_port
+from tests.waiting import until_async
 
 PAGE = """\
 # TYPE vllm:num_requests_waiting gauge
@@ -25,13 +26,6 @@ vllm:num_requests_waiting {waiting}
 # TYPE vllm:gpu_cache_usage_perc gauge
 vllm:gpu_cache_usage_perc {kv}
 """
-
-
-async def until(condition: Callable[[], object], what: str, limit: float = 5.0) -> None:
-    """Wait for a condition, or fail."""
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 class ModelServer:
@@ -82,7 +76,7 @@ class ModelServer:
                 self.hold.set()
             for writer in list(self._writers):
                 writer.close()
-            await until(lambda: not self._writers, "the connections to end")
+            await until_async(lambda: not self._writers, what="the connections to end")
 
 
 def endpoints_text(*places: tuple[str, str, int]) -> str:

@@ -24,8 +24,8 @@ from tests.gateway.picker.running import (
     headers,
     picker,
     set_headers,
-    until,
 )
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.epp
 REQUESTS = 2000
@@ -195,7 +195,9 @@ def test_refusals_and_bodies_are_the_same_bytes(epp: Path, tmp_path: Path) -> No
             ours = await stack.enter_async_context(
                 picker(tmp_path, *flags, text=chart(release_of(epp)), endpoints=places)
             )
-            await until(lambda: all(place.scrapes for place in ours.datastore.endpoints), "scrapes")
+            await until_async(
+                lambda: all(place.scrapes for place in ours.datastore.endpoints), what="scrapes"
+            )
             theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
             ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
             found = []

@@ -30,10 +30,10 @@ from tests.gateway.picker.running import (
     endpoints_text,
     headers,
     picker,
-    until,
 )
 from tests.gateway.picker.test_against_epp import prompt_of
 from tests.ports import free_port
+from tests.waiting import until_async
 
 SCORES = "x-gateway-destination-endpoint-scores"
 ROUNDS = 3
@@ -120,7 +120,7 @@ async def settle(servers: Sequence[ModelServer], rng: random.Random, ours: Picke
         more = [count - old.get(number, 0) for number, count in server.by_connection.items()]
         return sum(count >= ROUNDS for count in more) >= 2
 
-    await until(lambda: all(map(scraped, servers, before)), "scrapes by both pickers", 20.0)
+    await until_async(lambda: all(map(scraped, servers, before)), what="scrapes by both pickers")
     known = sorted(place.metrics.waiting for place in ours.datastore.endpoints)
     assert known == sorted(waiting)
 

@@ -240,3 +240,10 @@ def test_a_plan_to_leave_is_told_at_its_token() -> None:
     exchange.on_head(200, SSE)
     assert not exchange.on_data(DATA, 1.0)
     assert exchange.on_data(DATA, 2.0)
+
+
+def test_answers_that_are_no_utf_8_are_answers_that_cannot_be_read() -> None:
+    raw = b'{"choices":[{"text":"\xff"}]}'
+    assert decode_body(raw) is None
+    assert error_text(b'{"error":{"message":"\xff"}}') == '{"message":"\ufffd"}'
+    assert error_code(msgspec.Raw(b'{"code":500,"message":"\xff"}')) is None

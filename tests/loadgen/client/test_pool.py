@@ -23,6 +23,7 @@ from tests.loadgen.fakes import (
     sse_head,
     token,
 )
+from tests.waiting import until_async
 
 BODY = b'{"stream":true}'
 
@@ -60,12 +61,6 @@ async def hangs(_: Seen, reply: Reply) -> None:
     await reply.send(sse_head(), event(token("a")))
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; the caller has a limit on the whole."""
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
 def test_connections_opened_ahead_are_used() -> None:
     async def use(pool: Pool, server: FakeServer) -> None:
         await pool.warm(3)
@@ -93,7 +88,7 @@ def test_requests_at_once_have_a_connection_each_and_later_ones_none_of_their_ow
 def test_everything_that_runs_is_ended_at_once_in_the_words_given() -> None:
     async def use(pool: Pool, server: FakeServer) -> None:
         futures = [send(pool, timeout=timeout) for timeout in (20.0, 30.0, 20.0)]
-        await until(lambda: len(server.seen) == 3)
+        await until_async(lambda: len(server.seen) == 3)
         pool.cancel_all("client_cancel", "the run was stopped")
         found = await asyncio.gather(*futures)
         assert {(each.outcome, each.error) for each in found} == {("client_cancel", "the run was stopped")}

@@ -122,3 +122,10 @@ def test_what_a_report_leaves_out_defaults(tmp_path: Path) -> None:
     del content["expectations"], content["exit_code"]
     found: Report = read_report(saved(tmp_path / "report.json", content))
     assert (found.expectations, found.exit_code) == ([], 0)
+
+
+def test_a_report_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(b'{"\xff":1}')
+    with pytest.raises(RecordError, match=r"report\.json: not a report of form \d+: 'utf-8' codec"):
+        read_report(path)

@@ -148,6 +148,8 @@ def test_times(seconds: float, text: str) -> None:
         (0.99994, "share", "99.99 %"),
         (0.0, "share", "0 %"),
         (-0.5, "share", "-50 %"),
+        (123.456, "share", "12346 %"),
+        (1e5, "share", "10000000 %"),
         (99999.4, "rate", "99999 /s"),
         (0.1234567, "rate", "0.1235 /s"),
         (1e9, "tokens/s", "1000000000 tok/s"),
@@ -174,3 +176,8 @@ def test_digits_are_never_an_exponent_and_near_enough(value: float, significant:
 def test_a_time_reads_back_to_its_digits(seconds: float) -> None:
     number, unit = show_time(seconds).split()
     assert float(number) * UNITS[unit][0] == pytest.approx(seconds, rel=0.0051)
+
+
+@given(value=st.floats(1.0, 1e9), dimension=st.sampled_from(DIMENSIONS))
+def test_nothing_large_is_shown_with_an_exponent(value: float, dimension: Dimension) -> None:
+    assert "e" not in show(value, dimension)

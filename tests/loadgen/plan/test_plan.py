@@ -172,11 +172,16 @@ def test_answers_are_escaped_into_their_place() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is not a plan"), ("{}x", "is not a plan"), ('{"plan":99}', "version 99")],
+    [
+        (b"", "is not a plan"),
+        (b"{}x", "is not a plan"),
+        (b'{"plan":99}', "version 99"),
+        (b'{"plan":1,"scenario":"\xff"}', r":1: is not a plan of `loadgen plan`: 'utf-8' codec"),
+    ],
 )
-def test_what_is_no_plan(tmp_path: Path, content: str, message: str) -> None:
+def test_what_is_no_plan(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "p.jsonl"
-    path.write_text(content)
+    path.write_bytes(content)
     with pytest.raises(ScenarioError, match=message):
         read_plan_header(path)
 
@@ -198,3 +203,9 @@ def test_megabyte_prompts(tmp_path: Path) -> None:
     bodies = [plan.body(r) for r in plan.requests]
     assert all(len(body) > 900_000 for body in bodies)
     assert hashlib.sha256(bodies[0]).digest() != hashlib.sha256(bodies[1]).digest()
+
+
+def test_a_text_that_the_plan_does_not_hold_is_named() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        join_body(["a", 7], {6: "x"}, {})
+    assert str(caught.value) == "the plan is broken: a request holds text 7, no line before it does"

@@ -137,6 +137,11 @@ def test_broken_traces_are_named_with_their_line(
         (b'{"timestamp": 1, "input_length": 1}', "Object missing required field `output_length`"),
         (b'{"timestamp": 1, "input_length": 1, "output_length": 1', "Input data was truncated"),
         (b"\xff\xfe", ""),
+        (
+            b'{"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": "\xff"}',
+            "Expected `array`",
+        ),
+        (b'{"\xff": 1}', ""),
         (b"[1, 2, 3]", "Expected `object`, got `array`"),
         (b"timestamp,input_length", "JSON is malformed"),
     ],
@@ -288,3 +293,38 @@ def test_a_last_block_is_cut_to_the_length_and_is_the_beginning_of_the_whole(
     assert [len(cut), len(whole), len(other)] == [20, 32, 16]
     assert cut == whole[:20]
     assert other == whole[16:]
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        ("2023-11-16 18:15:47.6805900-00:00", 1.0),
+        ("2023-11-16 19:15:47.6805900+01:00", 1.0),
+        ("2023-11-16 19:15:47.6805900+0100", 1.0),
+        ("2023-11-16 13:15:47.6805900-05:00", 1.0),
+        ("2023-11-17T00:00:46.68059+05:45", 0.0),
+        ("2023-11-16 18:15:47.", 0.31941),
+        ("2023-11-17", 86400 - 65746.68059),
+    ],
+)
+def test_moments_are_those_of_their_zone(tmp_path: Path, moment: str, seconds: float) -> None:
+    lines = AZURE.splitlines()[:2]
+    (tmp_path / "a.csv").write_text("\n".join([*lines, f"{moment},1,1"]) + "\n")
+    rows = read_trace(Trace(tmp_path / "a.csv", "azure"))
+    assert [row.at for row in rows] == [0.0, pytest.approx(seconds, abs=2.1e-7)]
+
+
+@pytest.mark.parametrize(
+    "moment", ["2023-11-16 18:15:46.nan", "2023-11-16 18:15:46.1e9", ".5", "+01:00", "Z"]
+)
+def test_what_is_no_moment_is_named(tmp_path: Path, moment: str) -> None:
+    (tmp_path / "a.csv").write_text(AZURE + f"{moment},1,1\n")
+    with pytest.raises(TraceError, match=r"a\.csv:5: no Azure row: ") as caught:
+        read_trace(Trace(tmp_path / "a.csv", "azure"))
+    assert repr(moment) in str(caught.value)
+
+
+def test_a_sharegpt_file_that_is_no_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_bytes(b'[{"conversations":[{"from":"human","value":"\xff"}]}]')
+    with pytest.raises(TraceError, match=r"s\.json: no ShareGPT file: 'utf-8' codec can't decode byte 0xff"):
+        read_trace(Trace(tmp_path / "s.json", "sharegpt"))

@@ -160,3 +160,30 @@ def test_objectives_stand_in_the_namespace_of_their_pool() -> None:
         "spec": {"priority": -1, "poolRef": {"name": "p"}},
     }
     assert (high["metadata"], high["spec"]["priority"]) == ({"name": "high"}, 9)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "kind: Deployment",
+        "{kind: Deployment, spec: 5}",
+        "{kind: Deployment, spec: {template: {spec: {containers: [x, 5, null]}}}}",
+        "{kind: Deployment, spec: {template: {spec: {containers: {args: [--model]}}}}}",
+        "{kind: Deployment, spec: {template: {spec: {containers: [{args: --model}]}}}}",
+        "{kind: StatefulSet, spec: {template: {spec: {containers: [{args: {--model: m}}]}}}}",
+        "{kind: DaemonSet, spec: {template: {spec: {containers: [{args: [--model, m]}]}}}}",
+        "{kind: ConfigMap, data: [EndpointPickerConfig]}",
+    ],
+)
+def test_objects_of_another_form_are_no_model_servers(tmp_path: Path, document: str) -> None:
+    (tmp_path / "m.yaml").write_text(document)
+    with pytest.raises(ScenarioError, match="no Deployment with a container that has --model among its args"):
+        manifests_for(FleetNeeds(replicas=2), tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("data", ["[EndpointPickerConfig]", "EndpointPickerConfig", "null", "{a: other}"])
+def test_config_maps_of_another_form_hold_no_picker(tmp_path: Path, data: str) -> None:
+    server = "{kind: Deployment, spec: {template: {spec: {containers: [{args: [--model, m]}]}}}}"
+    (tmp_path / "m.yaml").write_text(f"{server}\n---\n{{kind: ConfigMap, data: {data}}}")
+    with pytest.raises(ScenarioError, match="no ConfigMap that holds an EndpointPickerConfig"):
+        manifests_for(FleetNeeds(picker={"kind": "x"}), tmp_path / "m.yaml")

@@ -263,3 +263,9 @@ def test_what_is_no_yaml(text: str, error: str) -> None:
 
 def test_plain_values() -> None:
     assert value("{a: [1, 2.5, true, null, x]}").value == {"a": [1, 2.5, True, None, "x"]}
+
+
+@given(st.integers(-(2**80), 2**80))
+def test_whole_numbers_keep_all_their_digits(number: int) -> None:
+    """A seed beyond 2**53 is the seed that was written, not the nearest float."""
+    assert value(str(number)).integer() == number

@@ -1,4 +1,4 @@
-"""Our scheduler behind the interface of ../shared/tools/vllm_sched_oracle.py.
+"""Our scheduler behind the interface of the drivers of vLLM's (tests/conformance/README.md has its form).
 
 A scenario goes in, the same JSON lines come out, one for each schedule. As there, the scheduler is driven
 directly, without time: a step's results come in at once, or one line later with async scheduling.

@@ -1,7 +1,7 @@
 """Two recorded runs of vLLM 0.33's own scheduler, reproduced step for step.
 
-tests/conformance/sched_sync.jsonl and sched_async.jsonl were written by ../shared/tools/vllm_sched_oracle.py,
-with the scenario that stands there as the default, its adapters left out.
+tests/conformance/sched_sync.jsonl and sched_async.jsonl were written by the driver of vLLM 0.33 that
+tests/conformance/README.md describes, from oracle.DEFAULT_SCENARIO with its adapters left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Random scenarios against the schedulers of vLLM 0.33 and 0.11, step for step.
 
-Needs `python tests/simulator/engine/install_oracle.py` and ../shared/tools/vllm_sched_oracle.py. SCENARIOS
-and FIRST_SEED in the environment say how many are compared (500) and from where on (0).
+Needs `python tests/simulator/engine/install_oracle.py`; 0.33 also the driver that VLLM_DRIVER names, which
+is not in this repository (tests/conformance/README.md says what it has to do). SCENARIOS and FIRST_SEED in
+the environment say how many are compared (500) and from where on (0).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from tests.simulator.engine.install_oracle import folder
 from tests.simulator.engine.oracle import LAST_STEP, run
 from tests.simulator.engine.scenarios import scenario
 
-SHARED = Path(__file__).parents[4] / "shared"
-TOOL = SHARED / "tools/vllm_sched_oracle.py"
-MODEL = SHARED / "data/vllm-0.33-golden/model-tiny"
+DRIVER = Path(
+    os.environ.get("VLLM_DRIVER") or Path(__file__).parents[4] / "shared/tools/vllm_sched_oracle.py"
+)
+DRIVER_011 = Path(__file__).with_name("vllm_011_driver.py")
+MODEL = Path(__file__).parents[2] / "conformance/data/model-tiny"
 
 # Reads one scenario per line and answers with one line each: the import of vLLM takes longer than a scenario.
 FEEDER = """
@@ -39,8 +42,6 @@ def ask_vllm(site: str, command: list[str], scenarios: list[dict[str, Any]]) -> 
     """What the scheduler of the vLLM in `site` does with each; `command` answers LINES for lines."""
     where = folder()
     python = where / "venv/bin/python"
-    if not TOOL.exists():
-        pytest.skip(f"{TOOL} is not there")
     if not (where / site).exists():
         pytest.skip(f"{where / site} is not there: run tests/simulator/engine/install_oracle.py")
     env = os.environ | {
@@ -76,7 +77,9 @@ def comparable(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_every_step_is_vllms() -> None:
     first, count = int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("SCENARIOS", "500"))
     scenarios = [scenario(seed) for seed in range(first, first + count)]
-    answers = ask_vllm("site", ["-c", FEEDER, str(TOOL)], scenarios)
+    if not DRIVER.exists():
+        pytest.skip(f"{DRIVER} is not there: see VLLM_DRIVER in tests/conformance/README.md")
+    answers = ask_vllm("site", ["-c", FEEDER, str(DRIVER)], scenarios)
     assert len(answers) == count
     steps = preempted = hits = deferred = 0
     for seed, (one, answer) in enumerate(zip(scenarios, answers, strict=True), first):
@@ -101,8 +104,7 @@ def test_every_step_is_that_of_0_11() -> None:
     scenarios = [scenario(seed) for seed in range(first, first + count)]
     for one in scenarios:
         one["cfg"] |= {"policy": "fcfs", "async": False, "watermark": 0.0, "version": "0.11"}
-    driver = Path(__file__).with_name("vllm_011_driver.py")
-    answers = ask_vllm("site-0.11", [str(driver), str(LAST_STEP)], scenarios)
+    answers = ask_vllm("site-0.11", [str(DRIVER_011), str(LAST_STEP)], scenarios)
     assert len(answers) == count
     for seed, (one, theirs) in enumerate(zip(scenarios, answers, strict=True), first):
         ours = [in_the_words_of_0_11(line) for line in run(one)]

@@ -1,6 +1,7 @@
-"""vLLM 0.11's own scheduler behind the form of ../shared/tools/vllm_sched_oracle.py.
+"""vLLM 0.11's own scheduler, driven step by step: lines as tests/conformance/README.md describes them.
 
-Runs in vLLM's environment. Scenarios come as JSON lines on stdin, answers leave as "LINES <json>".
+Runs in vLLM's environment, which install_oracle.py makes. Scenarios come as JSON lines on stdin, answers
+leave as "LINES <json>".
 Synchronous scheduling, fcfs.
 """
 

@@ -16,6 +16,7 @@ from simulator.fleet.fleet import Fleet, ReplicaSpec
 from tests.ports import free_port
 from tests.simulator.server.inprocess import run
 from tests.simulator.steps import FLAT_20_MS
+from tests.waiting import until_async
 
 HOST = "127.0.0.2"
 
@@ -157,8 +158,7 @@ def test_drain_answers_who_had_connected_and_not_yet_asked(monkeypatch: pytest.M
         async with fleet_of(spec("pod", port)) as fleet:
             reader, writer = await asyncio.open_connection(HOST, port)
             draining = asyncio.ensure_future(fleet.drain("pod", 30))
-            while fleet.is_listening("pod"):
-                await asyncio.sleep(0.01)
+            await until_async(lambda: not fleet.is_listening("pod"))
             await asyncio.sleep(0.2)
             writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await reader.read(-1)).startswith(b"HTTP/1.1 200 ")
@@ -201,8 +201,7 @@ def test_a_dead_engine_answers_as_vllms_does(monkeypatch: pytest.MonkeyPatch) ->
             body = {"prompt": "x", "max_tokens": 500, "ignore_eos": True}
             asked = asyncio.ensure_future(ask(port, "/v1/completions", body))
             engine = fleet.replicas["pod"].engine
-            while not engine.num_unfinished:
-                await asyncio.sleep(0.005)
+            await until_async(lambda: engine.num_unfinished)
 
             def fail(until: float, max_steps: int = 0) -> None:
                 raise InvariantError("on purpose")
@@ -276,13 +275,11 @@ def test_a_rank_asked_by_way_of_another_owns_the_request() -> None:
                 _, writer = await asyncio.open_connection(HOST, asked)
                 writer.write(head.encode() + body)
                 writers.append(writer)
-            while ranks[1].engine.stats.num_requests_running < 2:
-                await asyncio.sleep(0.005)
+            await until_async(lambda: ranks[1].engine.stats.num_requests_running >= 2)
             assert [len(rank.prepared.active) for rank in ranks] == [0, 2]
             for writer in writers:
                 writer.close()
-            while ranks[1].engine.num_unfinished:
-                await asyncio.sleep(0.005)
+            await until_async(lambda: not ranks[1].engine.num_unfinished)
             assert not ranks[1].prepared.active
 
     run(main())

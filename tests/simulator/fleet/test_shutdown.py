@@ -14,6 +14,7 @@ import pytest
 
 from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import FLAT_20_MS
+from tests.waiting import until
 
 STEP = ["--step-model", FLAT_20_MS]
 
@@ -51,12 +52,9 @@ class Asked(threading.Thread):
         return self.result
 
 
-def until(server: Server, running: int) -> None:
+def until_running(server: Server, count: int) -> None:
     """Until that many sequences run."""
-    deadline = time.monotonic() + 10
-    while server.metric("vllm:num_requests_running") != running:
-        assert time.monotonic() < deadline, "the requests never ran"
-        time.sleep(0.02)  # between two looks
+    until(lambda: server.metric("vllm:num_requests_running") == count, what=f"{count} requests that run")
 
 
 def shut_down(server: Server) -> None:
@@ -75,7 +73,7 @@ def exit_code(server: Server, timeout_s: float = 20) -> int:
 def test_abort_is_the_default_and_speaks_as_vllm() -> None:
     with serving(*STEP) as server:
         stream, unary = Asked(server, 1000, stream=True), Asked(server, 1000)
-        until(server, 2)
+        until_running(server, 2)
         server.process.send_signal(signal.SIGTERM)
         status, body = stream.answer()
         assert status == 200
@@ -93,7 +91,7 @@ def test_abort_is_the_default_and_speaks_as_vllm() -> None:
 def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
     with serving(*STEP, "--shutdown-timeout", "20") as server:
         stream, unary = Asked(server, 200, stream=True), Asked(server, 200)
-        until(server, 2)
+        until_running(server, 2)
         shut_down(server)
         assert server.request("GET", "/health").status == 200
         status, body = completion(server.port, 5)
@@ -109,7 +107,7 @@ def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
 def test_drain_ends_when_its_time_is_up() -> None:
     with serving(*STEP, "--shutdown-timeout", "0.5") as server:
         unary = Asked(server, 1000)
-        until(server, 1)
+        until_running(server, 1)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert unary.answer()[0] == 500
@@ -120,7 +118,7 @@ def test_drain_ends_when_its_time_is_up() -> None:
 def test_kubernetes_is_unready_first_then_finishes() -> None:
     with serving(*STEP, "--shutdown-mode", "kubernetes") as server:
         asked = [Asked(server, 250, stream=i % 2 == 0) for i in range(10)]
-        until(server, 10)
+        until_running(server, 10)
         # Connected before: the socket closes once nobody has come for half a second.
         probes = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(3)]
         for probe in probes:
@@ -175,7 +173,7 @@ def test_kubernetes_under_load_loses_nothing() -> None:
 def test_a_second_signal_ends_it(mode: str) -> None:
     with serving(*STEP, "--shutdown-mode", mode) as server:
         Asked(server, 1000)
-        until(server, 1)
+        until_running(server, 1)
         shut_down(server)  # two signals at once are one
         server.process.send_signal(signal.SIGTERM)
         assert exit_code(server, 15) == 1, "before the request's 20 s"

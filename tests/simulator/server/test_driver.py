@@ -21,6 +21,7 @@ from simulator.server.http.writer import Wire, Writer
 from simulator.server.requests.prompts import Prompt
 from tests.simulator.server.inprocess import Kept, replica, request, run
 from tests.simulator.steps import FLAT_20_MS
+from tests.waiting import until_async
 
 
 def test_every_token_is_delivered_once_and_in_order() -> None:
@@ -99,8 +100,7 @@ def test_who_leaves_gets_nothing_more_and_frees_the_engine() -> None:
         await pod.driver.wait_idle()
         assert len(gone.outputs) == seen
         assert gone.finish_reason is None
-        while pod.engine.num_unfinished:
-            await asyncio.sleep(0.005)
+        await until_async(lambda: not pod.engine.num_unfinished)
         pod.engine.check_invariants()
         assert pod.engine.stats.kv_cache_usage == 0.0
 
@@ -121,8 +121,7 @@ def test_a_sink_that_fails_takes_nothing_from_the_others() -> None:
             await sink.done.wait()
             assert sink.num_tokens == 6
         await pod.driver.wait_idle()
-        while pod.engine.num_unfinished:
-            await asyncio.sleep(0.005)
+        await until_async(lambda: not pod.engine.num_unfinished)
         pod.engine.check_invariants()
 
     run(main())
@@ -245,8 +244,7 @@ def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) ->
             exchange.start_stream()
         made = Bug(job)
         made.submit()
-        while pod.engine.num_unfinished or not made.done:
-            await asyncio.sleep(0.005)
+        await until_async(lambda: made.done and not pod.engine.num_unfinished)
         assert not pod.prepared.active
         assert pod.driver.num_unfinished == 0
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from simulator.server.timer import Timer
 from tests.simulator.server.inprocess import Kept, replica, request, run
 from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import FLAT_20_MS, flat_flag
+from tests.waiting import until, until_async
 
 ROOMY = ("--max-model-len", "40000", "--num-gpu-blocks-override", "130000", "--max-num-seqs", "64")
 ONE_MS = ("--step-model", flat_flag(1000))
@@ -34,13 +35,6 @@ LATENCIES = {
 AT_ONCE = ("zero", "no-step", "no-time-each")
 
 
-async def until(done: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < end, "it did not come"
-        await asyncio.sleep(0.001)  # between two looks
-
-
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("latency", LATENCIES)
 def test_who_leaves_is_gone_at_the_next_boundary(latency: str, stream: bool) -> None:
@@ -50,14 +44,14 @@ def test_who_leaves_is_gone_at_the_next_boundary(latency: str, stream: bool) -> 
         for name in names:
             pod.driver.submit(request(name, max_tokens=30_000, stream=stream), Kept())
         stats = pod.engine.stats
-        await until(lambda: stats.generation_tokens >= 128)
+        await until_async(lambda: stats.generation_tokens >= 128)
         before = stats.generation_tokens
         assert before < 64 * 30_000 / 2, "the loop gets its turn long before they are through"
         time.sleep(0.2)  # noqa: ASYNC251 - the fault under test: at paced latencies there is a backlog
         steps: list[StepOutput] = []
         pod.driver.on_step = steps.append
         pod.driver.abort_many(names)
-        await until(lambda: stats.num_requests_running == 0)
+        await until_async(lambda: stats.num_requests_running == 0)
         assert stats.generation_tokens == before
         assert sum(step.num_steps for step in steps) <= 2, "those under way"
         assert (pod.engine.num_unfinished, stats.num_requests_waiting, stats.kv_cache_usage) == (0, 0, 0.0)
@@ -77,13 +71,13 @@ def test_who_waits_leaves_the_queue_too(latency: str) -> None:
         for name in names[:500]:
             pod.driver.submit(request(name, max_tokens=1000), Kept())
         stats = pod.engine.stats
-        await until(lambda: stats.num_requests_waiting > 0)
+        await until_async(lambda: stats.num_requests_waiting > 0)
         for name in names[500:]:
             pod.driver.submit(request(name, max_tokens=1000), Kept())
         before = stats.generation_tokens
         random.Random(latency).shuffle(names)
         pod.driver.abort_many(names)
-        await until(lambda: stats.num_requests_running + stats.num_requests_waiting == 0)
+        await until_async(lambda: stats.num_requests_running + stats.num_requests_waiting == 0)
         assert stats.generation_tokens == before
         assert pod.engine.num_unfinished == 0
         pod.engine.check_invariants()
@@ -100,7 +94,7 @@ def test_what_the_server_ends_has_its_last_output_at_once(latency: str) -> None:
         for name, sink in sinks.items():
             pod.driver.submit(request(name, max_tokens=30_000), sink)
         stats = pod.engine.stats
-        await until(lambda: stats.generation_tokens >= 128)
+        await until_async(lambda: stats.generation_tokens >= 128)
         before = stats.generation_tokens
         pod.driver.end_many(sinks)
         await pod.driver.wait_idle()
@@ -121,7 +115,7 @@ def test_nobody_waits_for_long_answers_without_latency(latency: str) -> None:
         long = [Kept() for _ in range(32)]
         for i, sink in enumerate(long):
             pod.driver.submit(request(f"r{i}", max_tokens=30_000), sink)
-        await until(lambda: pod.engine.stats.generation_tokens >= 128)
+        await until_async(lambda: pod.engine.stats.generation_tokens >= 128)
         short = Kept()
         asked = request("short", max_tokens=1, arrival_time=time.monotonic())
         pod.driver.submit(asked, short)
@@ -144,7 +138,7 @@ def test_replicas_share_the_loop() -> None:
             for i in range(4):
                 pod.driver.submit(request(f"r{i}", max_tokens=30_000), Kept())
         counts = [pod.engine.stats for pod in pods]
-        await until(lambda: min(stats.generation_tokens for stats in counts) >= 2000)
+        await until_async(lambda: min(stats.generation_tokens for stats in counts) >= 2000)
         assert max(stats.generation_tokens for stats in counts) < 4 * 30_000
         for pod in pods:
             pod.close()
@@ -163,10 +157,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def settled(server: Server) -> None:
     families = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
-    deadline = time.monotonic() + 20
-    while any(server.metric(name) for name in families):
-        assert time.monotonic() < deadline, [(name, server.metric(name)) for name in families]
-        time.sleep(0.01)  # between two looks
+    until(lambda: not any(server.metric(name) for name in families), what="an idle engine")
 
 
 def post(body: dict[str, Any]) -> bytes:
@@ -210,7 +201,7 @@ def test_many_choices_are_left(server: Server) -> None:
     async def leave() -> None:
         _reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(post({"max_tokens": 1000, "n": 2000}))
-        await until(lambda: server.in_flight)
+        await until_async(lambda: server.in_flight)
         writer.transport.abort()
 
     asyncio.run(leave())

@@ -13,6 +13,7 @@ import pytest
 from simulator.engine.stats import EngineStats
 from simulator.server.replica import Replica
 from simulator.server.stats_log import StatsLine, log_stats
+from tests.waiting import until_async
 
 
 def throughputs(text: str) -> tuple[float, float]:
@@ -44,11 +45,9 @@ def test_the_first_line_counts_from_the_start_of_the_log(caplog: pytest.LogCaptu
     replica.peers = [replica]
 
     async def until_the_first_line() -> None:
-        async with asyncio.timeout(10):
-            logging_task = asyncio.create_task(log_stats(lambda: [cast(Replica, replica)], 0.05, named=True))
-            while not caplog.messages:
-                await asyncio.sleep(0)
-            logging_task.cancel()
+        logging_task = asyncio.create_task(log_stats(lambda: [cast(Replica, replica)], 0.05, named=True))
+        await until_async(lambda: caplog.messages)
+        logging_task.cancel()
 
     logger = logging.getLogger("simfleet")
     logger.addHandler(caplog.handler)  # it does not propagate once logs are set up

@@ -196,3 +196,10 @@ def test_continuing_the_final_message() -> None:
     assert render(template, USER, continue_final_message=True) == "[hi"
     with pytest.raises(EngineError, match="continue_final_message"):
         render("none", USER, continue_final_message=True)
+
+
+def test_a_template_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    word_level(tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"chat_template\.jinja cannot be read: 'utf-8' codec"):
+        HfTokenizer(tmp_path)

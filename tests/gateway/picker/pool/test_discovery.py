@@ -18,7 +18,8 @@ from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import endpoints_file, objects_file, parse_endpoints, parse_objects, watch
 from gateway.picker.pool.endpoints import Endpoint, EndpointMetrics
 from gateway.picker.pool.labels import parse_selector
-from tests.gateway.picker.running import endpoints_text, until
+from tests.gateway.picker.running import endpoints_text
+from tests.waiting import until_async
 
 YAML = """\
 endpoints:
@@ -154,7 +155,9 @@ def test_changes_count_within_half_a_second(tmp_path: Path) -> None:
         for number in range(5):
             replace(path, endpoints_text(("a", "127.0.0.2", 8000), (f"b{number}", "127.0.0.3", 8000)))
             start = time.monotonic()
-            await until(lambda n=number: any(e.name == f"b{n}" for e in store.endpoints), "the change")  # type: ignore[misc]
+            await until_async(
+                lambda n=number: any(e.name == f"b{n}" for e in store.endpoints), what="the change"
+            )  # type: ignore[misc]
             took.append(time.monotonic() - start)
         assert min(took) < 0.5, took
         task.cancel()

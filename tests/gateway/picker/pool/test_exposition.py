@@ -14,7 +14,8 @@ from gateway.picker.pool.exposition import MODELS, PickerMetrics
 from gateway.picker.pool.extract import validate
 from kit.prometheus import Counter, Gauge, Histogram, Registry
 from tests.gateway.picker.factories import config
-from tests.gateway.picker.running import ModelServer, body, data_plane, headers, picker, until
+from tests.gateway.picker.running import ModelServer, body, data_plane, headers, picker
+from tests.waiting import until_async
 
 
 def test_the_text_format() -> None:
@@ -75,7 +76,7 @@ def test_the_epps_names(tmp_path: Path) -> None:
             places = (("a", "127.0.0.1", port),)
             async with picker(tmp_path, text=CHART, endpoints=places) as running:
                 (place,) = running.datastore.endpoints
-                await until(lambda: place.metrics.waiting == 4, "a scrape")
+                await until_async(lambda: place.metrics.waiting == 4, what="a scrape")
                 await one_request(running)
                 await one_request(running)
                 status, page = await get(running.options.metrics_port, "/metrics")

@@ -14,8 +14,9 @@ from gateway.picker.errors import ScrapeError
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.metric_specs import Engines, vllm_mapping
 from gateway.picker.pool.scrape import HttpPage, Scraper, ScrapeSettings
-from tests.gateway.picker.running import PAGE, ModelServer, until
+from tests.gateway.picker.running import PAGE, ModelServer
 from tests.ports import free_port
+from tests.waiting import until_async
 
 
 @contextlib.asynccontextmanager
@@ -40,12 +41,12 @@ def test_metrics_follow_the_server_over_one_connection() -> None:
         server = ModelServer()
         async with server.running() as port, scraping(port) as place:
             server.page = page(3, 0.5)
-            await until(lambda: place.metrics.waiting == 3, "the first metrics")
+            await until_async(lambda: place.metrics.waiting == 3, what="the first metrics")
             assert place.metrics.kv_usage == 0.5
             assert place.metrics.age(time.monotonic()) < 1
             server.page = page(4)
-            await until(lambda: place.metrics.waiting == 4, "the change")
-            await until(lambda: place.scrapes > 5, "more scrapes")
+            await until_async(lambda: place.metrics.waiting == 4, what="the change")
+            await until_async(lambda: place.scrapes > 5, what="more scrapes")
             assert (server.connections, place.scrape_failures) == (1, 0)
             assert server.head.startswith(b"GET /metrics HTTP/1.1\r\n")
             assert b"accept" not in server.head.lower()
@@ -58,19 +59,19 @@ def test_failed_scrapes_leave_the_last_metrics_for_ever() -> None:
         server = ModelServer()
         port = free_port()
         async with scraping(port) as place:
-            await until(lambda: place.scrape_failures > 1, "refused connections")
+            await until_async(lambda: place.scrape_failures > 1, what="refused connections")
             async with server.running(port=port):
                 server.page = page(7)
-                await until(lambda: place.metrics.waiting == 7, "the server")
+                await until_async(lambda: place.metrics.waiting == 7, what="the server")
                 server.status = "503 Service Unavailable"
                 failed = place.scrape_failures
-                await until(lambda: place.scrape_failures > failed + 2, "failures")
+                await until_async(lambda: place.scrape_failures > failed + 2, what="failures")
                 assert place.metrics.waiting == 7
                 server.status = "200 OK"
                 server.page = page(8)
-                await until(lambda: place.metrics.waiting == 8, "the recovery")
+                await until_async(lambda: place.metrics.waiting == 8, what="the recovery")
             failed = place.scrape_failures
-            await until(lambda: place.scrape_failures > failed, "the server's end")
+            await until_async(lambda: place.scrape_failures > failed, what="the server's end")
             assert place.metrics.waiting == 8
 
     asyncio.run(scenario())
@@ -81,10 +82,10 @@ def test_a_broken_line_anywhere_throws_the_scrape_away() -> None:
         server = ModelServer()
         server.page = page(5) + b"{broken\n"
         async with server.running() as port, scraping(port) as place:
-            await until(lambda: place.scrape_failures > 2, "failures")
+            await until_async(lambda: place.scrape_failures > 2, what="failures")
             assert place.scrapes == 0
             server.page = page(5)
-            await until(lambda: place.metrics.waiting == 5, "the mended page")
+            await until_async(lambda: place.metrics.waiting == 5, what="the mended page")
 
     asyncio.run(scenario())
 
@@ -94,12 +95,12 @@ def test_slow_scrapes_skip_ticks_and_time_out() -> None:
         server = ModelServer()
         server.hold = asyncio.Event()
         async with server.running() as port, scraping(port, timeout=0.2) as place:
-            await until(lambda: server.requests == 1, "the first request")
-            await until(lambda: place.scrape_failures == 1, "the timeout")
+            await until_async(lambda: server.requests == 1, what="the first request")
+            await until_async(lambda: place.scrape_failures == 1, what="the timeout")
             assert server.requests <= 2  # no second request while the first was awaited
             server.hold.set()
             server.page = page(2)
-            await until(lambda: place.metrics.waiting == 2, "the recovery")
+            await until_async(lambda: place.metrics.waiting == 2, what="the recovery")
 
     asyncio.run(scenario())
 
@@ -116,14 +117,14 @@ def test_chunked_pages_and_servers_that_close() -> None:
 
         server.answer = chunked
         async with server.running() as port, scraping(port) as place:
-            await until(lambda: place.metrics.waiting == 6, "the chunked page")
+            await until_async(lambda: place.metrics.waiting == 6, what="the chunked page")
             assert server.connections == 1
             server.answer = lambda: (
                 b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
                 % (len(page(9)), page(9))
             )
-            await until(lambda: place.metrics.waiting == 9, "the page of a server that closes")
-            await until(lambda: server.connections > 3, "new connections")
+            await until_async(lambda: place.metrics.waiting == 9, what="the page of a server that closes")
+            await until_async(lambda: server.connections > 3, what="new connections")
 
     asyncio.run(scenario())
 
@@ -133,7 +134,7 @@ def test_stop_ends_the_connection() -> None:
         server = ModelServer()
         async with server.running() as port:
             async with scraping(port) as place:
-                await until(lambda: place.scrapes > 0, "a scrape")
+                await until_async(lambda: place.scrapes > 0, what="a scrape")
             seen = place.scrapes
             await asyncio.sleep(0)
             assert place.scrapes == seen
@@ -146,7 +147,7 @@ def test_later_releases_only_count_pages_that_have_something() -> None:
         server = ModelServer()
         server.page = b"# nothing of ours\n"
         async with server.running() as port, scraping(port, GIE_V15) as place:
-            await until(lambda: place.scrapes > 1, "scrapes")
+            await until_async(lambda: place.scrapes > 1, what="scrapes")
             assert place.metrics.age(time.monotonic()) == float("inf")
 
     asyncio.run(scenario())

@@ -19,8 +19,8 @@ from tests.gateway.picker.running import (
     headers,
     prompt,
     set_headers,
-    until,
 )
+from tests.waiting import until_async
 
 LLMD = config("{type: queue-scorer}", api="llm-d")
 OBJECTIVES = """\
@@ -318,7 +318,9 @@ def test_a_client_that_leaves_ends_its_request(tmp_path: Path) -> None:
         await stream.body("request_body")
         assert sum(int(str(row["inflight_requests"])) for row in _rows(running)) == 1
         stream.cancel()
-        await until(lambda: all(row["inflight_requests"] == 0 for row in _rows(running)), "the count to fall")
+        await until_async(
+            lambda: all(row["inflight_requests"] == 0 for row in _rows(running)), what="the count to fall"
+        )
 
     page = converse(tmp_path, talk).metrics.registry.render()
     assert 'inference_objective_running_requests{model_name="m"} 0' in page

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from simulator.server.answers.responses import arguments_object
-from tests.simulator.server.answers.test_completion import echoing
+from tests.simulator.server.answers.test_completion import CONNECTOR, echoing
 from tests.simulator.server.pods import Answer, Pod, pod
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -342,3 +342,14 @@ def test_tools_that_nobody_may_call() -> None:
         assert body["tools"][0]["async"] is None
         reasoning = respond(one, reasoning={"effort": "low"}).json()["reasoning"]
         assert (reasoning["effort"], reasoning["summary"]) == ("low", None)
+
+
+def test_a_stream_ends_with_the_kv_transfer_of_a_whole_answer() -> None:
+    leg = {"kv_transfer_params": {"do_remote_decode": True}, "max_output_tokens": 1}
+    with echoing("vllm-0.33", "--kv-transfer-config", CONNECTOR) as one:
+        whole = respond(one, "x " * 40, **leg).json()["kv_transfer_params"]
+        stream = respond(one, "x " * 40, stream=True, **leg)
+    told = [event["response"]["kv_transfer_params"] for event in stream.chunks if "response" in event]
+    assert whole["do_remote_prefill"] is True
+    assert told[0] is None  # as it begins
+    assert told[-1].keys() == whole.keys()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import string
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import FLAT_20_MS, flat_flag
+from tests.waiting import until
 
 # A step of 0.2 ms and few blocks: streams are long enough to be left, and the pool is always under pressure.
 STEP = flat_flag(200)
@@ -34,10 +34,7 @@ def server() -> Iterator[Server]:
 def settled(server: Server) -> None:
     """Running and waiting are back to 0 and all blocks are free."""
     families = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
-    deadline = time.monotonic() + 20
-    while any(server.metric(name) for name in families):
-        assert time.monotonic() < deadline, [(name, server.metric(name)) for name in families]
-        time.sleep(0.01)  # between two looks
+    until(lambda: not any(server.metric(name) for name in families), what="an idle engine")
     # Nothing in use: only then is a reset of the cache granted.
     assert server.request("POST", "/reset_prefix_cache").json() == {"success": True}
 

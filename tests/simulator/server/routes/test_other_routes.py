@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests.ports import free_port
 from tests.simulator.server.serving import Server, serving
 from tests.simulator.steps import FLAT_20_MS
+from tests.waiting import until
 
 FLAGS = (
     *("--model", "m", "--seed", "1", "--latency", "zero", "--max-model-len", "512"),
@@ -158,7 +158,7 @@ def test_prefill_and_decode_legs(server: Server) -> None:
 def test_aborted_requests_say_so(server: Server) -> None:
     with serving("--model", "m", "--latency", "step", "--step-model", FLAT_20_MS, env=DEV) as slow:
         asked = ask_later(slow, {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True})
-        poll(lambda: slow.metric("vllm:num_requests_running") == 1)
+        until(lambda: slow.metric("vllm:num_requests_running") == 1)
         assert slow.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 1}
         assert asked().json()["choices"][0]["finish_reason"] == "abort"
         assert slow.metric("vllm:request_success_total") == 1
@@ -177,13 +177,6 @@ def ask_later(server: Server, body: dict[str, Any]) -> Any:
     return reply
 
 
-def poll(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)  # between two looks
-
-
 def test_llmd_queue_limit() -> None:
     flags = (
         "--max-num-seqs",
@@ -200,7 +193,7 @@ def test_llmd_queue_limit() -> None:
         asked = []
         for count in (1, 2):
             asked.append(ask_later(small, body))
-            poll(lambda count=count: small.in_flight == count)
+            until(lambda count=count: small.in_flight == count)
         for stream in (False, True):
             refused = small.request("POST", "/v1/completions", {**body, "stream": stream})
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
@@ -264,9 +257,9 @@ def test_queued_tokens_are_limited() -> None:
     )
     with serving("--model", "m", *flags, env=DEV) as small:
         running = ask_later(small, {"model": "m", "prompt": [5] * 40, "max_tokens": 3000, "ignore_eos": True})
-        poll(lambda: small.metric("vllm:num_requests_running") == 1)
+        until(lambda: small.metric("vllm:num_requests_running") == 1)
         waiting = ask_later(small, {"model": "m", "prompt": [6] * 40, "max_tokens": 1})
-        poll(lambda: small.metric("vllm:num_requests_waiting") == 1)
+        until(lambda: small.metric("vllm:num_requests_waiting") == 1)
         assert small.request("POST", "/v1/completions", {"model": "m", "prompt": [7] * 40}).status == 503
         small.request("POST", "/abort_requests")
         assert (running().status, waiting().status) == (200, 200)

@@ -1,0 +1,247 @@
+"""A stack without gateways and pickers: its pods as they start, scale, drain, die and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import ControlError, ManifestError, StackError
+from gateway.manifests.load import read
+from gateway.stack.pickers.process import PickerOptions
+from gateway.stack.plan import make_plan
+from gateway.stack.pods import Pod, PodState
+from gateway.stack.stack import Stack, StackOptions
+from kit.yamldoc import Document
+from tests.e2e import worlds
+from tests.waiting import until_async
+
+Check = Callable[[Stack, list[str]], Awaitable[None]]
+
+
+def running(directory: Path, *objects: Any, check: Check, replicas: int | None = None) -> list[str]:
+    """Run a stack of these objects for as long as `check` looks at it; what it reported."""
+    said: list[str] = []
+
+    async def scenario() -> None:
+        documents = (Document("m.yaml", i, each, ManifestError) for i, each in enumerate(objects))
+        plan = make_plan(read(documents), replicas)
+        async with Stack(plan, StackOptions(directory, PickerOptions("reference")), said.append) as stack:
+            await check(stack, said)
+
+    asyncio.run(scenario())
+    return said
+
+
+def world(replicas: int = 2, *, ports: tuple[int, ...] = (8000,), args: tuple[str, ...] = ()) -> list[Any]:
+    servers = worlds.servers("x", replicas, ports=ports)
+    containers = servers["spec"]["template"]["spec"]["containers"]
+    containers[0].setdefault("args", []).extend(args)
+    return [servers, worlds.pool("pool", "x", None, ports=ports)]
+
+
+def states(stack: Stack) -> list[str]:
+    return [pod.state.value for pod in stack.pods]
+
+
+async def get(pod: Pod, path: str) -> int:
+    """The status of a GET at the pod, 0 where nobody listens."""
+    try:
+        reader, writer = await asyncio.open_connection(pod.address, pod.ports[0])
+    except ConnectionRefusedError:
+        return 0
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return int(answer.split(b" ", 2)[1])
+
+
+async def post(pod: Pod, **fields: Any) -> bytes:
+    """What came of the answer until the connection ended, however it did."""
+    body = json.dumps({"model": pod.models[-1], "prompt": "x", "ignore_eos": True, **fields}).encode()
+    reader, writer = await asyncio.open_connection(pod.address, pod.ports[0])
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await reader.read(65536):
+            answer += piece
+    writer.close()
+    return answer
+
+
+def test_pods_answer_at_addresses_of_their_own_and_are_gone_at_the_end(tmp_path: Path) -> None:
+    kept: list[Pod] = []
+
+    async def check(stack: Stack, said: list[str]) -> None:
+        kept.extend(stack.pods)
+        assert len({pod.address for pod in kept}) == 3
+        assert [await get(pod, "/health") for pod in kept] == [200] * 3
+        assert said == [f"pod      {pod.name}  {pod.address}:8000" for pod in kept]
+        assert states(stack) == ["ready"] * 3
+        assert not stack.failure.done()
+
+    running(tmp_path, *world(3), check=check)
+
+    async def afterwards() -> list[int]:
+        return [await get(pod, "/health") for pod in kept]
+
+    assert asyncio.run(afterwards()) == [0, 0, 0]
+
+
+def test_the_number_of_pods_may_be_told(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        assert len(stack.pods) == 1
+
+    running(tmp_path, *world(4), check=check, replicas=1)
+
+
+def test_scaling_keeps_the_oldest_and_never_gives_a_name_twice(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        before = [pod.name for pod in stack.pods]
+        assert await stack.scale("pool", 4) == "x: 2 -> 4 pods"
+        grown = [pod.name for pod in stack.pods]
+        assert grown[:2] == before
+        assert await stack.scale("x", 1) == "x: 4 -> 1 pods"
+        assert [pod.name for pod in stack.pods] == before[:1]
+        assert await stack.scale("x", 1) == "x: 1 -> 1 pods"
+        await stack.scale("x", 2)
+        assert not {pod.name for pod in stack.pods} & set(grown[1:])
+        assert await stack.scale("x", 0) == "x: 2 -> 0 pods"
+        assert len(stack.pods) == 0
+
+    running(tmp_path, *world(), check=check)
+
+
+def test_a_pod_that_goes_finishes_what_it_has(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        (pod,) = stack.pods
+        asked = asyncio.create_task(post(pod, max_tokens=20))
+        replica = stack.replica(pod)
+        assert replica is not None
+        await until_async(lambda: replica.engine.stats.num_requests_running)
+        await stack.scale("pool", 0)
+        answer = await asked
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["usage"]["completion_tokens"] == 20
+
+    running(tmp_path, *world(1, args=("--inter-token-latency", "20ms")), check=check)
+
+
+@pytest.mark.parametrize("target", ["y", "", "apps/pool"])
+def test_who_is_not_there_cannot_be_scaled(tmp_path: Path, target: str) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        with pytest.raises(ControlError) as caught:
+            await stack.scale(target, 1)
+        assert str(caught.value) == f"pool {target!r} does not exist; there are: pool, x"
+
+    running(tmp_path, *world(1), check=check)
+
+
+def test_of_two_workloads_in_a_pool_one_has_to_be_named(tmp_path: Path) -> None:
+    first, pool = world(1)
+    second = worlds.servers("x", 1)
+    second["metadata"]["name"] = "x2"
+
+    async def check(stack: Stack, _: list[str]) -> None:
+        with pytest.raises(ControlError) as caught:
+            await stack.scale("pool", 2)
+        assert str(caught.value) == "pool 'pool' is ambiguous, name the workload; there are: pool, x, x2"
+        assert await stack.scale("x2", 2) == "x2: 1 -> 2 pods"
+        assert len(stack.pods) == 3
+
+    running(tmp_path, first, second, pool, check=check)
+
+
+def test_kill_and_restart(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        first, second = stack.pods
+        assert await stack.kill(first.name) == f"pod {first.name} killed"
+        assert states(stack) == ["killed", "ready"]
+        assert [await get(pod, "/health") for pod in (first, second)] == [0, 200]
+        assert [e.pod for e in stack.pods.endpoints(first.pool)] == [second.name]
+        with pytest.raises(ControlError, match=rf"^pod {first.name} is killed already$"):
+            await stack.drain(first.name)
+        address = first.address
+        assert await stack.restart(first.name) == f"pod {first.name} restarted"
+        assert (first.address, await get(first, "/health")) == (address, 200)
+        assert states(stack) == ["ready", "ready"]
+
+    running(tmp_path, *world(), check=check)
+
+
+def test_a_pod_that_dies_after_some_tokens_is_noticed(tmp_path: Path) -> None:
+    async def check(stack: Stack, said: list[str]) -> None:
+        (pod,) = stack.pods
+        assert await stack.kill(pod.name, 3) == f"pod {pod.name} dies after 3 more tokens"
+        assert states(stack) == ["ready"]
+        answer = await post(pod, max_tokens=50, stream=True)
+        assert answer.count(b'"text":') == 3
+        assert b"[DONE]" not in answer
+        await until_async(lambda: pod.state is PodState.KILLED)
+        assert said[-1] == f"pod {pod.name} died"
+
+    running(tmp_path, *world(1, args=("--inter-token-latency", "1ms")), check=check)
+
+
+def test_drain_ends_by_itself_or_by_its_grace(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        idle, busy = stack.pods
+        assert await stack.drain(idle.name, 30) == f"pod {idle.name} drained"
+        replica = stack.replica(busy)
+        assert replica is not None
+        asked = asyncio.create_task(post(busy, max_tokens=2000))
+        await until_async(lambda: replica.engine.stats.num_requests_running)
+        assert await stack.drain(busy.name, 0.05) == f"pod {busy.name} drained; cut off after 0.05 s"
+        assert states(stack) == ["drained", "drained"]
+        assert stack.pods.endpoints(busy.pool) == []
+        await asked
+        with pytest.raises(ControlError, match=rf"^pod {busy.name} is drained already$"):
+            await stack.drain(busy.name)
+
+    running(tmp_path, *world(2, args=("--inter-token-latency", "20ms", "--max-model-len", "3k")), check=check)
+
+
+def test_each_rank_of_a_pod_has_a_port(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        (pod,) = stack.pods
+        assert pod.ports == (8000, 8001)
+        replica = stack.replica(pod)
+        assert replica is not None
+        assert len(replica.peers) == 2
+        assert [(e.name, e.port) for e in stack.pods.endpoints(pod.pool)] == [
+            (f"{pod.name}-rank-0", 8000),
+            (f"{pod.name}-rank-1", 8001),
+        ]
+
+    running(tmp_path, *world(1, ports=(8000, 8001), args=("--data-parallel-size", "2")), check=check)
+
+
+def test_a_server_that_would_not_start_names_its_manifest(tmp_path: Path) -> None:
+    async def never(_: Stack, __: list[str]) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(ManifestError, match=r"m\.yaml.*args: the model server would not start: .*max-num"):
+        running(tmp_path, *world(1, args=("--max-num-seqs", "none")), check=never)
+
+
+def test_endpoints_that_no_gateway_takes_over(tmp_path: Path) -> None:
+    class Deaf:
+        async def has_applied(self) -> bool:
+            return False
+
+        def publish(self, _: object) -> None:
+            """Hears and does nothing."""
+
+    async def check(stack: Stack, _: list[str]) -> None:
+        stack.gateways.append(Deaf())  # type: ignore[arg-type]
+        with pytest.raises(StackError, match=r"^Envoy did not take over the endpoints within 0\.02 s$"):
+            await stack._until_applied(0.02)
+        stack.gateways.clear()
+
+    running(tmp_path, *world(1), check=check)
