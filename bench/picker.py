@@ -35,8 +35,8 @@ from gateway.picker.pool.extract import extract, validate
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.metric_specs import Engines, vllm_mapping
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
+from gateway.picker.wire.frames import PREFACE, frame
 from gateway.picker.wire.grpc import GrpcPort, _Connection
-from gateway.picker.wire.h2 import PREFACE, frame
 from gateway.picker.wire.server import ext_proc_methods
 
 PORT = 24100

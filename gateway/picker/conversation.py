@@ -16,6 +16,7 @@ from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.usage import Usage, usage_of, usage_of_chunk
 from gateway.picker.wire import ext_proc, gojson
+from gateway.picker.wire.limits import BODY
 
 
 class Conversation:
@@ -49,6 +50,9 @@ class Conversation:
                 return self._request_headers(message)
             if kind == "request_body":
                 self._body += message.request_body.body
+                if len(self._body) > BODY:
+                    self._body.clear()
+                    raise RequestError("RequestEntityTooLarge", f"the body is larger than {BODY} bytes")
                 return (
                     self._begin_routing(message, trailers=False) if message.request_body.end_of_stream else ()
                 )

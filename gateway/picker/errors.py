@@ -38,6 +38,7 @@ class RequestError(PickerError):
     STATUS: ClassVar[dict[str, int]] = {
         "BadRequest": 400,
         "NotFound": 404,
+        "RequestEntityTooLarge": 413,
         "ResourceExhausted": 429,
         "Internal": 500,
         "ServiceUnavailable": 503,

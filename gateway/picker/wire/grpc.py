@@ -14,9 +14,11 @@ from typing import Protocol, cast
 from urllib.parse import quote
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.wire.h2 import H2Connection, H2Error
+from gateway.picker.wire.frames import H2Error
+from gateway.picker.wire.h2 import H2Connection
+from gateway.picker.wire.limits import FAREWELL_S, MESSAGE
 
-OK, UNKNOWN, UNIMPLEMENTED, INTERNAL = 0, 2, 12, 13
+OK, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 8, 12, 13
 # ":status: 200" from HPACK's static table, and content-type as a literal that is not indexed.
 _HEADERS = b"\x88\x0f\x10\x10application/grpc"
 _log = logging.getLogger("picker.grpc")
@@ -85,7 +87,10 @@ class _OpenCall:
         while len(buffer) - at >= 5:
             if buffer[at]:
                 raise GrpcError(UNIMPLEMENTED, "compressed messages are not supported")
-            end = at + 5 + int.from_bytes(buffer[at + 1 : at + 5], "big")
+            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
+            if size > MESSAGE:
+                raise GrpcError(RESOURCE_EXHAUSTED, f"message larger than max ({size} vs. {MESSAGE})")
+            end = at + 5 + size
             if end > len(buffer):
                 break
             yield bytes(buffer[at + 5 : end])
@@ -123,14 +128,26 @@ class _Connection(asyncio.Protocol):
         self._port.connections.discard(self)
         self.h2.close()
 
+    def pause_writing(self) -> None:
+        """The client does not read: it is not read either."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def write(self) -> None:
         out = self.h2.take()
         if out and self._transport is not None:
             self._transport.write(out)
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        """Close; a client that does not read what is left has a few seconds."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.close()
+            asyncio.get_running_loop().call_later(FAREWELL_S, transport.abort)
 
     # Streams.
 
@@ -138,7 +155,9 @@ class _Connection(asyncio.Protocol):
         path = next((value for name, value in headers if name == ":path"), "")
         method = self._port.methods.get(path)
         if method is None:
-            self.h2.send_trailers(stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path}", _HEADERS))
+            self.h2.send_trailers(
+                stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path[:200]}", _HEADERS)
+            )
             return
         self.calls[stream_id] = _OpenCall(method())
 

@@ -138,3 +138,14 @@ def test_unary_calls_and_compressed_messages() -> None:
                 await channel.unary_unary("/s/Double")(b"a" * 5000, compression=grpc.Compression.Gzip)
 
     asyncio.run(scenario())
+
+
+def test_a_message_larger_than_grpc_takes_ends_its_call_only() -> None:
+    async def scenario() -> None:
+        async with serving({"/s/Echo": Echo}) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as error:
+                await channel.unary_unary("/s/Echo")(b"x" * (4 << 20) + b"x")
+            assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await talk(channel, b"still here") == [b"still here"]
+
+    asyncio.run(scenario())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.picker import conversation
 from gateway.picker.app import Picker
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import (
@@ -371,3 +372,16 @@ def test_scores_as_metadata(tmp_path: Path) -> None:
         }
 
     converse(tmp_path, talk, "--emit-endpoint-scores")
+
+
+def test_a_body_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "BODY", 1000)
+
+    async def talk(_: Picker, stream: Stream) -> None:
+        await stream.send(headers("request_headers", POST), body("request_body", b"x" * 600))
+        await stream.send(body("request_body", b"x" * 401))
+        reply = await stream.next()
+        assert reply.immediate_response.status.code == 413
+        assert "larger than 1000 bytes" in reply.immediate_response.body.decode()
+
+    converse(tmp_path, talk)
