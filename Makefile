@@ -27,8 +27,10 @@ install: $(STAMP)  ## the virtual environment with everything in it
 demo: $(STAMP)  ## the page on this machine: fleet, Envoy, picker, load, verdict
 	@$(BIN)/python -m gateway.commands.demo
 
+# What measures time, or runs a whole stack, is not to share the machine with anything else.
 test: $(STAMP)  ## the whole default suite
-	@$(PYTEST)
+	@$(PYTEST) -n 2 --dist loadfile --ignore tests/e2e --ignore tests/docs
+	@$(PYTEST) tests/e2e tests/docs
 
 test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels, about 4 GB)
 	@$(BIN)/python tests/simulator/engine/install_oracle.py

@@ -1,6 +1,7 @@
 """What one request can do to others: `python -m bench.attacks [--gap 50] [--target URL] [--cases FILE]`.
 
-Sends every row of ../shared/cases/attacks.jsonl and variants of each kind, one after the other, to a
+Sends every row of --cases (a line of JSON each: name, path, body or body_base64; by default
+../shared/cases/attacks.jsonl where that is, else none) and variants of each kind, one after the other, to a
 `simfleet serve`, to a `simfleet fleet` of two, and to --target. Beside each, a client in a process of its own
 asks /health of the same replica 20 times a second. The table: name, status, seconds to the answer, longest
 gap of /health in milliseconds (how long one of its questions waited), megabytes that the server grew.

@@ -5,7 +5,10 @@ GatewayError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
-└── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
+├── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
+└── PickerError       (picker/errors.py, with the branches below it)
+
+Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py).
 """
 
 from __future__ import annotations

@@ -243,6 +243,7 @@ class Cursor:
         return {name: child.text(name) for name in child.value if child.value[name] is not None}
 
     def as_str(self) -> str:
+        """The value, which must be a string; an error that names its place for anything else."""
         if not isinstance(self.value, str):
             raise self.error(f"must be a string, is {self.value!r}")
         return self.value

@@ -2,10 +2,13 @@
 
 LoadgenError
 ├── ScenarioError     a scenario, flag or plan that cannot be used; names file and line
-├── TraceError        a trace file that is not in the format it should be in; names file and line
+│   ├── TraceError    a trace file that is not in the format it should be in; names file and line
+│   └── ExpectError   (numbers/expect.py) an expectation that cannot be read; names the character
 ├── TargetError       the target cannot be reached, is not ready, or does not know the model
 ├── RunError          the run itself could not be done or kept (disk full, worker died)
 └── RecordError       a run directory whose files cannot be read
+
+Beside it: DimensionError (numbers/quantity.py), a ValueError of arithmetic that ExpectError puts into words.
 """
 
 from __future__ import annotations

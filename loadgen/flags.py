@@ -114,7 +114,7 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
-    """The conduct flags as options of a run."""
+    """The conduct flags as options of a run; ScenarioError for a slice that is none."""
     from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     part = (0, 1)
@@ -135,7 +135,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
 
 
 def scenario_of(args: argparse.Namespace) -> Scenario:
-    """The scenario that the arguments name or spell."""
+    """The scenario that the arguments name or spell; ScenarioError for one that cannot be used."""
     from loadgen.scenario.read import Overrides  # noqa: PLC0415
     from loadgen.scenario.redaction import Secrets, learn_arguments  # noqa: PLC0415
 

@@ -4,7 +4,8 @@ SimfleetError
 ├── ConfigError          a flag, file or value that cannot be used; exit code 2
 ├── EngineError          the engine was asked for something it cannot do
 │   └── InvariantError   check_invariants() found the engine's state broken: a bug
-└── FleetError           a replica that cannot be started, found or stopped
+├── FleetError           a replica that cannot be started, found or stopped
+└── ApiError             (server/errors.py) an answer other than 200, with the words of the imitated server
 """
 
 from __future__ import annotations

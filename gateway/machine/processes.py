@@ -78,7 +78,10 @@ class Process:
                 ) from error
 
     async def wait(self) -> int:
-        """The exit status, once it has one; negative: the signal that ended it."""
+        """The exit status, once it has one; negative: the signal that ended it.
+
+        ProcessError for one that was never started.
+        """
         if self._child is None:
             raise ProcessError(f"{self.name} was not started")
         return await self._child.wait()

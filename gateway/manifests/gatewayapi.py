@@ -130,6 +130,7 @@ class Grant(Typed):
 
 
 def read_gateway(resource: Resource) -> Gateway:
+    """A Gateway; ManifestError when it has no listener or one that cannot be read."""
     spec = resource.root.child("spec")
     listeners = tuple(_read_listener(item, resource.namespace) for item in spec.items("listeners"))
     if not listeners:
@@ -271,7 +272,7 @@ def _camel(kind: str) -> str:
 
 
 def read_backend(root: Cursor, namespace: str) -> BackendRef:
-    """A backendRef of a route in `namespace`."""
+    """A backendRef of a route in `namespace`; ManifestError for a negative weight."""
     weight = root.number("weight", 1)
     if weight < 0:
         raise root.error(f"must be 0 or more, is {weight}", "weight")

@@ -56,6 +56,7 @@ def is_pool(resource: Resource) -> bool:
 
 
 def read_pool(resource: Resource) -> InferencePool:
+    """An InferencePool; ManifestError for target ports or a protocol that the API does not allow."""
     spec = resource.root.child("spec")
     ports = tuple(p.number("number") for p in spec.items("targetPorts"))
     if not ports:

@@ -77,7 +77,7 @@ def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | Non
 
 
 def read(documents: Iterable[Document], namespace: str = "default") -> Manifests:
-    """Documents that are already parsed, as typed objects."""
+    """Documents that are already parsed, as typed objects; ManifestError for an object that stands twice."""
     manifests = Manifests()
     seen: dict[tuple[str, str, str, str], Resource] = {}
     for document in documents:

@@ -66,7 +66,7 @@ def path_in_volume(parent: Cursor, key: str, default: str | None = None) -> str:
 
 
 def item_path(parent: Cursor) -> str:
-    """`items[].path` of a volume, which moreover must not begin with '..'."""
+    """`items[].path` of a volume, which moreover must not begin with '..'; ManifestError where it does."""
     text = path_in_volume(parent, "path")
     if text.startswith(".."):
         raise parent.error(f"must not begin with '..', is {_shown(text)}", "path")
@@ -74,7 +74,7 @@ def item_path(parent: Cursor) -> str:
 
 
 def mount_path(parent: Cursor) -> str:
-    """`mountPath` of a volume mount."""
+    """`mountPath` of a volume mount; ManifestError where a cluster refuses it."""
     text = parent.text("mountPath")
     if not text or ":" in text or "\0" in text:
         raise parent.error(f"must not be empty or contain ':', is {_shown(text)}", "mountPath")

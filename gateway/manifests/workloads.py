@@ -110,6 +110,7 @@ class Files(Typed):
 
 
 def read_workload(resource: Resource) -> Workload:
+    """What runs pods; ManifestError for one without containers, or with fewer than 0 replicas."""
     spec = resource.root.child("spec")
     template = spec.child("template")
     meta = template.opt("metadata")
@@ -222,6 +223,7 @@ def _read_service_port(root: Cursor) -> ServicePort:
 
 
 def read_config_map(resource: Resource) -> Files:
+    """A ConfigMap; ManifestError for a key that is text and binary at once."""
     data = {key: value.encode() for key, value in _checked(resource, "data").items()}
     binary = _decoded(resource, "binaryData")
     for key in data.keys() & binary.keys():

@@ -211,7 +211,7 @@ def duration_of(value: str, where: str) -> float:
 
 
 def quantity_of(value: int | str | None, where: str) -> int | None:
-    """A Kubernetes quantity ("1Gi", "500M", 100) as an integer."""
+    """A Kubernetes quantity ("1Gi", "500M", 100) as an integer; PickerConfigError for anything else."""
     if value is None or isinstance(value, int):
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGTPE]i?|Ki|)", value.strip())

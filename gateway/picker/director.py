@@ -117,7 +117,7 @@ class Director:
             raise
 
     def random_endpoint(self, request_id: str) -> Endpoint:
-        """For a request without a body."""
+        """For a request without a body; RequestError when there is no pod."""
         endpoints = self._datastore.endpoints
         if not endpoints:
             raise RequestError("Internal", "no pods available in datastore")

@@ -5,6 +5,9 @@ GatewayError
     ├── PickerConfigError    a flag, file or EndpointPickerConfig that cannot be used; exit code 2
     ├── ScrapeError          one scrape of one endpoint that failed; its last metrics stay
     └── RequestError         one request that is answered by the picker itself, with an HTTP status
+        └── UnschedulableError   (plugins/scheduler.py) the filters left no candidate
+
+Beside it, caught in the folder that raises them: GrpcError ends a call, H2Error a connection (wire/).
 """
 
 from __future__ import annotations

@@ -49,7 +49,10 @@ class StackOptions:
 
 
 class Stack:
-    """Everything that a plan asks for, running; `failure` is done when a part died unasked."""
+    """Everything that a plan asks for, running; `failure` is done when a part died unasked.
+
+    What it is asked and cannot do is a ControlError.
+    """
 
     def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
         self.plan = plan

@@ -28,7 +28,10 @@ _MAX_SOCKET_PATH = 107  # bytes; sun_path has 108, one of them for the end
 
 
 def state_root() -> Path:
-    """Where stacks have their directories; the first place that can be written and has a short path."""
+    """Where stacks have their directories; the first place that can be written and has a short path.
+
+    UsageError when there is none.
+    """
     if named := os.environ.get("SIMFLEET_STATE_DIR"):
         return Path(named)
     runtime = os.environ.get("XDG_RUNTIME_DIR")

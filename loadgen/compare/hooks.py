@@ -22,7 +22,10 @@ _TAIL = 15
 
 
 def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fleet: str | None) -> list[Arm]:
-    """An arm for each picker configuration; `{arm}` in a hook stands for its file."""
+    """An arm for each picker configuration; `{arm}` in a hook stands for its file.
+
+    ScenarioError for a file that is no arm.
+    """
     arms = []
     for file in files:
         try:

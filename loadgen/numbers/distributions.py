@@ -15,7 +15,7 @@ _MAX_TERMS = 10_000
 
 
 def chi2_sf(x: float, df: int) -> float:
-    """P(X > x) of a chi-square variable with `df` degrees of freedom."""
+    """P(X > x) of a chi-square variable with `df` degrees of freedom; ValueError below 1."""
     if df <= 0:
         raise ValueError(f"chi-square needs at least one degree of freedom, not {df}")
     return 1.0 if x / 2 <= 0 else _gamma_upper(df / 2, x / 2)
@@ -85,7 +85,7 @@ def t_sf(t: float, df: float) -> float:
 
 @functools.cache
 def t_quantile(p: float, df: float) -> float:
-    """The t with P(T <= t) = p, by bisection; `p` in (0, 1)."""
+    """The t with P(T <= t) = p, by bisection; `p` in (0, 1). ValueError outside."""
     if not 0 < p < 1:
         raise ValueError(f"a quantile needs a probability between 0 and 1, not {p}")
     if p < 0.5:

@@ -39,7 +39,7 @@ class JsonlWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything buffered to the kernel."""
+        """Hand everything buffered to the kernel; RunError when it does not take it."""
         view = bytes(self._buffer)
         self._buffer.clear()
         while view:
@@ -60,7 +60,10 @@ class JsonlWriter:
 
 
 def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:
-    """Decode the lines of a JSONL file from line `first` on; a torn last line is left out."""
+    """Decode the lines of a JSONL file from line `first` on; a torn last line is left out.
+
+    RecordError names the line that is not one of `kind`.
+    """
     decoder = msgspec.json.Decoder(kind)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

@@ -62,7 +62,10 @@ class Quantity:
         )
 
     def times(self, other: Quantity) -> Quantity:
-        """The product; at most one side may have a dimension other than number or share."""
+        """The product; at most one side may have a dimension other than number or share.
+
+        DimensionError otherwise.
+        """
         plain = ("number", "share")
         if self.dimension in plain and other.dimension in plain:
             both = self.dimension == other.dimension == "share"
@@ -74,7 +77,10 @@ class Quantity:
         raise DimensionError(f"cannot multiply {_noun(self.dimension)} by {_noun(other.dimension)}")
 
     def over(self, other: Quantity) -> Quantity:
-        """The quotient; of two quantities of one kind it is a plain number."""
+        """The quotient; of two quantities of one kind it is a plain number.
+
+        DimensionError when it would have no meaning.
+        """
         value = (
             self.value / other.value
             if other.value

@@ -169,7 +169,10 @@ def read_plan_header(path: Path) -> PlanHeader:
 
 
 def read_plan(path: Path, worker: int = 0, workers: int = 1) -> Iterator[SharedText | PlannedRequest]:
-    """The lines that worker `worker` of `workers` needs, in order of intended start."""
+    """The lines that worker `worker` of `workers` needs, in order of intended start.
+
+    ScenarioError names the line that is none.
+    """
     slot_key = b'{"slot":'
     with path.open("rb") as file:
         file.readline()

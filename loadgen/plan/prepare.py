@@ -72,7 +72,10 @@ def prepare_plan(
 
 
 def worker_processes(classes: Mapping[str, ClassPlan], wanted: int, parts: int) -> int:
-    """How many workers a machine has: each needs a user of every closed loop."""
+    """How many workers a machine has: each needs a user of every closed loop.
+
+    ScenarioError when there are too few.
+    """
     users = [plan.users for plan in classes.values() if plan.users is not None]
     if not users:
         return wanted

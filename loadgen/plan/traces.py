@@ -47,7 +47,7 @@ class _Conversation(msgspec.Struct):
 
 
 def read_trace(trace: Trace) -> list[TraceRow]:
-    """All rows, at most `limit`; times begin at 0."""
+    """All rows, at most `limit`; times begin at 0. TraceError when there are none."""
     readers = {"mooncake": _read_mooncake, "timed_trace": _read_timed, "azure": _read_azure}
     rows = list(
         itertools.islice(

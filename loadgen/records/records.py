@@ -104,7 +104,7 @@ def record_files(run_dir: Path) -> list[Path]:
 
 
 def read_header(path: Path) -> RecordsHeader:
-    """The header line of a records file."""
+    """The header line of a records file; RecordError when it has none."""
     for header in read_lines(path, RecordsHeader):
         return header
     raise RecordError(f"{path}: empty, not even a header line")

@@ -156,7 +156,10 @@ class Meta(msgspec.Struct, kw_only=True):
 
 
 def write_meta(run_dir: Path, meta: Meta) -> None:
-    """Replace meta.json whole: a reader sees the old or the next one, never half."""
+    """Replace meta.json whole: a reader sees the old or the next one, never half.
+
+    RunError when it cannot be written.
+    """
     path = run_dir / META
     temporary = path.with_suffix(".tmp")
     try:

@@ -46,7 +46,7 @@ def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file whole."""
+    """Write a file whole; RunError when that cannot be done."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

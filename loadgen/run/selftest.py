@@ -99,7 +99,7 @@ async def client_ceiling(
 
 
 async def measure(tokens: int, *, stream: bool = True, seconds: float = SECONDS) -> Ceiling:
-    """Run the closed loop, 64 in flight, one worker."""
+    """Run the closed loop, 64 in flight, one worker; RunError when nothing answers."""
     server = await asyncio.create_subprocess_exec(
         *python("-m", "loadgen.client.nullserver", "--tokens", str(tokens)),
         stdout=asyncio.subprocess.PIPE,

@@ -109,7 +109,7 @@ def _objectives(documents: Sequence[dict[str, Any]], priorities: dict[str, int])
 
 
 def manifests_for(needs: FleetNeeds, path: Path) -> str:
-    """The YAML of a manifest file with the needs applied."""
+    """The YAML of a manifest file with the needs applied; ScenarioError for a file that is none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -33,7 +33,10 @@ def packaged_text(name: str) -> str:
 
 
 def load_scenario(source: str, overrides: Overrides | None = None) -> Scenario:
-    """A scenario from a YAML file's path, or from the name of a packaged one."""
+    """A scenario from a YAML file's path, or from the name of a packaged one.
+
+    ScenarioError with file and line when it cannot be used.
+    """
     path = Path(source)
     if path.is_file():
         try:

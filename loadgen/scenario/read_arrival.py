@@ -26,7 +26,10 @@ IGNORED_LOAD_KEYS = (
 
 
 def read_distribution(node: Node, *, seconds: bool = False, low: float = 1.0) -> Distribution:
-    """`128`, `{mean, stddev}`, `{min, max}`, `{values, weights}`, or with `distribution:` naming the kind."""
+    """`128`, `{mean, stddev}`, `{min, max}`, `{values, weights}`, or with `distribution:` naming the kind.
+
+    ScenarioError for anything else.
+    """
     if not node.is_mapping:
         value = node.duration() if seconds else _bounded(node, float(node.integer(low)))
         return Distribution("fixed", mean=value, low=value, high=value)
@@ -166,7 +169,10 @@ def _single_stage(node: Node, rate_node: Node, base: Arrival) -> Stage:
 
 
 def read_stage(node: Node) -> Stage:
-    """`{rate, duration}` as inference-perf has it, and `to`, `shape` for a ramp."""
+    """`{rate, duration}` as inference-perf has it, and `to`, `shape` for a ramp.
+
+    ScenarioError for a ramp that has no such shape.
+    """
     to_node, shape_node = node.get("to"), node.get("shape")
     shape = shape_node.choice(SHAPES) if shape_node else "linear"
     rate = node.need("rate").number(0)
@@ -221,7 +227,10 @@ def _read_closed(node: Node, base: Arrival) -> Arrival:
 
 
 def read_load(node: Node) -> Arrival:
-    """inference-perf's `load:`; its `constant` is really constant here."""
+    """inference-perf's `load:`; its `constant` is really constant here.
+
+    ScenarioError for what this cannot do.
+    """
     for key in IGNORED_LOAD_KEYS:
         node.get(key)
     kind_node, interval_node = node.get("type"), node.get("interval")

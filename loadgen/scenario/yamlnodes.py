@@ -17,7 +17,7 @@ COMMAND_LINE = "command line"
 
 
 class Node:
-    """One YAML value, its place in the file and typed reads of it."""
+    """One YAML value, its place in the file and typed reads of it: ScenarioError at that place."""
 
     def __init__(self, document: Document, value: Any, path: Path = ()) -> None:
         self.value = value

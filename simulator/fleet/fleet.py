@@ -211,7 +211,7 @@ class Fleet:
         for replica, listener in zip(member.replicas, member.listeners, strict=True):
             listener.stop_listening()
             listener.last_answers = True
-            for generation in list(replica.front.active):
+            for generation in list(replica.prepared.active):
                 generation.fail()
         await self._answered(member, _LAST_WORDS_SECONDS)
         await asyncio.gather(*(listener.wait_closed() for listener in member.listeners))

@@ -50,19 +50,19 @@ class App:
     def handle(self, incoming: Incoming, writer: Writer, state: Mapping[str, Any]) -> None:
         """A `service.Handler`."""
         replica: Replica = state["replica"]
-        front = replica.front
+        prepared = replica.prepared
         root = replica.config.root_path
         if root and incoming.path.startswith(root):
             incoming.path = incoming.path[len(root) :] or "/"
-        if front.guard.refuses(incoming):
+        if prepared.guard.refuses(incoming):
             _unauthorized(incoming, writer, replica)
             return
         cross: tuple[Pair, ...] = ()
-        if front.cors.applies(incoming):
-            if front.cors.is_preflight(incoming):
-                front.cors.preflight(incoming, writer)
+        if prepared.cors.applies(incoming):
+            if prepared.cors.is_preflight(incoming):
+                prepared.cors.preflight(incoming, writer)
                 return
-            cross = front.cors.headers(incoming)
+            cross = prepared.cors.headers(incoming)
         path = incoming.path
         prepare = _GENERATING.get(path) if incoming.method == "POST" else None
         if prepare is not None:
@@ -106,7 +106,7 @@ class _FrameworkAnswer:
     def _extra(self) -> list[tuple[bytes, bytes]]:
         extra: list[tuple[bytes, bytes]] = []
         if self._path.startswith(_ATTRIBUTED):
-            extra += self._replica.front.inference_headers
+            extra += self._replica.prepared.inference_headers
         if self._replica.config.enable_request_id_headers:
             given = next((value for name, value in self._scope["headers"] if name == b"x-request-id"), None)
             extra.append((b"x-request-id", response_id(given)))
@@ -131,7 +131,7 @@ class _FrameworkAnswer:
 def _unauthorized(incoming: Incoming, writer: Writer, replica: Replica) -> None:
     headers: list[Pair] = [(b"content-type", _JSON)]
     if incoming.path.startswith(_ATTRIBUTED):
-        headers += replica.front.inference_headers
+        headers += replica.prepared.inference_headers
     headers += _request_id(incoming, replica)
     writer.respond(401, header_lines(headers), b'{"error":"Unauthorized"}')
 
@@ -143,7 +143,7 @@ def _request_id(incoming: Incoming, replica: Replica) -> list[Pair]:
 
 
 def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[Pair, ...]) -> None:
-    faults = replica.front.faults
+    faults = replica.prepared.faults
     if faults.metrics_hang:
         return
     status, kind, body = 200, replica.exposition.content_type, b""
@@ -181,7 +181,7 @@ async def _known(request: Request) -> Response:
 
 
 def _not_found(replica: Replica) -> Response:
-    if replica.front.compat.route_errors == "text":
+    if replica.prepared.compat.route_errors == "text":
         return PlainTextResponse("Not Found", 404)
     return JSONResponse({"detail": "Not Found"}, 404)
 
@@ -191,7 +191,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     replica: Replica = request.scope["state"]["replica"]
     headers = dict(error.headers or {})
-    if replica.front.compat.route_errors == "text":
+    if replica.prepared.compat.route_errors == "text":
         if "allow" in {name.lower() for name in headers}:
             headers = {"Allow": f"{next(iter(headers.values()))}, OPTIONS"}
         return PlainTextResponse(error.detail, error.status_code, headers)
@@ -210,7 +210,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     replica: Replica = request.scope["state"]["replica"]
     found: list[Any] = list(error.errors())
-    return await _on_api_error(request, from_errors(found, replica.front.compat))
+    return await _on_api_error(request, from_errors(found, replica.prepared.compat))
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""What the routes need of a replica in ready-made form, made once: `Replica.front`.
+"""What the routes need of a replica in ready-made form, made once: `Replica.prepared`.
 
 Also the set of generations in flight, for those who end them from outside (shutdown, faults).
 """
@@ -36,8 +36,8 @@ _HEX16_BITS = 1 << 63  # vLLM keeps the half of a UUID4 that begins with the var
 _encode = msgspec.json.Encoder().encode
 
 
-class Front:
-    """One replica's face: compatibility, headers, names, ids, faults and generations in flight."""
+class Prepared:
+    """What one replica answers with: compatibility, headers, names, ids, faults and generations in flight."""
 
     __slots__ = (
         "_content", "_sequence", "active", "compat", "config", "cors", "faults", "fingerprint", "guard",

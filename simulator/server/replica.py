@@ -20,7 +20,7 @@ from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.process_metrics import ProcessMetrics
-from simulator.server.prepared import Front
+from simulator.server.prepared import Prepared
 from simulator.server.timer import Timer
 from simulator.sources.parts import Parts
 
@@ -102,8 +102,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_created", "config", "driver", "engine", "exposition", "front", "host", "http", "kv_events", "loras",
-        "name", "peers", "port", "rank", "state", "tokenizer",
+        "_created", "config", "driver", "engine", "exposition", "host", "http", "kv_events", "loras",
+        "name", "peers", "port", "prepared", "rank", "state", "tokenizer",
     )  # fmt: skip
 
     def __init__(
@@ -119,7 +119,7 @@ class Replica:
         self.engine = shared.parts.engine(config)
         self.driver = Driver(self.engine, shared.timer, batch_rounds=config.latency.kind == "zero")
         self.http = HTTPMetrics()
-        self.front = Front(config, port, shared.timer.turns)
+        self.prepared = Prepared(config, port, shared.timer.turns)
         self.loras = LoRARegistry()
         for module in config.lora_modules:
             self.loras.add(module.name, module.path, module.base_model_name)
@@ -167,13 +167,13 @@ class Replica:
 
     def _die(self) -> None:
         """The engine is dead: /health answers 503, requests in flight get vLLM's error 500."""
-        self.front.faults.unhealthy = True
-        for generation in list(self.front.active):
+        self.prepared.faults.unhealthy = True
+        for generation in list(self.prepared.active):
             generation.fail()
 
     def metrics(self) -> bytes:
         """The body of GET /metrics; its content type is `exposition.content_type`."""
-        return self.exposition.render(self.front.faults.metrics_override)
+        return self.exposition.render(self.prepared.faults.metrics_override)
 
     def count_rejection(self, reason: str) -> None:
         """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""

@@ -19,7 +19,10 @@ _HASH_LETTERS = str.maketrans("013ae", "ghkmt")
 
 
 def generate(spec: Cursor, objects: list[Built], read: Read) -> None:
-    """Add what the generators of `spec` make to `objects`, or merge it into what is there."""
+    """Add what the generators of `spec` make to `objects`, or merge it into what is there.
+
+    ManifestError where kubectl refuses.
+    """
     for field, kind in (("configMapGenerator", "ConfigMap"), ("secretGenerator", "Secret")):
         for entry in spec.items(field):
             made = _generated(spec, entry, kind, read)

@@ -97,7 +97,10 @@ def find_family(page: bytes, name: bytes, hints: dict[bytes, int]) -> Family:
 
 
 def samples(page: bytes, family: Family) -> Iterator[Sample]:
-    """The series of a family in the order of the page; their lines stand together, as the format demands."""
+    """The series of a family in the order of the page; their lines stand together, as the format demands.
+
+    ScrapeError for a line that is none.
+    """
     name, start = family.name, family.start
     length = len(name)
     while start >= 0 and page.startswith(name, start) and page[start + length : start + length + 1] in _AFTER:

@@ -32,6 +32,7 @@ _OPERATORS: dict[str, Callable[[str | None, list[str]], bool]] = {
 
 
 def check_selector(selector: LabelSelector, where: str) -> None:
+    """PickerConfigError for an operator that Kubernetes does not know."""
     for requirement in selector.match_expressions:
         if requirement.operator not in _OPERATORS:
             raise PickerConfigError(
@@ -48,7 +49,7 @@ def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
 
 
 def parse_selector(text: str) -> LabelSelector:
-    """The `key=value,...` of --endpoint-selector."""
+    """The `key=value,...` of --endpoint-selector; PickerConfigError for anything else."""
     labels = {}
     for part in text.split(","):
         match = re.fullmatch(r"\s*([^=\s!]+)\s*==?\s*([^=\s]*)\s*", part)

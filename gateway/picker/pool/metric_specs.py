@@ -167,7 +167,10 @@ def vllm_mapping(compat: Compat, overrides: Mapping[str, str]) -> MetricMapping:
 def build_engines(
     compat: Compat, overrides: Mapping[str, str], parameters: ExtractorParameters | None
 ) -> Engines:
-    """All engines of a release; `parameters` are core-metrics-extractor's, where it has that plugin."""
+    """All engines of a release; `parameters` are core-metrics-extractor's, where it has that plugin.
+
+    PickerConfigError for a name that is taken or missing.
+    """
     vllm = vllm_mapping(compat, overrides)
     if parameters is None and compat.metric_flags:
         return Engines(default=vllm)

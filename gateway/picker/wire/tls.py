@@ -18,7 +18,10 @@ from gateway.picker.errors import PickerConfigError
 
 
 def load_pair(cert_path: str) -> tuple[bytes, bytes]:
-    """(key, certificate) of the directory's tls.key and tls.crt, PEM."""
+    """(key, certificate) of the directory's tls.key and tls.crt, PEM.
+
+    PickerConfigError when one cannot be read.
+    """
     directory = Path(cert_path)
     try:
         return (directory / "tls.key").read_bytes(), (directory / "tls.crt").read_bytes()

@@ -14,7 +14,10 @@ from gateway.stack.pickers.reference import ReferencePicker
 
 
 def find_epp(epp: str) -> Path | None:
-    """The binary to run, None for the reference picker. `auto`: EPP_BIN, then `epp` on the PATH."""
+    """The binary to run, None for the reference picker. `auto`: EPP_BIN, then `epp` on the PATH.
+
+    UsageError when it cannot run.
+    """
     if epp == "reference":
         return None
     if epp == "auto":
@@ -38,7 +41,10 @@ def make_picker(spec: PickerSpec) -> PickerProcess:
 
 
 def check_config_file(spec: PickerSpec) -> None:
-    """A --config-file that no mounted ConfigMap has crashes the picker in a cluster: say so before."""
+    """A --config-file that no mounted ConfigMap has crashes the picker in a cluster: say so before.
+
+    ManifestError or UsageError, by who named it.
+    """
     if spec.options.config_file is not None:
         if not spec.options.config_file.is_file():
             raise UsageError(f"--epp-config {spec.options.config_file}: no such file")

@@ -120,7 +120,10 @@ class RegexTokenizer:
         chat_template: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """ChatML, unless the request brings a template and the server gave a renderer for it."""
+        """ChatML, unless the request brings a template and the server gave a renderer for it.
+
+        EngineError for a template without a renderer.
+        """
         if chat_template is None:
             return chatml.render(
                 messages,

@@ -1,44 +1,26 @@
-"""Answers of /v1/chat/completions: one JSON body, or a stream of chunks; text or tool calls.
-
-The same plan as `render_completion`: key orders from `compat.bodies`, ready-made bytes around plain text.
-"""
+"""Answers of /v1/chat/completions: one JSON body, or a stream of chunks; text or tool calls."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from simulator.config.bodies import Keys
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
-from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.openai import ChunkStream, WholeAnswer, finish_reason, token_names
 from simulator.server.answers.slices import Building
-from simulator.server.answers.streaming import StreamGeneration, StreamShape
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
-from simulator.server.answers.unary import HOLES, UnaryGeneration
-from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest
 
-_DETAILS = frozenset({"prompt_tokens_details"})
 
-
-def _names(generation: Generation, request: ChatRequest) -> TokenLogprobs:
-    as_ids = request.return_tokens_as_token_ids or generation.replica.config.return_tokens_as_token_ids
-    return TokenLogprobs(generation.replica.tokenizer, bool(as_ids))
-
-
-def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCalls | None) -> str:
-    """The reason as the client reads it: tool calls have one of their own, llm-d names prefill legs."""
-    reason = sequence.finish_reason or FinishReason.STOP
-    if sequence.reason_text is not None:
-        return sequence.reason_text
-    compat = generation.front.compat
-    params = generation.job.kv_transfer_params
-    if compat.remote_decode_finish and params and params.get("do_remote_decode"):
-        return "remote_decode"
+def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCalls | None) -> str | None:
+    """The same as a completion's, but tool calls have one of their own."""
+    reason = finish_reason(sequence, generation)
     if calls is not None and reason is FinishReason.STOP:
-        return compat.named_call_finish if calls.named else "tool_calls"
-    return reason  # a StrEnum
+        return generation.prepared.compat.named_call_finish if calls.named else "tool_calls"
+    return reason
 
 
 def _echoed(request: ChatRequest, role: str) -> str:
@@ -49,8 +31,10 @@ def _echoed(request: ChatRequest, role: str) -> str:
     return str(last["content"])
 
 
-class ChatUnary(UnaryGeneration):
+class ChatUnary(WholeAnswer):
     """`chat.completion`."""
+
+    OBJECT = "chat.completion"
 
     def __init__(self, job: Job, request: ChatRequest, calls: SpokenCalls | None) -> None:
         super().__init__(job)
@@ -69,17 +53,13 @@ class ChatUnary(UnaryGeneration):
         ):
             super().render()
             return
-        key = ("chat", self.job.model)
-        template = self.front.templates.get(key)
-        if template is None:
-            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
-        self.respond(self.fill(template, _finish_reason(self.sequences[0], self, None)))
+        self.respond_plain(_finish_reason(self.sequences[0], self, None), self._with_marks)
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         values = {"index": 0, "message": self._message(marks["text"], None), **marks}
         choice = ordered(bodies.chat_choice, values, bodies.optional)
-        return self._body(marks["id"], marks["created"], [choice], marks, {})
+        return self.body_of(bodies.chat, [choice], id=marks["id"], created=marks["created"], usage=marks)
 
     def building(self) -> Building:
         choices = []
@@ -94,34 +74,11 @@ class ChatUnary(UnaryGeneration):
         if request.return_token_ids:
             more["prompt_token_ids"] = prompt_ids
         if asked is not None:
-            more["prompt_logprobs"] = yield from _names(self, request).prompt(prompt_ids, asked)
-        return self._body(self.job.answer_id, self.job.created, choices, self.usage(), more)
-
-    def _body(
-        self,
-        answer_id: str,
-        created: Any,
-        choices: list[Any],
-        usage: dict[str, Any],
-        more: dict[str, Any],
-    ) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
-        values = {
-            "id": answer_id,
-            "object": "chat.completion",
-            "created": created,
-            "model": self.job.model,
-            "choices": choices,
-            "system_fingerprint": self.front.fingerprint,
-            "usage": ordered(bodies.usage, usage, bodies.optional),
-            "kv_transfer_params": self.kv_transfer_params,
-            "metrics": self.metrics(),
-            **more,
-        }
-        return ordered(bodies.chat, values, bodies.optional)
+            more["prompt_logprobs"] = yield from token_names(self, request).prompt(prompt_ids, asked)
+        return self.body_of(self.prepared.compat.bodies.chat, choices, **more)
 
     def _choice(self, sequence: Sequence) -> Building:
-        request, bodies = self.request, self.front.compat.bodies
+        request, bodies = self.request, self.prepared.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
             "message": self._message(sequence.text, self.calls),
@@ -132,11 +89,11 @@ class ChatUnary(UnaryGeneration):
             values["token_ids"] = sequence.token_ids
         if request.logprobs:
             count = request.top_logprobs or 0
-            values["logprobs"] = yield from _names(self, request).chat_slowly(sequence.token_ids, count)
+            values["logprobs"] = yield from token_names(self, request).chat_slowly(sequence.token_ids, count)
         return ordered(bodies.chat_choice, values, bodies.optional)
 
     def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:
-        compat = self.front.compat
+        compat = self.prepared.compat
         role = self.replica.config.response_role
         values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
         if calls is not None:
@@ -150,55 +107,32 @@ class ChatUnary(UnaryGeneration):
         return ordered(compat.bodies.chat_message, values, compat.bodies.optional)
 
 
-class ChatStream(StreamGeneration):
+class ChatStream(ChunkStream):
     """`chat.completion.chunk`s: a role chunk for each choice, then one chunk per engine step and choice."""
 
+    OBJECT = "chat.completion.chunk"
+
     def __init__(self, job: Job, request: ChatRequest, calls: SpokenCalls | None) -> None:
-        super().__init__(job)
+        super().__init__(job, request, calls is None and not request.logprobs)
         self.request = request
         self.calls = calls
-        self.shape = StreamShape.of(request.stream_options, self)
-        self._bodies = self.front.compat.bodies
-        self._names = _names(self, request)
         self._roles_sent = False
-        self._head = {
-            "id": job.answer_id,
-            "object": "chat.completion.chunk",
-            "created": job.created,
-            "model": job.model,
-        }
-        self._simple = (
-            calls is None
-            and not request.logprobs
-            and not request.return_token_ids
-            and not self.shape.continuous
-            and not self.front.compat.go_json
-        )
+
+    def chunk_keys(self) -> tuple[Keys, Keys]:
+        return self._bodies.chat_chunk, self._bodies.chat_continuous_usage
+
+    def text_choice(self, sequence: Sequence, text: str) -> dict[str, Any]:
+        return self._choice(sequence, {"content": text}, [], None)
 
     def begin(self) -> bytes:
         """What goes out before the first token: with some servers, the role chunks."""
-        return self._role_chunks() if self.front.compat.role_chunk == "at-once" else b""
+        return self._role_chunks() if self.prepared.compat.role_chunk == "at-once" else b""
 
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
-        if output.kv_transfer_params is not None:
-            self.kv_transfer_params = output.kv_transfer_params
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         data = b"" if self._roles_sent else self._role_chunks()
-        data += self._chunks(sequence, output)
+        data += self._said(sequence, output)
         sequence.text_offset += len(output.text)
-        if output.finish_reason is None:
-            if self._simple:
-                sequence.frame = split_event(
-                    lambda text: self._chunk(self._choice(sequence, {"content": text}, [], None))
-                )
-            if data:
-                self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(), more=False)
-        else:
-            self.exchange.writer.write(data)
+        return data
 
     def _role_chunks(self) -> bytes:
         self._roles_sent = True
@@ -208,7 +142,7 @@ class ChatStream(StreamGeneration):
         for sequence in self.sequences:
             data += self._role_chunk(sequence, {"role": role, "content": ""})
             if echoed:
-                data += self._event(self._choice(sequence, {"content": echoed}, [], None), False)
+                data += self.event(self._choice(sequence, {"content": echoed}, [], None), False)
         return data
 
     def _role_chunk(self, sequence: Sequence, delta: dict[str, Any]) -> bytes:
@@ -221,9 +155,9 @@ class ChatStream(StreamGeneration):
         if self.request.return_token_ids:
             values["prompt_token_ids"] = sequence.prompt.token_ids
         chunk = ordered(self._bodies.chat_role_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n"
+        return b"data: " + self.prepared.encode(chunk) + b"\n\n"
 
-    def _chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
+    def _said(self, sequence: Sequence, output: RequestOutput) -> bytes:
         ids = output.new_token_ids
         reason = None
         if sequence.finish_reason is not None:
@@ -231,14 +165,14 @@ class ChatStream(StreamGeneration):
         delta: dict[str, Any] | None = {"content": output.text}
         if self.calls is not None:
             delta = self._call_deltas(self.calls, sequence.text_offset, output.text)
-        if reason == "stop" and self.front.compat.stop_chunk:
-            first = self._event(self._choice(sequence, delta or {}, ids, None), False)
-            return first + self._event(self._choice(sequence, {"content": ""}, [], reason), True)
+        if reason == "stop" and self.prepared.compat.stop_chunk:
+            first = self.event(self._choice(sequence, delta or {}, ids, None), False)
+            return first + self.event(self._choice(sequence, {"content": ""}, [], reason), True)
         if delta is None:
             if reason is None:
                 return b""
             delta = {}
-        return self._event(self._choice(sequence, delta, ids, reason), reason is not None)
+        return self.event(self._choice(sequence, delta, ids, reason), reason is not None)
 
     def _call_deltas(self, calls: SpokenCalls, position: int, text: str) -> dict[str, Any] | None:
         """The delta that `text` at `position` adds to the calls; None: nothing that a client would see."""
@@ -263,30 +197,3 @@ class ChatStream(StreamGeneration):
             return ordered(self._bodies.chat_chunk_choice, values, self._bodies.chunk_optional)
         values["stop_reason"] = sequence.stop_reason
         return ordered(self._bodies.chat_last_choice, values, self._bodies.chunk_optional)
-
-    def _chunk(self, choice: dict[str, Any], last: bool = False) -> dict[str, Any]:
-        values: dict[str, Any] = {**self._head, "choices": [choice]}
-        if self.shape.continuous:
-            values["usage"] = ordered(self._bodies.chat_continuous_usage, self.usage())
-        if last and not self.shape.usage and self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
-        if last:
-            values["kv_transfer_params"] = self.kv_transfer_params
-        return ordered(self._bodies.chat_chunk, values, self._bodies.chunk_optional)
-
-    def _event(self, choice: dict[str, Any], last: bool) -> bytes:
-        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
-
-    def _end(self) -> bytes:
-        """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
-        if not self.shape.usage:
-            return self.DONE
-        values: dict[str, Any] = {
-            **self._head,
-            "choices": [],
-            "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
-        }
-        if self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
-        chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE

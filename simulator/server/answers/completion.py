@@ -1,21 +1,14 @@
-"""Answers of /v1/completions: one JSON body, or a stream of chunks.
-
-Key orders come from `compat.bodies`. A chunk that only carries text is made from two byte strings rendered
-once per choice; everything else takes the long way.
-"""
+"""Answers of /v1/completions: one JSON body, or a stream of chunks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from simulator.config.bodies import Keys
 from simulator.engine.outputs import RequestOutput
-from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Job, Sequence
-from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.openai import ChunkStream, WholeAnswer, finish_reason, token_names
 from simulator.server.answers.slices import Building
-from simulator.server.answers.streaming import StreamGeneration, StreamShape
-from simulator.server.answers.unary import HOLES, UnaryGeneration
-from simulator.server.http.templates import BodyTemplate, split_event
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest
 
@@ -29,8 +22,10 @@ def _echo_text(sequence: Sequence, generation: CompletionUnary | CompletionStrea
     return generation.replica.tokenizer.decode(prompt.token_ids)
 
 
-class CompletionUnary(UnaryGeneration):
+class CompletionUnary(WholeAnswer):
     """`text_completion`, not streamed."""
+
+    OBJECT = "text_completion"
 
     def __init__(self, job: Job, request: CompletionRequest) -> None:
         super().__init__(job)
@@ -47,43 +42,24 @@ class CompletionUnary(UnaryGeneration):
         ):
             super().render()
             return
-        key = ("completion", self.job.model)
-        template = self.front.templates.get(key)
-        if template is None:
-            template = self.front.templates[key] = BodyTemplate(HOLES, self._with_marks)
-        self.respond(self.fill(template, finish_reason(self.sequences[0], self)))
+        self.respond_plain(finish_reason(self.sequences[0], self), self._with_marks)
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
+        bodies = self.prepared.compat.bodies
         choice = ordered(bodies.completion_choice, {"index": 0, **marks}, bodies.optional)
-        return self._body(marks["id"], marks["created"], [choice], marks)
+        return self.body_of(
+            bodies.completion, [choice], id=marks["id"], created=marks["created"], usage=marks
+        )
 
     def building(self) -> Building:
         choices = []
         for sequence in self.sequences:
             choices.append((yield from self._choice(sequence)))
             yield
-        return self._body(self.job.answer_id, self.job.created, choices, self.usage())
-
-    def _body(
-        self, answer_id: str, created: Any, choices: list[Any], usage: dict[str, Any]
-    ) -> dict[str, Any]:
-        bodies = self.front.compat.bodies
-        values = {
-            "id": answer_id,
-            "object": "text_completion",
-            "created": created,
-            "model": self.job.model,
-            "choices": choices,
-            "system_fingerprint": self.front.fingerprint,
-            "usage": ordered(bodies.usage, usage, bodies.optional),
-            "kv_transfer_params": self.kv_transfer_params,
-            "metrics": self.metrics(),
-        }
-        return ordered(bodies.completion, values, bodies.optional)
+        return self.body_of(self.prepared.compat.bodies.completion, choices)
 
     def _choice(self, sequence: Sequence) -> Building:
-        request, bodies = self.request, self.front.compat.bodies
+        request, bodies = self.request, self.prepared.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
             "text": sequence.text,
@@ -96,21 +72,19 @@ class CompletionUnary(UnaryGeneration):
         if request.return_token_ids:
             values["token_ids"] = sequence.token_ids
             values["prompt_token_ids"] = sequence.prompt.token_ids
-        if request.logprobs is not None and (request.logprobs or self.front.compat.zero_logprobs):
+        if request.logprobs is not None and (request.logprobs or self.prepared.compat.zero_logprobs):
             values["logprobs"] = yield from self._logprobs(sequence, request.logprobs)
         asked = request.prompt_logprobs
         if asked is None and request.echo:
             asked = request.logprobs
         if asked is not None:
-            values["prompt_logprobs"] = yield from self._names().prompt(sequence.prompt.token_ids, asked)
+            values["prompt_logprobs"] = yield from token_names(self, request).prompt(
+                sequence.prompt.token_ids, asked
+            )
         return ordered(bodies.completion_choice, values, bodies.optional)
 
-    def _names(self) -> TokenLogprobs:
-        as_ids = self.request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
-        return TokenLogprobs(self.replica.tokenizer, bool(as_ids))
-
     def _logprobs(self, sequence: Sequence, count: int) -> Building:
-        names = self._names()
+        names = token_names(self, self.request)
         if not self.request.echo:
             return (yield from names.completion_slowly(sequence.token_ids, count, 0))
         made, offset = yield from names.echoed(sequence.prompt.token_ids, count)
@@ -121,73 +95,33 @@ class CompletionUnary(UnaryGeneration):
         return made
 
 
-def finish_reason(sequence: Sequence, generation: CompletionUnary | CompletionStream) -> str | None:
-    """The reason as the client reads it; llm-d names prefill legs."""
-    reason = sequence.finish_reason
-    if reason is None or sequence.reason_text is not None:
-        return sequence.reason_text
-    params = generation.job.kv_transfer_params
-    if generation.front.compat.remote_decode_finish and params and params.get("do_remote_decode"):
-        return "remote_decode"
-    return reason  # a StrEnum
-
-
-class CompletionStream(StreamGeneration):
+class CompletionStream(ChunkStream):
     """`text_completion` chunks, one per engine step and choice."""
 
+    OBJECT = "text_completion"
+
     def __init__(self, job: Job, request: CompletionRequest) -> None:
-        super().__init__(job)
+        super().__init__(job, request, request.logprobs is None)
         self.request = request
-        self.shape = StreamShape.of(request.stream_options, self)
-        as_ids = request.return_tokens_as_token_ids or self.replica.config.return_tokens_as_token_ids
-        self._names = TokenLogprobs(self.replica.tokenizer, bool(as_ids))
-        bodies = self.front.compat.bodies
-        self._head = {
-            "id": job.answer_id,
-            "object": "text_completion",
-            "created": job.created,
-            "model": job.model,
-        }
-        self._simple = (
-            request.logprobs is None
-            and not request.return_token_ids
-            and not self.shape.continuous
-            and not self.front.compat.go_json
-        )
-        self._bodies = bodies
 
-    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+    def chunk_keys(self) -> tuple[Keys, Keys]:
+        return self._bodies.completion_chunk, self._bodies.stream_usage
+
+    def text_choice(self, sequence: Sequence, text: str) -> dict[str, Any]:
+        return self._choice(sequence, text, [], False, None)
+
+    def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         first = sequence.num_tokens == len(output.new_token_ids)
-        if output.finish_reason is FinishReason.ERROR:
-            self.fail()
-            return
-        if output.kv_transfer_params is not None:
-            self.kv_transfer_params = output.kv_transfer_params
-        data = self._chunks(sequence, output, first)
-        if output.finish_reason is None:
-            if self._simple:
-                sequence.frame = self._frame(sequence)
-            self.exchange.writer.write(data)
-        elif self.sequence_ended():
-            self.exchange.writer.write(data + self._end(), more=False)
-        else:
-            self.exchange.writer.write(data)
-
-    def _frame(self, sequence: Sequence) -> tuple[bytes, bytes]:
-        """What stands before and after the text in a chunk that carries nothing else."""
-        return split_event(lambda text: self._chunk(self._choice(sequence, text, [], False, None)))
-
-    def _chunks(self, sequence: Sequence, output: RequestOutput, first: bool) -> bytes:
         text, ids = output.text, output.new_token_ids
         reason = finish_reason(sequence, self)
         if first and self.request.echo:
             text = _echo_text(sequence, self) + ("" if self.request.max_tokens == _ECHO_ONLY else text)
         last = reason is not None
-        if reason == "stop" and self.front.compat.stop_chunk:
-            return self._event(self._choice(sequence, text, ids, first, None), False) + self._event(
+        if reason == "stop" and self.prepared.compat.stop_chunk:
+            return self.event(self._choice(sequence, text, ids, first, None), False) + self.event(
                 self._choice(sequence, "", [], False, reason), True
             )
-        return self._event(self._choice(sequence, text, ids, first, reason), last)
+        return self.event(self._choice(sequence, text, ids, first, reason), last)
 
     def _choice(
         self, sequence: Sequence, text: str, ids: list[int], first: bool, reason: str | None
@@ -206,33 +140,3 @@ class CompletionStream(StreamGeneration):
                 ids, request.logprobs, position, sequence.text_offset
             )
         return ordered(self._bodies.completion_chunk_choice, values, self._bodies.chunk_optional)
-
-    def _chunk(self, choice: dict[str, Any], last: bool = False) -> dict[str, Any]:
-        values: dict[str, Any] = {**self._head, "choices": [choice]}
-        if self.shape.continuous:
-            values["usage"] = ordered(self._bodies.stream_usage, self.usage(), _DETAILS)
-        if last and not self.shape.usage and self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
-        if last:
-            values["kv_transfer_params"] = self.kv_transfer_params
-        return ordered(self._bodies.completion_chunk, values, self._bodies.chunk_optional)
-
-    def _event(self, choice: dict[str, Any], last: bool) -> bytes:
-        return b"data: " + self.front.encode(self._chunk(choice, last)) + b"\n\n"
-
-    def _end(self) -> bytes:
-        """The usage event, if asked for, and the end mark: one write, for pickers that read one piece."""
-        if not self.shape.usage:
-            return self.DONE
-        values: dict[str, Any] = {
-            **self._head,
-            "choices": [],
-            "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
-        }
-        if self.front.fingerprint is not None:
-            values["system_fingerprint"] = self.front.fingerprint
-        chunk = ordered(self._bodies.completion_usage_chunk, values, self._bodies.chunk_optional)
-        return b"data: " + self.front.encode(chunk) + b"\n\n" + self.DONE
-
-
-_DETAILS = frozenset({"prompt_tokens_details"})

@@ -142,7 +142,7 @@ class Generation:
         self.job = job
         self.exchange = job.exchange
         self.replica: Replica = job.exchange.replica
-        self.front = job.exchange.front
+        self.prepared = job.exchange.prepared
         self.remaining = len(job.prompts) * job.sampling.n
         self.sequences: list[Sequence] = []  # many ones are made as they are submitted
         self._making = self._make_sequences()
@@ -153,7 +153,7 @@ class Generation:
         self.kv_transfer_params: dict[str, Any] | None = None
 
     def _make_sequences(self) -> Iterator[Sequence]:
-        job, owner = self.job, self.replica.front  # another rank may serve what this one was asked
+        job, owner = self.job, self.replica.prepared  # another rank may serve what this one was asked
         n = job.sampling.n
         arrival = job.exchange.arrival
         parent_id = f"{job.answer_id}-{owner.next_sequence()}"  # clients may repeat request ids
@@ -207,7 +207,7 @@ class Generation:
             self._submit_one(self.sequences[0])
         except EngineError as error:
             raise self._refused(error) from None
-        self.replica.front.active.add(self)
+        self.replica.prepared.active.add(self)
         if self.remaining > 1:
             rest = chain(self.sequences[1:], self._making)
             submitting = map(self._submit_one, rest)
@@ -222,7 +222,7 @@ class Generation:
         interval = self.replica.config.stream_interval
         if interval > 1 and self.job.stream:
             sink = IntervalSink(sink, interval)
-        limit = self.front.faults.cut_stream_after
+        limit = self.prepared.faults.cut_stream_after
         if limit is not None:
             sink = CuttingSink(sink, limit, self.job.stream, self._cut)
         return sink
@@ -277,7 +277,7 @@ class Generation:
         if self.remaining:
             return False
         self.done = True
-        self.replica.front.active.discard(self)
+        self.replica.prepared.active.discard(self)
         return True
 
     def abort(self) -> None:
@@ -286,7 +286,7 @@ class Generation:
         if self.done:
             return
         self.done = True
-        self.replica.front.active.discard(self)
+        self.replica.prepared.active.discard(self)
         self.replica.driver.abort_many([s.request.request_id for s in self.sequences])
 
     def fail(self, error: ApiError | None = None) -> None:
@@ -342,8 +342,8 @@ class Generation:
         }
         if self.replica.config.enable_prompt_tokens_details:
             cached = self.cached_tokens
-            if cached or self.front.compat.zero_cached_tokens:
-                usage["prompt_tokens_details"] = _details(cached, self.front.compat.cached_tokens_alone)
+            if cached or self.prepared.compat.zero_cached_tokens:
+                usage["prompt_tokens_details"] = _details(cached, self.prepared.compat.cached_tokens_alone)
         return usage
 
     def metrics(self) -> dict[str, Any] | None:

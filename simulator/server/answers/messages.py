@@ -81,7 +81,7 @@ class MessagesStream(StreamGeneration):
             self.exchange.writer.write(data + self._end(sequence), more=False)
 
     def _event(self, kind: str, values: dict[str, Any]) -> bytes:
-        return f"event: {kind}\ndata: ".encode() + self.front.encode({"type": kind, **values}) + b"\n\n"
+        return f"event: {kind}\ndata: ".encode() + self.prepared.encode({"type": kind, **values}) + b"\n\n"
 
     def _start(self) -> bytes:
         usage = {"input_tokens": self.prompt_tokens, "output_tokens": 0}

@@ -124,11 +124,11 @@ class ResponsesUnary(UnaryGeneration):
         sequence = self.sequences[0]
         status = _status(sequence)
         if self.calls is None:
-            item_id = f"msg_{self.front.new_id()}"
+            item_id = f"msg_{self.prepared.new_id()}"
             output = [_message_item(item_id, [_text_part(sequence.text)], status)]
         else:
             output = [
-                _call_item(f"fc_{self.front.new_id()}", call, said, status)
+                _call_item(f"fc_{self.prepared.new_id()}", call, said, status)
                 for call, said in self.calls.spoken(sequence.text)
             ]
         return _response(self, status, output)
@@ -169,7 +169,7 @@ class ResponsesStream(StreamGeneration):
     def _event(self, kind: str, values: dict[str, Any]) -> bytes:
         data = {**values, "sequence_number": self._number, "type": kind}
         self._number += 1
-        return f"event: {kind}\ndata: ".encode() + self.front.encode(data) + b"\n\n"
+        return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
     def _said(self, text: str) -> bytes:
         position = len(self._text)
@@ -196,7 +196,7 @@ class ResponsesStream(StreamGeneration):
         return data + self._event("response.output_text.delta", values)
 
     def _open_message(self) -> bytes:
-        item_id = f"msg_{self.front.new_id()}"
+        item_id = f"msg_{self.prepared.new_id()}"
         self._items.append(item_id)
         item = _message_item(item_id, [], "in_progress")
         part = {"content_index": 0, "item_id": item_id, "output_index": 0, "part": _text_part("", [])}
@@ -206,7 +206,7 @@ class ResponsesStream(StreamGeneration):
 
     def _open_call(self, index: int) -> bytes:
         assert self.calls is not None
-        item_id = f"fc_{self.front.new_id()}"
+        item_id = f"fc_{self.prepared.new_id()}"
         self._items.append(item_id)
         item = _call_item(item_id, self.calls.calls[index], "", "in_progress")
         return self._event("response.output_item.added", {"item": item, "output_index": index})
@@ -238,7 +238,7 @@ class ResponsesStream(StreamGeneration):
         kind = "response.output_text.done"
         data = {**values, "sequence_number": self._number, "text": self._text, "type": kind}
         self._number += 1
-        return f"event: {kind}\ndata: ".encode() + self.front.encode(data) + b"\n\n"
+        return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
     def _end(self, sequence: Sequence) -> bytes:
         status = _status(sequence)

@@ -42,7 +42,7 @@ class UnaryGeneration(Generation):
 
     def _respond_slowly(self) -> Iterator[None]:
         body = yield from self.building()
-        self.respond(self.front.encode(body))
+        self.respond(self.prepared.encode(body))
 
     def respond(self, body: bytes) -> None:
         """The whole answer."""
@@ -58,7 +58,7 @@ class UnaryGeneration(Generation):
             and self.kv_transfer_params is None
             and not config.enable_prompt_tokens_details
             and not config.enable_per_request_metrics
-            and not self.front.compat.go_json
+            and not self.prepared.compat.go_json
         )
 
     def fill(self, template: BodyTemplate, finish_reason: str | None) -> bytes:

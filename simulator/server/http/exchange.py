@@ -30,7 +30,7 @@ class Exchange:
     """A request being answered. `arrival` is monotonic."""
 
     __slots__ = (
-        "_comments", "anthropic_errors", "arrival", "extra", "front", "headers", "incoming", "replica",
+        "_comments", "anthropic_errors", "arrival", "extra", "headers", "incoming", "prepared", "replica",
         "status", "streaming", "writer",
     )  # fmt: skip
 
@@ -40,10 +40,10 @@ class Exchange:
         self.arrival = time.monotonic()
         self.incoming = incoming
         self.replica = replica
-        self.front = replica.front
+        self.prepared = replica.prepared
         self.headers: dict[bytes, bytes] = dict(incoming.headers)
         self.writer = writer
-        writer.rounds = replica.front.rounds
+        writer.rounds = replica.prepared.rounds
         self.status = 0
         self.anthropic_errors = False  # errors in Anthropic's form
         self.streaming = False  # the client asked for a stream
@@ -78,13 +78,13 @@ class Exchange:
 
     def respond(self, body: bytes, status: int = 200, headers: tuple[Pair, ...] = ()) -> None:
         """A whole JSON answer."""
-        self._respond(body, status, self.front.json_headers, headers)
+        self._respond(body, status, self.prepared.json_headers, headers)
 
     def respond_error(self, error: ApiError) -> None:
         """An error as an answer of its own."""
         if error.status == 413:
             self.incoming.keep_alive = False  # the rest of a very large body is not read
-        usual = self.front.plain_headers if error.plain else self.front.json_headers
+        usual = self.prepared.plain_headers if error.plain else self.prepared.json_headers
         body = error.anthropic_body() if self.anthropic_errors else error.body()
         self._respond(body, error.status, usual, error.headers)
 
@@ -96,7 +96,7 @@ class Exchange:
     def start_stream(self) -> None:
         """Headers of a stream of events."""
         self.status = 200
-        self.writer.start(200, self.front.stream_headers + header_lines(self.extra))
+        self.writer.start(200, self.prepared.stream_headers + header_lines(self.extra))
 
     def hang_up(self) -> None:
         """Reset the connection: the client sees neither an answer nor an end of it."""

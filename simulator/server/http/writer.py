@@ -127,6 +127,7 @@ class Writer:
         "_chunked",
         "_head",
         "_held",
+        "_held_bytes",
         "_incoming",
         "_round",
         "bytes_out",
@@ -149,6 +150,7 @@ class Writer:
         self._head = b""  # framed, and to go out before the backlog
         self._backlog: list[bytes] = []
         self._backlog_bytes = 0
+        self._held_bytes = 0
         self.limit = _FULL
         self.full = False
         self.on_room: Callable[[], None] | None = None
@@ -216,6 +218,9 @@ class Writer:
                 if not self._held:
                     rounds.holding.append(self)
                 self._held.append(data)
+                self._held_bytes += len(data)
+                if self._held_bytes > _FULL and more:  # else a reader who stands still would show too late
+                    self.release()
                 return
             self._round = rounds.number
             rounds.begin()
@@ -223,8 +228,9 @@ class Writer:
 
     def release(self) -> None:
         """Write what the round has held back."""
-        held, self._held = self._held, []
-        self._put(b"".join(held))
+        held, self._held, self._held_bytes = self._held, [], 0
+        if held:
+            self._put(b"".join(held))
 
     @property
     def blocked(self) -> bool:

@@ -74,7 +74,10 @@ def _too_many_prompts(count: int, config: ServeConfig, compat: Compat) -> ApiErr
 
 
 def check_body_of_prompts(body: bytes, config: ServeConfig, compat: Compat) -> None:
-    """Refuse far too many prompts by the commas between them: to decode a million takes a while."""
+    """Refuse far too many prompts by the commas between them: to decode a million takes a while.
+
+    The refusal is an ApiError.
+    """
     if len(body) < _LONG_BODY:
         return
     between = ((b'","', b'", "'), (b"],[", b"], ["))

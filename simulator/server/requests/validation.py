@@ -145,6 +145,7 @@ def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
     """`raw` as a `lean` struct, by way of pydantic's `model` when it does not fit as it stands.
 
     `strict_enough` may reject what msgspec let through. `keep` are keys whose raw value is used unconverted.
+    ApiError, worded as the imitated server words it, for what neither accepts.
     """
     try:
         request = msgspec.convert(raw, lean)
@@ -170,7 +171,10 @@ def validate(raw: Any, model: type[M], compat: Compat) -> M:
 
 
 def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
-    """The same for a union of models, whose names vLLM's locations leave out."""
+    """The same for a union of models, whose names vLLM's locations leave out.
+
+    ApiError in vLLM's words for what none accepts.
+    """
     try:
         return adapter.validate_python(raw, context=compat)
     except ValidationError as error:

@@ -20,10 +20,10 @@ def check_faults(exchange: Exchange, model: object) -> None:
     wanted = exchange.headers.get(b"x-return-error")
     if wanted is not None:
         raise _returned(wanted.decode("latin-1"))
-    front = exchange.front
-    if front.faults.rate:
-        name = model if isinstance(model, str) and model else front.served[0]
-        error = front.faults.injected(name, front.random_for(None))
+    prepared = exchange.prepared
+    if prepared.faults.rate:
+        name = model if isinstance(model, str) and model else prepared.served[0]
+        error = prepared.faults.injected(name, prepared.random_for(None))
         if error is not None:
             raise error
 
@@ -53,14 +53,14 @@ def _kind(status: int) -> str:
 
 def resolve_model(replica: Replica, name: str | None) -> tuple[str, LoRARequest | None]:
     """The name that an answer carries, and the adapter; raises ApiError for a name that nobody serves."""
-    front = replica.front
-    if not name and front.compat.missing_model == "first-served":
-        return front.served[0], None
-    if name in front.served:
-        return front.served[0], None
+    prepared = replica.prepared
+    if not name and prepared.compat.missing_model == "first-served":
+        return prepared.served[0], None
+    if name in prepared.served:
+        return prepared.served[0], None
     entry = replica.loras.get(name or "")
     if entry is None:
-        raise unknown_model(front.compat, name or "", front.served)
+        raise unknown_model(prepared.compat, name or "", prepared.served)
     return entry.request.name, entry.request
 
 
@@ -99,7 +99,7 @@ def _num_waiting(replica: Replica) -> int:
 def _num_waiting_tokens(replica: Replica) -> int:
     return sum(
         len(sequence.request.prompt_token_ids)
-        for generation in replica.front.active
+        for generation in replica.prepared.active
         for sequence in generation.sequences
         if sequence.request.scheduled_time is None
     )

@@ -128,7 +128,7 @@ class GenerateCall:
 def start(generation: Generation) -> None:
     """Let it run; with a stream, the headers go out now."""
     exchange = generation.exchange
-    if exchange.front.faults.hang_requests:
+    if exchange.prepared.faults.hang_requests:
         return
     exchange.extra += orca_header(exchange)
     if isinstance(generation, StreamGeneration):
@@ -155,7 +155,7 @@ def _stream_error(exchange: Exchange, error: ApiError) -> None:
 
 def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     """A completion's Generation; raises ApiError."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     request = _read_completion(body, exchange)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
@@ -178,7 +178,7 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
 
 def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     check_body_of_prompts(body, exchange.replica.config, compat)
     if not compat.go_fields:
         try:
@@ -201,7 +201,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
 
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     """The same for a chat."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     if not compat.go_fields:
         try:
             request = _decode_chat(body)
@@ -244,7 +244,7 @@ def chat_job(
     exchange: Exchange, request: ChatRequest, replica: Replica, prefix: str = "chatcmpl-"
 ) -> tuple[Job, SpokenCalls | None]:
     """What a conversation comes to in the engine; shared by chat, responses and messages."""
-    compat, config = exchange.front.compat, replica.config
+    compat, config = exchange.prepared.compat, replica.config
     model, lora = resolve_model(replica, request.model)
     check_tools(request, config, compat)
     check_open(replica)
@@ -254,7 +254,7 @@ def chat_job(
     job = _job(exchange, request, prefix, [prompt], sampling)
     job.model, job.lora = model, lora
     _check_engine(exchange, request, [prompt], sampling)
-    rng = exchange.front.random_for(request.seed)
+    rng = exchange.prepared.random_for(request.seed)
     calls = decide_calls(request, config.tools, compat, rng, sampling.max_tokens)
     if calls is not None:
         job.fixed_outputs = (calls.text,)
@@ -273,7 +273,7 @@ def _job(
     given = request.request_id
     if given is None:
         header = exchange.headers.get(b"x-request-id")
-        given = header.decode("latin-1") if header else exchange.front.new_id()
+        given = header.decode("latin-1") if header else exchange.prepared.new_id()
     return Job(
         exchange=exchange,
         answer_id=prefix + given,
@@ -297,7 +297,7 @@ def _check_engine(
         if prompt.text is None and prompt.token_ids and max(prompt.token_ids) >= size:
             worst = max(prompt.token_ids)
             raise ApiError(f"Token id {worst} is out of vocabulary", streams=True)
-    check_engine_limits(request, sampling, size, exchange.replica.config, exchange.front.compat)
+    check_engine_limits(request, sampling, size, exchange.replica.config, exchange.prepared.compat)
 
 
 def _constrained(
@@ -306,7 +306,7 @@ def _constrained(
     """What the choices must say, in turn; empty without a constraint."""
     if not (request.response_format or request.structured_outputs or _guided(request)):
         return ()
-    rng = exchange.front.random_for(request.seed)
+    rng = exchange.prepared.random_for(request.seed)
     settings = exchange.replica.config.tools
     return constrained_texts(request, settings, rng, max_tokens, count)
 

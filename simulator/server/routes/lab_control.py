@@ -191,7 +191,7 @@ class ControlAPI:
     async def _abort_requests(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
         count = 0
         for peer in replica.peers:
-            active = list(peer.front.active)
+            active = list(peer.prepared.active)
             abort_from_outside(peer, active)
             count += len(active)
         return {"aborted": count}
@@ -206,7 +206,7 @@ def _number(body: Mapping[str, Any], key: str, low: float, high: float) -> float
 
 def faults_in_force(replica: Replica) -> dict[str, Any]:
     """The faults of a replica, with the keys that `set_faults` takes."""
-    faults = replica.front.faults
+    faults = replica.prepared.faults
     return {
         "failure_injection_rate": faults.rate,
         "failure_types": list(faults.types),
@@ -249,7 +249,7 @@ def set_faults(replica: Replica, body: Mapping[str, Any]) -> None:
             raise ApiError(f"{key} must be {what}, not {wanted[key]!r}", param=key)
     rate = _number(wanted, "failure_injection_rate", 0, 100)
     factor = _number(wanted, "latency_factor", 0.0, 1e6)
-    faults = replica.front.faults
+    faults = replica.prepared.faults
     faults.set_injection(int(rate), tuple(wanted["failure_types"]))
     replica.engine.latency.factor = factor
     faults.cut_stream_after = wanted["cut_stream_after"]

@@ -32,8 +32,8 @@ def _refusal(compat: Compat, message: str) -> ApiError:
 
 @router.post("/v1/load_lora_adapter", response_model=None)
 async def load_lora_adapter(replica: Asked, request: Request) -> Response:
-    """Register an adapter and load it."""
-    compat: Compat = replica.front.compat
+    """Register an adapter and load it; ApiError for one that vLLM refuses."""
+    compat: Compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     if not compat.lora_path_required:
         raw = {"lora_path": "", **raw}
@@ -44,7 +44,7 @@ async def load_lora_adapter(replica: Asked, request: Request) -> Response:
         _check_load(replica, wanted)
     if not replica.config.engine.enable_lora:
         raise ApiError("LoRA is not enabled. Use --enable-lora to enable LoRA.")
-    parent = replica.front.served[0]
+    parent = replica.prepared.served[0]
     entry = replica.loras.add(wanted.lora_name, wanted.lora_path, parent)
     now = time.monotonic()
     loaded = replica.engine.add_lora(entry.request, now)
@@ -62,7 +62,7 @@ def _check_name(wanted: LoadLoRAAdapterRequest) -> None:
 
 
 def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
-    compat = replica.front.compat
+    compat = replica.prepared.compat
     name = wanted.lora_name
     if not name or not wanted.lora_path:
         raise _refusal(compat, "Both 'lora_name' and 'lora_path' must be provided.")
@@ -70,7 +70,7 @@ def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
         if name in replica.loras:
             raise _refusal(compat, f"The lora adapter '{name}' has already been loaded.")
         return
-    if name in replica.front.served:
+    if name in replica.prepared.served:
         raise _refusal(compat, f"The lora adapter '{name}' conflicts with a served base model.")
     if name in replica.loras and not wanted.load_inplace:
         raise _refusal(
@@ -86,8 +86,8 @@ def _check_load(replica: Replica, wanted: LoadLoRAAdapterRequest) -> None:
 
 @router.post("/v1/unload_lora_adapter", response_model=None)
 async def unload_lora_adapter(replica: Asked, request: Request) -> Response:
-    """Forget an adapter's name."""
-    compat: Compat = replica.front.compat
+    """Forget an adapter's name; ApiError for a name that is not loaded."""
+    compat: Compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     wanted = validate(raw, UnloadLoRAAdapterRequest, compat)
     name = wanted.lora_name

@@ -25,7 +25,7 @@ router = APIRouter()
 
 def prepare(exchange: Exchange, body: bytes) -> Generation:
     """The Generation of a Messages request; raises ApiError."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     request = validate(raw, AnthropicMessagesRequest, compat)
@@ -41,7 +41,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
 @router.post("/v1/messages/count_tokens")
 async def count_tokens(replica: Asked, request: Request) -> dict[str, int]:
     """How many tokens a conversation's prompt has."""
-    compat = replica.front.compat
+    compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     wanted = validate(raw, AnthropicCountTokensRequest, compat)
     resolve_model(replica, wanted.model)

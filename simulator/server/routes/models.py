@@ -38,7 +38,7 @@ _TOKENIZE: TypeAdapter[TokenizeCompletionRequest | TokenizeChatRequest] = TypeAd
 async def show_available_models(replica: Asked) -> dict[str, Any]:
     """Every served name, then every adapter; `created` is the time of the call, as with vLLM."""
     config = replica.config
-    served = replica.front.served
+    served = replica.prepared.served
     cards = [_card(replica, name, config.model, None, config.engine.max_model_len) for name in served]
     for entry in replica.loras:
         parent = entry.base_model_name or served[0]
@@ -51,7 +51,7 @@ def _card(
     replica: Replica, name: str, root: str, parent: str | None, max_model_len: int | None
 ) -> dict[str, Any]:
     created = int(time.time())
-    compat = replica.front.compat
+    compat = replica.prepared.compat
     values = {
         "id": name,
         "object": "model",
@@ -67,7 +67,7 @@ def _card(
 
 def _permission(replica: Replica, created: int) -> dict[str, Any]:
     return {
-        "id": f"modelperm-{replica.front.new_id()}",
+        "id": f"modelperm-{replica.prepared.new_id()}",
         "object": "model_permission",
         "created": created,
         "allow_create_engine": False,
@@ -84,15 +84,15 @@ def _permission(replica: Replica, created: int) -> dict[str, Any]:
 
 @router.post("/tokenize")
 async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
-    """Token ids of a text or of a conversation."""
-    compat = replica.front.compat
+    """Token ids of a text or of a conversation; ApiError when both are given."""
+    compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     if compat.tokenize_both == "refused" and raw.get("prompt") and raw.get("messages") is not None:
         raise ApiError("both prompt and messages fields in tokenize request")
     if compat.tokenize_nulls == "absent":
         raw = {key: value for key, value in raw.items() if value is not None}
     wanted = validate_union(raw, _TOKENIZE, compat)
-    resolve_model(replica, wanted.model or replica.front.served[0])
+    resolve_model(replica, wanted.model or replica.prepared.served[0])
     tokenizer = replica.tokenizer
     if isinstance(wanted, TokenizeCompletionRequest):
         ids = tokenizer.encode(wanted.prompt, wanted.add_special_tokens)
@@ -119,20 +119,23 @@ async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
 @router.post("/detokenize")
 async def detokenize(replica: Asked, request: Request) -> dict[str, str]:
     """The text of token ids; ids outside the vocabulary add nothing."""
-    compat = replica.front.compat
+    compat = replica.prepared.compat
     wanted = validate(parse_object(await read_body(request, replica), compat), DetokenizeRequest, compat)
-    resolve_model(replica, wanted.model or replica.front.served[0])
+    resolve_model(replica, wanted.model or replica.prepared.served[0])
     return {"prompt": replica.tokenizer.decode(wanted.tokens)}
 
 
 @router.post("/v1/embeddings", response_model=None)
 async def create_embedding(replica: Asked, request: Request) -> Response:
-    """Vectors that depend on the tokens alone, as llm-d-inference-sim makes them."""
-    front = replica.front
-    raw = parse_object(await read_body(request, replica), front.compat)
-    if front.compat.embeddings != "served":
+    """Vectors that depend on the tokens alone, as llm-d-inference-sim makes them.
+
+    ApiError where it would refuse.
+    """
+    prepared = replica.prepared
+    raw = parse_object(await read_body(request, replica), prepared.compat)
+    if prepared.compat.embeddings != "served":
         raise ApiError("The model does not support Embeddings API")
-    wanted = validate(raw, EmbeddingRequest, front.compat)
+    wanted = validate(raw, EmbeddingRequest, prepared.compat)
     size = replica.config.default_embedding_dimensions if wanted.dimensions is None else wanted.dimensions
     if size < 1:
         raise ApiError("dimensions must be at least 1", param="dimensions")
@@ -147,10 +150,10 @@ async def create_embedding(replica: Asked, request: Request) -> Response:
     body = {
         "object": "list",
         "data": data,
-        "model": wanted.model or front.served[0],
+        "model": wanted.model or prepared.served[0],
         "usage": {"prompt_tokens": count, "total_tokens": count},
     }
-    return Response(front.encode(body), media_type="application/json")
+    return Response(prepared.encode(body), media_type="application/json")
 
 
 def _inputs(wanted: EmbeddingRequest, replica: Replica) -> list[list[int]]:

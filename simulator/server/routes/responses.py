@@ -25,7 +25,7 @@ router = APIRouter()
 
 def prepare(exchange: Exchange, body: bytes) -> Generation:
     """The Generation of a Responses request; raises ApiError."""
-    compat = exchange.front.compat
+    compat = exchange.prepared.compat
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     request = validate(raw, ResponsesRequest, compat)
@@ -48,13 +48,13 @@ def not_found(response_id: str) -> ApiError:
 
 @router.get("/v1/responses/{response_id}")
 async def retrieve_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored."""
+    """Never finds one: nothing is stored. ApiError 404."""
     raise not_found(response_id)
 
 
 @router.post("/v1/responses/{response_id}/cancel")
 async def cancel_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored."""
+    """Never finds one: nothing is stored. ApiError 404."""
     raise not_found(response_id)
 
 

@@ -52,8 +52,8 @@ Asked = Annotated[Any, Depends(replica_of)]  # a Replica; FastAPI must not look 
 @router.get("/health")
 async def health(replica: Asked) -> Response:
     """200 as long as the engine lives."""
-    status = 503 if replica.front.faults.unhealthy else 200
-    return Response(replica.front.compat.health_body if status == 200 else b"", status)
+    status = 503 if replica.prepared.faults.unhealthy else 200
+    return Response(replica.prepared.compat.health_body if status == 200 else b"", status)
 
 
 @router.get("/ping")
@@ -67,13 +67,13 @@ async def ping(replica: Asked) -> Response:
 @router.get("/ready")
 async def ready(replica: Asked) -> Response:
     """Readiness: 503 while starting and while draining, so that no new traffic is sent here."""
-    good = replica.state.is_ready() and not replica.front.faults.unready
-    return Response(replica.front.compat.health_body if good else b"", 200 if good else 503)
+    good = replica.state.is_ready() and not replica.prepared.faults.unready
+    return Response(replica.prepared.compat.health_body if good else b"", 200 if good else 503)
 
 
 @router.get("/version")
 async def version(replica: Asked) -> dict[str, str]:
-    return {"version": replica.front.compat.version}
+    return {"version": replica.prepared.compat.version}
 
 
 @router.get("/load")
@@ -104,7 +104,7 @@ async def kv_event_sources(replica: Asked) -> dict[str, Any]:
 
 def _plain(replica: Replica, body: dict[str, Any]) -> Any:
     """`body`, or the empty 200 of servers that have none for such routes."""
-    return body if replica.front.compat.dev_bodies else Response(b"")
+    return body if replica.prepared.compat.dev_bodies else Response(b"")
 
 
 @router.post("/reset_prefix_cache", response_model=None)
@@ -114,7 +114,7 @@ async def reset_prefix_cache(
     """Forget cached blocks; nothing happens while some are in use, unless requests may be preempted."""
     done = replica.engine.reset_prefix_cache(time.monotonic(), reset_running_requests)
     replica.driver.schedule()
-    return {"success": done} if replica.front.compat.reset_cache_body else Response(b"")
+    return {"success": done} if replica.prepared.compat.reset_cache_body else Response(b"")
 
 
 @router.post("/reset_mm_cache", response_model=None)
@@ -128,7 +128,7 @@ async def reset_other_cache(replica: Asked) -> Any:
 async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) -> Any:
     """Free the cache and stop scheduling (vLLM); with llm-d only the cache goes, and only where enabled."""
     config, now = replica.config, time.monotonic()
-    compat = replica.front.compat
+    compat = replica.prepared.compat
     if not compat.sleep_needs_flag or (config.enable_sleep_mode and config.server_dev_mode):
         if compat.sleep_serves:
             replica.engine.reset_prefix_cache(now)
@@ -141,7 +141,7 @@ async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) ->
 
 @router.post("/wake_up", response_model=None)
 async def wake_up(replica: Asked, tags: Annotated[list[str] | None, Query()] = None) -> Any:
-    if not replica.front.compat.sleep_serves:
+    if not replica.prepared.compat.sleep_serves:
         replica.engine.wake_up(time.monotonic())
     replica.state.sleep_level = None
     replica.driver.schedule()
@@ -158,7 +158,7 @@ async def pause(replica: Asked, mode: Literal["abort", "wait", "keep"] = "abort"
     """Refuse new requests; those in flight are aborted, awaited, or kept as they are."""
     replica.state.paused = True
     if mode == "abort":
-        abort_from_outside(replica, list(replica.front.active))
+        abort_from_outside(replica, list(replica.prepared.active))
     elif mode == "keep":
         replica.engine.pause("all")
     await _until_idle(replica, mode)
@@ -185,10 +185,13 @@ async def is_paused(replica: Asked) -> dict[str, bool]:
 
 @router.post("/abort_requests")
 async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
-    """End requests by id, or all of them: their clients read finish_reason abort."""
+    """End requests by id, or all of them: their clients read finish_reason abort.
+
+    ApiError for ids that are no list.
+    """
     body = await read_body(request, replica, any_type=True)
-    wanted = parse_object(body, replica.front.compat).get("request_ids") if body else None
-    active: list[InFlight] = list(replica.front.active)
+    wanted = parse_object(body, replica.prepared.compat).get("request_ids") if body else None
+    active: list[InFlight] = list(replica.prepared.active)
     if wanted is not None:
         if not isinstance(wanted, list):
             raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
@@ -222,8 +225,11 @@ async def get_server_info(replica: Asked, config_format: Literal["text", "json"]
 
 @router.post("/collective_rpc", response_model=None)
 async def collective_rpc(replica: Asked, request: Request) -> Any:
-    """A method on all workers: there are none, so each of them returns nothing."""
-    body = parse_object(await read_body(request, replica, any_type=True), replica.front.compat)
+    """A method on all workers: there are none, so each of them returns nothing.
+
+    ApiError when it names none.
+    """
+    body = parse_object(await read_body(request, replica, any_type=True), replica.prepared.compat)
     if not isinstance(body.get("method"), str):
         raise ApiError("Missing 'method' in request body")
     await asyncio.sleep(0)
@@ -238,15 +244,15 @@ def _dev(replica: Replica) -> bool:
 
 
 def _sleep(replica: Replica) -> bool:
-    return replica.config.server_dev_mode or replica.front.compat.sleep_always
+    return replica.config.server_dev_mode or replica.prepared.compat.sleep_always
 
 
 def _lora(replica: Replica) -> bool:
-    return replica.config.allow_runtime_lora_updating or replica.front.compat.lora_always
+    return replica.config.allow_runtime_lora_updating or replica.prepared.compat.lora_always
 
 
 def _embeddings(replica: Replica) -> bool:
-    return replica.front.compat.embeddings != "absent"
+    return replica.prepared.compat.embeddings != "absent"
 
 
 def _docs(replica: Replica) -> bool:

@@ -278,11 +278,11 @@ def test_a_rank_asked_by_way_of_another_owns_the_request() -> None:
                 writers.append(writer)
             while ranks[1].engine.stats.num_requests_running < 2:
                 await asyncio.sleep(0.005)
-            assert [len(rank.front.active) for rank in ranks] == [0, 2]
+            assert [len(rank.prepared.active) for rank in ranks] == [0, 2]
             for writer in writers:
                 writer.close()
             while ranks[1].engine.num_unfinished:
                 await asyncio.sleep(0.005)
-            assert not ranks[1].front.active
+            assert not ranks[1].prepared.active
 
     run(main())

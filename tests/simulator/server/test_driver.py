@@ -247,7 +247,7 @@ def test_an_answer_that_cannot_be_rendered_is_an_error_and_ends(stream: bool) ->
         made.submit()
         while pod.engine.num_unfinished or not made.done:
             await asyncio.sleep(0.005)
-        assert not pod.front.active
+        assert not pod.prepared.active
         assert pod.driver.num_unfinished == 0
 
     run(main())

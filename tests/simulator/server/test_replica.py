@@ -45,7 +45,7 @@ def test_keys_in_order() -> None:
 )
 def test_ids(version: str, form: str) -> None:
     with pod("--compat", version) as one:
-        made = {one.replica.front.new_id() for _ in range(200)}
+        made = {one.replica.prepared.new_id() for _ in range(200)}
         assert len(made) == 200
         assert all(re.fullmatch(form, each) for each in made)
 
@@ -53,7 +53,7 @@ def test_ids(version: str, form: str) -> None:
 def test_fingerprints_follow_the_configuration() -> None:
     def fingerprint(*flags: str) -> str | None:
         with pod(*flags) as one:
-            return one.replica.front.fingerprint
+            return one.replica.prepared.fingerprint
 
     usual = fingerprint()
     assert usual is not None
@@ -65,10 +65,10 @@ def test_fingerprints_follow_the_configuration() -> None:
 
 def test_invented_content_comes_from_the_requests_seed_or_the_replicas() -> None:
     with pod("--seed", "5") as one, pod("--seed", "5") as twin, pod("--seed", "6") as other:
-        fronts = [each.replica.front for each in (one, twin, other)]
-        assert len({front.random_for(9).random() for front in fronts}) == 1
-        assert fronts[0].random_for(9).random() == fronts[0].random_for(9).random()
-        mine = [[front.random_for(None).random() for _ in range(3)] for front in fronts]
+        pods = [each.replica.prepared for each in (one, twin, other)]
+        assert len({each.random_for(9).random() for each in pods}) == 1
+        assert pods[0].random_for(9).random() == pods[0].random_for(9).random()
+        mine = [[each.random_for(None).random() for _ in range(3)] for each in pods]
         assert mine[0] == mine[1] != mine[2]
         assert len(set(mine[0])) == 3
 
@@ -79,7 +79,7 @@ def test_json_has_gos_escapes_where_a_go_server_is_imitated() -> None:
         ("llm-d-0.7", b'{"a":"\\u003c\\u0026\\u003e\xc3\xa4"}'),
     ):
         with pod("--compat", version) as one:
-            assert one.replica.front.encode({"a": "<&>\u00e4"}) == data
+            assert one.replica.prepared.encode({"a": "<&>\u00e4"}) == data
 
 
 PLACED = ("--pod-name", "p-0", "--pod-namespace", "ns")
@@ -156,4 +156,4 @@ def test_a_dead_engine_is_500_and_unhealthy(stream: bool) -> None:
         assert (error["message"], error["type"], error["code"]) == (words, "InternalServerError", 500)
         assert (second.status, second.message) == (500, words)
         assert one.get("/health").status == 503
-        assert one.replica.front.active == set()
+        assert one.replica.prepared.active == set()

@@ -66,7 +66,7 @@ class JsonValues:
         self._schemas = Schemas({}, self._budget, rng)
 
     def value(self, schema: Schema | bool) -> Any:
-        """A value that `schema` accepts."""
+        """A value that `schema` accepts; ApiError where it nests too deeply."""
         self._schemas = Schemas(schema, self._budget, self._rng)
         try:
             return self._value(schema, 0)

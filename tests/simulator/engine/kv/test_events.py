@@ -1,4 +1,4 @@
-"""KV events as data, against a recorded run of vLLM 0.33 (../shared/data/vllm-0.33-golden/kv_exp.txt).
+"""KV events as data, against a recorded run of vLLM 0.33, whose events are written out here.
 
 The recorded server had block_size 32, 21 blocks, sha256_cbor and PYTHONHASHSEED=42.
 """

@@ -99,14 +99,14 @@ def check(one: Pod, path: str, body: dict[str, Any]) -> None:
     assert streamed == choices
     assert counts(last) == counts(usage)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
-    assert one.replica.front.active == set()
+    assert one.replica.prepared.active == set()
     assert one.replica.driver.num_unfinished == 0
 
 
 @given(options, constraints, words, st.none() | st.integers(0, 3))
 @settings(max_examples=20, deadline=None)
 def test_completions(one: Pod, fields: dict[str, Any], constraint: Any, prompt: str, logprobs: Any) -> None:
-    if logprobs == 0 and not one.replica.front.compat.zero_logprobs:
+    if logprobs == 0 and not one.replica.prepared.compat.zero_logprobs:
         logprobs = None  # llm-d: none whole
     more = {} if logprobs is None else {"logprobs": logprobs}
     check(one, "/v1/completions", {"model": "m", "prompt": prompt, **fields, **constraint, **more})

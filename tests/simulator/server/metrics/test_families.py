@@ -197,7 +197,7 @@ def test_cache_labels_of_each_version_in_alphabetical_order() -> None:
 def test_the_route(faults: dict[str, Any], status: int, holds: str) -> None:
     with pod() as one:
         for name, value in faults.items():
-            setattr(one.replica.front.faults, name, value)
+            setattr(one.replica.prepared.faults, name, value)
         for path in ("/metrics", "/metrics/"):
             answer = one.get(path)
             assert (answer.status, holds in answer.text) == (status, True)

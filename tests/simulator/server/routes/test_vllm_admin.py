@@ -44,7 +44,7 @@ def test_health_and_version(version: str, health: bytes, number: str) -> None:
         for answer in (one.get("/health"), one.get("/ping"), one.post("/ping"), one.get("/ready")):
             assert (answer.status, answer.body) == (200, health)
         assert one.get("/version").json() == {"version": number}
-        one.replica.front.faults.unhealthy = True
+        one.replica.prepared.faults.unhealthy = True
         for answer in (one.get("/health"), one.get("/ping")):
             assert (answer.status, answer.body) == (503, b"")
         assert one.get("/ready").status == 200
@@ -54,7 +54,7 @@ def test_health_and_version(version: str, health: bytes, number: str) -> None:
 def test_who_is_not_ready(state: str) -> None:
     with pod(*(("--startup-duration", "600s") if state == "starting" else ())) as one:
         if state == "unready":
-            one.replica.front.faults.unready = True
+            one.replica.prepared.faults.unready = True
         elif state != "starting":
             setattr(one.replica.state, state, True)
         assert [one.get(path).status for path in ("/ready", "/health/ready", "/health")] == [503, 503, 200]
