@@ -7,7 +7,7 @@ unanswered, end the body and are answered.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Iterable
@@ -169,13 +169,12 @@ class Conversation:
 
     def _whole_response(self, body: bytes) -> bytes:
         """A response that was held back until its end, as it is sent on."""
-        try:
+        decoded = None
+        with contextlib.suppress(ValueError):
             decoded = gojson.decode(body)
-        except (ValueError, json.JSONDecodeError):
-            decoded = None
+            if isinstance(decoded, dict) and self._compat.remarshal_response:
+                body = gojson.encode(decoded)
         self._usage = usage_of(decoded, self._compat)
-        if isinstance(decoded, dict) and self._compat.remarshal_response:
-            body = gojson.encode(decoded)
         self._passed = len(body)
         self._finish(True)
         return self._renamed(body)

@@ -72,3 +72,24 @@ def test_what_is_no_json(raw: bytes) -> None:
 def test_encoding_keeps_the_value(value: object) -> None:
     # Every number is a float64 in Go.
     assert json.loads(gojson.encode(value), parse_int=float) == json.loads(json.dumps(value), parse_int=float)
+
+
+@pytest.mark.parametrize(
+    ("opening", "inner", "closing"), [(b"[", b"1", b"]"), (b'{"a":', b"1", b"}"), (b"[", b'"\\ud800"', b"]")]
+)
+@pytest.mark.parametrize("levels", [gojson.DEPTH + 1, 900, 10_000])
+def test_too_deep_is_an_error_and_not_the_end(opening: bytes, inner: bytes, closing: bytes, levels: int) -> None:
+    with pytest.raises(ValueError, match="exceeded max depth"):
+        gojson.decode(opening * levels + inner + closing * levels)
+    allowed = gojson.decode(opening * gojson.DEPTH + inner + closing * gojson.DEPTH)
+    assert gojson.decode(gojson.encode(allowed)) == allowed
+
+
+def test_many_brackets_are_not_deep() -> None:
+    assert gojson.decode(b"[" + b"[{}]," * 1000 + b'"[[["]')[-1] == "[[["
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_integers_beyond_a_float64(digits: int) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - who says it depends on the digits
+        gojson.encode(gojson.decode(b'{"a":' + b"1" * digits + b"}"))

@@ -213,17 +213,44 @@ async def refusal(stream: Stream) -> tuple[int, str, dict[str, str]]:
     return immediate.status.code, immediate.body.decode(), set_headers(immediate.headers)
 
 
-def test_bad_bodies(tmp_path: Path) -> None:
-    async def talk(_: Picker, stream: Stream) -> None:
-        await ask(stream, b"{bad")
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{bad",
+        b"\xff\xfe",
+        b'{"model":"m","prompt":"x","deep":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b'{"model":"m","prompt":"x","seed":' + b"1" * 400 + b"}",
+        b'{"model":"m","prompt":"x","seed":' + b"1" * 5000 + b"}",
+    ],
+    ids=["no JSON", "no UTF-8", "deep", "no float64", "5000 digits"],
+)
+def test_bad_bodies(tmp_path: Path, payload: bytes) -> None:
+    async def talk(running: Picker, stream: Stream) -> None:
+        await ask(stream, payload)
         assert await refusal(stream) == (
             400,
             "inference gateway: BadRequest - Error unmarshaling request body",
             {},
         )
+        assert [row["inflight_requests"] for row in _rows(running)] == [0, 0]
 
     page = converse(tmp_path, talk).metrics.registry.render()
     assert 'error_code="BadRequest"} 1' in page
+
+
+def test_a_deep_answer_passes_unread(tmp_path: Path) -> None:
+    async def talk(_: Picker, stream: Stream) -> None:
+        await ask(stream, prompt())
+        await stream.next()
+        await stream.body("request_body")
+        await stream.send(headers("response_headers", {":status": "200"}))
+        await stream.next()
+        answer = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+        await stream.send(body("response_body", answer, True))
+        assert await stream.body("response_body") == (answer, 1)
+        await stream.close()
+
+    converse(tmp_path, talk)
 
 
 def test_no_endpoints(tmp_path: Path) -> None:
