@@ -54,7 +54,7 @@ def _decode(data: bytes) -> Any:
 
 
 def _deeper(value: Any, most: int) -> bool:
-    """Whether arrays and objects stand in each other more than `most` times; no recursion, so any depth will do."""
+    """Whether arrays and objects stand in each other more than `most` times, found without recursion."""
     level = [value]
     for _ in range(most + 1):
         inner = [item.values() if type(item) is dict else item for item in level if type(item) in _CONTAINERS]
