@@ -14,9 +14,13 @@ from collections.abc import Awaitable, Iterable
 
 from gateway.picker.director import REQUEST_ID, Director, Incoming, Routed
 from gateway.picker.errors import RequestError
+from gateway.picker.request import RequestBody
 from gateway.picker.usage import Usage, usage_of, usage_of_chunk
 from gateway.picker.wire import ext_proc, gojson
 from gateway.picker.wire.limits import BODY
+
+# A request's bytes are kept as they came and as Python has read them.
+_COPIES = 2
 
 
 class Conversation:
@@ -30,6 +34,7 @@ class Conversation:
         self._emit_scores = emit_scores
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._held = self._queued = 0  # bytes of the headers, and of a body that waits in flow control
         self._received = 0.0
         self._routed: Routed | None = None
         self._labels = ("", "")  # of metrics: model and target model
@@ -43,7 +48,10 @@ class Conversation:
     def receive(
         self, message: ext_proc.Message
     ) -> Iterable[ext_proc.Message] | Awaitable[Iterable[ext_proc.Message]]:
-        """What is to be sent now that `message` has come; later, if flow control makes the request wait."""
+        """What is to be sent now that `message` has come; later, if flow control makes the request wait.
+
+        A RequestError becomes the answer of the picker itself.
+        """
         kind = ext_proc.kind(message)
         try:
             if kind == "request_headers":
@@ -68,6 +76,11 @@ class Conversation:
             return [*self._response_body(b"", False, last=True), ext_proc.response_trailers_response()]
         return ()
 
+    @property
+    def kept(self) -> int:
+        """What is held in memory, in bytes."""
+        return self._held + self._queued + len(self._body)
+
     def close(self) -> None:
         """The stream has ended: what was not completed is completed now."""
         if self._routed is None:
@@ -81,6 +94,7 @@ class Conversation:
 
     def _request_headers(self, message: ext_proc.Message) -> Iterable[ext_proc.Message]:
         self._received = time.monotonic()
+        self._held = _COPIES * message.ByteSize()
         ended = message.request_headers.end_of_stream
         headers = ext_proc.headers_of(message.request_headers)
         request_id = headers.get(REQUEST_ID) or str(uuid.uuid4())
@@ -102,6 +116,7 @@ class Conversation:
         self._body.clear()
         incoming = Incoming(self._headers, raw, ext_proc.metadata_of(message), self._received)
         if self._director.flow_controller is not None:
+            self._queued = _COPIES * len(raw)
             return self._route_later(incoming, after)
         return [*self._routed_responses(self._director.handle(incoming)), *after]
 
@@ -112,6 +127,8 @@ class Conversation:
             return [*self._routed_responses(await self._director.handle_queued(incoming)), *after]
         except RequestError as error:
             return self._refused(error)
+        finally:
+            self._queued = 0
 
     def _routed_responses(self, routed: Routed) -> Iterable[ext_proc.Message]:
         self._routed = routed
@@ -130,7 +147,11 @@ class Conversation:
             guard=self._compat.system_headers,
             scores=routed.scores if self._emit_scores else None,
         )
-        return [headers, *ext_proc.request_body_responses(routed.body)]
+        replies = [headers, *ext_proc.request_body_responses(routed.body)]
+        # An answer may take minutes; what was asked is not kept in memory for so long.
+        routed.body = b""
+        request.body = RequestBody(request.body.api, {})
+        return replies
 
     def _refused(self, error: RequestError) -> Iterable[ext_proc.Message]:
         self.finished = True
@@ -162,9 +183,14 @@ class Conversation:
             return ext_proc.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
         self._body += chunk
         if not ended and not last:
-            return ()
+            if len(self._body) <= BODY:
+                return ()
+            self._streaming = True  # too large to be held back: it goes on as it comes
         body = bytes(self._body)
         self._body.clear()
+        if self._streaming:
+            self._passed = len(body)
+            return ext_proc.response_body_responses(self._renamed(body), False)
         return ext_proc.response_body_responses(self._whole_response(body), ended) if body or ended else ()
 
     def _whole_response(self, body: bytes) -> bytes:

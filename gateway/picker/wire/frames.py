@@ -57,6 +57,14 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     return HEAD.pack(size >> 8, size & 0xFF, kind, flags, stream_id) + payload
 
 
+def settings_frame(settings: dict[int, int]) -> bytes:
+    return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*setting) for setting in settings.items()))
+
+
+def goaway_frame(last_stream: int, code: int, message: str) -> bytes:
+    return frame(GOAWAY, 0, 0, NUMBER.pack(last_stream) + NUMBER.pack(code) + message.encode()[:200])
+
+
 def header_frames(flags: int, stream_id: int, block: bytes, most: int) -> bytes:
     """An encoded header block as HEADERS, and CONTINUATION where it is longer than `most` bytes."""
     if len(block) <= most:
@@ -68,9 +76,18 @@ def header_frames(flags: int, stream_id: int, block: bytes, most: int) -> bytes:
     return b"".join(out)
 
 
+def is_preface(data: bytearray) -> bool:
+    """Whether the connection preface is there; H2Error where something else is."""
+    if not PREFACE.startswith(bytes(data[: len(PREFACE)])):
+        raise H2Error(PROTOCOL_ERROR, "not HTTP/2: no connection preface")
+    return len(data) >= len(PREFACE)
+
+
 def check(kind: int, flags: int, stream_id: int, payload: bytes) -> None:
     """H2Error for a frame on the wrong kind of stream or of a wrong length, whatever was before it."""
     name = _NAMES[kind]
+    if kind == PUSH_PROMISE:
+        raise H2Error(PROTOCOL_ERROR, "a client cannot push")
     if stream_id == 0 and kind in _OF_STREAMS:
         raise H2Error(PROTOCOL_ERROR, f"{name} on stream 0")
     if stream_id and kind in _OF_CONNECTION:

@@ -11,7 +11,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from gateway.picker.wire.grpc import GrpcError, GrpcPort, Method, Unary
+from gateway.picker.wire.calls import GrpcError, Method, Unary
+from gateway.picker.wire.grpc import GrpcPort
 from tests.ports import free_port
 
 
@@ -19,6 +20,7 @@ class Echo:
     """Answers each message with `times` copies, after `gate` when there is one; counts who closed it."""
 
     closed = 0
+    kept = 0
 
     def __init__(self, gate: asyncio.Event | None = None, times: int = 1) -> None:
         self.finished = False
