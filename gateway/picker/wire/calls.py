@@ -71,7 +71,7 @@ class OpenCall:
         self.buffer = bytearray()
         self.backlog: deque[bytes] = deque()  # messages that came while a reply was awaited
         self.queued = 0  # what `backlog` costs
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Future[Iterable[bytes]] | None = None
         self.ended = False  # the client will send no more
         self.started = False  # our headers are sent
 

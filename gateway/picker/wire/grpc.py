@@ -9,6 +9,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import cast
@@ -181,7 +182,8 @@ class _Connection(asyncio.Protocol):
             self._failed(stream_id, call)
             return
         if isinstance(replies, Awaitable):
-            call.task = asyncio.ensure_future(self._reply_later(stream_id, call, replies))
+            call.task = asyncio.ensure_future(replies)
+            call.task.add_done_callback(partial(self._reply_later, stream_id, call))
         else:
             self._reply(stream_id, call, replies)
 
@@ -195,12 +197,14 @@ class _Connection(asyncio.Protocol):
         if call.call.finished:
             self._finish(stream_id, call, OK, "")
 
-    async def _reply_later(self, stream_id: int, call: OpenCall, replies: Awaitable[Iterable[bytes]]) -> None:
+    def _reply_later(self, stream_id: int, call: OpenCall, task: asyncio.Future[Iterable[bytes]]) -> None:
+        if task.cancelled():  # its stream was reset
+            return
+        call.task = None
         try:
-            self._reply(stream_id, call, await replies)
+            self._reply(stream_id, call, task.result())
         except Exception:  # noqa: BLE001 - as above
             self._failed(stream_id, call)
-        call.task = None
         while call.backlog and call.task is None:
             self._receive(stream_id, call, call.next())
         if call.ended and call.task is None:
