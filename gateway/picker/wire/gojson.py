@@ -16,6 +16,9 @@ import msgspec
 
 # How deep arrays and objects may stand in each other: pydantic's parser in vLLM takes 200, Go's 10 000.
 DEPTH = 200
+# How many arrays and objects, and how many values one text may have: each costs Python a hundred bytes or more.
+CONTAINERS, VALUES = 100_000, 1_000_000
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _EXACT = 2**53
 _CONTAINERS = (dict, list)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -27,10 +30,14 @@ class NumberError(ValueError):
 
 
 def decode(data: bytes) -> Any:
-    """The value of a JSON text; ValueError says what is wrong with it, 200 levels being the deepest.
+    """The value of a JSON text; ValueError says what is wrong with it, or that it is too much.
+
+    It may have 200 levels, 100 000 arrays and objects, and a million values.
 
     Broken UTF-8 and unpaired surrogates become U+FFFD, as in Go.
     """
+    if len(data) > 2 * CONTAINERS and (_too_many(data) and _too_many(_STRING.sub(b"", data))):
+        raise ValueError(f"more than {CONTAINERS} arrays and objects or {VALUES} values")
     try:
         value = _decode(data)
     except RecursionError:
@@ -51,6 +58,10 @@ def _decode(data: bytes) -> Any:
     return json.loads(
         json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     )
+
+
+def _too_many(data: bytes) -> bool:
+    return data.count(b"[") + data.count(b"{") > CONTAINERS or data.count(b",") > VALUES
 
 
 def _deeper(value: Any, most: int) -> bool:
@@ -139,10 +150,16 @@ def _normalised(value: Any) -> Any:
         kinds = set(map(type, value))
         if kinds <= {str} or (kinds == {int} and min(value) >= -_EXACT and max(value) <= _EXACT):
             return value
+        if kinds <= {int, float}:
+            return msgspec.Raw(b"[" + b",".join(map(_number, value)) + b"]")
         return [_normalised(item) for item in value]
     if kind is int and -_EXACT <= value <= _EXACT:
         return value
+    return msgspec.Raw(_number(value))
+
+
+def _number(value: float) -> bytes:
     try:
-        return msgspec.Raw(format_float(float(value)).encode())
+        return format_float(float(value)).encode()
     except OverflowError:
         raise NumberError(f"number {str(value)[:40]}... does not fit a float64") from None

@@ -93,3 +93,16 @@ def test_many_brackets_are_not_deep() -> None:
 def test_integers_beyond_a_float64(digits: int) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - who says it depends on the digits
         gojson.encode(gojson.decode(b'{"a":' + b"1" * digits + b"}"))
+
+
+def test_too_many_values_are_an_error_unless_they_stand_in_a_string() -> None:
+    for raw in (b"[" + b"[]," * gojson.CONTAINERS + b"1]", b"[" + b"1," * gojson.VALUES + b"1]"):
+        with pytest.raises(ValueError, match="more than 100000 arrays"):
+            gojson.decode(raw)
+        assert gojson.decode(json.dumps(raw.decode() + '"').encode()) == raw.decode() + '"'
+
+
+def test_lists_of_numbers() -> None:
+    assert gojson.encode([1.0, 2.5, 1e21, 2**53 + 1, -0.0]) == b"[1,2.5,1e+21,9007199254740992,-0]"
+    with pytest.raises(gojson.NumberError):
+        gojson.encode([1.5, 10**400])
