@@ -16,7 +16,7 @@ import msgspec
 
 # How deep arrays and objects may stand in each other: pydantic's parser in vLLM takes 200, Go's 10 000.
 DEPTH = 200
-# How many arrays and objects, and how many values one text may have: each costs Python a hundred bytes or more.
+# How many arrays and objects, and how many values one text may have: each costs Python some hundred bytes.
 CONTAINERS, VALUES = 100_000, 1_000_000
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _EXACT = 2**53

@@ -96,7 +96,7 @@ def test_integers_beyond_a_float64(digits: int) -> None:
 
 
 def test_too_many_values_are_an_error_unless_they_stand_in_a_string() -> None:
-    for raw in (b"[" + b"[]," * gojson.CONTAINERS + b"1]", b"[" + b"1," * gojson.VALUES + b"1]"):
+    for raw in (b"[" + b"[]," * gojson.CONTAINERS + b"1]", b"[" + b"1," * (gojson.VALUES + 1) + b"1]"):
         with pytest.raises(ValueError, match="more than 100000 arrays"):
             gojson.decode(raw)
         assert gojson.decode(json.dumps(raw.decode() + '"').encode()) == raw.decode() + '"'
