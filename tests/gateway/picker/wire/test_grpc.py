@@ -10,8 +10,11 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hpack import Encoder
 
-from gateway.picker.wire.calls import GrpcError, Method, Unary
+from gateway.picker.wire import grpc as grpc_module
+from gateway.picker.wire.calls import GrpcError, Method, OpenCall, Unary
+from gateway.picker.wire.frames import PREFACE, frame
 from gateway.picker.wire.grpc import GrpcPort
 from tests.ports import free_port
 
@@ -151,3 +154,45 @@ def test_a_message_larger_than_grpc_takes_ends_its_call_only() -> None:
             assert await talk(channel, b"still here") == [b"still here"]
 
     asyncio.run(scenario())
+
+
+def test_a_stream_that_ends_inside_a_message() -> None:
+    async def scenario() -> None:
+        port = GrpcPort({"/s/Echo": Echo})
+        await port.start("127.0.0.1", free_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", "/s/Echo")]
+        opening = frame(4, 0, 0) + frame(1, 4, 1, Encoder().encode(fields))
+        writer.write(PREFACE + opening + frame(0, 1, 1, b"\0\0\0\0\x09abc"))
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"grpc-status\x0213")
+        writer.close()
+        await port.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_who_does_not_greet_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_module, "GREETING_S", 0.05)
+
+    async def scenario() -> None:
+        port = GrpcPort({"/s/Echo": Echo})
+        await port.start("127.0.0.1", free_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        async with asyncio.timeout(10):
+            await reader.read()  # SETTINGS, then the end
+        writer.close()
+        await port.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_more_messages_than_may_wait() -> None:
+    call = OpenCall(Echo(), 100)
+    for _ in range(1000):
+        call.wait(b"abc")
+    with pytest.raises(GrpcError, match="more than 1000 messages wait"):
+        call.wait(b"abc")
+    while call.backlog:
+        assert call.next() == b"abc"
+    assert call.queued == 0
