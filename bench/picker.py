@@ -35,8 +35,8 @@ from gateway.picker.pool.extract import extract, validate
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.metric_specs import Engines, vllm_mapping
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
+from gateway.picker.wire.frames import PREFACE, frame
 from gateway.picker.wire.grpc import GrpcPort, _Connection
-from gateway.picker.wire.h2 import PREFACE, frame
 from gateway.picker.wire.server import ext_proc_methods
 
 PORT = 24100
@@ -136,14 +136,18 @@ def picks() -> None:
             print(f"{compat.name:12s} prompt {size:6d} B   {row[0]:9.0f}   {row[1]:13.0f}")
 
 
-def streams() -> None:
+async def streams() -> None:
     target = director(GIE_V12, 3)
     connection = _Connection(GrpcPort(ext_proc_methods(target)))
     connection.connection_made(cast(asyncio.Transport, _Sink()))
-    connection.data_received(PREFACE + frame(4, 0, 0))
+    # With windows that never close, as Envoy's do not.
+    connection.data_received(
+        PREFACE + frame(4, 0, 0) + frame(8, 0, 0, (2**31 - 1 - 65535).to_bytes(4, "big"))
+    )
     encoder = Encoder()
     opening = [
         (":method", "POST"),
+        (":scheme", "http"),
         (":path", METHOD),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
@@ -195,8 +199,13 @@ class _Sink:
     def write(self, data: bytes) -> None:
         return
 
-    def close(self) -> None:
+    def pause_reading(self) -> None:
         return
+
+    resume_reading = close = pause_reading
+
+    def is_closing(self) -> bool:
+        return True
 
 
 def parsing() -> None:
@@ -259,7 +268,7 @@ def _serve_pages(ready: Any) -> None:
 def main() -> None:
     parser(__doc__).parse_args()
     picks()
-    streams()
+    asyncio.run(streams())
     parsing()
     ready = multiprocessing.Event()
     server = multiprocessing.Process(target=_serve_pages, args=(ready,), daemon=True)

@@ -37,6 +37,7 @@ from gateway.picker.pool.labels import parse_selector
 from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
 from gateway.picker.wire.grpc import GrpcPort
+from gateway.picker.wire.limits import Held
 from gateway.picker.wire.server import MetricsPort, ext_proc_methods, health_methods
 from gateway.picker.wire.tls import load_pair, self_signed_pair
 from kit.prometheus import Gauge
@@ -165,8 +166,10 @@ class Picker:
         options, host = self.options, self.options.bind_address
         health = health_methods(lambda: self.datastore.synced)
         methods = ext_proc_methods(director, options.emit_endpoint_scores)
-        ext_proc = GrpcPort({**methods, **health} if options.health_checking else methods)
-        health_port = GrpcPort(health)
+        held = Held()
+        served = {**methods, **health} if options.health_checking else methods
+        ext_proc = GrpcPort(served, held, options.grpc_max_recv_msg_size)
+        health_port = GrpcPort(health, held)
         http = MetricsPort(
             {
                 "/metrics": (

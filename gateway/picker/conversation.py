@@ -7,7 +7,7 @@ unanswered, end the body and are answered.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
 import uuid
 from collections.abc import Awaitable, Iterable
@@ -15,8 +15,13 @@ from collections.abc import Awaitable, Iterable
 from gateway.picker.decisions import REQUEST_ID
 from gateway.picker.director import Director, Incoming, Routed
 from gateway.picker.errors import RequestError
+from gateway.picker.request import RequestBody
 from gateway.picker.usage import Usage, usage_of, usage_of_chunk
 from gateway.picker.wire import ext_proc, gojson
+from gateway.picker.wire.limits import BODY
+
+# A request's bytes are kept as they came and as Python has read them.
+_COPIES = 2
 
 
 class Conversation:
@@ -30,6 +35,7 @@ class Conversation:
         self._emit_scores = emit_scores
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._held = self._queued = 0  # bytes of the headers, and of a body that waits in flow control
         self._received = 0.0
         self._routed: Routed | None = None
         self._labels = ("", "")  # of metrics: model and target model
@@ -43,13 +49,19 @@ class Conversation:
     def receive(
         self, message: ext_proc.Message
     ) -> Iterable[ext_proc.Message] | Awaitable[Iterable[ext_proc.Message]]:
-        """What is to be sent now that `message` has come; later, if flow control makes the request wait."""
+        """What is to be sent now that `message` has come; later, if flow control makes the request wait.
+
+        A RequestError becomes the answer of the picker itself.
+        """
         kind = ext_proc.kind(message)
         try:
             if kind == "request_headers":
                 return self._request_headers(message)
             if kind == "request_body":
                 self._body += message.request_body.body
+                if len(self._body) > BODY:
+                    self._body.clear()
+                    raise RequestError("RequestEntityTooLarge", f"the body is larger than {BODY} bytes")
                 return (
                     self._begin_routing(message, trailers=False) if message.request_body.end_of_stream else ()
                 )
@@ -65,6 +77,11 @@ class Conversation:
             return [*self._response_body(b"", False, last=True), ext_proc.response_trailers_response()]
         return ()
 
+    @property
+    def kept(self) -> int:
+        """What is held in memory, in bytes."""
+        return self._held + self._queued + len(self._body)
+
     def close(self) -> None:
         """The stream has ended: what was not completed is completed now."""
         if self._routed is None:
@@ -78,6 +95,7 @@ class Conversation:
 
     def _request_headers(self, message: ext_proc.Message) -> Iterable[ext_proc.Message]:
         self._received = time.monotonic()
+        self._held = _COPIES * message.ByteSize()
         ended = message.request_headers.end_of_stream
         headers = ext_proc.headers_of(message.request_headers)
         request_id = headers.get(REQUEST_ID) or str(uuid.uuid4())
@@ -99,6 +117,7 @@ class Conversation:
         self._body.clear()
         incoming = Incoming(self._headers, raw, ext_proc.metadata_of(message), self._received)
         if self._director.flow_controller is not None:
+            self._queued = _COPIES * len(raw)
             return self._route_later(incoming, after)
         return [*self._routed_responses(self._director.handle(incoming)), *after]
 
@@ -109,6 +128,8 @@ class Conversation:
             return [*self._routed_responses(await self._director.handle_queued(incoming)), *after]
         except RequestError as error:
             return self._refused(error)
+        finally:
+            self._queued = 0
 
     def _routed_responses(self, routed: Routed) -> Iterable[ext_proc.Message]:
         self._routed = routed
@@ -127,7 +148,11 @@ class Conversation:
             guard=self._compat.system_headers,
             scores=routed.scores if self._emit_scores else None,
         )
-        return [headers, *ext_proc.request_body_responses(routed.body)]
+        replies = [headers, *ext_proc.request_body_responses(routed.body)]
+        # An answer may take minutes; what was asked is not kept in memory for so long.
+        routed.body = b""
+        request.body = RequestBody(request.body.api, {})
+        return replies
 
     def _refused(self, error: RequestError) -> Iterable[ext_proc.Message]:
         self.finished = True
@@ -159,20 +184,24 @@ class Conversation:
             return ext_proc.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
         self._body += chunk
         if not ended and not last:
-            return ()
+            if len(self._body) <= BODY:
+                return ()
+            self._streaming = True  # too large to be held back: it goes on as it comes
         body = bytes(self._body)
         self._body.clear()
+        if self._streaming:
+            self._passed = len(body)
+            return ext_proc.response_body_responses(self._renamed(body), False)
         return ext_proc.response_body_responses(self._whole_response(body), ended) if body or ended else ()
 
     def _whole_response(self, body: bytes) -> bytes:
         """A response that was held back until its end, as it is sent on."""
-        try:
+        decoded = None
+        with contextlib.suppress(ValueError):
             decoded = gojson.decode(body)
-        except (ValueError, json.JSONDecodeError):
-            decoded = None
+            if isinstance(decoded, dict) and self._compat.remarshal_response:
+                body = gojson.encode(decoded)
         self._usage = usage_of(decoded, self._compat)
-        if isinstance(decoded, dict) and self._compat.remarshal_response:
-            body = gojson.encode(decoded)
         self._passed = len(body)
         self._finish(True)
         return self._renamed(body)

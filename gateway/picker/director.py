@@ -29,7 +29,7 @@ from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
-from gateway.picker.request import InferenceRequest, RequestBody, decode_body, model_of
+from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
 from gateway.picker.wire import gojson
 
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
@@ -120,6 +120,10 @@ class Director:
             if not isinstance(error, UnschedulableError):
                 self._log(request, [], None, error, time.perf_counter())
             raise
+        except gojson.NumberError as error:
+            refused = RequestError("BadRequest", bad_json(self.compat, error))
+            self._log(request, [], None, refused, time.perf_counter())
+            raise refused from None
 
     def random_endpoint(self, headers: Mapping[str, str]) -> Endpoint:
         """For a request without a body; RequestError when there is no pod."""
@@ -214,6 +218,7 @@ class Director:
             self._log(request, candidates, error.cycle, refused, started)
             raise refused from None
         target = cycle.picked[0]
+        outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
         self._inflight.begin(request, target.endpoint.id)
         for plugin in self._hooks:
@@ -221,7 +226,7 @@ class Director:
         self._log(request, candidates, cycle, None, started)
         endpoints = [candidate.endpoint for candidate in cycle.picked]
         scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
-        return Routed(request, endpoints, self._outgoing(request, incoming), scores)
+        return Routed(request, endpoints, outgoing, scores)
 
     def _candidates(self, metadata: Mapping[str, Any]) -> list[Candidate]:
         """The endpoints the data plane allows, as they are now."""

@@ -7,7 +7,8 @@ GatewayError
     └── RequestError         one request that is answered by the picker itself, with an HTTP status
         └── UnschedulableError   (plugins/scheduler.py) the filters left no candidate
 
-Beside it, caught in the folder that raises them: GrpcError ends a call, H2Error a connection (wire/).
+Beside it, caught in the folder that raises them: GrpcError ends a call, H2Error a connection, StreamError
+one of its streams; NumberError is a body that Go could not hold (wire/).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class RequestError(PickerError):
     STATUS: ClassVar[dict[str, int]] = {
         "BadRequest": 400,
         "NotFound": 404,
+        "RequestEntityTooLarge": 413,
         "ResourceExhausted": 429,
         "Internal": 500,
         "ServiceUnavailable": 503,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.wire.limits import BODY, MESSAGE
 from kit.durations import parse_duration
 
 
@@ -23,6 +24,7 @@ class Options:
     endpoint_selector: str = ""
     grpc_port: int = 9002
     grpc_health_port: int = 9003
+    grpc_max_recv_msg_size: int = MESSAGE
     metrics_port: int = 9090
     bind_address: str = "127.0.0.1"
     secure_serving: bool = True
@@ -60,6 +62,10 @@ class Options:
                 f'unexpected "{self.model_server_metrics_scheme}" value for --model-server-metrics-scheme, '
                 "it can only be set to 'http' or 'https'"
             )
+        if not 0 < self.grpc_max_recv_msg_size <= BODY:
+            raise PickerConfigError(
+                f"--grpc-max-recv-msg-size is {self.grpc_max_recv_msg_size}; it can be 1 to {BODY} bytes"
+            )
 
 
 def _integer(text: str) -> int:
@@ -83,6 +89,7 @@ _METRIC_FLAGS = {
 }
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "grpc-port": _integer,
+    "grpc-max-recv-msg-size": _integer,
     "grpc-health-port": _integer,
     "metrics-port": _integer,
     "seed": _integer,
@@ -124,7 +131,6 @@ _IGNORED: Mapping[str, bool] = {
     "enable-pprof": True,
     "endpoint-target-ports": False,
     "fairness-id-metric-label-limit": False,
-    "grpc-max-recv-msg-size": False,
     "grpc-max-send-msg-size": False,
     "ha-enable-leader-election": True,
     "kubeconfig": False,
@@ -206,6 +212,7 @@ ports
   --secure-serving[=false]      TLS on ext_proc (default true)
   --cert-path DIR               tls.crt and tls.key of it; without it the certificate is self-signed
   --health-checking             gRPC health on the ext_proc port too
+  --grpc-max-recv-msg-size N    4194304, bytes of one ext_proc message
 decisions
   --config-file FILE            EndpointPickerConfig (or --config-text TEXT)
   --compat NAME                 gie-v1.2, gie-v1.3, gie-v1.4, gie-v1.5 or llm-d-v0.10

@@ -95,13 +95,16 @@ def _decode_object(raw: bytes, compat: Compat, verbosity: int) -> dict[str, Any]
         if payload is not None and not isinstance(payload, dict):
             raise ValueError(f"cannot unmarshal {type(payload).__name__} into an object")
     except ValueError as error:
-        message = compat.bad_json_message
+        message = bad_json(compat, error)
         if compat.quotes_bad_body and verbosity >= 4:
-            message += ": " + raw.decode("utf-8", "replace")
-        elif not compat.nested_errors:
-            message += f": {error}"
+            message = compat.bad_json_message + ": " + raw.decode("utf-8", "replace")
         raise RequestError("BadRequest", message) from None
     return payload or {}
+
+
+def bad_json(compat: Compat, error: ValueError) -> str:
+    """What a client is told of a body that is no JSON, or none that Go could hold."""
+    return compat.bad_json_message + ("" if compat.nested_errors else f": {error}")
 
 
 def _by_fields(payload: dict[str, Any], compat: Compat) -> RequestBody:

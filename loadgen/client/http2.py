@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from time import monotonic
 from typing import cast
@@ -27,7 +28,21 @@ except ImportError as error:
 
 STREAMS = 100  # exchanges on one connection before another is opened, unless the server allows fewer
 WINDOW = (1 << 31) - 1
+UNREAD = 10_000  # PINGs and SETTINGS that are answered while the server does not read
+_STATUS = re.compile("[1-9][0-9][0-9]")
 CANCEL = 8  # HTTP/2's error code for a stream that its client needs no more
+
+
+class _OpenAfterGoaway(h2.connection.H2ConnectionStateMachine):
+    """After GOAWAY the library takes nothing more, but the streams below it go on (RFC 9113 section 6.8)."""
+
+    _transitions = {  # noqa: RUF012  # the library's, with one row of its table changed
+        **h2.connection.H2ConnectionStateMachine._transitions,
+        (h2.connection.ConnectionState.CLIENT_OPEN, h2.connection.ConnectionInputs.RECV_GOAWAY): (
+            None,
+            h2.connection.ConnectionState.CLIENT_OPEN,
+        ),
+    }
 
 
 class Http2Payload(bytes):
@@ -43,11 +58,13 @@ class Http2Connection(asyncio.Protocol):
         self.pool = pool
         config = h2.config.H2Configuration(client_side=True, header_encoding="latin-1")
         self.h2 = h2.connection.H2Connection(config)
+        self.h2.state_machine = _OpenAfterGoaway()
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.exchanges: dict[int, Exchange] = {}
         self.unsent: dict[int, memoryview] = {}
         self.closed = False
         self.used = False
+        self.unread = 0  # PINGs and SETTINGS answered since the server last read all
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -118,7 +135,12 @@ class Http2Connection(asyncio.Protocol):
         stream = getattr(event, "stream_id", None) or 0
         exchange = self.exchanges.get(stream)
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.closed = True  # no further exchange; those below last_stream_id go on
+            self.closed = True  # no further exchange; those up to last_stream_id go on
+            for above in [number for number in self.exchanges if number > (event.last_stream_id or 0)]:
+                self._end(above, "reset", "the server left before it took the request (GOAWAY)", now)
+            return
+        if isinstance(event, h2.events.PingReceived | h2.events.RemoteSettingsChanged):
+            self._answered()
             return
         if exchange is None:
             if isinstance(event, h2.events.DataReceived):
@@ -132,16 +154,29 @@ class Http2Connection(asyncio.Protocol):
             self._on_data(exchange, event, stream, now)
         elif isinstance(event, h2.events.StreamEnded):
             del self.exchanges[stream]
+            if self.unsent.pop(stream, None):  # answered before the whole request was there
+                with contextlib.suppress(h2.exceptions.ProtocolError):
+                    self.h2.reset_stream(stream, error_code=CANCEL)
             self.pool.ended(exchange)
             exchange.complete(now)
         elif isinstance(event, h2.events.StreamReset):
             self._end(stream, "reset", f"stream reset by the server: {event.error_code}", now)
+
+    def _answered(self) -> None:
+        """Count what is answered to a server that reads no answers: these may not gather for ever."""
+        self.unread = self.unread + 1 if self.transport.get_write_buffer_size() else 0
+        if self.unread > UNREAD:
+            self.transport.abort()
+            self._end_all("reset", f"the server asks more than {UNREAD} times and does not read", monotonic())
 
     def _on_headers(self, exchange: Exchange, event: h2.events.ResponseReceived) -> None:
         status = 0
         kept: dict[str, str] = {}
         for name, value in cast("list[tuple[str, str]]", event.headers or []):
             if name == ":status":
+                if not _STATUS.fullmatch(value):
+                    self.cancel(exchange, "reset", f"not HTTP/2: the status {value[:40]!r}")
+                    return
                 status = int(value)
             elif (known := KEPT_HEADERS.get(name.encode())) is not None:
                 kept[known] = value

@@ -8,89 +8,30 @@ import logging
 import os
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from time import monotonic
+from typing import cast
 from urllib.parse import quote
 
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.wire.h2 import H2Connection, H2Error
+from gateway.picker.wire.calls import (
+    INTERNAL,
+    OK,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    GrpcError,
+    Method,
+    OpenCall,
+)
+from gateway.picker.wire.frames import H2Error
+from gateway.picker.wire.h2 import H2Connection
+from gateway.picker.wire.limits import FAREWELL_S, GREETING_S, MESSAGE, TURN_S, Held
 
-OK, UNKNOWN, UNIMPLEMENTED, INTERNAL = 0, 2, 12, 13
 # ":status: 200" from HPACK's static table, and content-type as a literal that is not indexed.
 _HEADERS = b"\x88\x0f\x10\x10application/grpc"
 _log = logging.getLogger("picker.grpc")
-
-
-class GrpcError(Exception):
-    """Ends a call with this status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Call(Protocol):
-    """One call of a method.
-
-    `receive` gives the serialized replies to one message, at once or later; messages that come meanwhile
-    wait. `finished` is asked after each message: when it is true the call ends with OK.
-    """
-
-    @property
-    def finished(self) -> bool: ...
-
-    def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]: ...
-
-    def close(self) -> None:
-        """The call is over, however it ended."""
-
-
-Method = Callable[[], Call]
-
-
-class Unary:
-    """A call of one message and one reply."""
-
-    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
-        self.finished = False
-        self._answer = answer
-
-    def receive(self, message: bytes) -> Iterable[bytes]:
-        self.finished = True
-        return (self._answer(message),)
-
-    def close(self) -> None:
-        return
-
-
-class _OpenCall:
-    """A call and the bytes of its stream."""
-
-    __slots__ = ("backlog", "buffer", "call", "ended", "started", "task")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.buffer = bytearray()
-        self.backlog: list[bytes] = []  # messages that came while a reply was awaited
-        self.task: asyncio.Task[None] | None = None
-        self.ended = False  # the client will send no more
-        self.started = False  # our headers are sent
-
-    def messages(self, data: bytes) -> Iterable[bytes]:
-        """The messages that are complete now."""
-        buffer = self.buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= 5:
-            if buffer[at]:
-                raise GrpcError(UNIMPLEMENTED, "compressed messages are not supported")
-            end = at + 5 + int.from_bytes(buffer[at + 1 : at + 5], "big")
-            if end > len(buffer):
-                break
-            yield bytes(buffer[at + 5 : end])
-            at = end
-        del buffer[:at]
 
 
 class _Connection(asyncio.Protocol):
@@ -98,9 +39,13 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, port: GrpcPort) -> None:
         self._port = port
-        self.calls: dict[int, _OpenCall] = {}
+        self.calls: dict[int, OpenCall] = {}
+        self.greeting: asyncio.TimerHandle | None = None
+        self.h2 = H2Connection(self, port.held)
         self._transport: asyncio.Transport | None = None
-        self.h2 = H2Connection(self)
+        self._full = False  # the client does not read what is written
+        self._more = False  # frames are left for another turn
+        self._turn: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -109,28 +54,78 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self.h2.receive(data)
+            more = self.h2.receive(data, monotonic() + TURN_S)
         except H2Error as error:
             _log.info("connection ended: %s", error)
             self.h2.goaway(error.code, str(error))
             self.write()
+            self.h2.close()
             self.abort()
             return
         self.write()
+        if more is not self._more:
+            self._more = more
+            self._read_or_not()
+            if more:
+                self._turn = asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Another turn; while the client does not read, resume_writing brings the next."""
+        self._turn = None
+        transport = self._transport
+        if self._full or transport is None or transport.is_closing():
+            return
+        self._more = False
+        self.data_received(b"")
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """What is not worked off is not read either, so that the client has to wait."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._more or self._full:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._port.connections.discard(self)
+        if self.greeting is not None:
+            self.greeting.cancel()
         self.h2.close()
 
-    def write(self) -> None:
-        out = self.h2.take()
-        if out and self._transport is not None:
-            self._transport.write(out)
+    def pause_writing(self) -> None:
+        self._full = True
+        self.h2.pause(True)
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self.h2.pause(False)
+        self.write(self.h2.take_more())
+        if self._more and self._turn is None:
+            self._go_on()
+        self._read_or_not()
+
+    def write(self, first: bytes = b"") -> None:
+        out, transport = first or self.h2.take(), self._transport
+        while out and transport is not None:
+            transport.write(out)
+            out = self.h2.take_more()
+
+    def end_unless_greeted(self) -> None:
+        self.greeting = None
+        if not self.h2.settled:
+            self.abort()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        """Close; a client that does not read what is left has a few seconds."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.close()
+            asyncio.get_running_loop().call_later(FAREWELL_S, transport.abort)
 
     # Streams.
 
@@ -138,9 +133,11 @@ class _Connection(asyncio.Protocol):
         path = next((value for name, value in headers if name == ":path"), "")
         method = self._port.methods.get(path)
         if method is None:
-            self.h2.send_trailers(stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path}", _HEADERS))
+            self.h2.send_trailers(
+                stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path[:200]}", _HEADERS)
+            )
             return
-        self.calls[stream_id] = _OpenCall(method())
+        self.calls[stream_id] = OpenCall(method(), self._port.message)
 
     def data(self, stream_id: int, data: bytes) -> None:
         call = self.calls.get(stream_id)
@@ -149,11 +146,12 @@ class _Connection(asyncio.Protocol):
         try:
             for message in call.messages(data):
                 if call.task is not None:
-                    call.backlog.append(message)
+                    call.wait(message)
                 else:
                     self._receive(stream_id, call, message)
         except GrpcError as error:
             self._finish(stream_id, call, error.status, str(error))
+        self._settle(stream_id, call)
 
     def ended(self, stream_id: int) -> None:
         call = self.calls.get(stream_id)
@@ -161,7 +159,7 @@ class _Connection(asyncio.Protocol):
             return
         call.ended = True
         if call.task is None:
-            self._finish(stream_id, call, OK, "")
+            self._end(stream_id, call)
 
     def reset(self, stream_id: int) -> None:
         call = self.calls.pop(stream_id, None)
@@ -172,7 +170,7 @@ class _Connection(asyncio.Protocol):
         call.call.close()
         self._port.call_ended()
 
-    def _receive(self, stream_id: int, call: _OpenCall, message: bytes) -> None:
+    def _receive(self, stream_id: int, call: OpenCall, message: bytes) -> None:
         if stream_id not in self.calls:
             return
         try:
@@ -184,11 +182,12 @@ class _Connection(asyncio.Protocol):
             self._failed(stream_id, call)
             return
         if isinstance(replies, Awaitable):
-            call.task = asyncio.ensure_future(self._reply_later(stream_id, call, replies))
+            call.task = asyncio.ensure_future(replies)
+            call.task.add_done_callback(partial(self._reply_later, stream_id, call))
         else:
             self._reply(stream_id, call, replies)
 
-    def _reply(self, stream_id: int, call: _OpenCall, replies: Iterable[bytes]) -> None:
+    def _reply(self, stream_id: int, call: OpenCall, replies: Iterable[bytes]) -> None:
         h2 = self.h2
         for reply in replies:
             if not call.started:
@@ -198,29 +197,43 @@ class _Connection(asyncio.Protocol):
         if call.call.finished:
             self._finish(stream_id, call, OK, "")
 
-    async def _reply_later(
-        self, stream_id: int, call: _OpenCall, replies: Awaitable[Iterable[bytes]]
-    ) -> None:
+    def _reply_later(self, stream_id: int, call: OpenCall, task: asyncio.Future[Iterable[bytes]]) -> None:
+        if task.cancelled():  # its stream was reset
+            return
+        call.task = None
         try:
-            self._reply(stream_id, call, await replies)
+            self._reply(stream_id, call, task.result())
         except Exception:  # noqa: BLE001 - as above
             self._failed(stream_id, call)
-        call.task = None
-        backlog, call.backlog = call.backlog, []
-        while backlog and call.task is None:
-            self._receive(stream_id, call, backlog.pop(0))
-        call.backlog = backlog + call.backlog
+        while call.backlog and call.task is None:
+            self._receive(stream_id, call, call.next())
         if call.ended and call.task is None:
-            self._finish(stream_id, call, OK, "")
+            self._end(stream_id, call)
+        self._settle(stream_id, call)
         self.write()
 
-    def _failed(self, stream_id: int, call: _OpenCall) -> None:
+    def _settle(self, stream_id: int, call: OpenCall) -> None:
+        """Count what the call keeps in memory; it ends where the picker keeps too much."""
+        if stream_id not in self.calls:
+            return
+        if not self.h2.keep(stream_id, len(call.buffer) + call.queued + call.call.kept):
+            self._finish(stream_id, call, RESOURCE_EXHAUSTED, "the picker holds too much of open requests")
+
+    def _end(self, stream_id: int, call: OpenCall) -> None:
+        """The client has said everything."""
+        if call.buffer:
+            self._finish(stream_id, call, INTERNAL, "the stream ended inside a message")
+        else:
+            self._finish(stream_id, call, OK, "")
+
+    def _failed(self, stream_id: int, call: OpenCall) -> None:
         _log.exception("a call failed")
         self._finish(stream_id, call, INTERNAL, "the picker failed on this request; see its log")
 
-    def _finish(self, stream_id: int, call: _OpenCall, status: int, message: str) -> None:
+    def _finish(self, stream_id: int, call: OpenCall, status: int, message: str) -> None:
         if self.calls.pop(stream_id, None) is None:
             return
+        self.h2.keep(stream_id, 0)
         self.h2.send_trailers(stream_id, _trailers(status, message, b"" if call.started else _HEADERS))
         call.call.close()
         self._port.call_ended()
@@ -250,10 +263,18 @@ def _length(text: bytes) -> bytes:
 
 
 class GrpcPort:
-    """A port and the methods it serves, by path; `port` is the real one after start."""
+    """A port and the methods it serves, by path; `port` is the real one after start.
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    `held` bounds what calls keep in memory, and those of other ports with it; `message` is the largest
+    message in bytes.
+    """
+
+    def __init__(
+        self, methods: Mapping[str, Method], held: Held | None = None, message: int = MESSAGE
+    ) -> None:
         self.methods = methods
+        self.held = held or Held()
+        self.message = message
         self.connections: set[_Connection] = set()
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -266,13 +287,19 @@ class GrpcPort:
         context = _tls_context(*tls) if tls else None
         try:
             self._server = await loop.create_server(
-                lambda: _Connection(self), host, port, ssl=context, backlog=1024, reuse_port=False
+                self._accept, host, port, ssl=context, backlog=1024, reuse_port=False
             )
         except OSError as error:
             raise PickerConfigError(
                 f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}"
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def _accept(self) -> _Connection:
+        connection = _Connection(self)
+        loop = asyncio.get_running_loop()
+        connection.greeting = loop.call_later(GREETING_S, connection.end_unless_greeted)
+        return connection
 
     def call_ended(self) -> None:
         """Notice the end of the last open call while stopping."""

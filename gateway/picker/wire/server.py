@@ -7,11 +7,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
 
+from google.protobuf.message import DecodeError
+
 from gateway.picker.conversation import Conversation
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.wire import ext_proc
-from gateway.picker.wire.grpc import UNIMPLEMENTED, GrpcError, Method, Unary
+from gateway.picker.wire.calls import INTERNAL, UNIMPLEMENTED, GrpcError, Method, Unary
 
 # HealthCheckResponse{status}: field 1, a varint enum.
 _SERVING = b"\x08\x01"
@@ -29,8 +31,17 @@ class ExtProcCall:
     def finished(self) -> bool:
         return self._conversation.finished
 
+    @property
+    def kept(self) -> int:
+        return self._conversation.kept
+
     def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]:
-        replies = self._conversation.receive(ext_proc.read_request(message))
+        """GrpcError where the message is no ProcessingRequest."""
+        try:
+            request = ext_proc.read_request(message)
+        except DecodeError:
+            raise GrpcError(INTERNAL, "a message that is no ProcessingRequest") from None
+        replies = self._conversation.receive(request)
         if isinstance(replies, Awaitable):
             return _serialized(replies)
         return map(ext_proc.write_response, replies)

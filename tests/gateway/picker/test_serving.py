@@ -127,3 +127,27 @@ def test_a_plugin_that_fails_ends_its_own_request_only(tmp_path: Path) -> None:
             assert (await stream.next()).WhichOneof("response") == "request_headers"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "words"),
+    [
+        (b"\xff\xff", grpc.StatusCode.INTERNAL, "no ProcessingRequest"),
+        (b"x" * 2000, grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max .2000 vs. 1000."),
+    ],
+)
+def test_messages_that_cannot_be_read(
+    tmp_path: Path, message: bytes, status: grpc.StatusCode, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with (
+            picker(tmp_path, "--grpc-max-recv-msg-size=1000") as running,
+            grpc.aio.insecure_channel(f"127.0.0.1:{running.options.grpc_port}") as channel,
+        ):
+            method = channel.unary_unary("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
+            with pytest.raises(grpc.aio.AioRpcError, match=words) as error:
+                await method(message)
+            assert error.value.code() is status
+
+    asyncio.run(scenario())
+    assert "Traceback" not in caplog.text

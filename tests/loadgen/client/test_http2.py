@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,20 @@ import h2.config
 import h2.connection
 import h2.events
 
-from loadgen.client.http2 import Http2Pool
+from loadgen.client import http2
+from loadgen.client.http2 import Http2Connection, Http2Pool
 from loadgen.client.target import parse_target
 from loadgen.records.records import Record
+
+
+def goaway(last: int) -> bytes:
+    """GOAWAY that takes no stream above `last`."""
+    return b"\0\0\x08\x07\0\0\0\0\0" + last.to_bytes(4, "big") + b"\0\0\0\0"
+
+
+def odd_status(stream: int) -> bytes:
+    """Headers with ":status: abc", HPACK's entry 8 with a value of its own."""
+    return b"\0\0\x05\x01\x04" + stream.to_bytes(4, "big") + b"\x08\x03abc"
 
 
 class Http2Server(asyncio.Protocol):
@@ -27,10 +39,12 @@ class Http2Server(asyncio.Protocol):
     connections = 0
     most = 0
     bodies: list[bytes] = []  # noqa: RUF012  # one server a test
+    open: list[asyncio.BaseTransport] = []  # noqa: RUF012
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         type(self).connections += 1
         self.transport = transport
+        self.open.append(transport)
         self.conn = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         )
@@ -57,7 +71,11 @@ class Http2Server(asyncio.Protocol):
 
     def answer(self, stream: int, body: bytes) -> None:
         del self.received[stream]
-        if b"/reset" in body:
+        if b"/goaway" in body:
+            self.transport.write(goaway(stream))  # type: ignore[attr-defined]
+        if b"/status" in body:
+            self.transport.write(odd_status(stream))  # type: ignore[attr-defined]
+        elif b"/reset" in body:
             self.conn.reset_stream(stream, error_code=2)
         elif b"/shed" in body:
             self.conn.send_headers(stream, [(":status", "429"), ("retry-after", "1")])
@@ -72,8 +90,38 @@ class Http2Server(asyncio.Protocol):
         self.flush()
 
 
-def run(tmp_path: Path, text: str) -> tuple[list[Record], type[Http2Server]]:
-    kind = type("Server", (Http2Server,), {"connections": 0, "most": 0, "bodies": []})
+class Early(Http2Server):
+    """Answers before it has read the body, for which it gives no window."""
+
+    def data_received(self, data: bytes) -> None:
+        for event in self.conn.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                self.conn.send_headers(event.stream_id, [(":status", "413")])
+                self.conn.send_data(event.stream_id, b"too large", end_stream=True)
+        self.flush()
+
+
+class Asking(Http2Server):
+    """Asks for ever and never reads."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.pause_reading()  # type: ignore[attr-defined]
+        self.ask()
+
+    def ask(self) -> None:
+        if not self.transport.is_closing():  # type: ignore[attr-defined]
+            self.transport.write((b"\0\0\x08\x06" + b"\0" * 13) * 500)  # type: ignore[attr-defined]
+            asyncio.get_running_loop().call_later(0.001, self.ask)
+
+
+def run(
+    tmp_path: Path, text: str, base: type[Http2Server] = Http2Server
+) -> tuple[list[Record], type[Http2Server]]:
+    kind = type("Server", (base,), {"connections": 0, "most": 0, "bodies": [], "open": []})
 
     async def main() -> list[Record]:
         loop = asyncio.get_running_loop()
@@ -85,6 +133,9 @@ def run(tmp_path: Path, text: str) -> tuple[list[Record], type[Http2Server]]:
         finally:
             pool.close()
             server.close()
+            for transport in kind.open:
+                transport.abort()  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)  # the loop closes their sockets on its next turn
 
     return asyncio.run(main()), kind
 
@@ -162,3 +213,42 @@ def test_headers_of_the_class_win_and_none_stands_twice(
         "content-type": kind, "content-length": "2", "x-a": "b",
     }  # fmt: skip
     assert len(fields) == len(dict(fields))
+
+
+def test_an_answer_before_the_body_has_gone_out(tmp_path: Path) -> None:
+    text = "model: m\nclasses: {a: {arrival: {process: burst, size: 3}, input_tokens: 50000}}"
+    records, server = run(tmp_path, text, Early)
+    assert [(record.outcome, record.status) for record in records] == [("rejected_4xx", 413)] * 3
+    assert server.connections == 1
+
+
+def test_goaway_ends_what_stands_above_it_and_nothing_else(tmp_path: Path) -> None:
+    burst = "arrival: {process: burst, size: 1}"
+    text = f"model: m\nclasses: {{a: {{{burst}, prompt: /goaway}}, b: {{{burst}, prompt: x}}}}"
+    records, _ = run(tmp_path, text)
+    found = {record.cls: record.outcome for record in records}
+    # Whichever came second stands above the last stream; it may also have had its answer before.
+    assert found["a"] == "ok"
+    assert found["b"] in ("ok", "reset")
+
+
+def test_a_status_that_is_no_number(tmp_path: Path) -> None:
+    text = "model: m\nclasses: {a: {arrival: {process: burst, size: 1}, prompt: /status}}"
+    records, _ = run(tmp_path, text)
+    assert [record.outcome for record in records] == ["reset"]
+    assert "the status 'abc'" in str(records[0].error)
+
+
+def test_a_server_that_asks_and_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Http2Connection.connection_made
+
+    def with_a_small_buffer(self: Http2Connection, transport: asyncio.BaseTransport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        made(self, transport)
+
+    monkeypatch.setattr(Http2Connection, "connection_made", with_a_small_buffer)
+    monkeypatch.setattr(http2, "UNREAD", 500)
+    text = "model: m\nclasses: {a: {arrival: {process: burst, size: 1}, input_tokens: 5}}"
+    records, _ = run(tmp_path, text, Asking)
+    assert [record.outcome for record in records] == ["reset"]
+    assert "does not read" in str(records[0].error)

@@ -72,3 +72,37 @@ def test_what_is_no_json(raw: bytes) -> None:
 def test_encoding_keeps_the_value(value: object) -> None:
     # Every number is a float64 in Go.
     assert json.loads(gojson.encode(value), parse_int=float) == json.loads(json.dumps(value), parse_int=float)
+
+
+@pytest.mark.parametrize(
+    ("opening", "inner", "closing"), [(b"[", b"1", b"]"), (b'{"a":', b"1", b"}"), (b"[", b'"\\ud800"', b"]")]
+)
+@pytest.mark.parametrize("levels", [gojson.DEPTH + 1, 900, 10_000])
+def test_too_deep_is_an_error(opening: bytes, inner: bytes, closing: bytes, levels: int) -> None:
+    with pytest.raises(ValueError, match="exceeded max depth"):
+        gojson.decode(opening * levels + inner + closing * levels)
+    allowed = gojson.decode(opening * gojson.DEPTH + inner + closing * gojson.DEPTH)
+    assert gojson.decode(gojson.encode(allowed)) == allowed
+
+
+def test_many_brackets_are_not_deep() -> None:
+    assert gojson.decode(b"[" + b"[{}]," * 1000 + b'"[[["]')[-1] == "[[["
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_integers_beyond_a_float64(digits: int) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - who says it depends on the digits
+        gojson.encode(gojson.decode(b'{"a":' + b"1" * digits + b"}"))
+
+
+def test_too_many_values_are_an_error_unless_they_stand_in_a_string() -> None:
+    for raw in (b"[" + b"[]," * gojson.CONTAINERS + b"1]", b"[" + b"1," * (gojson.VALUES + 1) + b"1]"):
+        with pytest.raises(ValueError, match="more than 100000 arrays"):
+            gojson.decode(raw)
+        assert gojson.decode(json.dumps(raw.decode() + '"').encode()) == raw.decode() + '"'
+
+
+def test_lists_of_numbers() -> None:
+    assert gojson.encode([1.0, 2.5, 1e21, 2**53 + 1, -0.0]) == b"[1,2.5,1e+21,9007199254740992,-0]"
+    with pytest.raises(gojson.NumberError):
+        gojson.encode([1.5, 10**400])

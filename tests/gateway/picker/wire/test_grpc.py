@@ -10,8 +10,12 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from hpack import Encoder
 
-from gateway.picker.wire.grpc import GrpcError, GrpcPort, Method, Unary
+from gateway.picker.wire import grpc as grpc_module
+from gateway.picker.wire.calls import GrpcError, Method, OpenCall, Unary
+from gateway.picker.wire.frames import PREFACE, frame
+from gateway.picker.wire.grpc import GrpcPort
 from tests.ports import free_port
 
 
@@ -19,6 +23,7 @@ class Echo:
     """Answers each message with `times` copies, after `gate` when there is one; counts who closed it."""
 
     closed = 0
+    kept = 0
 
     def __init__(self, gate: asyncio.Event | None = None, times: int = 1) -> None:
         self.finished = False
@@ -138,3 +143,56 @@ def test_unary_calls_and_compressed_messages() -> None:
                 await channel.unary_unary("/s/Double")(b"a" * 5000, compression=grpc.Compression.Gzip)
 
     asyncio.run(scenario())
+
+
+def test_a_message_larger_than_grpc_takes_ends_its_call_only() -> None:
+    async def scenario() -> None:
+        async with serving({"/s/Echo": Echo}) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as error:
+                await channel.unary_unary("/s/Echo")(b"x" * (4 << 20) + b"x")
+            assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await talk(channel, b"still here") == [b"still here"]
+
+    asyncio.run(scenario())
+
+
+def test_a_stream_that_ends_inside_a_message() -> None:
+    async def scenario() -> None:
+        port = GrpcPort({"/s/Echo": Echo})
+        await port.start("127.0.0.1", free_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", "/s/Echo")]
+        opening = frame(4, 0, 0) + frame(1, 4, 1, Encoder().encode(fields))
+        writer.write(PREFACE + opening + frame(0, 1, 1, b"\0\0\0\0\x09abc"))
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"grpc-status\x0213")
+        writer.close()
+        await port.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_who_does_not_greet_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_module, "GREETING_S", 0.05)
+
+    async def scenario() -> None:
+        port = GrpcPort({"/s/Echo": Echo})
+        await port.start("127.0.0.1", free_port())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+        async with asyncio.timeout(10):
+            await reader.read()  # SETTINGS, then the end
+        writer.close()
+        await port.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_more_messages_than_may_wait() -> None:
+    call = OpenCall(Echo(), 100)
+    for _ in range(1000):
+        call.wait(b"abc")
+    with pytest.raises(GrpcError, match="more than 1000 messages wait"):
+        call.wait(b"abc")
+    while call.backlog:
+        assert call.next() == b"abc"
+    assert call.queued == 0

@@ -7,11 +7,13 @@ import struct
 import pytest
 from hpack import Encoder
 
-from gateway.picker.wire.h2 import PREFACE, H2Connection, H2Error, frame
+from gateway.picker.wire.frames import PREFACE, H2Error, frame
+from gateway.picker.wire.h2 import H2Connection
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS, PADDED = 1, 4, 8
 TRAILERS = b"\x88"
+METHOD = ((":method", "POST"), (":scheme", "http"))
 
 
 class Heard:
@@ -21,7 +23,7 @@ class Heard:
         self.log: list[tuple[object, ...]] = []
 
     def opened(self, stream_id: int, headers: list[tuple[str, str]]) -> None:
-        self.log.append(("opened", stream_id, dict(headers)))
+        self.log.append(("opened", stream_id, {name: v for name, v in headers if (name, v) not in METHOD}))
 
     def data(self, stream_id: int, data: bytes) -> None:
         self.log.append(("data", stream_id, data))
@@ -59,7 +61,8 @@ def connection(heard: Heard) -> H2Connection:
 
 
 def block(*fields: tuple[str, str]) -> bytes:
-    encoded: bytes = Encoder().encode(fields or [(":path", "/x")])
+    rest = fields or ((":path", "/x"),)
+    encoded: bytes = Encoder().encode([*METHOD, *rest])
     return encoded
 
 
@@ -122,7 +125,7 @@ def test_indexed_header_blocks_keep_their_meaning_when_the_table_changes(
     encoder = Encoder()
     one, two = [(":path", "/one"), ("a", "1")], [(":path", "/two"), ("b", "2")]
     for stream_id, fields in enumerate((one, one, one, two, one, two, two, one)):
-        connection.receive(frame(HEADERS, END_HEADERS, 2 * stream_id + 1, encoder.encode(fields)))
+        connection.receive(frame(HEADERS, END_HEADERS, 2 * stream_id + 1, encoder.encode([*METHOD, *fields])))
     assert [entry[2] for entry in heard.log] == [dict(f) for f in (one, one, one, two, one, two, two, one)]
 
 
@@ -138,7 +141,7 @@ def test_continuation_padding_and_priority(connection: H2Connection, heard: Hear
 
 def test_client_trailers_end_the_stream(connection: H2Connection, heard: Heard) -> None:
     opened(connection)
-    connection.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, block(("grpc-x", "1"))))
+    connection.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, Encoder().encode([("grpc-x", "1")])))
     assert heard.log[-1] == ("ended", 1)
 
 
@@ -220,8 +223,27 @@ def test_a_smaller_initial_window_may_make_windows_negative(connection: H2Connec
         (frame(WINDOW, 0, 0, struct.pack(">L", 2**31 - 1)), 3),
         (frame(HEADERS, END_HEADERS | PADDED, 1, b"\x09a"), 1),
         ((2**21).to_bytes(3, "big") + b"\0\0\0\0\0\1", 6),
-        (frame(HEADERS, END_HEADERS, 1, block()) * 2, 1),  # headers in the middle
-        (frame(HEADERS, END_HEADERS | END_STREAM, 1, block()) + frame(DATA, 0, 1, b"x"), 5),
+        (frame(PING, 0, 0, b"1234567"), 6),
+        (frame(PING, 0, 1, b"12345678"), 1),
+        (frame(SETTINGS, 1, 0, b"123456"), 6),
+        (frame(SETTINGS, 0, 1), 1),
+        (frame(SETTINGS, 0, 0, struct.pack(">HL", 2, 2)), 1),  # ENABLE_PUSH
+        (settings(max_frame_size=16383), 1),
+        (settings(max_frame_size=2**24), 1),
+        (frame(WINDOW, 0, 0, b"\0\0\0"), 6),
+        (frame(WINDOW, 0, 0, b"\0\0\0\0"), 1),
+        (frame(WINDOW, 0, 7, b"\0\0\0\1"), 1),  # an idle stream
+        (frame(RST, 0, 1, b"\0\0\0"), 6),
+        (frame(RST, 0, 0, b"\0\0\0\0"), 1),
+        (frame(RST, 0, 7, b"\0\0\0\0"), 1),
+        (frame(GOAWAY, 0, 0, b"\0" * 7), 6),
+        (frame(DATA, 0, 0, b"x"), 1),
+        (frame(HEADERS, END_HEADERS, 0, block()), 1),
+        (frame(PING, 0, 0, b"12345678") * 200, 11),
+        (frame(SETTINGS, 0, 0) * 200, 11),
+        (frame(0xBE, 0, 0) * 20_000, 11),
+        (frame(HEADERS, 0, 1) + frame(CONTINUATION, 0, 1) * 65, 11),
+        (frame(HEADERS, 0, 1, b"\0" * 9000) + frame(CONTINUATION, 0, 1, b"\0" * 9000), 11),
     ],
 )
 def test_broken_peers(connection: H2Connection, sent: bytes, code: int) -> None:
@@ -239,3 +261,34 @@ def test_unknown_frames_are_ignored(connection: H2Connection, heard: Heard) -> N
     )
     opened(connection)
     assert len(heard.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(DATA, 0, 1, b"x"), 5),  # after its end
+        (frame(HEADERS, END_HEADERS | END_STREAM, 1, block()), 5),
+        (frame(WINDOW, 0, 1, b"\0\0\0\0"), 1),
+        (frame(WINDOW, 0, 1, struct.pack(">L", 2**31 - 1)), 3),
+        (frame(2, 0, 1, b"\0\0\0\0"), 6),  # PRIORITY
+    ],
+)
+def test_what_breaks_a_stream_leaves_the_connection(
+    connection: H2Connection, heard: Heard, sent: bytes, code: int
+) -> None:
+    opened(connection, flags=END_HEADERS | END_STREAM)
+    connection.receive(sent)
+    assert frames(connection.take()) == [(RST, 0, 1, struct.pack(">L", code))]
+    assert heard.log[-1] == ("reset", 1)
+    opened(connection, 3)
+    assert heard.log[-1][:2] == ("opened", 3)
+
+
+def test_an_hpack_bomb_ends_the_connection(connection: H2Connection) -> None:
+    planted = Encoder()
+    connection.receive(
+        frame(HEADERS, END_HEADERS, 1, planted.encode([*METHOD, (":path", "/x"), ("x", "y" * 4000)]))
+    )
+    with pytest.raises(H2Error) as caught:
+        connection.receive(frame(HEADERS, END_HEADERS, 3, b"\xbe" * 16000))
+    assert caught.value.code == 11

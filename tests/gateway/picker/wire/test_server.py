@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.picker import conversation
 from gateway.picker.app import Picker
 from tests.gateway.picker.factories import config
 from tests.gateway.picker.running import (
@@ -212,17 +213,44 @@ async def refusal(stream: Stream) -> tuple[int, str, dict[str, str]]:
     return immediate.status.code, immediate.body.decode(), set_headers(immediate.headers)
 
 
-def test_bad_bodies(tmp_path: Path) -> None:
-    async def talk(_: Picker, stream: Stream) -> None:
-        await ask(stream, b"{bad")
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{bad",
+        b"\xff\xfe",
+        b'{"model":"m","prompt":"x","deep":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b'{"model":"m","prompt":"x","seed":' + b"1" * 400 + b"}",
+        b'{"model":"m","prompt":"x","seed":' + b"1" * 5000 + b"}",
+    ],
+    ids=["no JSON", "no UTF-8", "deep", "no float64", "5000 digits"],
+)
+def test_bad_bodies(tmp_path: Path, payload: bytes) -> None:
+    async def talk(running: Picker, stream: Stream) -> None:
+        await ask(stream, payload)
         assert await refusal(stream) == (
             400,
             "inference gateway: BadRequest - Error unmarshaling request body",
             {},
         )
+        assert [row["inflight_requests"] for row in _rows(running)] == [0, 0]
 
     page = converse(tmp_path, talk).metrics.registry.render()
     assert 'error_code="BadRequest"} 1' in page
+
+
+def test_a_deep_answer_passes_unread(tmp_path: Path) -> None:
+    async def talk(_: Picker, stream: Stream) -> None:
+        await ask(stream, prompt())
+        await stream.next()
+        await stream.body("request_body")
+        await stream.send(headers("response_headers", {":status": "200"}))
+        await stream.next()
+        answer = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+        await stream.send(body("response_body", answer, True))
+        assert await stream.body("response_body") == (answer, 1)
+        await stream.close()
+
+    converse(tmp_path, talk)
 
 
 def test_no_endpoints(tmp_path: Path) -> None:
@@ -373,3 +401,16 @@ def test_scores_as_metadata(tmp_path: Path) -> None:
         }
 
     converse(tmp_path, talk, "--emit-endpoint-scores")
+
+
+def test_a_body_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "BODY", 1000)
+
+    async def talk(_: Picker, stream: Stream) -> None:
+        await stream.send(headers("request_headers", POST), body("request_body", b"x" * 600))
+        await stream.send(body("request_body", b"x" * 401))
+        reply = await stream.next()
+        assert reply.immediate_response.status.code == 413
+        assert "larger than 1000 bytes" in reply.immediate_response.body.decode()
+
+    converse(tmp_path, talk)
