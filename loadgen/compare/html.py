@@ -192,5 +192,6 @@ def _method(data: ArmsReport) -> str:
         return f"With fewer than {ENOUGH_REPEATS} repeats nothing tells how much is chance between runs."
     return (
         "Each repeat gives one difference per metric; Student's t over the repeats gives p and interval. "
-        "Both hold for all judged metrics and arms at once (Bonferroni, 5 %)."
+        f"Both hold for all judged metrics{', arms and looks' if data.stopped else ' and arms'} at once "
+        "(Bonferroni, 5 %)."
     )
