@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench import verdict
+from bench.arms import scatter
 from bench.verdict import QUEUES, SCATTER, SLOWER, TIMES, Queue
 from loadgen.judge.looks import alpha_of, told_apart
 from loadgen.judge.paired import METRICS, compare
@@ -112,3 +113,15 @@ def test_tables_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 )
 def test_cells(share: float, held: int, there: int, words: str) -> None:
     assert verdict._cell(share, held, there) == words
+
+
+def test_scatter_of_identical_arms_by_hand() -> None:
+    values = {
+        "a": {"ttft.p90": [1.0, 2.0, 4.0], "outcomes.ok": [1.0, 0.9, 1.0], "e2e.p90": [None, 1.0, 1.0]},
+        "b": {"ttft.p90": [1.0, 1.0, 1.0], "outcomes.ok": [1.0, 1.0, 1.0], "e2e.p90": [1.0, 1.0, 1.0]},
+    }
+    found = scatter({"values": values})
+    assert found == {
+        "ttft.p90": pytest.approx(math.log(2)),
+        "outcomes.ok": pytest.approx(math.sqrt(0.02 / 6)),
+    }
