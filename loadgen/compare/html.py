@@ -44,7 +44,7 @@ def comparison_html(data: ArmsReport) -> str:
     broken = [f"{run.arm}, repeat {run.repeat}: not to be trusted" for run in data.runs if not run.trusted]
     verdicts += [(words, "none") for words in data.notes] + [(words, "warn") for words in broken]
     count = f"{data.repeats} interleaved repeats" if data.repeats > 1 else "one run each"
-    subtitle = f"{escape(', '.join(data.arms))} on one plan, {count}; baseline {escape(data.baseline)}"
+    subtitle = f"{escape(', '.join(data.arms))}: {count}; baseline {escape(data.baseline)}"
     return page(
         data.name,
         [
@@ -192,5 +192,6 @@ def _method(data: ArmsReport) -> str:
         return f"With fewer than {ENOUGH_REPEATS} repeats nothing tells how much is chance between runs."
     return (
         "Each repeat gives one difference per metric; Student's t over the repeats gives p and interval. "
-        "Both hold for all judged metrics and arms at once (Bonferroni, 5 %)."
+        f"Both hold for all judged metrics{', arms and looks' if data.stopped else ' and arms'} at once "
+        "(Bonferroni, 5 %)."
     )

@@ -69,7 +69,7 @@ class Progress:
         now = monotonic()
         runs = self.total - self.done
         if not self.done:
-            return f"{runs} runs, {minutes(runs * self.span)} of load alone"
+            return f"{runs} runs" + (f", {minutes(runs * self.span)} of load alone" if self.span else "")
         running = now - self._begun if self._where else 0.0
         seconds = max(0.0, runs * self._took / self.done - running)
         return f"{'at most ' if self._at_most else ''}about {minutes(seconds)} left"

@@ -11,9 +11,10 @@ def differences(data: ArmsReport, arm: str) -> Table:
     """All metrics of one arm against the baseline."""
     rows = [_cells(row) for row in data.differences[arm]]
     heads = ("", arm, data.baseline, "difference", "p", "")
+    at_once = "metrics, arms and looks" if data.stopped else "metrics and arms"
     note = (
         f"{data.repeats} paired repeats; p, and the [95 % intervals] of judged metrics, hold for all judged "
-        "metrics and arms at once (Bonferroni)"
+        f"{at_once} at once (Bonferroni)"
         if data.repeats >= ENOUGH_REPEATS
         else f"fewer than {ENOUGH_REPEATS} repeats: nothing tells how much is chance between runs"
     )

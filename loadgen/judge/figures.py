@@ -31,7 +31,7 @@ class Latencies(Card, omit_defaults=True):
         Summary | None,
         Figure(
             "first event that generated something - start; streamed answers", "time", "lower", "TTFT",
-            {"p90": "judged", "p50": "judged", "p99": "shown", "mean": "shown"},
+            {"p90": "judged", "mean": "judged", "p50": "shown", "p99": "shown"},
         ),
     ] = None  # fmt: skip
     tpot: Annotated[

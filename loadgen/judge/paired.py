@@ -125,7 +125,7 @@ class Difference:
         return (self.effect < 0) == (self.metric.better == "lower")
 
     def words(self) -> str:
-        """`TTFT p90 -41 % [-46, -35]`; shares in percentage points, what more than triples as a factor."""
+        """`TTFT p90 -41 % [-46, -35]`; shares in points; a factor beyond x 3, or where x 11 is possible."""
         return f"{self.metric.label} {self.amount()}"
 
     def amount(self) -> str:
@@ -133,7 +133,7 @@ class Difference:
         bounds = (self.interval.low, self.interval.high) if self.interval else (math.inf, math.inf)
         if not all(map(math.isfinite, bounds)):
             return f"{_percent(self.effect)} {'%' if self.metric.relative else 'points'}"
-        if self.metric.relative and self.effect > 2:
+        if self.metric.relative and (self.effect > 2 or bounds[1] > 10):
             low, high = (f"{1 + bound:.3g}" for bound in bounds)
             return f"x {1 + self.effect:.3g} [{low}, {high}]"
         low, high = map(_percent, bounds)

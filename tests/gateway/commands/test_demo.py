@@ -93,3 +93,17 @@ def test_the_request_without_curl(
     out = capsys.readouterr().out
     assert "HTTP/1.1 418\n" in out
     assert '{"a": 1}' in out
+
+
+def test_a_run_that_is_not_trusted_does_not_end_the_demo() -> None:
+    shell = Shell()
+    assert shell.read("sh", "-c", "echo seen; exit 2", untrusted=True) == "seen\n"
+    with pytest.raises(subprocess.CalledProcessError):
+        shell.read("sh", "-c", "exit 2")
+    with pytest.raises(subprocess.CalledProcessError):
+        shell.read("sh", "-c", "exit 1", untrusted=True)
+
+
+def test_a_command_that_takes_too_long_is_ended() -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        Shell().run("sleep", "60", timeout=0.1)

@@ -51,7 +51,7 @@ def test_a_terminal_shows_the_setup_as_it_lasts(clock: list[float]) -> None:
         progress.begins("repeat 1 of 1, a")
         progress.stage("setup")
         clock[0] += 7
-        assert progress._line().plain == "[7 s] repeat 1 of 1, a, setup for 7 s; 2 runs, 0 s of load alone"
+        assert progress._line().plain == "[7 s] repeat 1 of 1, a, setup for 7 s; 2 runs"
     assert isinstance(screen.file, io.StringIO)
     assert "setup" in screen.file.getvalue()
 

@@ -193,3 +193,17 @@ def test_false_verdicts_at_three_repeats_whatever_lies_between_runs(ratio: float
                 runs.append(dict(zip(PATHS, np.exp(noise).tolist(), strict=True)))
         wrong += paired.compare("b", figures)[0].verdict != "is not told apart from"
     assert wrong / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)  # 5 % and the luck of 400 trials
+
+
+@pytest.mark.parametrize(
+    ("effect", "low", "high", "words"),
+    [
+        (-0.41, -0.46, -0.35, "-41 % [-46, -35]"),
+        (0.5, -0.2, 7.75, "+50 % [-20, +775]"),
+        (0.69, -0.999, 749981.7, "x 1.69 [0.001, 7.5e+05]"),
+        (3.0, 2.0, 4.5, "x 4 [3, 5.5]"),
+    ],
+)
+def test_amounts_are_readable(effect: float, low: float, high: float, words: str) -> None:
+    found = paired.Difference(TTFT, 1, 1, effect, 3, paired.Interval(low, high))
+    assert found.amount() == words
