@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65532
@@ -115,7 +116,8 @@ def test_the_image_holds_what_is_locked_and_nothing_else(image: Path) -> None:
     site = str(next((image / "opt" / "lib").glob("python*/site-packages")))
     listed = json.loads(subprocess.run([*freeze, site], capture_output=True, check=True, timeout=60).stdout)
     locked = re.findall(r"^([\w.-]+)==", (ROOT / "deploy/image/runtime.txt").read_text(), re.MULTILINE)
-    assert {package["name"] for package in listed} - {"setuptools"} <= {*locked, "vllm-simfleet"}
+    names = {canonicalize_name(package["name"]) for package in listed} - {"setuptools"}
+    assert names <= {*map(canonicalize_name, locked), "vllm-simfleet"}
 
 
 def test_what_is_copied_reaches_the_build() -> None:

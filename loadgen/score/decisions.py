@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ import numpy as np
 from loadgen.errors import RecordError
 from loadgen.numbers.figure import Card, Figure
 from loadgen.numbers.jsonl import read_lines
-from loadgen.records.records import Record
+from loadgen.records.table import REQUEST_ID_HEADER, Records
 
 _RANK = re.compile(r"-rank-[0-9]+$")
 """What the picker appends to a pod's name for each of its ports."""
@@ -87,7 +86,7 @@ class Staleness(Card):
 
 
 def staleness(
-    decisions: Sequence[Decision], records: Sequence[Record], t0: float, addresses: Mapping[str, str]
+    decisions: Sequence[Decision], records: Records, t0: float, addresses: Mapping[str, str]
 ) -> Staleness | None:
     """The log's part of the scorecard; None for an empty log. addresses: pod name by host:port.
 
@@ -116,14 +115,14 @@ def staleness(
 class _Picked:
     """What the decisions tell of the pods they picked, summed up line by line."""
 
-    def __init__(self, records: Sequence[Record], t0: float, addresses: Mapping[str, str]) -> None:
+    def __init__(self, records: Records, t0: float, addresses: Mapping[str, str]) -> None:
         self.t0 = t0
         self.flying = _InFlight(records)
         self.names = dict(addresses)
-        self.served = {record.id: record.pod for record in records} | {
-            record.headers["x-request-id"]: record.pod
-            for record in records
-            if "x-request-id" in record.headers
+        pods = records.labels("pod").tolist()
+        self.served = dict(zip(records.ids, pods, strict=True))
+        self.served |= {
+            id_: pod for id_, pod in zip(records.labels(REQUEST_ID_HEADER), pods, strict=True) if id_
         }
         self.ages: list[float] = []
         self.errors: list[float] = []
@@ -160,15 +159,12 @@ class _Picked:
 class _InFlight:
     """How many requests a pod had under way at a moment, from the records."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._starts: dict[str, list[float]] = defaultdict(list)
-        self._ends: dict[str, list[float]] = defaultdict(list)
-        for record in records:
-            if record.pod and record.start is not None and record.end is not None:
-                self._starts[record.pod].append(record.start)
-                self._ends[record.pod].append(record.end)
-        for times in (*self._starts.values(), *self._ends.values()):
-            times.sort()
+    def __init__(self, records: Records) -> None:
+        start, end = records.numbers("start"), records.numbers("end")
+        known = np.isfinite(start) & np.isfinite(end)
+        masks = {pod: known & records.among("pod", (pod,)) for pod in records.distinct("pod") - {""}}
+        self._starts = {pod: np.sort(start[mask]) for pod, mask in masks.items()}
+        self._ends = {pod: np.sort(end[mask]) for pod, mask in masks.items()}
 
     def count(self, pod: str, t: float) -> int:
         return bisect_right(self._starts.get(pod, ()), t) - bisect_right(self._ends.get(pod, ()), t)

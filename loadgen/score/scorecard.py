@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+
 from loadgen.errors import LoadgenError
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.bins import bin_edges
@@ -95,7 +97,7 @@ def lifetimes(pods: Mapping[str, PodSeries]) -> dict[str, float] | None:
 def _prefix(run: RunData) -> Prefix | None:
     hits = {name: pod.grew("hits") for name, pod in run.pods.items()}
     pod_hits = {name: count for name, count in hits.items() if count is not None}
-    if not pod_hits and not any(record.cached_tokens is not None for record in run.records):
+    if not pod_hits and not np.isfinite(run.records.numbers("cached_tokens")).any():
         return None
     try:
         plan = run.plan
@@ -118,7 +120,7 @@ def _prefix(run: RunData) -> Prefix | None:
 def _capacities(run: RunData) -> dict[str, int]:
     """Tokens that the cache of each pod holds; none when a pod that answered does not tell."""
     known = {name: tokens for name, pod in run.pods.items() if (tokens := pod.cache_tokens)}
-    return known if known.keys() >= {record.pod for record in run.records if record.pod} else {}
+    return known if known.keys() >= run.records.distinct("pod") - {""} else {}
 
 
 def _staleness(run: RunData, addresses: dict[str, str]) -> Staleness | None:
@@ -127,7 +129,8 @@ def _staleness(run: RunData, addresses: dict[str, str]) -> Staleness | None:
         if run.meta.decision_log is None:
             return None
         path = Path(run.meta.decision_log)
-    length = run.meta.duration or max((record.end or record.intended for record in run.records), default=0.0)
+    ends = np.fmax(run.records.numbers("end"), run.records.numbers("intended"))
+    length = run.meta.duration or float(ends.max(initial=0.0))
     try:
         return staleness(read_decisions(path, run.t0, length), run.records, run.t0, addresses)
     except LoadgenError as error:
