@@ -4,7 +4,8 @@ LoadgenError
 ├── ScenarioError     a scenario, flag or plan that cannot be used; names file and line
 ├── TraceError        a trace file that is not in the format it should be in; names file and line
 ├── TargetError       the target cannot be reached, is not ready, or does not know the model
-├── RunError          the run itself could not be done or kept (disk full, worker died)
+├── RunError          the run itself could not be done or kept (disk full)
+│   └── WorkerError   a worker died or failed in the middle of it: what was recorded is there
 └── RecordError       a run directory whose files cannot be read
 """
 
@@ -31,6 +32,10 @@ class TargetError(LoadgenError):
 
 class RunError(LoadgenError):
     """The run itself could not be done or kept."""
+
+
+class WorkerError(RunError):
+    """A worker died or failed in the middle of the run; what was recorded is there to be reported."""
 
 
 class RecordError(LoadgenError):

@@ -12,12 +12,14 @@ import msgspec
 from loadgen.errors import RecordError, RunError
 
 FLUSH_BYTES = 1 << 18
+PRIVATE = 0o600
+"""Mode of what a run writes: prompts, answers' headers and the output of commands are its user's alone."""
 
 T = TypeVar("T")
 
 
 class JsonlWriter:
-    """Appends JSON lines to a file; `flush` is one write to the kernel.
+    """Appends JSON lines to a file of mode PRIVATE; `flush` is one write to the kernel.
 
     Raises RunError when the file cannot be written (a full disk, say).
     """
@@ -27,7 +29,7 @@ class JsonlWriter:
         self._buffer = bytearray()
         self._encoder = msgspec.json.Encoder()
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
 
@@ -57,6 +59,13 @@ class JsonlWriter:
             finally:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file whole that nobody else may read, as JsonlWriter's are; OSError when it cannot be."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE), "wb") as file:
+        os.fchmod(file.fileno(), PRIVATE)
+        file.write(content)
 
 
 def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:

@@ -92,7 +92,7 @@ class RunData:
 def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
     """Read a run directory; RecordError when it holds no records. Other files may be missing or torn."""
     records = read_records(path)
-    run = RunData(path, records, read_header(record_files(path)[0]))
+    run = RunData(path, records, _header(path))
     run.meta = _or_note(run, lambda: read_meta(path)) or Meta(status="interrupted")
     run.events = _or_note(run, lambda: read_events(path)) or []
     run.scrapes = _or_note(run, lambda: read_scrapes(path)) or []
@@ -100,6 +100,12 @@ def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
         run.plan_header = _or_note(run, lambda: read_plan_header(path / PLAN))
     run.scenario = scenario or _scenario(run)
     return run
+
+
+def _header(path: Path) -> RecordsHeader:
+    """The header of the first file that has one: a worker that died at once left an empty file."""
+    files = record_files(path)
+    return read_header(next((file for file in files if file.stat().st_size), files[0]))
 
 
 def _scenario(run: RunData) -> Scenario | None:

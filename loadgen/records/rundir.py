@@ -4,6 +4,8 @@ meta.json      Meta: what was run, against what, what the machine can do, how it
 plan.jsonl     the plan (plan.py)
 scrapes.jsonl  one ScrapeLine for each look at a /metrics page
 events.jsonl   one EventLine for each thing done to the system, by the timeline or by hand
+
+All are 0600: they hold prompts, what answers said, the output of commands. Reports are for passing on.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from loadgen.errors import RecordError, RunError
-from loadgen.numbers.jsonl import read_lines
+from loadgen.numbers.jsonl import read_lines, write_private
 from loadgen.numbers.progress import Progress
 
 META = "meta.json"
@@ -160,7 +162,7 @@ def write_meta(run_dir: Path, meta: Meta) -> None:
     path = run_dir / META
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
+        write_private(temporary, msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from itertools import islice
 from math import isnan
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, cast, get_type_hints, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +34,17 @@ DROPPED_HEADERS = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-
 REQUEST_ID_HEADER = "x-request-id"
 READ_HEADERS = frozenset({*SERVED_HEADERS, PICKED_HEADER, *DROPPED_HEADERS, REQUEST_ID_HEADER})
 
-MOMENTS = (
-    "intended",
-    "start",
-    "connected",
-    "sent",
-    "first_byte",
-    "opening",
-    "first_token",
-    "last_token",
-    "end",
-)
-COUNTS = ("status", "prompt_tokens", "cached_tokens", "output_tokens", "max_tokens", "turn")
+
+def _fields(kind: object) -> tuple[str, ...]:
+    return tuple(name for name, given in get_type_hints(Record).items() if given == kind and name != "id")
+
+
+MOMENTS = (*_fields(float), *_fields(float | None))
+COUNTS = _fields(int | None)
 """Whole numbers that may be None: floats here, which have a NaN."""
-NUMBERS = ("stage", "worker", "attempt", "bytes_in", "bytes_out")
-FLAGS = ("reused", "resent")
-TEXTS = ("cls", "outcome", "error", "model", "adapter", "pod", "port", "namespace", "group", "session")
+NUMBERS = _fields(int)
+FLAGS = _fields(bool)
+TEXTS = (*_fields(str), *_fields(str | None))
 BATCH = 4096
 
 
