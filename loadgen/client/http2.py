@@ -14,6 +14,7 @@ from typing import cast
 
 from loadgen.client.connection import SWEEP, describe_connect_error
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
+from loadgen.client.limits import LOOK_FROM, too_much
 from loadgen.client.target import Target, ssl_context
 from loadgen.errors import ScenarioError
 
@@ -188,6 +189,8 @@ class Http2Connection(asyncio.Protocol):
         self.h2.acknowledge_received_data(event.flow_controlled_length or 0, stream)
         if exchange.on_data(data, now):
             self.cancel(exchange, "client_cancel", f"left after {exchange.cancel_after} tokens")
+        elif exchange.bytes_in > LOOK_FROM and (words := too_much(exchange)) is not None:
+            self.cancel(exchange, "stream_truncated", words)
 
     def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
         """End one exchange by resetting its stream."""

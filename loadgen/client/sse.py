@@ -64,6 +64,11 @@ class SseReader:
         self.error_code: int | None = None
         self.last_event = b""
 
+    @property
+    def held(self) -> int:
+        """Bytes of an event that is not complete."""
+        return len(self._tail)
+
     def feed(self, data: bytes, now: float) -> None:
         """Take bytes of the stream that arrived at `now`."""
         if self._tail:

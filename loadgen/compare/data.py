@@ -266,7 +266,7 @@ def faster(arm: Sequence[ArmRun], base: Sequence[ArmRun]) -> Faster | None:
 def _by_id(frame: Frame) -> dict[str, float]:
     name = "ttft" if frame.latency("ttft")[0].size else "e2e"
     found, rows = frame.latency(name)
-    return {frame.records[row].id: float(value) for value, row in zip(found, rows.tolist(), strict=True)}
+    return dict(zip(frame.records.take(rows).ids, found.tolist(), strict=True))
 
 
 def _pooled(runs: Sequence[ArmRun], key: str) -> list[float]:

@@ -17,6 +17,7 @@ from loadgen.numbers.figure import as_json
 from loadgen.records.rundir import fresh_directory
 from loadgen.report.files import Form, write_all
 from loadgen.report.junit import suites
+from loadgen.report.markdown import plain
 from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
 from loadgen.report.terminal import console, print_table
@@ -63,7 +64,8 @@ def _junit(data: ArmsReport) -> str:
 
 def comparison_markdown(data: ArmsReport) -> str:
     """The whole document."""
-    parts = [f"# {data.name}", *(f"**{words}**" for words in data.sentences), *_notes(data)]
+    sentences = (f"**{plain(words)}**" for words in data.sentences)
+    parts = [f"# {plain(data.name)}", *sentences, *map(plain, _notes(data))]
     parts += [markdown_table(differences(data, arm)) for arm in data.differences]
     parts.append(markdown_table(routing(data)))
     expected = expectations(data.expectations)

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kit.console import INTERRUPTED
 from loadgen.compare.arms import CompareOptions, repeats_of
 from loadgen.compare.data import ArmRun, ArmsReport, Stopped, Why, as_data, contrast, grouped, read_arm_run
@@ -29,6 +31,7 @@ from loadgen.judge.foreseen import check_expectations
 from loadgen.judge.looks import alpha_of, hopeless, told_apart
 from loadgen.judge.named_figures import of_arms
 from loadgen.judge.paired import ALPHA, ENOUGH_REPEATS
+from loadgen.records.frame import Frame
 from loadgen.report.verdict import exit_code, judge_all, nothing_succeeded
 from loadgen.scenario.scenario import Scenario
 
@@ -240,8 +243,14 @@ def _names(a: Path, b: Path) -> list[str]:
 
 def _same_plan(a: ArmRun, b: ArmRun) -> bool:
     """The same ids, intended at the same times."""
-    mine, theirs = ({r.id: r.intended for r in run.frame.records if not r.turn} for run in (a, b))
+    mine, theirs = (_first_turns(run.frame) for run in (a, b))
     both = mine.keys() & theirs.keys()
     return len(both) >= 0.9 * max(len(mine), len(theirs)) and all(
         abs(mine[i] - theirs[i]) < 1e-6 for i in both
     )
+
+
+def _first_turns(frame: Frame) -> dict[str, float]:
+    """The intended start of each request that follows no other, by id."""
+    first = frame.records.take(np.nan_to_num(frame.records.numbers("turn")) == 0)
+    return dict(zip(first.ids, first.numbers("intended").tolist(), strict=True))

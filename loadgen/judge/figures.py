@@ -16,12 +16,12 @@ from loadgen.numbers import stats
 from loadgen.numbers.figure import Card, Figure
 from loadgen.numbers.outcomes import NOT_SENT, OUTCOMES, SHEDS
 from loadgen.numbers.stats import Summary
-from loadgen.records.frame import Frame, Labels, by
+from loadgen.records.frame import Frame, by
+from loadgen.records.table import DROPPED_HEADERS, Labels
 
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
 HARMLESS = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT
 """Everything else is an error."""
-DROPPED = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 
 
 class Latencies(Card, omit_defaults=True):
@@ -188,10 +188,13 @@ def figures(
     )
 
 
-def split_figures(frame: Frame, slo: Mapping[str, float]) -> dict[str, dict[str, Figures]]:
+def split_figures(
+    frame: Frame, slo: Mapping[str, float], whole: Figures | None = None
+) -> dict[str, dict[str, Figures]]:
     """`figures` for each class, adapter, pod and stage; a split with one value or none is left out.
 
-    Classes keep their intervals; the rest does without, to keep a hundred pods cheap.
+    Classes keep their intervals; the rest does without, to keep a hundred pods cheap. `whole`: the figures of
+    all of `frame`, which a class that has every request need not compute again.
     """
     span = duration(frame)
     labels: dict[str, Labels] = {
@@ -205,7 +208,9 @@ def split_figures(frame: Frame, slo: Mapping[str, float]) -> dict[str, dict[str,
         masks = by(column)
         if len(masks) > 1 or kind in ("pod", "class"):
             out[kind] = {
-                name: figures(frame.where(mask), slo, span=span, intervals=kind == "class")
+                name: whole
+                if whole is not None and kind == "class" and mask.all()
+                else figures(frame.where(mask), slo, span=span, intervals=kind == "class")
                 for name, mask in masks.items()
             }
     return out
@@ -243,10 +248,10 @@ def outcomes(frame: Frame) -> Outcomes:
 def causes(frame: Frame) -> list[Cause]:
     """What errors and sheds said of themselves, the most frequent first."""
     said: Counter[tuple[str, int | None, str]] = Counter()
-    for record in frame.records:
-        if record.outcome not in ("ok", "missed", "skipped", "client_cancel"):
-            reason = next((record.headers[h] for h in DROPPED if h in record.headers), record.error or "")
-            said[record.outcome, record.status, reason[:200]] += 1
+    unwell = ~frame.records.among("outcome", ("ok", "missed", "skipped", "client_cancel"))
+    for record in frame.records.take(unwell):
+        reason = next((record.headers[h] for h in DROPPED_HEADERS if h in record.headers), record.error or "")
+        said[record.outcome, record.status, reason[:200]] += 1
     return [
         Cause(outcome=outcome, status=status, text=text, count=count)
         for (outcome, status, text), count in said.most_common(20)
@@ -270,8 +275,8 @@ def throughput(frame: Frame, span: float) -> Throughput:
         total_tokens_rate=(prompt + output) / span if span else 0.0,
         prompt_tokens=prompt,
         output_tokens=output,
-        bytes_out=float(sum(record.bytes_out for record in frame.records)),
-        bytes_in=float(sum(record.bytes_in for record in frame.records)),
+        bytes_out=float(frame.records.numbers("bytes_out").sum()),
+        bytes_in=float(frame.records.numbers("bytes_in").sum()),
     )
 
 

@@ -7,7 +7,6 @@ that computes them, in judge/figures.py, score/ and records/.
 from __future__ import annotations
 
 import importlib.metadata
-from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,14 +139,16 @@ def build(run: RunData) -> Report:
     slo = run.scenario.slo if run.scenario else {}
     cards = scorecard(run)
     whole = figures(frame, slo)
-    whole.latency.lateness = stats.summarize(frame.lateness[np.isfinite(frame.lateness)], intervals=False)
+    by = split_figures(frame, slo, whole)
+    late = stats.summarize(frame.lateness[np.isfinite(frame.lateness)], intervals=False)
+    whole = msgspec.structs.replace(whole, latency=msgspec.structs.replace(whole.latency, lateness=late))
     checks = selfchecks(run)
     report = Report(
         report=REPORT_VERSION,
         run=_about(run),
         **msgspec.structs.asdict(whole),
         lengths=_lengths(frame),
-        by=split_figures(frame, slo),
+        by=by,
         refusals=_refusals(frame),
         **msgspec.structs.asdict(cards),
         session_outcomes=_session_outcomes(frame),
@@ -199,7 +200,7 @@ def _about(run: RunData) -> About:
         version=importlib.metadata.version("vllm-simfleet"),
         versions=meta.versions,
         command=meta.command,
-        models=sorted({record.model for record in run.records if record.model}),
+        models=sorted(run.records.distinct("model") - {""}),
         requests=len(run.frame),
         warmup=run.warmup,
         warmup_requests=len(run.records) - len(run.frame),
@@ -210,7 +211,7 @@ def _about(run: RunData) -> About:
 
 
 def _lengths(frame: Frame) -> Lengths:
-    sent = np.array([record.bytes_out for record in frame.records], dtype=np.float64)[frame.sent]
+    sent = frame.records.numbers("bytes_out").astype(np.float64)[frame.sent]
     columns = {
         "prompt_tokens": frame.prompt_tokens[frame.ok],
         "output_tokens": frame.output_tokens[frame.ok],
@@ -235,19 +236,16 @@ def _refusals(frame: Frame) -> dict[str, Summary]:
 
 
 def _session_outcomes(frame: Frame) -> SessionOutcomes | None:
-    sessions: dict[str, list[bool]] = defaultdict(list)
-    for record in frame.records:
-        if record.session is not None and record.outcome != "missed":
-            sessions[record.session].append(record.outcome == "ok")
-    if not sessions:
+    codes, names = frame.records.codes("session")
+    named = np.array([name is not None for name in names], dtype=np.bool_)
+    mine = named[codes] & ~frame.records.among("outcome", ("missed",))
+    turns = np.bincount(codes[mine], minlength=len(names))
+    good = np.bincount(codes[mine & frame.ok], minlength=len(names))
+    total, whole = int((turns > 0).sum()), int(((turns > 0) & (turns == good)).sum())
+    if not total:
         return None
-    whole = sum(all(turns) for turns in sessions.values())
     return SessionOutcomes(
-        total=len(sessions),
-        succeeded=whole,
-        failed=len(sessions) - whole,
-        turns=sum(map(len, sessions.values())),
-        turns_ok=sum(map(sum, sessions.values())),
+        total=total, succeeded=whole, failed=total - whole, turns=int(turns.sum()), turns_ok=int(good.sum())
     )
 
 

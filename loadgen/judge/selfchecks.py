@@ -81,17 +81,18 @@ def finished(run: RunData) -> Check:
 
 def complete(run: RunData) -> Check:
     """Exactly one record for each planned request."""
-    counts = Counter(record.id for record in run.records)
-    double = sum(1 for n in counts.values() if n > 1)
+    ids = run.records.ids
+    distinct = len(set(ids))
+    double = 0 if distinct == len(ids) else sum(n > 1 for n in Counter(ids).values())
     planned = run.meta.planned
-    missing = max(0, planned - len(counts))
+    missing = max(0, planned - distinct)
     if double:
         return Check("records", "fail", f"{double} request ids were recorded more than once", double)
     if not planned:
         return Check("records", "skip", "no plan to count the records against")
     if missing and not _endless(run):
         return Check("records", "fail", f"{missing} of {planned} planned requests have no record", missing)
-    return Check("records", "ok", f"{len(counts)} records, each id once", 0)
+    return Check("records", "ok", f"{distinct} records, each id once", 0)
 
 
 def _endless(run: RunData) -> bool:
@@ -138,7 +139,7 @@ def missed(frame: Frame) -> Check:
 
 def unanswered(frame: Frame) -> Check:
     """Latencies are those of ok answers; what failed or was never sent would stand at the slow end."""
-    apart = frame.shed | np.isin(frame.outcome.astype(str), ["client_cancel", "skipped"])
+    apart = frame.shed | frame.records.among("outcome", ("client_cancel", "skipped"))
     due = int((~apart).sum())
     without = due - int(frame.ok.sum())
     if not without:
@@ -179,7 +180,7 @@ def _stretches(frame: Frame, name: str, arrival: Arrival | None) -> Iterator[tup
         or arrival.process not in ("constant", "poisson", "gamma")
     ):
         return
-    first = np.array([not record.turn for record in frame.records], dtype=bool)
+    first = np.nan_to_num(frame.records.numbers("turn")) == 0
     for number, stage in enumerate(arrival.stages):
         mask = (frame.cls == name) & (frame.stage == str(number)) & first
         if stage.end_rate in (None, stage.rate) and int(mask.sum()) >= FEWEST:
@@ -231,11 +232,11 @@ def dispersion(times: Floats, width: float) -> float:
 
 def reuse(frame: Frame) -> Check:
     """Share of requests on a connection that had carried one before."""
-    used = [record for record in frame.records if record.connected is not None]
+    used = frame.records.take(np.isfinite(frame.records.numbers("connected")))
     if len(used) < FEWEST:
         return Check("connection reuse", "skip", f"fewer than {FEWEST} requests")
-    share = sum(record.reused for record in used) / len(used)
-    resent = sum(record.resent for record in used)
+    share = float(used.numbers("reused").mean())
+    resent = int(used.numbers("resent").sum())
     words = f"{100 * share:.1f} % of requests" + (
         f"; {resent} sent again, the server had closed the idle connection" if resent else ""
     )
@@ -274,8 +275,9 @@ def pod_counters(run: RunData) -> Check:
         return Check(
             name, "skip", "no request counters scraped before the first start and after the last end"
         )
-    ok = Counter(record.pod for record in run.records if record.outcome == "ok")
-    lost = sum(1 for r in run.records if r.outcome != "ok" and r.start is not None)
+    ok = Counter(run.records.take(run.records.among("outcome", ("ok",))).labels("pod").tolist())
+    started = np.isfinite(run.records.numbers("start"))
+    lost = int((started & ~run.records.among("outcome", ("ok",))).sum())
     short = {pod: ok[pod] - count for pod, count in known.items() if count < ok[pod]}
     surplus = sum(max(0, count - ok[pod]) for pod, count in known.items())
     if short:
@@ -293,13 +295,12 @@ def hit_counters(run: RunData) -> Check:
     """Cached tokens in the answers against the pods' prefix-cache hit counters."""
     name = "cache hits at the pods"
     known = _growth(run, "hits")
-    ours = [record for record in run.records if record.cached_tokens is not None]
-    if not known or not ours:
+    tokens = run.records.numbers("cached_tokens")
+    if not known or not np.isfinite(tokens).any():
         return Check(name, "skip", "no cached-token counts on one side")
-    theirs, mine = sum(known.values()), sum(r.cached_tokens or 0 for r in ours if r.pod in known)
-    unsure = any(r.outcome not in ("ok", "missed", "skipped", "shed_429") for r in run.records) or bool(
-        run.marks
-    )
+    theirs, mine = sum(known.values()), int(np.nansum(tokens[run.records.among("pod", known)]))
+    sure = run.records.among("outcome", ("ok", "missed", "skipped", "shed_429"))
+    unsure = not sure.all() or bool(run.marks)
     gap = abs(theirs - mine) / max(theirs, mine, 1)
     status: Status = "ok" if gap <= 0.001 or (unsure and gap < 0.05) else "warn"
     return Check(name, status, f"{theirs:.0f} tokens at the pods, {mine} in the answers", gap)

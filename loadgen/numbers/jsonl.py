@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from loadgen.errors import RecordError, RunError
 
 FLUSH_BYTES = 1 << 18
+PRIVATE = 0o600
+"""Mode of what a run writes: prompts, answers' headers and the output of commands are its user's alone."""
 
 T = TypeVar("T")
 
@@ -19,7 +21,7 @@ NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError)  # bytes that are no UTF-8 
 
 
 class JsonlWriter:
-    """Appends JSON lines to a file; `flush` is one write to the kernel.
+    """Appends JSON lines to a file of mode PRIVATE; `flush` is one write to the kernel.
 
     Raises RunError when the file cannot be written (a full disk, say).
     """
@@ -29,7 +31,7 @@ class JsonlWriter:
         self._buffer = bytearray()
         self._encoder = msgspec.json.Encoder()
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
 
@@ -59,6 +61,19 @@ class JsonlWriter:
             finally:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def open_private(path: Path) -> BinaryIO:
+    """A file to be written that nobody else may read, as JsonlWriter's are; OSError when it cannot be."""
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE), "wb")
+    os.fchmod(file.fileno(), PRIVATE)
+    return file
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """The same, written whole; OSError when it cannot be."""
+    with open_private(path) as file:
+        file.write(content)
 
 
 def read_lines(path: Path, kind: type[T], first: int = 1) -> Iterator[T]:

@@ -14,8 +14,9 @@ import numpy as np
 
 from loadgen.numbers.figure import Card
 from loadgen.numbers.stats import Floats
-from loadgen.records.frame import Frame, Mask, natural_order
+from loadgen.records.frame import Frame, natural_order
 from loadgen.records.series import PodSeries, grid
+from loadgen.records.table import Mask
 
 MOST_BINS = 60
 _WIDTHS = (

@@ -14,9 +14,9 @@ Only requests with outcome `ok` have latencies: an error that is quick must not 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,117 +25,112 @@ from loadgen.numbers import stats
 from loadgen.numbers.outcomes import NOT_SENT, SHEDS
 from loadgen.numbers.stats import Floats, Ints
 from loadgen.records.records import Record
-
-Labels = NDArray[np.object_]
-Mask = NDArray[np.bool_]
+from loadgen.records.table import Labels, Mask, Records
 
 LATENCIES = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
+Rows = NDArray[np.integer[Any]]
+ROWS_AT_ONCE = 16384
+"""Answers whose gaps are made in one go: the arrays between stay small."""
 _NUMBERS = re.compile(r"([0-9]+)")
 
 
-@dataclass(frozen=True)
 class Frame:
     """Records in order of intended start, one array entry each; NaN and "" where a thing never was."""
 
-    records: Sequence[Record]
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = Records.of(records)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def _floats(self, read: Callable[[Record], float | None]) -> Floats:
-        values = (read(record) for record in self.records)
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-
-    def _labels(self, read: Callable[[Record], object]) -> Labels:
-        out: Labels = np.empty(len(self.records), dtype=object)
-        for index, record in enumerate(self.records):
-            value = read(record)
-            out[index] = "" if value is None else str(value)
-        return out
+    def _labels(self, name: str) -> Labels:
+        codes, names = self.records.codes(name)
+        return cast(Labels, np.array([name or "" for name in names], dtype=object)[codes])
 
     @cached_property
     def intended(self) -> Floats:
-        return self._floats(lambda record: record.intended)
+        return cast(Floats, self.records.numbers("intended"))
 
     @cached_property
     def start(self) -> Floats:
-        return self._floats(lambda record: record.start)
+        return self.records.numbers("start")
 
     @cached_property
     def end(self) -> Floats:
-        return self._floats(lambda record: record.end)
+        return self.records.numbers("end")
 
     @cached_property
     def first_token(self) -> Floats:
-        return self._floats(lambda record: record.first_token)
+        return self.records.numbers("first_token")
 
     @cached_property
     def pace_start(self) -> Floats:
         """Where tpot begins: the first token, seen or told by a chat stream's opening."""
-        return np.fmin(self.first_token, self._floats(lambda record: record.opening))
+        return np.asarray(np.fmin(self.first_token, self.records.numbers("opening")))
 
     @cached_property
     def last_token(self) -> Floats:
-        return self._floats(lambda record: record.last_token)
+        return self.records.numbers("last_token")
 
     @cached_property
     def prompt_tokens(self) -> Floats:
-        return self._floats(lambda record: record.prompt_tokens)
+        return self.records.numbers("prompt_tokens")
 
     @cached_property
     def cached_tokens(self) -> Floats:
-        return self._floats(lambda record: record.cached_tokens)
+        return self.records.numbers("cached_tokens")
 
     @cached_property
     def output_tokens(self) -> Floats:
-        return self._floats(lambda record: record.output_tokens)
+        return self.records.numbers("output_tokens")
 
     @cached_property
     def outcome(self) -> Labels:
-        return self._labels(lambda record: record.outcome)
+        return self._labels("outcome")
 
     @cached_property
     def pod(self) -> Labels:
-        return self._labels(lambda record: record.pod)
+        return self._labels("pod")
 
     @cached_property
     def cls(self) -> Labels:
-        return self._labels(lambda record: record.cls)
+        return self._labels("cls")
 
     @cached_property
     def adapter(self) -> Labels:
-        return self._labels(lambda record: record.adapter)
+        return self._labels("adapter")
 
     @cached_property
     def stage(self) -> Labels:
-        return self._labels(lambda record: record.stage)
+        numbers, places = np.unique(self.records.numbers("stage"), return_inverse=True)
+        return cast(Labels, np.array([str(number) for number in numbers], dtype=object)[places])
 
     @cached_property
     def group(self) -> Labels:
-        return self._labels(lambda record: record.group)
+        return self._labels("group")
 
     @cached_property
     def session(self) -> Labels:
-        return self._labels(lambda record: record.session)
+        return self._labels("session")
 
     @cached_property
     def ok(self) -> Mask:
-        return np.asarray(self.outcome == "ok", dtype=np.bool_)
+        return self.records.among("outcome", ("ok",))
 
     @cached_property
     def sent(self) -> Mask:
-        return ~np.isin(self.outcome.astype(str), sorted(NOT_SENT))
+        return ~self.records.among("outcome", NOT_SENT)
 
     @cached_property
     def shed(self) -> Mask:
-        return np.isin(self.outcome.astype(str), sorted(SHEDS))
+        return self.records.among("outcome", SHEDS)
 
     @cached_property
     def lateness(self) -> Floats:
         """Actual minus intended start, seconds; NaN for what was not sent."""
         return np.asarray(self.start - self.intended)
 
-    def latency(self, name: str) -> tuple[Floats, Ints]:
+    def latency(self, name: str) -> tuple[Floats, Rows]:
         """The finite values of one of LATENCIES and the row each belongs to (itl: several per row)."""
         if name == "itl":
             return self._gaps
@@ -163,34 +158,29 @@ class Frame:
     def _in_one_event(self) -> Mask:
         """Answers all of whose tokens came in a single event: nothing tells how far they were apart."""
 
-        def alone(record: Record) -> bool:
-            if record.opening is not None:
-                return False
-            times = record.chunk_times
-            return len(times) == 1 if times else record.last_token == record.first_token
-
-        return np.fromiter(map(alone, self.records), dtype=np.bool_, count=len(self.records))
+        _, _, counts = self.records.chunks
+        seen_once = np.where(counts > 0, counts == 1, self.last_token == self.first_token)
+        return np.asarray(np.isnan(self.records.numbers("opening")) & seen_once)
 
     @cached_property
-    def _gaps(self) -> tuple[Floats, Ints]:
-        gaps: list[Floats] = []
-        rows: list[Ints] = []
-        for row in np.flatnonzero(self.ok).tolist():
-            record = self.records[row]
-            times = record.chunk_times
-            if not times:
-                continue
-            if record.opening is not None:
-                times = [record.opening, *times]
-            gaps.append(gaps_of_tokens(np.diff(np.asarray(times)), (record.output_tokens or 0) - 1))
-            rows.append(np.full(gaps[-1].size, row, dtype=np.int64))
-        if not gaps:
-            return np.empty(0), np.empty(0, dtype=np.int64)
-        return np.concatenate(gaps), np.concatenate(rows)
+    def _gaps(self) -> tuple[Floats, Rows]:
+        times, starts, counts = self.records.chunks
+        openings, tokens = self.records.numbers("opening"), np.nan_to_num(self.output_tokens).astype(np.int64)
+        known = np.flatnonzero(self.ok & (counts > 0))
+        most = int(np.maximum(tokens[known], counts[known]).sum())
+        gaps, sizes, at = np.empty(most), np.empty(len(known), dtype=np.int64), 0
+        for low in range(0, len(known), ROWS_AT_ONCE):
+            rows = known[low : low + ROWS_AT_ONCE]
+            found, sizes[low : low + len(rows)] = _gaps_of_rows(
+                times, starts[rows], counts[rows], openings[rows], tokens[rows] - 1
+            )
+            gaps[at : at + found.size] = found
+            at += found.size
+        return gaps[:at], np.repeat(known.astype(np.int32), sizes)  # rows in half the room
 
     def where(self, mask: Mask) -> Frame:
         """The rows under `mask`, as a Frame of their own."""
-        return Frame([self.records[row] for row in np.flatnonzero(mask).tolist()])
+        return self if mask.all() else Frame(self.records.take(mask))
 
     def summaries(
         self, names: Iterable[str] = LATENCIES, *, intervals: bool = True
@@ -202,6 +192,30 @@ class Frame:
             if summary is not None:
                 out[name] = summary
         return out
+
+
+def _gaps_of_rows(
+    times: Floats, starts: Ints, counts: Ints, openings: Floats, tokens: Ints
+) -> tuple[Floats, Ints]:
+    """`gaps_of_tokens` of many answers one behind the other, and how many each has.
+
+    `times` from `starts` on, `counts` of them, are an answer's events; its opening (NaN: none) stands before.
+    """
+    ends = np.cumsum(counts)
+    firsts = ends - counts
+    mine = times[np.repeat(starts - firsts, counts) + np.arange(ends[-1])]
+    gaps = np.diff(mine, prepend=0.0)
+    gaps[firsts] = mine[firsts] - openings
+    sizes = counts - np.isnan(openings)
+    gaps = gaps[~np.isnan(gaps)]
+    positive = np.concatenate(([0], np.cumsum(gaps > 0)))
+    ends = np.cumsum(sizes)
+    crowded = np.flatnonzero((tokens > sizes) & (positive[ends] > positive[ends - sizes]))
+    pieces, at = [], 0
+    for row, size, end in zip(crowded.tolist(), sizes[crowded].tolist(), ends[crowded].tolist(), strict=True):
+        pieces += [gaps[at : end - size], gaps_of_tokens(gaps[end - size : end], int(tokens[row]))]
+        sizes[row], at = pieces[-1].size, end
+    return np.concatenate([*pieces, gaps[at:]]), sizes
 
 
 def gaps_of_tokens(gaps: Floats, tokens: int) -> Floats:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from loadgen.errors import RecordError
-from loadgen.numbers.jsonl import read_lines
+from loadgen.numbers.jsonl import open_private, read_lines, write_private
 from loadgen.plan.plan import PlanLine, SharedText, load_plan, read_plan, read_plan_header, write_plan
 from loadgen.records.records import Record, RecordsHeader, read_header, record_files, write_records
 from loadgen.records.rundir import (
@@ -141,14 +141,14 @@ def _write_lines(path: Path, lines: list[ScrapeLine] | list[EventLine]) -> None:
     encoder = msgspec.json.Encoder()
     if lines:
         ordered = sorted(lines, key=lambda line: line.t)
-        path.write_bytes(b"".join(encoder.encode(line) + b"\n" for line in ordered))
+        write_private(path, b"".join(encoder.encode(line) + b"\n" for line in ordered))
 
 
 def _merge_logs(logs: Sequence[Path], out: Path) -> None:
     """The lines of all machines; each is about a request of its own machine."""
     found = [log for log in logs if log.is_file()]
     if found:
-        with out.open("wb") as merged:
+        with open_private(out) as merged:
             for log in found:
                 with log.open("rb") as lines:
                     shutil.copyfileobj(lines, merged)
@@ -156,12 +156,12 @@ def _merge_logs(logs: Sequence[Path], out: Path) -> None:
 
 def _merge_plans(dirs: Sequence[Path], out: Path) -> None:
     """One plan when all machines had the same; else their plans one behind the other, texts renumbered."""
-    scenarios = (path.read_bytes() for d in dirs if (path := d / SCENARIO).is_file())
-    (out / SCENARIO).write_bytes(next(scenarios, b""))
+    scenario = next((path.read_bytes() for d in dirs if (path := d / SCENARIO).is_file()), b"")
+    write_private(out / SCENARIO, scenario)
     plans = [directory / PLAN for directory in dirs if (directory / PLAN).is_file()]
     contents = {path.read_bytes() for path in plans}
     if len(contents) == 1:
-        (out / PLAN).write_bytes(contents.pop())
+        write_private(out / PLAN, contents.pop())
     elif plans:
         write_plan(out / PLAN, _joined(plans))
 

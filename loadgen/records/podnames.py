@@ -10,14 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from loadgen.records.records import Record
 from loadgen.records.series import PodSeries, together
-
-SERVED_HEADERS = ("x-gateway-destination-endpoint-served", "x-conformance-test-served-endpoint")
-"""Headers in which a gateway says the address that answered."""
+from loadgen.records.table import SERVED_HEADERS, Records
 
 
-def by_pod(pages: Mapping[str, PodSeries], records: Iterable[Record], target: str) -> dict[str, PodSeries]:
+def by_pod(pages: Mapping[str, PodSeries], records: Records, target: str) -> dict[str, PodSeries]:
     """The series of pages under the names of their pods; the pages of one pod's ranks become one series."""
     called = names_of(pages, records, target)
     parts: dict[str, list[PodSeries]] = defaultdict(list)
@@ -26,7 +23,7 @@ def by_pod(pages: Mapping[str, PodSeries], records: Iterable[Record], target: st
     return {name: together(name, found) for name, found in parts.items()}
 
 
-def names_of(pages: Mapping[str, PodSeries], records: Iterable[Record], target: str) -> dict[str, str]:
+def names_of(pages: Mapping[str, PodSeries], records: Records, target: str) -> dict[str, str]:
     """The pod of each page whose pod is certain.
 
     In this order: the page's own word (a name given for it, or the header of its server), a label of its
@@ -34,13 +31,13 @@ def names_of(pages: Mapping[str, PodSeries], records: Iterable[Record], target: 
     """
     ported: dict[str, Counter[str]] = defaultdict(Counter)
     served: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in records:
-        if record.pod is None:
-            continue
-        ported[record.pod][record.port or ""] += 1
-        for header in SERVED_HEADERS:
-            if header in record.headers:
-                served[record.headers[header]][record.pod] += 1
+    for (pod, port), count in records.pairs("pod", "port").items():
+        if pod is not None:
+            ported[pod][port or ""] += count
+    for header in SERVED_HEADERS:
+        for (address, pod), count in records.pairs(header, "pod").items():
+            if address is not None and pod is not None:
+                served[address][pod] += count
     if len(ported) == 1:
         served[urlsplit(target).netloc].update(ported)
     called = {name: pod for name, page in pages.items() if (pod := _own_word(page, ported, served))}

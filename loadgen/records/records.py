@@ -117,13 +117,6 @@ def read_header(path: Path) -> RecordsHeader:
     raise RecordError(f"{path}: empty, not even a header line")
 
 
-def read_records(run_dir: Path) -> list[Record]:
-    """All records of a run, in order of intended start (ties: by id)."""
-    records = [record for path in record_files(run_dir) for record in read_lines(path, Record, first=2)]
-    records.sort(key=lambda record: (record.intended, record.id))
-    return records
-
-
 def write_records(path: Path, header: RecordsHeader, records: Iterable[Record]) -> None:
     """A whole records file at once (merging, tests)."""
     path.unlink(missing_ok=True)

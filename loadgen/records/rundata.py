@@ -14,7 +14,7 @@ from loadgen.plan.plan import Plan, PlanHeader, load_plan, read_plan_header
 from loadgen.records.frame import Frame, natural_order
 from loadgen.records.pod_metrics import named_pods, pod_state
 from loadgen.records.podnames import all_names, by_pod
-from loadgen.records.records import Record, RecordsHeader, read_header, read_records, record_files
+from loadgen.records.records import RecordsHeader, read_header, record_files
 from loadgen.records.rundir import (
     PLAN,
     SCENARIO,
@@ -26,6 +26,7 @@ from loadgen.records.rundir import (
     read_scrapes,
 )
 from loadgen.records.series import PodSeries
+from loadgen.records.table import Records, read_records
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Scenario
 
@@ -37,7 +38,7 @@ class RunData:
     """One run; `records` are all of them, `frame` those that the figures are about (warm-up left out)."""
 
     path: Path
-    records: list[Record]
+    records: Records
     header: RecordsHeader
     meta: Meta = field(default_factory=Meta)
     scenario: Scenario | None = None
@@ -53,7 +54,7 @@ class RunData:
 
     @cached_property
     def frame(self) -> Frame:
-        return Frame([record for record in self.records if record.intended >= self.warmup])
+        return Frame(self.records.take(self.records.numbers("intended") >= self.warmup))
 
     @cached_property
     def pods(self) -> dict[str, PodSeries]:
@@ -65,7 +66,7 @@ class RunData:
     @cached_property
     def pod_names(self) -> list[str]:
         """Every pod that answered or was scraped, none of them twice."""
-        return natural_order(all_names(self.pods, {record.pod for record in self.records if record.pod}))
+        return natural_order(all_names(self.pods, self.records.distinct("pod") - {""}))
 
     @cached_property
     def known_pods(self) -> dict[str, PodSeries]:
@@ -91,7 +92,7 @@ class RunData:
 def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
     """Read a run directory; RecordError when it holds no records. Other files may be missing or torn."""
     records = read_records(path)
-    run = RunData(path, records, read_header(record_files(path)[0]))
+    run = RunData(path, records, _header(path))
     run.meta = _or_note(run, lambda: read_meta(path)) or Meta(status="interrupted")
     run.events = _or_note(run, lambda: read_events(path)) or []
     run.scrapes = _or_note(run, lambda: read_scrapes(path)) or []
@@ -99,6 +100,12 @@ def load_run(path: Path, scenario: Scenario | None = None) -> RunData:
         run.plan_header = _or_note(run, lambda: read_plan_header(path / PLAN))
     run.scenario = scenario or _scenario(run)
     return run
+
+
+def _header(path: Path) -> RecordsHeader:
+    """The header of the first file that has one: a worker that died at once left an empty file."""
+    files = record_files(path)
+    return read_header(next((file for file in files if file.stat().st_size), files[0]))
 
 
 def _scenario(run: RunData) -> Scenario | None:

@@ -6,6 +6,8 @@ access.jsonl   the gateways' access log, as far as it is about this run
 decisions.jsonl the pickers' log of decisions, likewise
 scrapes.jsonl  one ScrapeLine for each look at a /metrics page
 events.jsonl   one EventLine for each thing done to the system, by the timeline or by hand
+
+All are 0600: they hold prompts, what answers said, the output of commands. Reports are for passing on.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from loadgen.errors import RecordError, RunError
-from loadgen.numbers.jsonl import NO_JSON, read_lines
+from loadgen.numbers.jsonl import NO_JSON, read_lines, write_private
 from loadgen.numbers.progress import Progress
 
 META = "meta.json"
@@ -174,7 +176,7 @@ def write_meta(run_dir: Path, meta: Meta) -> None:
     path = run_dir / META
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
+        write_private(temporary, msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

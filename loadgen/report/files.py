@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kit.printable import on_terminal
 from loadgen.errors import RunError
 from loadgen.judge.report import Report
 from loadgen.numbers.figure import as_json
@@ -25,6 +26,9 @@ FORMS: tuple[Form[Report], ...] = (
     ("junit.xml", junit),
 )
 
+DATA = (".json", ".yaml")
+"""Forms that say by themselves what a control character is; in all others it is shown by its escape."""
+
 
 def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:
     """Every form of a report (or of what else `forms` are made from); RunError when it cannot write.
@@ -40,6 +44,8 @@ def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:
             print(f"loadgen: {name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
             (run_dir / name).unlink(missing_ok=True)
             continue
+        if not name.endswith(DATA):
+            text = on_terminal(text)
         written.append(write(run_dir / name, text))
     return written
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from loadgen.numbers.jsonl import write_private
 from loadgen.records.rundir import ACCESS, DECISIONS
 from loadgen.run.fleetlist import Fleet
 
@@ -44,7 +45,7 @@ class Tail:
         except OSError:
             return
         os.lseek(self._file, 0, os.SEEK_END)
-        self.into.touch()  # an empty copy says that there is such a log
+        write_private(self.into, b"")  # an empty copy says that there is such a log
 
     def read(self) -> None:
         """Copy what was written since, through a change of files too."""

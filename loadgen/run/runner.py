@@ -25,8 +25,8 @@ import msgspec
 from kit.alarm import new_event_loop
 from kit.console import complain
 from loadgen.client.target import Target, parse_target, without_user
-from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
-from loadgen.numbers.jsonl import JsonlWriter
+from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
+from loadgen.numbers.jsonl import JsonlWriter, write_private
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
 from loadgen.records.rundir import (
@@ -114,14 +114,17 @@ class _Run:
         self._marks: list[tuple[float, int, int]] = []
 
     async def run(self) -> Path:
-        """Everything in order; meta.json says how it ended even when it ended badly."""
+        """Everything in order; meta.json says how it ended even when it ended badly.
+
+        A worker that dies or fails on the way ends the run and its status, and leaves it to be reported.
+        """
         scenario, options, meta = self.scenario, self.options, self.meta
         meta.target = await self._target_url()
         url = scenario.secrets.reveal(meta.target)
         target, meta.target = parse_target(url, scenario.tls), without_user(meta.target)
         run_dir = self.run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
-        (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
+        write_private(run_dir / SCENARIO, scenario.text.encode())
         self._describe(info)
         self._headers = api_headers(scenario, info, url)
         try:
@@ -142,6 +145,9 @@ class _Run:
             self._conclude()
             with contextlib.suppress(RunError):  # the disk may be full: the first error is the one to tell
                 write_meta(run_dir, meta)
+            if isinstance(error, WorkerError):  # what was recorded makes a report, which nobody will trust
+                complain(f"loadgen: error: {meta.error}; the report covers what was recorded")
+                return run_dir
             if isinstance(error, OSError):
                 raise RunError(f"the run failed: {error}") from error
             raise

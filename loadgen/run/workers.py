@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from kit.children import python
-from loadgen.errors import RunError
+from loadgen.errors import RunError, WorkerError
 from loadgen.numbers.progress import Report
 from loadgen.run.worker import WorkerOrder
 
 READY_TIMEOUT = 120.0
 END_TIMEOUT = 10.0
 _reports = msgspec.json.Decoder(Report)
+
+
+def _ending(code: int) -> str:
+    """How a process ended, in words."""
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 class Crew:
@@ -67,11 +73,11 @@ class Crew:
             self._say(process, "stop")
 
     async def wait(self) -> None:
-        """Until all workers have said their last word; RunError with the first worker's error."""
+        """Until all workers have said their last word; WorkerError with the first worker's error."""
         results = await asyncio.gather(*(self._listen(process) for process in self._processes))
-        for error in results:
-            if error is not None:
-                raise RunError(error)
+        errors = [error for error in results if error is not None]
+        if errors:
+            raise WorkerError("; ".join(dict.fromkeys(errors)))
 
     async def _listen(self, process: asyncio.subprocess.Process) -> str | None:
         assert process.stdout is not None
@@ -86,7 +92,7 @@ class Crew:
                 self.stop()
         code = await process.wait()
         if error is None and (last is None or not last.final):
-            error = f"a worker died in the middle of the run (exit code {code})"
+            error = f"a worker died in the middle of the run ({_ending(code)})"
             self.stop()
             self.stop()
         return error

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,7 @@ import numpy as np
 from loadgen.errors import RecordError
 from loadgen.numbers.figure import Card, Figure
 from loadgen.numbers.jsonl import read_lines
-from loadgen.records.records import Record
+from loadgen.records.table import REQUEST_ID_HEADER, Records
 
 UNSCORED, ONLY, TIE, NOT_HIGHEST = "unscored", "only candidate", "tie", "not the highest"
 SAME = 1e-9
@@ -132,7 +132,7 @@ def _furthest_ahead(chosen: Candidate, rival: Candidate, weights: Mapping[str, f
 
 def staleness(
     decisions: Sequence[Decision],
-    records: Sequence[Record],
+    records: Records,
     t0: float,
     addresses: Mapping[str, str],
     record_of: Callable[[Decision], str | None] | None = None,
@@ -170,14 +170,14 @@ def staleness(
 class _Picked:
     """What the decisions tell of the pods they picked, summed up line by line."""
 
-    def __init__(self, records: Sequence[Record], t0: float, addresses: Mapping[str, str]) -> None:
+    def __init__(self, records: Records, t0: float, addresses: Mapping[str, str]) -> None:
         self.t0 = t0
         self.flying = _InFlight(records)
         self.names = dict(addresses)
-        self.served = {record.id: record.pod for record in records} | {
-            record.headers["x-request-id"]: record.pod
-            for record in records
-            if "x-request-id" in record.headers
+        pods = records.labels("pod").tolist()
+        self.served = dict(zip(records.ids, pods, strict=True))
+        self.served |= {
+            id_: pod for id_, pod in zip(records.labels(REQUEST_ID_HEADER), pods, strict=True) if id_
         }
         self.ages: list[float] = []
         self.errors: list[float] = []
@@ -216,15 +216,12 @@ class _Picked:
 class _InFlight:
     """How many requests a pod had under way at a moment, from the records."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._starts: dict[str, list[float]] = defaultdict(list)
-        self._ends: dict[str, list[float]] = defaultdict(list)
-        for record in records:
-            if record.pod and record.start is not None and record.end is not None:
-                self._starts[record.pod].append(record.start)
-                self._ends[record.pod].append(record.end)
-        for times in (*self._starts.values(), *self._ends.values()):
-            times.sort()
+    def __init__(self, records: Records) -> None:
+        start, end = records.numbers("start"), records.numbers("end")
+        known = np.isfinite(start) & np.isfinite(end)
+        masks = {pod: known & records.among("pod", (pod,)) for pod in records.distinct("pod") - {""}}
+        self._starts = {pod: np.sort(start[mask]) for pod, mask in masks.items()}
+        self._ends = {pod: np.sort(end[mask]) for pod, mask in masks.items()}
 
     def count(self, pod: str, t: float) -> int:
         return bisect_right(self._starts.get(pod, ()), t) - bisect_right(self._ends.get(pod, ()), t)

@@ -115,9 +115,9 @@ class Joins:
             return self._own(decision.client_id)
         return self._by_request_id.get(decision.request_id)
 
-    def routed(self, record: Record) -> AccessLine | None:
-        """How the gateway saw the request, its last attempt where it was tried again."""
-        lines = self.access.get(record.id)
+    def routed(self, name: str) -> AccessLine | None:
+        """How the gateway saw the record called `name`, its last attempt where it was tried again."""
+        lines = self.access.get(name)
         return lines[-1] if lines else None
 
     def card(self) -> Joined | None:

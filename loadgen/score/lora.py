@@ -13,8 +13,8 @@ from typing import Annotated
 
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import natural_order
-from loadgen.records.records import Record
 from loadgen.records.series import PodSeries
+from loadgen.records.table import Records
 
 
 class RunningSets(Card):
@@ -56,16 +56,16 @@ class Lora(Card):
     scraped: RunningSets | None
 
 
-def lora(ordered: Sequence[Record], pods: Mapping[str, PodSeries]) -> Lora | None:
+def lora(ordered: Records, pods: Mapping[str, PodSeries]) -> Lora | None:
     """The adapter part of the scorecard; None when no pick asked for an adapter."""
-    asked = [record for record in ordered if record.adapter]
-    if not asked:
+    asked = ordered.take(~ordered.among("adapter", (None, "")))
+    if not len(asked):
         return None
     slots = {name: series.max_lora for name, series in pods.items() if series.max_lora}
     account = _Account(slots)
-    for record in asked:
-        account.take(record.pod or "", record.adapter or "")
-    names = natural_order({*pods, *(record.pod or "" for record in asked)})
+    for pod, adapter in zip(asked.labels("pod").tolist(), asked.labels("adapter").tolist(), strict=True):
+        account.take(pod or "", adapter)
+    names = natural_order({*pods, *asked.distinct("pod")})
     matrix, warm, possible = account.matrix, account.warm, account.possible
     return Lora(
         adapters=natural_order(matrix),

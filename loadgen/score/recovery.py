@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from loadgen.numbers.figure import Card
-from loadgen.records.frame import Frame, Mask
+from loadgen.records.frame import Frame
+from loadgen.records.table import Mask
 
 BEFORE = 10.0
 WINDOW = 1.0

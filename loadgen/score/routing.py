@@ -15,12 +15,10 @@ import numpy as np
 from loadgen.numbers import stats
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import Frame, natural_order
-from loadgen.records.podnames import SERVED_HEADERS
-from loadgen.records.records import Record
+from loadgen.records.table import PICKED_HEADER, SERVED_HEADERS, Records
 
 PICK_INTERVAL = 0.05
 """Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind."""
-PICKED_HEADER = "x-gateway-destination-endpoint"
 
 
 class Spread(Card):
@@ -122,16 +120,15 @@ class Picks(Card):
     examples: list[Misplaced]
 
 
-def picks(frame: Frame) -> list[Record]:
+def picks(frame: Frame) -> Records:
     """The requests that a pod answered, in order of actual start."""
-    return sorted((r for r in frame.records if r.pod and r.start is not None), key=lambda r: r.start or 0.0)
+    rows = np.flatnonzero((frame.pod != "") & np.isfinite(frame.start))
+    return frame.records.take(rows[np.argsort(frame.start[rows], kind="stable")])
 
 
-def spread_card(
-    ordered: Sequence[Record], pods: Sequence[str], weights: Mapping[str, float] | None
-) -> Spread | None:
+def spread_card(ordered: Records, pods: Sequence[str], weights: Mapping[str, float] | None) -> Spread | None:
     """Shares of picks per pod; `pods` adds those that served nothing, `weights` the expected shares."""
-    counts = Counter(record.pod or "" for record in ordered)
+    counts = Counter(ordered.labels("pod").tolist())
     names = natural_order({*pods, *counts})
     found = stats.spread({name: counts[name] for name in names}, weights)
     if found is None:
@@ -152,7 +149,7 @@ def spread_card(
     )
 
 
-def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herding | None:
+def herding(ordered: Records, interval: float = PICK_INTERVAL) -> Herding | None:
     """Runs of one pod, and picks of one pod by several requests within one scrape interval.
 
     index: how often two picks of one interval fell on one pod, over how often two picks drawn by the pods'
@@ -160,7 +157,7 @@ def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herdi
     """
     if len(ordered) < 2:
         return None
-    labels = [record.pod or "" for record in ordered]
+    labels = ordered.labels("pod").tolist()
     runs = stats.run_lengths(labels)
     shares = np.array(list(Counter(labels).values())) / len(labels)
     chance = float((shares**2).sum())
@@ -182,11 +179,14 @@ def herding(ordered: Sequence[Record], interval: float = PICK_INTERVAL) -> Herdi
     )
 
 
-def _windows(ordered: Sequence[Record], interval: float) -> list[Counter[str]]:
+def _windows(ordered: Records, interval: float) -> list[Counter[str]]:
     """Picks by pod within each interval that has any."""
     found: dict[int, Counter[str]] = defaultdict(Counter)
-    for record in ordered:
-        found[int((record.start or 0.0) / interval)][record.pod or ""] += 1
+    (pods, names), starts = ordered.codes("pod"), ordered.numbers("start")
+    windows = np.trunc(starts / interval).astype(np.int64)
+    cells, counts = np.unique(np.stack((windows, pods)), axis=1, return_counts=True)
+    for window, pod, count in zip(*cells.tolist(), counts.tolist(), strict=True):
+        found[window][names[pod]] = count
     return list(found.values())
 
 
@@ -195,28 +195,30 @@ def _pairs(counts: Iterable[int]) -> int:
     return sum(n * (n - 1) // 2 for n in counts)
 
 
-def sessions(ordered: Sequence[Record], last_seen: Mapping[str, float] | None = None) -> Sessions | None:
+def sessions(ordered: Records, last_seen: Mapping[str, float] | None = None) -> Sessions | None:
     """How far the turns of a session stayed on one pod; None without sessions of two turns.
 
     A move away from a pod that answered nobody afterwards counts as re-homed: the pod was gone.
     """
     seen = last_seen or last_answers(ordered)
-    turns: dict[str, list[Record]] = defaultdict(list)
-    for record in ordered:
-        if record.session is not None:
-            turns[record.session].append(record)
+    codes, names = ordered.codes("session")
+    rows = np.flatnonzero(np.array([name is not None for name in names], dtype=np.bool_)[codes])
+    rows = rows[np.argsort(codes[rows], kind="stable")]  # a session's turns in a row, in order of start
+    pods, ends = ordered.labels("pod")[rows], np.nan_to_num(ordered.numbers("end")[rows])
+    edges = np.flatnonzero(np.diff(codes[rows], prepend=-1, append=-1)).tolist()
     followed = moved = rehomed = on_first = whole = many = 0
-    for records in turns.values():
-        if len(records) < 2:
+    for low, high in pairwise(edges):
+        if high - low < 2:
             continue
         many += 1
-        whole += len({record.pod for record in records}) == 1
-        for previous, record in pairwise(records):
-            followed += 1
-            on_first += record.pod == records[0].pod
-            if record.pod != previous.pod:
+        turns = pods[low:high].tolist()
+        whole += len(set(turns)) == 1
+        followed += len(turns) - 1
+        on_first += turns.count(turns[0]) - 1
+        for at, (previous, pod) in enumerate(pairwise(turns), start=low):
+            if pod != previous:
                 moved += 1
-                rehomed += seen.get(previous.pod or "", 0.0) <= (previous.end or 0.0)
+                rehomed += seen.get(previous, 0.0) <= float(ends[at])
     if not followed:
         return None
     return Sessions(
@@ -230,54 +232,50 @@ def sessions(ordered: Sequence[Record], last_seen: Mapping[str, float] | None = 
     )
 
 
-def last_answers(ordered: Sequence[Record]) -> dict[str, float]:
+def last_answers(ordered: Records) -> dict[str, float]:
     """When each pod last began to answer something."""
-    last: dict[str, float] = {}
-    for record in ordered:
-        if record.pod and record.first_byte is not None:
-            last[record.pod] = max(last.get(record.pod, 0.0), record.first_byte)
-    return last
+    codes, names = ordered.codes("pod")
+    last = np.full(len(names), -np.inf)
+    np.fmax.at(last, codes, ordered.numbers("first_byte"))
+    return {
+        name: max(0.0, at) for name, at in zip(names, last.tolist(), strict=True) if name and at > -np.inf
+    }
 
 
-def _endpoints(record: Record, served: str | None, addresses: Mapping[str, str]) -> set[str]:
+def _endpoints(pod: str, served: str | None, addresses: Mapping[str, str]) -> set[str]:
     """Everything that the pod which answered may be called in a list of picks."""
-    known = {address for address, pod in addresses.items() if pod == record.pod}
-    return {record.pod or "", served or "", *known} - {""}
-
-
-def _named_and_served(record: Record, logged: tuple[str | None, str | None]) -> tuple[list[str], str | None]:
-    """The endpoints that the picker named and the one that answered, by the answer or else by the log."""
-    picked = record.headers.get(PICKED_HEADER) or logged[0] or ""
-    named = [name for name in map(str.strip, picked.split(",")) if name]
-    return named, next((record.headers[h] for h in SERVED_HEADERS if h in record.headers), logged[1])
+    known = {address for address, name in addresses.items() if name == pod}
+    return {pod, served or "", *known} - {""}
 
 
 def picked_and_served(
-    ordered: Sequence[Record],
+    ordered: Records,
     addresses: Mapping[str, str],
-    logged: Callable[[Record], tuple[str | None, str | None]] = lambda _: (None, None),
+    logged: Callable[[str], tuple[str | None, str | None]] = lambda _: (None, None),
 ) -> Picks | None:
     """The endpoint that the picker named against the pod that answered; None when nothing names it.
 
-    addresses: pod name by `ip:port`; logged: what the gateway's log has as picked and served. A picker may
+    addresses: pod name by `ip:port`; logged: what the gateway's log has as picked
+    and served, by the record's id. A picker may
     name several in order of preference; the first is its pick.
     """
     judged = served_elsewhere = fell_back = 0
     examples: list[Misplaced] = []
-    for record in ordered:
-        named, served = _named_and_served(record, logged(record))
+    columns = (ordered.labels(name).tolist() for name in (PICKED_HEADER, *SERVED_HEADERS, "pod"))
+    for name, picked, *heads, pod in zip(ordered.ids, *columns, strict=True):
+        by_log = logged(name)
+        named = list(filter(None, map(str.strip, (picked or by_log[0] or "").split(","))))
+        served = next((head for head in heads if head is not None), by_log[1])
         if not named or not (served or any(name in addresses for name in named)):
             continue
         judged += 1
-        actual = _endpoints(record, served, addresses)
+        actual = _endpoints(pod, served, addresses)
         if named[0] in actual:
             continue
         fell_back += any(name in actual for name in named[1:])
         served_elsewhere += 1
         if len(examples) < 5:
-            examples.append(
-                Misplaced(id=record.id, picked=",".join(named), served=record.pod or served or "")
-            )
+            examples.append(Misplaced(id=name, picked=",".join(named), served=pod or served or ""))
     if not judged:
         return None
     return Picks(

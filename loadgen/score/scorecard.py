@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+
 from loadgen.errors import LoadgenError
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.bins import bin_edges
 from loadgen.records.frame import natural_order
-from loadgen.records.records import Record
 from loadgen.records.rundata import RunData
 from loadgen.records.rundir import ACCESS, DECISIONS
 from loadgen.records.series import Evenness, PodSeries, ScrapeCost, evenness, scrape_cost
@@ -102,7 +103,7 @@ def lifetimes(pods: Mapping[str, PodSeries]) -> dict[str, float] | None:
 def _prefix(run: RunData) -> Prefix | None:
     hits = {name: pod.grew("hits") for name, pod in run.pods.items()}
     pod_hits = {name: count for name, count in hits.items() if count is not None}
-    if not pod_hits and not any(record.cached_tokens is not None for record in run.records):
+    if not pod_hits and not np.isfinite(run.records.numbers("cached_tokens")).any():
         return None
     try:
         plan = run.plan
@@ -125,7 +126,7 @@ def _prefix(run: RunData) -> Prefix | None:
 def _capacities(run: RunData) -> dict[str, int]:
     """Tokens that the cache of each pod holds; none when a pod that answered does not tell."""
     known = {name: tokens for name, pod in run.pods.items() if (tokens := pod.cache_tokens)}
-    return known if known.keys() >= {record.pod for record in run.records if record.pod} else {}
+    return known if known.keys() >= run.records.distinct("pod") - {""} else {}
 
 
 def _joins(run: RunData) -> Joins:
@@ -144,7 +145,8 @@ def _decisions(run: RunData) -> list[Decision] | None:
         if run.meta.decision_log is None:
             return None
         path = Path(run.meta.decision_log)
-    length = run.meta.duration or max((record.end or record.intended for record in run.records), default=0.0)
+    ends = np.fmax(run.records.numbers("end"), run.records.numbers("intended"))
+    length = run.meta.duration or float(ends.max(initial=0.0))
     try:
         return read_decisions(path, run.t0, length)
     except LoadgenError as error:
@@ -152,7 +154,7 @@ def _decisions(run: RunData) -> list[Decision] | None:
         return None
 
 
-def _logged(joins: Joins, record: Record) -> tuple[str | None, str | None]:
+def _logged(joins: Joins, name: str) -> tuple[str | None, str | None]:
     """What the gateway's log has as picked and as served for a request."""
-    line = joins.routed(record)
+    line = joins.routed(name)
     return (line.picked, line.served or line.upstream_host) if line is not None else (None, None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.records.records import read_records
+from loadgen.records.table import read_records
 from loadgen.scenario.read import packaged_names
 from tests.lateness import only_late, was_late
 from tests.ports import free_port

@@ -8,6 +8,7 @@ from loadgen.judge.report import Report, build
 from loadgen.records.records import Record, RecordsHeader
 from loadgen.records.rundata import RunData
 from loadgen.records.rundir import EventLine, Meta
+from loadgen.records.table import Records
 
 
 def answered(name: str, at: float, **more: object) -> Record:
@@ -48,4 +49,4 @@ def report_of(records: list[Record], events: tuple[EventLine, ...] = ()) -> Repo
     meta = Meta(
         status="finished", scenario="by hand", target="http://127.0.0.1:1", planned=len(records), t0=1e9
     )
-    return build(RunData(Path("by-hand"), records, RecordsHeader(), meta, events=list(events)))
+    return build(RunData(Path("by-hand"), Records.of(records), RecordsHeader(), meta, events=list(events)))

@@ -13,8 +13,9 @@ from loadgen.numbers.progress import Progress
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import load_plan, write_plan
 from loadgen.records.merge import merge_runs, one_series
-from loadgen.records.records import Attempt, Record, RecordsHeader, read_records, write_records
+from loadgen.records.records import Attempt, Record, RecordsHeader, write_records
 from loadgen.records.rundir import EventLine, Meta, ScrapeLine, read_events, read_scrapes, write_meta
+from loadgen.records.table import read_records
 from loadgen.scenario.read import read_scenario
 
 

@@ -12,9 +12,10 @@ from loadgen.numbers.progress import Progress
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import PlannedRequest, load_plan, read_plan, write_plan
 from loadgen.records.merge import MOMENTS, merge_runs, one_series
-from loadgen.records.records import Attempt, Record, RecordsHeader, read_header, read_records, write_records
+from loadgen.records.records import Attempt, Record, RecordsHeader, read_header, write_records
 from loadgen.records.rundata import load_run
 from loadgen.records.rundir import Meta, ScrapeLine, read_meta, read_scrapes, write_meta
+from loadgen.records.table import read_records
 from loadgen.scenario.read import read_scenario
 
 TEXT = "model: m\nclasses: {a: {arrival: {process: constant, rate: 10, duration: 1s}, input_tokens: 3}}\n"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from loadgen.records.podnames import SERVED_HEADERS, all_names, by_pod, names_of
 from loadgen.records.records import Record
 from loadgen.records.series import PodSeries
+from loadgen.records.table import Records
 
 GATEWAY = "http://gateway:80"
 
@@ -25,7 +26,7 @@ def answer(pod: str | None, *, port: str | None = None, served: str | None = Non
 
 
 def called(pages: Sequence[PodSeries], records: Sequence[Record], target: str = GATEWAY) -> dict[str, str]:
-    return names_of({each.name: each for each in pages}, records, target)
+    return names_of({each.name: each for each in pages}, Records.of(records), target)
 
 
 @pytest.mark.parametrize(

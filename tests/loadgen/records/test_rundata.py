@@ -11,15 +11,7 @@ from loadgen.errors import RecordError, RunError, ScenarioError
 from loadgen.numbers.jsonl import JsonlWriter, read_lines
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
-from loadgen.records.records import (
-    Attempt,
-    Record,
-    RecordsHeader,
-    read_header,
-    read_records,
-    record_files,
-    write_records,
-)
+from loadgen.records.records import Attempt, Record, RecordsHeader, read_header, record_files, write_records
 from loadgen.records.rundata import load_run
 from loadgen.records.rundir import (
     Ceiling,
@@ -33,6 +25,7 @@ from loadgen.records.rundir import (
     read_scrapes,
     write_meta,
 )
+from loadgen.records.table import PICKED_HEADER, read_records
 from loadgen.scenario.read import read_scenario
 
 SCENARIO = (
@@ -200,13 +193,13 @@ def test_every_field_of_a_record_comes_back(tmp_path: Path) -> None:
         id="i", cls="c", stage=2, intended=0.1, start=0.2, connected=0.3, sent=0.4, first_byte=0.5,
         first_token=0.6, last_token=0.7, end=0.8, outcome="ok", status=200, error="e", model="m", adapter="a",
         prompt_tokens=1, cached_tokens=2, output_tokens=3, max_tokens=4, pod="p", port="8000", namespace="n",
-        headers={"k": "v"}, group="g", session="s", turn=1, worker=3, attempt=2,
+        headers={PICKED_HEADER: "v"}, group="g", session="s", turn=1, worker=3, attempt=2,
         attempts=[Attempt(start=0.0, connected=0.1, first_byte=0.2, end=0.3, outcome="reset", status=500,
                           error="x", pod="q", retry_after=1.5)],
         chunk_times=[0.6, 0.7], reused=True, resent=True, bytes_in=5, bytes_out=6,
     )  # fmt: skip
     write_records(tmp_path / "records.jsonl", RecordsHeader(), [whole])
-    assert read_records(tmp_path) == [whole]
+    assert list(read_records(tmp_path)) == [whole]
 
 
 def test_lines_from_a_later_one_on(tmp_path: Path) -> None:

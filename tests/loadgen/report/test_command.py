@@ -22,9 +22,10 @@ from loadgen.cli import main
 from loadgen.errors import RecordError
 from loadgen.judge.named_figures import of_report
 from loadgen.judge.report import Report, build, read_report
-from loadgen.records.records import Record, RecordsHeader, read_records, write_records
+from loadgen.records.records import Record, RecordsHeader, write_records
 from loadgen.records.rundata import load_run
 from loadgen.records.rundir import Ceiling, read_meta, write_meta
+from loadgen.records.table import read_records
 from loadgen.report import benchmark_report
 from loadgen.report.markdown import markdown
 from loadgen.report.verdict import finish, judged_report

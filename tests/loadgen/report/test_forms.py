@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,9 +19,10 @@ from loadgen.judge.selfchecks import Check
 from loadgen.numbers.figure import named
 from loadgen.records.rundir import EventLine
 from loadgen.report import benchmark_report, tables
+from loadgen.report.files import FORMS, write_all
 from loadgen.report.html import html
 from loadgen.report.junit import junit, suites
-from loadgen.report.markdown import markdown
+from loadgen.report.markdown import markdown, plain
 from loadgen.report.sentences import SUCCEEDS, scorecard, verdict
 from loadgen.report.terminal import print_report
 from loadgen.report.verdict import exit_code, nothing_succeeded
@@ -264,3 +267,41 @@ def test_the_benchmark_report_of_nothing() -> None:
     assert performance["aggregate"]["latency"] == {}
     assert performance["time_series"] == {}
     assert document["scenario"]["load"]["standardized"]["input_seq_len"]["value"] == 0
+
+
+# --- texts of others -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pod-1", "pod-1"),
+        ("shed_429 of ttft_sent", "shed_429 of ttft_sent"),
+        ("_x_ *y* ~~z~~ $m$", r"\_x\_ \*y\* \~\~z\~\~ \$m\$"),
+        ("[here](http://x)", r"[here\](http://x)"),
+        ("![p](http://x) [a][b]", r"![p\](http://x) [a\][b]"),
+        ("12 [10, 14]", "12 [10, 14]"),
+        ("a|b", r"a\|b"),
+        ("a\\|b", r"a\\\|b"),
+        ("<img src=x> &lt; & co", "&lt;img src=x> &amp;lt; & co"),
+        ("one\n# two\n\n- three", "one # two - three"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_text_of_others_in_markdown(text: str, shown: str) -> None:
+    assert plain(text) == shown
+
+
+def test_no_form_lets_a_control_character_through(tmp_path: Path) -> None:
+    """A pod's name that sets the window's title does so in no terminal that shows a report."""
+    hostile = "p\x1b]0;owned\x07\x9b2J\u202e\x7f"
+    report = report_of([answered(f"r{n}", n / 10, pod=hostile) for n in range(4)])
+    report.run.name = hostile
+    report.expectations = [expected(status="failed", reason=hostile)]
+    assert {path.name for path in write_all(tmp_path, report, FORMS)} == {name for name, _ in FORMS}
+    for name in ("report.md", "report.html", "junit.xml"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "\\x1b]0;owned" in text, name
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text), name
+    ET.parse(tmp_path / "junit.xml")
+    assert json.loads((tmp_path / "report.json").read_text())["run"]["name"] == hostile

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadgen.records.records import RecordsHeader, read_records, write_records
+from loadgen.records.records import RecordsHeader, write_records
+from loadgen.records.table import read_records
 from loadgen.report.verdict import finish
 from tests.loadgen.synthetic import T0, Fleet, write_run
 

@@ -18,8 +18,8 @@ import pytest
 
 from loadgen.cli import main
 from loadgen.plan.plan import load_plan
-from loadgen.records.records import read_records
 from loadgen.records.rundir import read_events, read_meta
+from loadgen.records.table import read_records
 from tests.loadgen.fakes import FakeServer, Reply, Seen, plain
 from tests.ports import free_port
 

@@ -13,7 +13,8 @@ from loadgen.client.exchange import Exchange
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import read_plan_header, write_plan
-from loadgen.records.records import Record, RecordsHeader, read_records
+from loadgen.records.records import Record, RecordsHeader
+from loadgen.records.table import read_records
 from loadgen.run.jobs import ClosedClass, Job, PlanCursor
 from loadgen.run.sender import Sender
 from loadgen.scenario.read import read_scenario

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from loadgen.records.records import Record
+from loadgen.records.table import Records
 from loadgen.score.decisions import Candidate, Decision, reason_of, staleness
 from loadgen.score.joined import AccessLine, Joins, id_in_answer, read_access
 
@@ -77,10 +78,10 @@ def test_without_any_log_there_is_no_card() -> None:
 
 def test_the_last_line_of_a_request_that_was_tried_again_counts() -> None:
     joins = Joins([record("r")], ["run"], [line("r", "u", served="a:1"), line("r", "v", served="b:1")], None)
-    routed = joins.routed(record("r"))
+    routed = joins.routed("r")
     assert routed is not None
     assert routed.served == "b:1"
-    assert joins.routed(record("x")) is None
+    assert joins.routed("x") is None
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,6 @@ def test_what_decided_a_pick(candidates: list[Candidate], expected: str) -> None
 def test_reasons_are_shares_of_the_picks() -> None:
     two = [candidate("a", 2.0, queue=1), candidate("b", 0.0, queue=0)]
     lines = [Decision(time=0, pick=["a"], candidates=two, weights=WEIGHTS)] * 3
-    card = staleness([*lines, Decision(time=0, pick=["a"]), Decision(time=0)], [], 0, {})
+    card = staleness([*lines, Decision(time=0, pick=["a"]), Decision(time=0)], Records.of([]), 0, {})
     assert card is not None
     assert card.reasons == {"queue": 0.75, "unscored": 0.25}

@@ -9,9 +9,10 @@ import pytest
 
 from loadgen.errors import RecordError
 from loadgen.records.frame import Frame
-from loadgen.records.podnames import SERVED_HEADERS, all_names, by_pod
+from loadgen.records.podnames import all_names, by_pod
 from loadgen.records.records import Record
 from loadgen.records.series import PodSeries, evenness, grid
+from loadgen.records.table import SERVED_HEADERS, Records
 from loadgen.score.decisions import Candidate, Decision, read_decisions, staleness
 from loadgen.score.lora import lora
 from loadgen.score.recovery import recovery
@@ -24,11 +25,11 @@ def pick(at: float, pod: str | None, **more: object) -> Record:
 
 
 def test_spread_counts_pods_that_served_nothing() -> None:
-    card = spread_card([pick(0, "p-1"), pick(1, "p-1")], ["p-1", "p-2"], None)
+    card = spread_card(Records.of([pick(0, "p-1"), pick(1, "p-1")]), ["p-1", "p-2"], None)
     assert card is not None
     assert card.counts == {"p-1": 2, "p-2": 0}
     assert card.max_over_mean == 2
-    assert spread_card([], ["p-1"], None) is None
+    assert spread_card(Records.of([]), ["p-1"], None) is None
 
 
 def test_picks_are_in_order_of_start_and_have_a_pod() -> None:
@@ -38,7 +39,7 @@ def test_picks_are_in_order_of_start_and_have_a_pod() -> None:
 
 def test_herding_of_a_herd() -> None:
     """Every 50 ms all picks go to one pod, another one each time."""
-    card = herding([pick(i * 0.01 + 0.001, f"p-{i // 5 % 4}") for i in range(400)])
+    card = herding(Records.of([pick(i * 0.01 + 0.001, f"p-{i // 5 % 4}") for i in range(400)]))
     assert card is not None
     assert card.longest_run == 5
     assert card.index == pytest.approx(4, rel=0.1)
@@ -48,29 +49,29 @@ def test_herding_of_a_herd() -> None:
 
 def test_herding_of_chance_and_of_round_robin() -> None:
     rng = random.Random(1)
-    chance = herding([pick(i * 0.005, rng.choice("abcd")) for i in range(8000)])
-    turns = herding([pick(i * 0.0125, "abcd"[i % 4]) for i in range(400)])
+    chance = herding(Records.of([pick(i * 0.005, rng.choice("abcd")) for i in range(8000)]))
+    turns = herding(Records.of([pick(i * 0.0125, "abcd"[i % 4]) for i in range(400)]))
     assert chance is not None
     assert turns is not None
     assert chance.index == pytest.approx(1, abs=0.05)
     assert chance.mean_run == pytest.approx(chance.expected_run, rel=0.05)
     assert turns.index < 0.2
-    assert herding([pick(0, "a")]) is None
+    assert herding(Records.of([pick(0, "a")])) is None
 
 
 def test_sessions_by_hand() -> None:
     turns = [("s", 1, "a"), ("s", 2, "a"), ("s", 3, "b"), ("t", 1, "b"), ("t", 2, "b"), ("u", 1, "a")]
     ordered = [pick(float(i), pod, session=name, turn=turn) for i, (name, turn, pod) in enumerate(turns)]
-    card = sessions(ordered)
+    card = sessions(Records.of(ordered))
     assert card is not None
     assert (card.sessions, card.turns, card.moves) == (2, 3, 1)
     assert card.sticky_share == pytest.approx(2 / 3)
     assert card.whole_sessions_share == 0.5
     assert card.rehomed == 0  # a still answered u afterwards
-    gone = sessions(ordered[:-1])
+    gone = sessions(Records.of(ordered[:-1]))
     assert gone is not None
     assert gone.rehomed == 1
-    assert sessions([pick(0, "a")]) is None
+    assert sessions(Records.of([pick(0, "a")])) is None
 
 
 def test_picked_against_served() -> None:
@@ -82,27 +83,27 @@ def test_picked_against_served() -> None:
         pick(2, "b", headers={header: "10.0.0.1:8000"}),
         pick(3, "b"),
     ]
-    card = picked_and_served(ordered, addresses)
+    card = picked_and_served(Records.of(ordered), addresses)
     assert card is not None
     assert (card.judged, card.served_elsewhere, card.on_a_later_choice) == (3, 2, 1)
     assert card.examples[0].picked.startswith("10.0.0.1")
-    assert picked_and_served([pick(0, "a")], addresses) is None
+    assert picked_and_served(Records.of([pick(0, "a")]), addresses) is None
 
 
 def test_adapters_follow_the_slots_of_each_pod() -> None:
     series = {"p": PodSeries("p", max_lora=2)}
     asked = ["x", "y", "x", "z", "y", "x"]  # z evicts y, y evicts x, x evicts z
-    card = lora([pick(float(i), "p", adapter=name) for i, name in enumerate(asked)], series)
+    card = lora(Records.of([pick(float(i), "p", adapter=name) for i, name in enumerate(asked)]), series)
     assert card is not None
     assert card.routed_loaded == 1
     assert (card.loads, card.evictions, card.slots) == (5, 3, 2)
     assert card.matrix == [[3], [2], [1]]
-    assert lora([pick(0, "p")], series) is None
+    assert lora(Records.of([pick(0, "p")]), series) is None
 
 
 def test_adapter_reach_counts_only_what_some_pod_had() -> None:
     ordered = [pick(0, "p", adapter="x"), pick(1, "q", adapter="x"), pick(2, "q", adapter="x")]
-    card = lora(ordered, {})
+    card = lora(Records.of(ordered), {})
     assert card is not None
     assert card.reached == 0.5
     assert card.loaded_somewhere_share == pytest.approx(2 / 3)
@@ -174,21 +175,21 @@ def test_decision_log_against_what_happened(tmp_path) -> None:
     decisions = read_decisions(path, 1000.0, 10.0)
     assert len(decisions) == 1
     records = [pick(0.4, "a", end=2.0), pick(0.5, "a")]
-    card = staleness(decisions, records, 1000.0, {})
+    card = staleness(decisions, Records.of(records), 1000.0, {})
     assert card is not None
     assert card.age.p50 == pytest.approx(0.02)
     assert card.took.mean == pytest.approx(1e-4)
     assert card.load_error_abs == 1
     assert card.highest_score_share == 1
     assert card.served_as_picked_share == 1
-    assert staleness([], records, 0, {}) is None
+    assert staleness([], Records.of(records), 0, {}) is None
     with pytest.raises(RecordError, match="decision log"):
         read_decisions(tmp_path / "none.jsonl", 0, 1)
 
 
 def test_a_pick_below_the_highest_score_is_counted() -> None:
     candidates = [Candidate("a:1", total=1.0), Candidate("b:1", total=2.0)]
-    card = staleness([Decision(time=0, pick=["a:1"], candidates=candidates)], [], 0, {})
+    card = staleness([Decision(time=0, pick=["a:1"], candidates=candidates)], Records.of([]), 0, {})
     assert card is not None
     assert card.highest_score_share == 0
     assert card.age is None
@@ -232,7 +233,7 @@ ADDRESSES = [f"127.0.0.{i}:8000" for i in (2, 3, 4)]
     ],
 )
 def test_a_pod_that_names_itself_and_its_page_are_one(pages: list[PodSeries], records: list[Record]) -> None:
-    found = by_pod({p.name: p for p in pages}, records, "http://gateway:80")
+    found = by_pod({p.name: p for p in pages}, Records.of(records), "http://gateway:80")
     assert sorted(found) == ["sim-0", "sim-1", "sim-2"]
     assert [found[name].address for name in sorted(found)] == [p.address for p in pages]
     assert all_names(found, {r.pod or "" for r in records}) == {"sim-0", "sim-1", "sim-2"}
@@ -241,7 +242,7 @@ def test_a_pod_that_names_itself_and_its_page_are_one(pages: list[PodSeries], re
 def test_two_name_spaces_are_never_united() -> None:
     pages = {a: page(a, a) for a in ADDRESSES}
     records = [pick(i, f"sim-{i}", port="8000") for i in range(3)]
-    found = by_pod(pages, records, "http://gateway:80")
+    found = by_pod(pages, Records.of(records), "http://gateway:80")
     assert sorted(found) == ADDRESSES  # which is which, a port that all have does not say
     assert all_names(found, {"sim-0", "sim-1", "sim-2"}) == {"sim-0", "sim-1", "sim-2"}
     half = {**{a: page(a, a) for a in ADDRESSES[1:]}, "sim-0": page("sim-0", ADDRESSES[0])}
@@ -252,8 +253,8 @@ def test_two_name_spaces_are_never_united() -> None:
 
 def test_the_target_is_the_pod_when_all_answers_are_of_one() -> None:
     records = [pick(i, "sim-0") for i in range(3)]
-    assert list(by_pod({"h:1": page("h:1", "h:1")}, records, "http://h:1")) == ["sim-0"]
-    assert list(by_pod({"h:1": page("h:1", "h:1")}, records, "http://gateway:80")) == ["h:1"]
+    assert list(by_pod({"h:1": page("h:1", "h:1")}, Records.of(records), "http://h:1")) == ["sim-0"]
+    assert list(by_pod({"h:1": page("h:1", "h:1")}, Records.of(records), "http://gateway:80")) == ["h:1"]
 
 
 def test_the_pages_of_a_pods_ranks_are_one_series() -> None:
@@ -264,7 +265,7 @@ def test_the_pages_of_a_pods_ranks_are_one_series() -> None:
         for t in range(3):
             values = {"kv": 0.1 * (rank + 1), "succeeded": 10.0 * t, "waiting": float(rank)}
             series.add(t + 0.001 * rank, values if (rank, t) != (1, 1) else {}, frozenset({f"a{rank}"}), 0.1)
-    found = by_pod(pages, [pick(0, "b")], "")["b"]
+    found = by_pod(pages, Records.of([pick(0, "b")]), "")["b"]
     assert found.columns["succeeded"][0::2] == [0.0, 40.0]
     assert math.isnan(found.columns["succeeded"][1])
     assert found.columns["kv"][0] == 0.2

@@ -17,6 +17,7 @@ from loadgen.records.frame import Frame
 from loadgen.records.records import Record
 from loadgen.records.rundata import load_run
 from loadgen.records.series import PodSeries
+from loadgen.records.table import Records
 from loadgen.score.decisions import Candidate, Decision, read_decisions, staleness
 from loadgen.score.lora import lora
 from loadgen.score.recovery import BEFORE, FEWEST, HOLD, STEP, Recovery, recovery
@@ -35,14 +36,14 @@ def pick(at: float, pod: str | None = "a", **more: object) -> Record:
 
 def test_a_spread_by_hand() -> None:
     ordered = [pick(float(n), pod) for n, pod in enumerate("aaabbc")]
-    card = spread_card(ordered, ["d"], None)
+    card = spread_card(Records.of(ordered), ["d"], None)
     assert card is not None
     assert (card.pods, card.counts) == (4, {"a": 3, "b": 2, "c": 1, "d": 0})
     assert card.shares == {"a": 0.5, "b": 1 / 3, "c": 1 / 6, "d": 0.0}
     assert (card.max_over_mean, card.min_over_mean, card.expected) == (2.0, 0.0, "even")
     assert card.jain == pytest.approx(36 / (4 * 14))
     assert card.chi_square == pytest.approx((2.25 + 0.25 + 0.25 + 2.25) / 1.5)
-    weighted = spread_card(ordered, [], {"a": 3.0, "b": 2.0, "c": 1.0})
+    weighted = spread_card(Records.of(ordered), [], {"a": 3.0, "b": 2.0, "c": 1.0})
     assert weighted is not None
     assert (weighted.chi_square, weighted.p_value, weighted.expected) == (0.0, 1.0, "by lifetime")
 
@@ -50,7 +51,7 @@ def test_a_spread_by_hand() -> None:
 def test_herding_by_hand() -> None:
     # intervals of a second: a a b | b b | a; shares 1/2 each, so a chance pair agrees half the time
     ordered = [pick(at, pod) for at, pod in zip((0.0, 0.1, 0.9, 1.0, 1.5, 2.0), "aabbba", strict=True)]
-    card = herding(ordered, 1.0)
+    card = herding(Records.of(ordered), 1.0)
     assert card is not None
     assert (card.longest_run, card.mean_run, card.expected_run) == (3, 2.0, 2.0)
     assert (card.same_pod_pairs, card.expected_pairs) == (0.5, 0.5)  # aa of 3 pairs, bb of 1: 2 of 4
@@ -59,10 +60,10 @@ def test_herding_by_hand() -> None:
 
 
 def test_herding_of_one_pod_has_no_index() -> None:
-    card = herding([pick(0.0), pick(0.01)])
+    card = herding(Records.of([pick(0.0), pick(0.01)]))
     assert card is not None
     assert (card.index, card.expected_run, card.same_pod_pairs) == (None, None, 1.0)
-    alone = herding([pick(0.0, "a"), pick(9.0, "b")])
+    alone = herding(Records.of([pick(0.0, "a"), pick(9.0, "b")]))
     assert alone is not None
     assert (alone.index, alone.same_pod_pairs) == (None, None)  # never two at once
 
@@ -70,7 +71,7 @@ def test_herding_of_one_pod_has_no_index() -> None:
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from("abc")), min_size=2, max_size=40))
 def test_herding_keeps_to_its_bounds(made: list[tuple[float, str]]) -> None:
     ordered = [pick(at, pod) for at, pod in sorted(made)]
-    card = herding(ordered, 0.5)
+    card = herding(Records.of(ordered), 0.5)
     assert card is not None
     assert 1 <= card.mean_run <= card.longest_run <= len(made)
     assert 1 / 3 - 1e-9 <= card.expected_pairs <= 1
@@ -104,7 +105,7 @@ def test_one_session(pods: str, sticky: float, same: float, moves: int) -> None:
     ordered = [pick(float(n), pod, session="s", turn=n) for n, pod in enumerate(pods)]
     ordered.append(pick(9.0, "a"))
     ordered.append(pick(9.5, "b"))  # both pods lived on
-    card = sessions(ordered)
+    card = sessions(Records.of(ordered))
     assert card is not None
     assert (card.sticky_share, card.same_as_previous_share, card.moves) == (sticky, same, moves)
     assert (card.whole_sessions_share, card.rehomed, card.turns) == (float(moves == 0), 0, 2)
@@ -117,7 +118,7 @@ def test_the_last_answer_of_each_pod() -> None:
         pick(3.0, "a", first_byte=2.0),
         pick(0.0, None),
     ]
-    assert last_answers(ordered) == {"a": 2.0}
+    assert last_answers(Records.of(ordered)) == {"a": 2.0}
 
 
 # --- picked against served -----------------------------------------------------------------------
@@ -143,7 +144,7 @@ ADDRESSES = {"10.0.0.1:80": "a", "10.0.0.2:80": "b"}
 def test_an_answer_where_it_was_sent(
     pod: str, headers: dict[str, str], judged: int, elsewhere: int, later: int
 ) -> None:
-    card = picked_and_served([pick(0.0, pod, headers=headers)], ADDRESSES)
+    card = picked_and_served(Records.of([pick(0.0, pod, headers=headers)]), ADDRESSES)
     if not judged:
         assert card is None
         return
@@ -155,7 +156,7 @@ def test_an_answer_where_it_was_sent(
 
 def test_few_examples_are_kept() -> None:
     ordered = [pick(float(n), "b", headers={PICKED: "10.0.0.1:80"}) for n in range(9)]
-    card = picked_and_served(ordered, ADDRESSES)
+    card = picked_and_served(Records.of(ordered), ADDRESSES)
     assert card is not None
     assert (card.served_elsewhere, len(card.examples)) == (9, 5)
     assert to_builtins(card.examples[0]) == {"id": "0.0", "picked": "10.0.0.1:80", "served": "b"}
@@ -177,7 +178,7 @@ def test_few_examples_are_kept() -> None:
 )
 def test_slots_of_a_pod(asked: str, slots: int | None, warm: int, evictions: int) -> None:
     pods = {"p": PodSeries("p", max_lora=slots)}
-    card = lora([pick(float(n), "p", adapter=name) for n, name in enumerate(asked)], pods)
+    card = lora(Records.of([pick(float(n), "p", adapter=name) for n, name in enumerate(asked)]), pods)
     assert card is not None
     assert (card.routed_loaded, card.evictions, card.slots) == (warm, evictions, slots)
     assert card.loads == len(asked) - warm
@@ -186,7 +187,7 @@ def test_slots_of_a_pod(asked: str, slots: int | None, warm: int, evictions: int
 
 def test_pods_without_slots_of_their_own_have_those_of_the_others() -> None:
     ordered = [pick(float(n), "q", adapter=name) for n, name in enumerate("xyx")]
-    card = lora(ordered, {"p": PodSeries("p", max_lora=1), "q": PodSeries("q")})
+    card = lora(Records.of(ordered), {"p": PodSeries("p", max_lora=1), "q": PodSeries("q")})
     assert card is not None
     assert card.evictions_by_pod == {"p": 0, "q": 2}
     assert card.pods_per_adapter == 1.0
@@ -197,7 +198,7 @@ def test_what_scrapes_saw_running() -> None:
     pod = PodSeries("p")
     for t, names in enumerate(("", "x", "xy", "y", "")):
         pod.add(float(t), {}, frozenset(names), 0.0)
-    card = lora([pick(0.0, "p", adapter="x")], {"p": pod})
+    card = lora(Records.of([pick(0.0, "p", adapter="x")]), {"p": pod})
     assert card is not None
     assert to_builtins(card.scraped) == {"appeared": 2, "vanished": 2, "most_running": 2}
 
@@ -222,11 +223,11 @@ def test_seconds_to_recover(length: float) -> None:
 
 
 def test_trouble_that_comes_back_within_the_hold_is_not_over() -> None:
-    frame = run_of(12.0, 13.0)
-    for record in frame.records:
+    records = list(run_of(12.0, 13.0).records)
+    for record in records:
         if 13.0 + HOLD - 0.5 <= record.intended < 13.0 + HOLD + 0.5:
             record.end = record.intended + 1.0
-    (row,) = recovery(frame, [(12.0, "kill")])
+    (row,) = recovery(Frame(records), [(12.0, "kill")])
     assert row.seconds == pytest.approx(1.0 + HOLD + 0.5 - 0.1, abs=STEP)
 
 
@@ -238,12 +239,12 @@ def test_an_event_is_judged_until_the_next_one() -> None:
 
 
 def test_errors_count_as_trouble_however_quick() -> None:
-    frame = run_of(99.0, 99.0)
-    for record in frame.records:
+    records = list(run_of(99.0, 99.0).records)
+    for record in records:
         if 12.0 <= record.intended < 14.0:
             record.outcome = "connect_error"
             record.end = record.intended + 0.001
-    (row,) = recovery(frame, [(12.0, "kill")])
+    (row,) = recovery(Frame(records), [(12.0, "kill")])
     assert (row.ok_before, row.ok_worst) == (1.0, 0.0)
     assert row.p90_worst == math.inf
     assert row.seconds == pytest.approx(2.0, abs=STEP)
@@ -285,7 +286,7 @@ def test_staleness_by_hand() -> None:
         Decision(time=103.5, request_id="3.0", pick=["2:80"], duration_us=400.0, candidates=candidates),
         Decision(time=104.0, request_id="none", pick=["1:80"]),
     ]
-    card = staleness(decisions, records, 100.0, {})
+    card = staleness(decisions, Records.of(records), 100.0, {})
     assert card is not None
     assert (card.decisions, card.joined, card.served_as_picked_share) == (3, 2, 1.0)
     # pod a: 3 under way less the one that is picked for, less one believed; pod b: none, less ten believed
@@ -298,10 +299,12 @@ def test_staleness_by_hand() -> None:
 def test_ranks_of_a_pod_are_the_pod() -> None:
     candidates = [Candidate("1:8001", "ns/a-rank-1")]
     decision = Decision(time=0.0, request_id="0.0", pick=["1:8001"], candidates=candidates)
-    card = staleness([decision], [pick(0.0, "a")], 0.0, {})
+    card = staleness([decision], Records.of([pick(0.0, "a")]), 0.0, {})
     assert card is not None
     assert card.served_as_picked_share == 1.0
-    assert staleness([decision], [pick(0.0, "b")], 0.0, {"1:8001": "b"}).served_as_picked_share == 1.0  # type: ignore[index]
+    known = staleness([decision], Records.of([pick(0.0, "b")]), 0.0, {"1:8001": "b"})
+    assert known is not None
+    assert known.served_as_picked_share == 1.0
 
 
 @pytest.mark.parametrize(("time", "kept"), [(98.9, 0), (99.0, 1), (105.0, 1), (111.0, 1), (111.1, 0)])
