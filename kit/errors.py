@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kit.printable import one_line
+
 
 class DocumentError(Exception):
     """A file or text that cannot be used: what is wrong, where (lines from 1), what would be right."""
@@ -12,5 +14,6 @@ class DocumentError(Exception):
         self.message = message
         self.file = None if file is None else str(file)
         self.line = line
-        place = "" if not self.file else f"{self.file}:{line}: " if line else f"{self.file}: "
+        shown = one_line(self.file or "")
+        place = "" if not shown else f"{shown}:{line}: " if line else f"{shown}: "
         super().__init__(place + message)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from kit.errors import DocumentError
+from kit.printable import one_line
 
 Path = tuple[str | int, ...]
 MOST_VALUES = 1_000_000
@@ -253,4 +254,4 @@ def show_path(path: Path) -> str:
     shown = ""
     for key in path:
         shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
-    return shown or "document"
+    return one_line(shown) or "document"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kit.printable import on_terminal
 from loadgen.compare.data import ArmRun, ArmsReport, as_data, contrast, grouped, read_arm_run
 from loadgen.compare.hooks import arms_of_files, run_hook
 from loadgen.errors import RunError, ScenarioError
@@ -186,7 +187,7 @@ def _printer(options: CompareOptions) -> Say:
     from loadgen.report.terminal import console  # noqa: PLC0415
 
     screen = console()
-    return (lambda _: None) if options.quiet else lambda words: screen.print(words, markup=False)
+    return (lambda _: None) if options.quiet else lambda words: screen.print(on_terminal(words), markup=False)
 
 
 def run_diff(args: argparse.Namespace) -> int:
