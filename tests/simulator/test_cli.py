@@ -142,7 +142,9 @@ def test_overrides(tmp_path: Path) -> None:
         ("7: {port: 1}\n", "there is no replica '7'"),
         ("0: {prot: 1}\n", "replica 0: unknown flag --prot"),
         ("- 1\n", "expected replicas with flags"),
-        ("0: [\n", "not valid YAML"),
+        ("0: [\n", "overrides.yaml:2: not YAML"),
+        ("0: {port: 1, port: 2}\n", "overrides.yaml:1: 0.port: stands twice; keep one"),
+        ("a: &a {b: *a}\n", "overrides.yaml:1: a.b: an alias stands for what it stands in"),
     ],
 )
 def test_overrides_refused(tmp_path: Path, text: str, words: str) -> None:
