@@ -107,3 +107,18 @@ def test_cycles(app: Path, text: str) -> None:
 
 def test_an_absolute_base(app: Path) -> None:
     assert "relative" in agrees(app, "resources: [HERE/../base]")
+
+
+def test_bases_that_name_each_other_twice_do_not_double(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"d{i}").mkdir()
+        (tmp_path / f"d{i}/kustomization.yaml").write_text(f"resources: [../d{i + 1}, ../d{i + 1}]\n")
+    (tmp_path / "d40").mkdir()
+    leaf = tmp_path / "d40/kustomization.yaml"
+    leaf.write_text("resources: [map.yaml]\n")
+    (tmp_path / "d40/map.yaml").write_text(CONFIG_MAP)
+    with pytest.raises(ManifestError, match=r"d39/.*resources\[1\]: brings ConfigMap default/c, .*map.yaml:1"):
+        load([str(tmp_path / "d0")])
+    leaf.write_text("namePrefix: x-\n")
+    with pytest.raises(ManifestError, match="more than 1000 kustomizations lead here"):
+        load([str(tmp_path / "d0")])
