@@ -14,9 +14,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.kubeapi.store import BadSelectorError, Change, ExpiredError, Kind, Match, Object, Store, selector
 from gateway.kubeapi.table import as_table
+from kit.websites import why_foreign
 
 BOOKMARK_SECONDS = 30.0
 READ_VERBS = ["get", "list", "watch"]
@@ -43,6 +45,16 @@ def create_app(store: Store) -> Starlette:
     )
     app.state.end_watches = api.end_watches
     return app
+
+
+def local_only(app: ASGIApp) -> ASGIApp:
+    """`app` without the requests of web pages: whoever reaches it may read everything."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        why = why_foreign(scope["headers"]) if scope["type"] == "http" else None
+        await (status(403, "Forbidden", why) if why else app)(scope, receive, send)
+
+    return call
 
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

@@ -107,6 +107,8 @@ class Stack:
         await gateway.start(self._endpoints_of)
         urls = ", ".join(f"{port} at {url}" for port, url in gateway.urls.items())
         self.report(f"gateway  {gateway.name}  Envoy, listens for port {urls}")
+        for note in gateway.notes:
+            self.report(note)
 
     async def _stop(self) -> None:
         """In the order of a request: no new ones, no more picks, no more answers."""

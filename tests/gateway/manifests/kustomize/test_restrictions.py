@@ -117,7 +117,9 @@ def test_bases_that_name_each_other_twice_do_not_double(tmp_path: Path) -> None:
     leaf = tmp_path / "d40/kustomization.yaml"
     leaf.write_text("resources: [map.yaml]\n")
     (tmp_path / "d40/map.yaml").write_text(CONFIG_MAP)
-    with pytest.raises(ManifestError, match=r"d39/.*resources\[1\]: brings ConfigMap default/c, .*map.yaml:1"):
+    with pytest.raises(
+        ManifestError, match=r"d39/.*resources\[1\]: brings ConfigMap default/c, .*map.yaml:1"
+    ):
         load([str(tmp_path / "d0")])
     leaf.write_text("namePrefix: x-\n")
     with pytest.raises(ManifestError, match="more than 1000 kustomizations lead here"):
