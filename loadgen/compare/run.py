@@ -52,6 +52,7 @@ Say = Callable[[str], None]
 def run_compare(args: argparse.Namespace) -> int:
     """Entry of the command line; the exit code is the comparison's."""
     from loadgen.flags import scenario_of  # noqa: PLC0415
+    from loadgen.run.commands import tell_commands  # noqa: PLC0415
 
     scenario = scenario_of(args)
     files = (
@@ -70,6 +71,7 @@ def run_compare(args: argparse.Namespace) -> int:
         selftest=not args.no_selftest,
         command=tuple(args.command_line),
     )
+    tell_commands(scenario, options.command, () if files else scenario.arms)
     return compare_arms(scenario, options)
 
 
