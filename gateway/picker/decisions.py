@@ -22,7 +22,7 @@ class DecisionLog:
     def __init__(self, path: str) -> None:
         """PickerConfigError when the file cannot be written."""
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise PickerConfigError(f"--decision-log {path}: {error.strerror}") from None
 

@@ -27,7 +27,7 @@ class JsonlWriter:
         self._buffer = bytearray()
         self._encoder = msgspec.json.Encoder()
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror}") from error
 
