@@ -6,24 +6,28 @@ import os
 import sys
 from collections.abc import Callable
 
+from kit.printable import on_terminal
+
 READER_LEFT = 141
 """The exit code of a command whose reader left, as `head` does: what a shell shows for a death by SIGPIPE."""
 INTERRUPTED = 130
 
 
 def show(text: str) -> None:
-    """Text on standard output as it is, at once."""
+    """Text on standard output, at once; as it is where a file or a program reads it."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        text = on_terminal(text)
     print(text, end="", flush=True)  # noqa: T201
 
 
 def say(line: str = "") -> None:
     """A line on standard output, at once."""
-    print(line, flush=True)  # noqa: T201
+    print(on_terminal(line), flush=True)  # noqa: T201
 
 
 def complain(line: str) -> None:
     """A line on standard error."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(on_terminal(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def exit_code(command: Callable[[], int]) -> int:

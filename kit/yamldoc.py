@@ -3,10 +3,14 @@
 `Document` is plain data plus a map from path to line; `Cursor` walks it. Whoever reads a value of the wrong
 type gets an error with file, line and path, so no kind of document checks types by hand. The error is of the
 class that the document was loaded with: each room passes its own.
+
+A small file can spell billions of values with aliases and merge keys. What a document may hold is bounded
+before it is built: its length as kube-apiserver bounds a request, its aliases by the share that go-yaml has.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +18,17 @@ from typing import Any
 import yaml
 
 from kit.errors import DocumentError
+from kit.printable import one_line
 
 Path = tuple[str | int, ...]
 MOST_VALUES = 1_000_000
-"""Of one document, aliases written out: a small file can spell billions."""
+"""Of one document, aliases and merge keys written out."""
+MOST_CHARACTERS = 3 * 1024 * 1024
+"""Of one document; kube-apiserver takes requests of 3 MiB."""
+TWICE = "stands twice; keep one"
+_BETWEEN = re.compile(r"^(?:---|\.\.\.)(?!\S)", re.MULTILINE)
+_MERGE = "tag:yaml.org,2002:merge"
+_Pairs = list[tuple[yaml.ScalarNode, yaml.Node]]
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,7 +77,8 @@ class Document:
 
 
 def load_documents(text: str, file: str, refusal: type[DocumentError]) -> Iterator[Document]:
-    """The documents of `text`, empty ones left out. Raises `refusal` for what is not YAML."""
+    """The documents of `text`, empty ones left out. Raises `refusal` for what is no YAML or too much."""
+    _check_length(text, file, refusal)
     try:
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
@@ -90,6 +102,29 @@ def load_documents(text: str, file: str, refusal: type[DocumentError]) -> Iterat
         loader.dispose()
 
 
+def _check_length(text: str, file: str, refusal: type[DocumentError]) -> None:
+    """Only the marks between documents are looked at: reading 3 MiB takes half a minute."""
+    begin = 0
+    for end in [*(mark.start() for mark in _BETWEEN.finditer(text)), len(text)]:
+        if end - begin > MOST_CHARACTERS:
+            words = f"a document of more than {MOST_CHARACTERS // 1024**2} MiB; kube-apiserver takes none"
+            raise refusal(words, file, text.count("\n", 0, begin) + 1)
+        begin = end
+
+
+def load_value(text: str, file: str, refusal: type[DocumentError]) -> Any:
+    """The plain value of the one document of `text`, None for none. Raises `refusal` for what is not that."""
+    documents = list(load_documents(text, file, refusal))
+    if len(documents) > 1:
+        raise refusal("holds a second document; one is expected", file, documents[1].line)
+    return documents[0].data if documents else None
+
+
+def _alias_share(values: int) -> float:
+    """How many of `values` may come of aliases, as go-yaml 3 allows: nearly all, of millions a tenth."""
+    return 0.99 - 0.89 * min(max((values - 400_000) / 3_600_000, 0.0), 1.0)
+
+
 class _Reading:
     """One document on its way from nodes to plain data."""
 
@@ -98,25 +133,43 @@ class _Reading:
         self._file = file
         self._refusal = refusal
         self._open: set[yaml.Node] = set()  # those that are being read: an alias of one has no end
+        self._met: set[yaml.Node] = set()  # mappings and lists: whoever is met again is an alias
+        self._pairs: dict[yaml.Node, _Pairs] = {}
+        self._within_alias = 0
+        self._values = self._of_aliases = 0
         self.lines: dict[Path, int] = {}
         self.written: dict[Path, str] = {}
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         """The plain value of `node`, which stands at `path`."""
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._count(1, node, path)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if node in self._open:
             raise self._error("an alias stands for what it stands in", node, path)
-        if len(self.lines) > MOST_VALUES:
-            raise self._error(f"more than {MOST_VALUES} values, with aliases written out", node, path)
+        alias = node in self._met
+        self._met.add(node)
         self._open.add(node)
+        self._within_alias += alias
         try:
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
         finally:
+            self._within_alias -= alias
             self._open.remove(node)
+
+    def _count(self, values: int, node: yaml.Node, path: Path) -> None:
+        """Take in that there are more values; an error where they are too many, or too many are aliases'."""
+        self._values += values
+        if self._within_alias:
+            self._of_aliases += values
+        if self._values > MOST_VALUES:
+            raise self._error(f"more than {MOST_VALUES} values, with aliases written out", node, path)
+        enough = self._values > 1000 and self._of_aliases > 100
+        if enough and self._of_aliases > _alias_share(self._values) * self._values:
+            raise self._error("aliases stand for nearly everything in this document", node, path)
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
@@ -128,20 +181,43 @@ class _Reading:
         return value
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise self._error("stands twice; keep one", key, (*path, key.value))
-                seen.add(key.value)
-        self._loader.flatten_mapping(node)
         result: dict[str, Any] = {}
-        for key, item in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise self._error("a mapping key must be a string", key, path)
+        for key, item in self._flat(node, path):
             self.lines[*path, key.value] = key.start_mark.line + 1
             result[key.value] = self.value(item, (*path, key.value))
         return result
+
+    def _flat(self, node: yaml.MappingNode, path: Path) -> _Pairs:
+        """The pairs of a mapping, each key once: what is merged in (`<<`) first, then its own."""
+        if (known := self._pairs.get(node)) is not None:
+            return known
+        own: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+        merged: dict[str, tuple[yaml.ScalarNode, yaml.Node]] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._error("a mapping key must be a string", key, path)
+            if key.tag == _MERGE:
+                for pair in self._merged(item, path):
+                    merged.setdefault(pair[0].value, pair)
+            elif key.value in own:
+                raise self._error(TWICE, key, (*path, key.value))
+            else:
+                own[key.value] = (key, item)
+        self._pairs[node] = pairs = list({**merged, **own}.values())
+        return pairs
+
+    def _merged(self, node: yaml.Node, path: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
+        """The pairs of what stands behind a `<<`; whoever comes first wins."""
+        for source in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(source, yaml.MappingNode):
+                raise self._error("`<<` takes a mapping or a list of mappings", source, path)
+            if source in self._open:
+                raise self._error("an alias stands for what it stands in", source, path)
+            self._open.add(source)
+            pairs = self._flat(source, path)
+            self._open.remove(source)
+            self._count(len(pairs), source, path)
+            yield from pairs
 
     def _error(self, message: str, node: yaml.Node, path: Path) -> DocumentError:
         return self._refusal(f"{show_path(path)}: {message}", self._file, node.start_mark.line + 1)
@@ -254,4 +330,4 @@ def show_path(path: Path) -> str:
     shown = ""
     for key in path:
         shown += f"[{key}]" if isinstance(key, int) else f".{key}" if shown else key
-    return shown or "document"
+    return one_line(shown) or "document"

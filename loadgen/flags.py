@@ -207,12 +207,13 @@ def _refuse_load_flags(args: argparse.Namespace, why: str) -> None:
 
 def _value(text: str) -> Any:
     """A flag's value as YAML reads it."""
-    import yaml  # noqa: PLC0415
+    from kit.yamldoc import load_value  # noqa: PLC0415 - YAML, which --help need not pay
+    from loadgen.scenario.yamlnodes import COMMAND_LINE  # noqa: PLC0415
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{text!r} is no YAML value: {error}", file="command line") from error
+        return load_value(text, COMMAND_LINE, ScenarioError)
+    except ScenarioError as error:
+        raise ScenarioError(f"{text!r} is no YAML value: {error.message}", COMMAND_LINE) from error
 
 
 def _pairs(items: list[str], flag: str, separator: str) -> dict[str, str]:

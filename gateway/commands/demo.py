@@ -26,6 +26,7 @@ from gateway.doctor.send import read_curl, send
 from gateway.errors import UsageError
 from gateway.stack import owned
 from kit.console import complain, say
+from kit.printable import cell
 
 STACK = "demo"
 REPEATS = 6
@@ -106,13 +107,13 @@ def decision_table(path: Path, pods: dict[str, str]) -> Table:
     table = Table(title="where requests went, and why", title_justify="left")
     table.add_column("pod")
     for reason in reasons:
-        table.add_column(reason, justify="right")
+        table.add_column(cell(reason), justify="right")
     table.add_column("requests", justify="right")
     table.add_column("share", justify="right")
     whole = sum(counts.values())
     for pod, total in sorted(_totals(counts, 0).items()):
         table.add_row(
-            f"...{pod[-11:]}",
+            cell(f"...{pod[-11:]}"),
             *(str(counts[pod, r]) for r in reasons),
             str(total),
             f"{100 * total / whole:.0f} %",

@@ -17,10 +17,10 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from gateway.errors import ControlError
 from gateway.stack.socket import ask
+from kit.printable import cell
 
 INTERVAL_S = 1.0
 EVENT_LINES = 8
@@ -77,7 +77,7 @@ class Rates:
 
 def pods_table(report: Json, served: dict[str, float], picked: dict[str, float]) -> Table:
     """One row per endpoint."""
-    table = Table(title=f"{report['name']}  {report['url'] or ''}", title_justify="left", expand=False)
+    table = Table(title=cell(f"{report['name']}  {report['url'] or ''}"), title_justify="left", expand=False)
     table.add_column("endpoint", no_wrap=True)
     table.add_column("address")
     table.add_column("state")
@@ -88,16 +88,16 @@ def pods_table(report: Json, served: dict[str, float], picked: dict[str, float])
         places = [f"{pod['address']}:{port}" for port in pod["ports"]]
         hit = pod.get("prefix_cache_hit_rate")
         table.add_row(
-            pod["name"],
+            cell(pod["name"]),
             places[0] + (f" +{len(places) - 1}" if len(places) > 1 else ""),
-            Text(pod["state"], style=_STYLES.get(pod["state"], "")),
+            cell(pod["state"], _STYLES.get(pod["state"], "")),
             str(pod.get("running", "")),
             str(pod.get("waiting", "")),
             f"{100 * pod['kv_cache_usage']:.1f}" if "kv_cache_usage" in pod else "",
             f"{100 * hit:.0f}" if hit is not None else "",
             f"{sum(served.get(p, 0.0) for p in places):.1f}",
             f"{sum(picked.get(p, 0.0) for p in places):.1f}",
-            " ".join(pod.get("adapters", ())),
+            cell(" ".join(pod.get("adapters", ()))),
         )
     return table
 
@@ -108,8 +108,8 @@ def render(
     """The whole screen."""
     answers = "  ".join(f"{name} {count}" for name, count in sorted(statuses.items())) or "none yet"
     pickers = "  ".join(f"{p['name']} ({p['kind']}, {p['state']})" for p in report["pickers"])
-    lines = [Text(f"answers  {answers}"), Text(f"pickers  {pickers}")]
-    lines += [Text(line, style="dim") for line in report["events"][-EVENT_LINES:]]
+    lines = [cell(f"answers  {answers}"), cell(f"pickers  {pickers}")]
+    lines += [cell(line, "dim") for line in report["events"][-EVENT_LINES:]]
     return Group(*lines, pods_table(report, served, picked))
 
 

@@ -31,6 +31,7 @@ from gateway.stack.statedir import StackDirectory, why
 from kit.alarm import new_event_loop
 from kit.children import python
 from kit.console import complain, say
+from kit.printable import on_terminal
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
 
@@ -81,7 +82,9 @@ class Runner:
         if self._announced:
             self.events.append(line)
         with contextlib.suppress(OSError), self.options.directory.log.open("a") as log:
-            log.write(line + "\n")  # the disk may be full, the directory removed under a running stack
+            log.write(
+                on_terminal(line).replace("\n", "\n  ") + "\n"
+            )  # the disk may be full, the directory removed under a running stack
         if self._view is None or self._view.returncode is not None:
             say(line)
 

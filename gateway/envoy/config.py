@@ -29,6 +29,7 @@ class EnvoyOptions:
     admin_port: int
     host: str = "127.0.0.1"
     istio_bugs: bool = False
+    limits_admin: bool = True  # whether this Envoy has admin.allow_paths
 
     @property
     def access_log(self) -> Path:
@@ -95,6 +96,19 @@ def _cluster_specs(manifests: Manifests, routes: RouteBuilder, directory: Path) 
     return list(specs.values())
 
 
+_ADMIN_PATHS = (
+    "ready|clusters|stats|stats/prometheus|config_dump|server_info|listeners|certs|reopen_logs|help"
+)
+"""What a web page may ask for without harm: any page can POST to loopback."""
+
+
+def _admin(options: EnvoyOptions) -> Json:
+    admin: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}}
+    if options.limits_admin:
+        admin["allow_paths"] = [{"safe_regex": {"regex": rf"/({_ADMIN_PATHS})?(\?.*)?"}}]
+    return admin
+
+
 def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], options: EnvoyOptions) -> Json:
     name = f"{gateway.name}-istio"
     return {
@@ -102,7 +116,7 @@ def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], op
             "id": f"router~{options.host}~{name}.{gateway.namespace}~{gateway.namespace}.svc.cluster.local",
             "cluster": f"{name}.{gateway.namespace}",
         },
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}},
+        "admin": _admin(options),
         "layered_runtime": {
             "layers": [
                 {

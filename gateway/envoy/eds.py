@@ -27,7 +27,11 @@ def write_endpoints(spec: ClusterSpec, endpoints: Iterable[Address], version: in
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file by rename: readers see the old content or the new, never a part."""
+    """Write a file by rename: readers see the old content or the new, never a part. OSError names one."""
     scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is told by a write, which knows no name
+        raise

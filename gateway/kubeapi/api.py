@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.kubeapi.query import BadQueryError, Query, read_query, to_continue
 from gateway.kubeapi.store import BadSelectorError, Change, ExpiredError, Kind, Match, Object, Store, selector
 from gateway.kubeapi.table import as_table
+from kit.websites import why_foreign
 
 BOOKMARK_SECONDS = 30.0
+MOST_WAITING = 10_000
+"""Lines that a watch has not read; beyond them it ends."""
 READ_VERBS = ["get", "list", "watch"]
 
 
@@ -45,12 +50,22 @@ def create_app(store: Store) -> Starlette:
     return app
 
 
+def local_only(app: ASGIApp) -> ASGIApp:
+    """`app` without the requests of web pages: whoever reaches it may read everything."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        why = why_foreign(scope["headers"]) if scope["type"] == "http" else None
+        await (status(403, "Forbidden", why) if why else app)(scope, receive, send)
+
+    return call
+
+
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def status(code: int, reason: str, message: str) -> JSONResponse:
+def status(code: int, reason: str, message: str, details: Object | None = None) -> JSONResponse:
     """A failure as Kubernetes words it."""
-    body = {
+    body: Object = {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
@@ -59,6 +74,8 @@ def status(code: int, reason: str, message: str) -> JSONResponse:
         "reason": reason,
         "code": code,
     }
+    if details:
+        body["details"] = details
     return JSONResponse(body, status_code=code)
 
 
@@ -137,13 +154,22 @@ class Api:
         if len(parts) == 2:
             return self._get(request, kind, namespace, parts[1])
         try:
-            query = request.query_params
-            match = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        except BadSelectorError as error:
+            given = request.query_params
+            match = selector(given.get("labelSelector", ""), given.get("fieldSelector", ""))
+            query = read_query(given)
+        except (BadSelectorError, BadQueryError) as error:
             return status(400, "BadRequest", str(error))
-        if query.get("watch") in ("true", "1"):
+        if query.version is not None and query.version > self._store.version:
+            return self._too_large(query.version)
+        if query.watch:
             return self._watch(query, kind, namespace, match)
-        return self._list(request, kind, namespace, match)
+        return self._list(request, query, kind, namespace, match)
+
+    def _too_large(self, version: int) -> Response:
+        """Of a store that ran before this one; the client lists again."""
+        message = f"Too large resource version: {version}, current: {self._store.version}"
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        return status(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
 
     def _kind(self, request: Request, plural: str) -> Kind | None:
         group, version = request.path_params.get("group", ""), request.path_params.get("version", "v1")
@@ -157,22 +183,27 @@ class Api:
             return status(404, "NotFound", f'{resource} "{name}" not found')
         return _answer(request, kind, found, [found])
 
-    def _list(self, request: Request, kind: Kind, namespace: str, match: Match) -> Response:
+    def _list(self, request: Request, query: Query, kind: Kind, namespace: str, match: Match) -> Response:
+        version = self._store.version
+        if query.after is not None and query.at != version:
+            return status(410, "Expired", "The provided continue parameter is too old; list again without it")
         items = self._store.list(kind, namespace, match)
-        meta = {"resourceVersion": str(self._store.version)}
+        if (after := query.after) is not None:
+            items = [item for item in items if _place(item) > after]
+        meta: Object = {"resourceVersion": str(version)}
+        if query.limit and len(items) > query.limit:
+            meta["remainingItemCount"] = len(items) - query.limit
+            items = items[: query.limit]
+            meta["continue"] = to_continue(version, _place(items[-1]))
         body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta, "items": items}
         return _answer(request, kind, body, items)
 
-    def _watch(self, query: Mapping[str, str], kind: Kind, namespace: str, match: Match) -> Response:
+    def _watch(self, query: Query, kind: Kind, namespace: str, match: Match) -> Response:
         watch = Watch(self._store, kind, namespace, match, query)
         try:
             watch.begin()
         except ExpiredError as error:
             return status(410, "Expired", str(error))
-        except ValueError:
-            return status(
-                400, "BadRequest", f"resourceVersion {query.get('resourceVersion')!r} is not a number"
-            )
         return StreamingResponse(self._lines(watch), media_type="application/json")
 
     async def _lines(self, watch: Watch) -> AsyncIterator[bytes]:
@@ -193,6 +224,11 @@ def _answer(request: Request, kind: Kind, body: Object, items: list[Object]) -> 
     return JSONResponse(body)
 
 
+def _place(obj: Object) -> tuple[str, str]:
+    """Namespace and name, by which lists are in order."""
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
 _END = b""
 
 
@@ -203,35 +239,29 @@ def _nothing() -> None:
 class Watch:
     """One watch request: what has happened since the version asked for, then what happens, line by line."""
 
-    def __init__(
-        self, store: Store, kind: Kind, namespace: str, match: Match, query: Mapping[str, str]
-    ) -> None:
+    def __init__(self, store: Store, kind: Kind, namespace: str, match: Match, query: Query) -> None:
         self._store, self._kind, self._namespace, self._match = store, kind, namespace, match
-        self._bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
-        self._initial = query.get("sendInitialEvents") in ("true", "1")
-        self._version = query.get("resourceVersion", "")
-        self._seconds = float(query.get("timeoutSeconds") or 3600)
+        self._query = query
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._stop: Callable[[], None] = _nothing
 
     def begin(self) -> None:
-        """Reads the past and starts to listen. Raises ExpiredError, ValueError for what is no number."""
-        replay = (
-            [] if self._initial or self._version in ("", "0") else list(self._store.since(int(self._version)))
-        )
-        if self._initial or self._version in ("", "0"):
+        """Reads the past and starts to listen. Raises ExpiredError."""
+        query = self._query
+        if query.initial or query.version is None:
             for obj in self._store.list(self._kind, self._namespace, self._match):
                 self._put("ADDED", obj)
-        for change in replay:
-            self._on_change(change)
-        if self._initial and self._bookmarks:
+        else:
+            for change in self._store.since(query.version):
+                self._on_change(change)
+        if query.initial and query.bookmarks:
             self._bookmark({"k8s.io/initial-events-end": "true"})
-        self._stop = self._store.listen(self._on_change)
+        self._stop = self._store.listen(self._on_news)
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Events as lines of JSON until the time asked for is over; bookmarks while nothing happens."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._seconds
+        end = loop.time() + self._query.seconds
         try:
             while (left := end - loop.time()) > 0:
                 try:
@@ -240,7 +270,7 @@ class Watch:
                         return
                     yield line
                 except TimeoutError:
-                    if self._bookmarks:
+                    if self._query.bookmarks:
                         self._bookmark({})
         finally:
             self._stop()
@@ -248,6 +278,15 @@ class Watch:
     def end(self) -> None:
         """No more lines than those that wait already."""
         self._queue.put_nowait(_END)
+
+    def _on_news(self, change: Change) -> None:
+        """A watcher that does not read is let go, as kube-apiserver does; it lists and watches again."""
+        if self._queue.qsize() > MOST_WAITING:
+            self._stop()
+            self._stop = _nothing
+            self.end()
+        else:
+            self._on_change(change)
 
     def _on_change(self, change: Change) -> None:
         """An object that starts or stops to match is added or deleted for this watcher, as in Kubernetes."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from gateway.kubeapi.api import create_app
+from gateway.kubeapi.api import create_app, local_only
 from gateway.kubeapi.store import Store
 
 
@@ -39,7 +39,9 @@ class KubeApi:
         listener = socket.create_server(self._address)
         app = create_app(self.store)
         self._end_watches = app.state.end_watches
-        config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5, ws="none")
+        config = uvicorn.Config(
+            local_only(app), log_config=None, lifespan="off", timeout_graceful_shutdown=5, ws="none"
+        )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.lint.finding import RULES, Finding, Severity
+from kit.printable import one_line
 
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
@@ -19,7 +20,7 @@ def as_text(findings: list[Finding]) -> str:
     """A paragraph each: place, severity and rule, then what happens and the mend; a count at the end."""
     parts = []
     for f in findings:
-        head = f"{f.file}:{f.line}: {f.rule.severity} [{f.rule.id}]"
+        head = f"{one_line(f.file)}:{f.line}: {f.rule.severity} [{f.rule.id}]"
         body = [f.message, f"what happens: {f.consequence}", f"mend: {f.mend}"]
         lines = [_fill(b) for b in body]
         parts.append("\n".join([head, *lines]))

@@ -12,6 +12,7 @@ from gateway.picker.errors import PickerError
 from gateway.picker.options import HELP, Options, parse_options
 from kit.alarm import new_event_loop
 from kit.console import complain, say, show
+from kit.printable import LineFormatter
 from kit.signals import ENDING, hear, ignore
 
 
@@ -23,11 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         options = parse_options(arguments)
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=logging.DEBUG if options.v >= 5 else logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        )
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logging.basicConfig(level=logging.DEBUG if options.v >= 5 else logging.INFO, handlers=[handler])
         return _run(options)
     except PickerError as error:
         complain(f"picker: {error}")

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
 from gateway.picker.compat import TABLE, Compat, for_api_version
 from gateway.picker.errors import PickerConfigError
 from kit.durations import parse_duration
+from kit.errors import DocumentError
+from kit.yamldoc import TWICE, load_value
 
 KIND = "EndpointPickerConfig"
 T = TypeVar("T")
@@ -118,26 +119,17 @@ _FIELDS = {
 _ALWAYS = {"apiVersion", "kind", "plugins", "schedulingProfiles", "featureGates", "saturationDetector"}
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, as Go's strict YAML does."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise PickerConfigError(f'line {line}: key "{key}" already set in map')
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(text: str) -> Any:
     """One YAML (or JSON) document; PickerConfigError names the line of what is wrong."""
     try:
-        return yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise PickerConfigError(f"not YAML: {error}") from None
+        return load_value(text, "", DocumentError)
+    except DocumentError as error:
+        line = f"line {error.line}: " if error.line else ""
+        path, is_twice, _ = error.message.partition(f": {TWICE}")
+        if is_twice:  # in the words of Go's strict YAML
+            key = path.rpartition(".")[2]
+            raise PickerConfigError(f'{line}key "{key}" already set in map') from None
+        raise PickerConfigError(f"{line}{error.message}") from None
 
 
 def api_version_of(text: str) -> str | None:

@@ -47,7 +47,7 @@ class DecisionLog:
             raise PickerConfigError(f"--decision-log {path}: {error.strerror}") from None
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._fd).st_size
 
     def write(self, record: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,15 @@ from gateway.errors import ControlError, GatewayError
 
 Json = dict[str, Any]
 Command = Callable[..., Awaitable[Any]]
-_LIMIT = 16 * 1024 * 1024  # bytes of one line: the status of thousands of pods
+_LIMIT = 16 * 1024 * 1024  # bytes of an answer: the status of thousands of pods
+_REQUEST_LIMIT = 256 * 1024
+IDLE_S = 60.0
+"""How long a connection may stand between requests; whoever asks does it at once."""
+
+
+class _Answer(msgspec.Struct):
+    ok: Any = None
+    error: str | None = None
 
 
 class ControlServer:
@@ -31,9 +40,11 @@ class ControlServer:
         self._commands = commands
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._own: os.stat_result | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=_LIMIT)
+        self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=_REQUEST_LIMIT)
+        self._own = self._path.stat()
 
     async def close(self) -> None:
         if self._server is not None:
@@ -42,7 +53,9 @@ class ControlServer:
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
             await self._server.wait_closed()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the directory may be gone, or another stack's
+            if self._own is not None and os.path.samestat(self._path.lstat(), self._own):
+                self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -86,10 +99,10 @@ class ControlServer:
 
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:
-    """The next request; empty at the end, which a line beyond the limit is as well."""
+    """The next request; empty at the end, which a line beyond the limit and a long silence are as well."""
     try:
-        return await reader.readline()
-    except ValueError:
+        return await asyncio.wait_for(reader.readline(), IDLE_S)
+    except (ValueError, TimeoutError):
         return b""
 
 
@@ -117,14 +130,17 @@ def ask(path: Path, do: str, *, timeout_s: float = 120.0, **arguments: Any) -> A
             connection.connect(str(path))
             connection.sendall(json.dumps({"do": do, **arguments}).encode() + b"\n")
             with connection.makefile("rb") as stream:
-                line = stream.readline()
+                line = stream.readline(_LIMIT)
         except TimeoutError as error:
             raise ControlError(f"the stack did not answer {do!r} within {timeout_s:g} s") from error
         except OSError as error:
             raise ControlError(f"the stack cannot be asked: {path}: {error.strerror or error}") from error
     if not line:
         raise ControlError(f"the stack ended while it was asked to {do}")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise ControlError(answer["error"])
-    return answer["ok"]
+    try:
+        answer = msgspec.json.decode(line, type=_Answer)
+    except msgspec.MsgspecError:
+        raise ControlError(f"{path}: what answers there is no stack") from None
+    if answer.error is not None:
+        raise ControlError(answer.error)
+    return answer.ok

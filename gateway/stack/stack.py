@@ -108,6 +108,8 @@ class Stack:
         await gateway.start(self._endpoints_of)
         urls = ", ".join(f"{port} at {url}" for port, url in gateway.urls.items())
         self.report(f"gateway  {gateway.name}  Envoy, listens for port {urls}")
+        for note in gateway.notes:
+            self.report(note)
 
     async def _stop(self) -> None:
         """In the order of a request: no new ones, no more picks, no more answers."""
@@ -267,16 +269,17 @@ class Stack:
             server = self._server(target)
             pods = self.pods.of_workload(server)
             try:
-                for _ in range(replicas - len(pods)):
-                    await self._add_pod(server)
-                    await asyncio.sleep(0)  # the pods that run answer from the same thread
+                try:
+                    for _ in range(replicas - len(pods)):
+                        await self._add_pod(server)
+                        await asyncio.sleep(0)  # the pods that run answer from the same thread
+                finally:
+                    self.publish()
+                await self._remove(pods[replicas:])
+                await self._until_applied()
             except (StackError, OSError) as error:
                 got = f"{len(pods)} -> {len(self.pods.of_workload(server))} pods"
                 raise ControlError(f"{server.workload.name}: {got}, then: {error}") from error
-            finally:
-                self.publish()
-            await self._remove(pods[replicas:])
-            await self._until_applied()
         return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
 
     async def _remove(self, pods: Sequence[Pod]) -> None:

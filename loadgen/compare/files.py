@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
+from kit.printable import cell
 from loadgen.compare.data import ArmsReport
 from loadgen.compare.html import comparison_html
 from loadgen.compare.tables import differences, routing
@@ -20,7 +20,7 @@ from loadgen.report.junit import suites
 from loadgen.report.markdown import plain
 from loadgen.report.markdown import table as markdown_table
 from loadgen.report.tables import expectations
-from loadgen.report.terminal import console, print_table
+from loadgen.report.terminal import console, print_pages, print_table
 
 COMPARISON_FILES = ("comparison.*", "junit.xml")
 _COLOURS: dict[Verdict, str] = {
@@ -90,9 +90,7 @@ def print_comparison(data: ArmsReport, written: Sequence[Path], out: Console | N
         print_table(screen, expected)
     screen.print()
     for note in _notes(data):
-        screen.print(f"[yellow]{escape(note)}[/]")
+        screen.print(cell(note, "yellow"))
     for arm, words in zip(data.differences, data.sentences, strict=True):
-        screen.print(f"[bold {_COLOURS[data.verdicts[arm]]}]{escape(words)}[/]")
-    for path in written:
-        if path.suffix == ".html":
-            screen.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)
+        screen.print(cell(words, f"bold {_COLOURS[data.verdicts[arm]]}"))
+    print_pages(screen, written)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ STACK = "loadgen-compare"
 SETUP = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
 TEARDOWN = f"simfleet down --name {STACK}"
 FLEET = f"simfleet ps --name {STACK} --format json"
+PLACE = "{arm}"
 TIMEOUT = 180.0
 _TAIL = 15
 
@@ -42,14 +45,64 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
         arms.append(
             Arm(
                 name=file.stem,
-                setup=(setup or SETUP).replace("{arm}", str(file.resolve())),
-                teardown=(teardown or TEARDOWN).replace("{arm}", str(file.resolve())),
+                setup=with_arm(setup or SETUP, file.resolve(), "--setup"),
+                teardown=with_arm(teardown or TEARDOWN, file.resolve(), "--teardown"),
                 scrape=Scrape(fleet=fleet or FLEET) if fleet or setup is None else None,
             )
         )
     if len({arm.name for arm in arms}) < len(arms):
         raise ScenarioError("two arms have the same file name; arms are named by it", file=files[0])
     return arms
+
+
+_UNREAD = {
+    "`": "a backtick",
+    "${": "${...}",
+    "<<": "a here-document",
+    "$'": "$'...'",
+    "#": "a comment",
+    "esac": "a case",
+}
+_TOKEN = re.compile(r"\{arm\}|\\.|\$\(|\$\{|\$'|<<|(?<![^\s;&|()])#|\besac\b|.", re.DOTALL)
+_IN_DOUBLE = re.compile(r'([$`"\\])')
+
+
+def with_arm(command: str, file: Path, flag: str) -> str:
+    """A hook with the path of its arm for each `{arm}`, quoted as the place asks where it stands.
+
+    Raises ScenarioError for a path that needs quotes in a hook whose quoting is not read here.
+    """
+    path = str(file)
+    quoted = shlex.quote(path)
+    if quoted == path or PLACE not in command:
+        return command.replace(PLACE, path)
+    forms = {"": quoted, "'": path.replace("'", "'\\''"), '"': _IN_DOUBLE.sub(r"\\\1", path)}
+    made, places = "", [""]  # what is open: quotes, and "" for each parenthesis
+    for match in _TOKEN.finditer(command):
+        token, place = match[0], places[-1]
+        made += forms[place] if token == PLACE else token
+        if place == "'":
+            if token.endswith("'"):  # a backslash is no escape here
+                places.pop()
+        elif token in _UNREAD and (place == "" or token in ("`", "${")):
+            what = f"{{arm}} is not put into a hook with {_UNREAD[token]}"
+            raise ScenarioError(
+                f"{flag}: {what} where the path needs quotes; rename {path!r}", "command line"
+            )
+        else:
+            _step(places, token)
+    return made
+
+
+def _step(places: list[str], token: str) -> None:
+    """What is open after a token that stands outside of single quotes."""
+    place = places[-1]
+    if token == "$(" or (token == "(" and place == ""):
+        places.append("")
+    elif (token == ")" and place == "" and len(places) > 1) or (token == place == '"'):
+        places.pop()
+    elif token == '"' or (token == "'" and place == ""):
+        places.append(token)
 
 
 def run_hook(command: str | None, arm: Arm, repeat: int, log: Path, secrets: Secrets | None = None) -> None:

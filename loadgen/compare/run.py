@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kit.console import INTERRUPTED
+from kit.printable import on_terminal
 from loadgen.compare.arms import CompareOptions, repeats_of
 from loadgen.compare.data import ArmRun, ArmsReport, Stopped, Why, as_data, contrast, grouped, read_arm_run
 from loadgen.compare.hooks import arms_of_files
@@ -47,6 +48,7 @@ _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 def run_compare(args: argparse.Namespace) -> int:
     """Entry of the command line; the exit code is the comparison's."""
     from loadgen.flags import scenario_of  # noqa: PLC0415
+    from loadgen.run.commands import tell_commands  # noqa: PLC0415
 
     scenario = scenario_of(args)
     files = (
@@ -71,6 +73,7 @@ def run_compare(args: argparse.Namespace) -> int:
         same_plan=getattr(args, "same_plan", False),
         until=until,
     )
+    tell_commands(scenario, options.command, () if files else scenario.arms)
     return compare_arms(scenario, options)
 
 
@@ -86,7 +89,9 @@ def compare_arms(scenario: Scenario, options: CompareOptions) -> int:
     check_expectations(scenario)
     out = options.out or Path("runs") / f"{scenario.name}-compare-{time.strftime('%Y%m%d-%H%M%S')}"
     screen = console()
-    tell: Say = (lambda _: None) if options.quiet else lambda words: screen.print(words, markup=False)
+    tell: Say = (
+        (lambda _: None) if options.quiet else lambda words: screen.print(on_terminal(words), markup=False)
+    )
     found = run_arms(scenario, options, out, tell, None if options.quiet else screen)
     if not found.runs and found.error is not None:
         if out.is_dir() and isinstance(found.error, KeyboardInterrupt):

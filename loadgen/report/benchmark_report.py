@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from kit.yamldoc import load_value
+from loadgen.errors import ScenarioError
 from loadgen.judge.report import Report
 from loadgen.numbers.stats import PERCENTILES, Summary, percentile_key
 from loadgen.score.scorecard import Scorecard
@@ -117,7 +119,10 @@ def _load(report: Report) -> dict[str, Any]:
     return {
         "metadata": {"cfg_id": _digest(text or run.name), "description": run.name},
         "standardized": standard,
-        "native": {"args": {"seed": run.seed}, "config": yaml.safe_load(text) if text else None},
+        "native": {
+            "args": {"seed": run.seed},
+            "config": load_value(text, "scenario.yaml", ScenarioError) if text else None,
+        },
     }
 
 

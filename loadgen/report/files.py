@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kit.console import complain
 from kit.printable import on_terminal
 from loadgen.errors import RunError
 from loadgen.judge.report import Report
@@ -41,7 +41,7 @@ def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:
         try:
             text = make(report)
         except Exception as error:  # noqa: BLE001  # whatever it is, the others are still good
-            print(f"loadgen: {name} could not be made: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+            complain(f"loadgen: {name} could not be made: {type(error).__name__}: {error}")
             (run_dir / name).unlink(missing_ok=True)
             continue
         if not name.endswith(DATA):

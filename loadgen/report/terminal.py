@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
+from rich.text import Text
 
+from kit.printable import cell
 from loadgen.judge.report import Report
 from loadgen.report import sentences, tables
 from loadgen.report.tables import Table
@@ -35,8 +36,9 @@ def print_report(report: Report, written: Sequence[Path], out: Console | None = 
     """Everything a person wants at the end of a run."""
     screen = out or console()
     run = report.run
-    title = f"[bold]{escape(run.name)}[/]  {run.requests} requests, seed {run.seed}"
-    screen.print(f"\n{title}  [dim]{escape(run.target)}[/]")
+    screen.print()
+    about = cell(f"  {run.requests} requests, seed {run.seed}  ")
+    screen.print(Text.assemble(cell(run.name, "bold"), about, cell(run.target, "dim")))
     for table in tables.all_tables(report):
         print_table(screen, table)
     lines = sentences.scorecard(report)
@@ -47,18 +49,23 @@ def print_report(report: Report, written: Sequence[Path], out: Console | None = 
     if expected:
         print_table(screen, expected)
     colour = {0: "green", 1: "red", 2: "yellow"}[report.exit_code]
-    screen.print(f"\n[bold {colour}]{escape(sentences.verdict(report))}[/]")
+    screen.print()
+    screen.print(cell(sentences.verdict(report), f"bold {colour}"))
+    print_pages(screen, written)
+
+
+def print_pages(screen: Console, written: Sequence[Path]) -> None:
+    """Where the pages for a browser are."""
     for path in written:
         if path.suffix == ".html":
-            screen.print(f"[dim]report:[/] {escape(str(path))}", soft_wrap=True)
+            screen.print(Text.assemble(cell("report: ", "dim"), cell(str(path))), soft_wrap=True)
 
 
 def print_table(screen: Console, table: Table) -> None:
     grid = RichTable(
-        title=table.title,
+        title=cell(table.title, "bold"),
         title_justify="left",
-        title_style="bold",
-        caption=table.note or None,
+        caption=cell(table.note, "dim italic") if table.note else None,
         caption_justify="left",
         box=box.SIMPLE_HEAD if any(table.columns) else None,
         show_header=any(table.columns),
@@ -66,8 +73,8 @@ def print_table(screen: Console, table: Table) -> None:
     )
     prose = table.title in ("Routing", "Self-checks", "Expectations", "Throughput")
     for index, column in enumerate(table.columns):
-        grid.add_column(column, justify="left" if index == 0 or prose else "right", overflow="fold")
+        grid.add_column(cell(column), justify="left" if index == 0 or prose else "right", overflow="fold")
     for row in table.rows:
-        grid.add_row(*(f"[{_STYLES[cell]}]{cell}[/]" if cell in _STYLES else escape(cell) for cell in row))
+        grid.add_row(*(cell(text, _STYLES.get(text, "")) for text in row))
     screen.print()
     screen.print(grid)

@@ -6,6 +6,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from kit.printable import cell, one_line
 from loadgen.numbers.progress import Histogram, Progress
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class PlainView:
         now = monotonic()
         if now >= self._next:
             self._next = now + LINE_EVERY
-            print(plain_line(snapshot), file=self._out, flush=True)  # this is the output
+            print(one_line(plain_line(snapshot)), file=self._out, flush=True)  # this is the output
 
     def close(self) -> None:
         """Nothing to close."""
@@ -139,19 +140,18 @@ def render(snapshot: Snapshot) -> RenderableType:
     """The panel of one moment."""
     from rich.console import Group  # noqa: PLC0415
     from rich.panel import Panel  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     left = snapshot.time_left
     head = f"{_bar(snapshot.done_share)} {snapshot.done_share:4.0%}  {snapshot.time:.1f} s"
     if left is not None:
         head += f", {left:.0f} s left"
-    parts: list[RenderableType] = [Text(head), _figures(snapshot)]
+    parts: list[RenderableType] = [cell(head), _figures(snapshot)]
     if snapshot.total.pods:
         parts.append(_pods(snapshot))
     if snapshot.scrape_note:
-        parts.append(Text(snapshot.scrape_note, style="dim"))
-    parts += [Text(f"! {warning}", style="yellow") for warning in snapshot.warnings]
-    return Panel(Group(*parts), title=f"loadgen · {snapshot.name}", expand=False)
+        parts.append(cell(snapshot.scrape_note, "dim"))
+    parts += [cell(f"! {warning}", "yellow") for warning in snapshot.warnings]
+    return Panel(Group(*parts), title=cell(f"loadgen · {snapshot.name}"), expand=False)
 
 
 def _figures(snapshot: Snapshot) -> RenderableType:
@@ -166,7 +166,7 @@ def _figures(snapshot: Snapshot) -> RenderableType:
     )
     table.add_row("in flight", str(snapshot.in_flight))
     outcomes = "  ".join(f"{name} {count}" for name, count in sorted(total.outcomes.items()))
-    table.add_row("outcomes", outcomes or "-")
+    table.add_row("outcomes", cell(outcomes or "-"))
     table.add_row("TTFT", f"{percentiles(total.ttft)}   p50 / p90 / p99")
     table.add_row("TPOT", percentiles(total.tpot))
     table.add_row("E2E", f"{percentiles(total.latency)}   from the intended start")
@@ -189,7 +189,7 @@ def _pods(snapshot: Snapshot) -> RenderableType:
             for key in ("running", "waiting", "kv")
             if key in state
         )
-        table.add_row(name, _bar(count / most, 20), f"{count} ({count / everything:.0%})", gauges)
+        table.add_row(cell(name), _bar(count / most, 20), f"{count} ({count / everything:.0%})", gauges)
     if len(pods) > PODS_SHOWN:
         table.add_row(f"and {len(pods) - PODS_SHOWN} more", "", "", "")
     return table

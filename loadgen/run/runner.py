@@ -39,6 +39,7 @@ from loadgen.records.rundir import (
     new_run_dir,
     write_meta,
 )
+from loadgen.run.commands import tell_commands
 from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.gatewaylogs import GatewayLogs
@@ -75,6 +76,8 @@ class RunOptions:
 
 def execute(scenario: Scenario, options: RunOptions) -> Path:
     """Run a scenario; the run's directory. Raises LoadgenError when it could not be run or kept."""
+    if options.arm is None:  # a comparison has told already
+        tell_commands(scenario, options.command)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:  # ends its tasks in order on Ctrl-C
         return runner.run(_Run(scenario, options).run())
 

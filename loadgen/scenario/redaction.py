@@ -178,18 +178,31 @@ def _marked(tree: yaml.Node | None) -> frozenset[str]:
         return frozenset()
     lists = (value for key, value in tree.value if key.value == "redact")
     return frozenset(
-        item.value.lower() for node in lists if isinstance(node, yaml.SequenceNode) for item in node.value
+        item.value.lower()
+        for node in lists
+        if isinstance(node, yaml.SequenceNode)
+        for item in node.value
+        if isinstance(item, yaml.ScalarNode)
     )
 
 
-def _scalars(node: yaml.Node | None, name: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """Every value of a tree with the key it stands under; of a list all values stand under the list's key."""
+def _scalars(
+    node: yaml.Node | None, name: str = "", met: set[tuple[str, yaml.Node]] | None = None
+) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """Every value of a tree with the key it stands under; of a list all values stand under the list's key.
+
+    What aliases stand for comes once a key: written out, a few of them can be billions.
+    """
+    met = set() if met is None else met
+    if node is None or (name, node) in met:
+        return
+    met.add((name, node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield from _scalars(value, str(key.value))
+            yield from _scalars(value, str(key.value), met)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _scalars(value, name)
+            yield from _scalars(value, name, met)
     elif isinstance(node, yaml.ScalarNode) and node.tag not in (
         "tag:yaml.org,2002:bool",
         "tag:yaml.org,2002:null",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from kit.errors import DocumentError
+from kit.printable import one_line
+from kit.yamldoc import load_documents
 from simulator.config.flags.table import find_long
 from simulator.config.flags.values import read
 from simulator.config.parser import Given, unknown
@@ -22,17 +23,22 @@ def read_file(path: str) -> dict[str, Given]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path} is not text in UTF-8: {error}") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--config {path} is not valid YAML: {error}") from None
-    if root is None:
+        documents = list(load_documents(text, path, DocumentError))
+    except DocumentError as error:
+        raise ConfigError(f"--config {error}") from None
+    if len(documents) > 1:
+        raise ConfigError(f"--config {path}:{documents[1].line}: a second document; one is expected")
+    if not documents:
         return {}
-    if not isinstance(root, yaml.MappingNode):
+    root = documents[0]
+    if not isinstance(root.data, dict):
         raise ConfigError(f"--config {path}: a mapping of flags to values is expected, such as `port: 8000`")
     given: dict[str, Given] = {}
-    for key_node, value_node in root.value:
-        where = f"{path}:{key_node.start_mark.line + 1} {key_node.value}"
-        name, value = _value(str(key_node.value), _construct(value_node, where), where)
+    for key, written in root.data.items():
+        where = f"{path}:{root.line_of((key,))} {one_line(key)}"
+        name, value = _value(key, written, where)
+        if name in given:
+            raise ConfigError(f"{where}: --{name} has its value at {given[name].where} already; keep one")
         if value is not None:
             given[name] = Given(value, where)
     return given
@@ -50,13 +56,3 @@ def _value(key: str, value: Any, where: str) -> tuple[str, Any]:
         return flag.name, None
     result = read(flag, value, where)
     return flag.name, (not result) if negated else result
-
-
-def _construct(node: yaml.Node, where: str) -> Any:
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:  # a tag or a date that plain YAML has no value for
-        raise ConfigError(f"{where}: {getattr(error, 'problem', error)}") from None
-    finally:
-        loader.dispose()

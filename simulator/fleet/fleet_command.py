@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.console import show
+from kit.errors import DocumentError
 from simulator.config.help import flags_help
 from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
@@ -139,14 +140,16 @@ class _Overrides:
 
 def _read_overrides(path: str) -> dict[str, list[str]]:
     """Replica (index or name) -> the arguments that its flags come to."""
-    import yaml  # noqa: PLC0415 - only with the flag
+    from kit.yamldoc import load_value  # noqa: PLC0415 - only with the flag
 
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = load_value(Path(path).read_text(encoding="utf-8"), path, DocumentError)
     except OSError as error:
         raise ConfigError(f"--overrides {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--overrides {path} is not valid YAML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--overrides {path} is not text in UTF-8: {error}") from None
+    except DocumentError as error:
+        raise ConfigError(f"--overrides {error}") from None
     if not isinstance(found, dict) or not all(isinstance(flags, dict) for flags in found.values()):
         raise ConfigError(
             f"--overrides {path}: expected replicas with flags, such as `2: {{max-num-seqs: 4}}`"

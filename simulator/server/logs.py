@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any, Literal
 
+from kit.printable import LineFormatter, one_line
+
 logger = logging.getLogger("simfleet")
 _LEVELS = {"trace": logging.DEBUG, "critical": logging.CRITICAL}
 
@@ -38,12 +40,12 @@ def _timestamp(created: float) -> str:
     return f"{whole}.{int(created % 1 * 1000):03d}Z"
 
 
-class _Text(logging.Formatter):
+class _Text(LineFormatter):
     """`2026-11-23T18:35:00.123Z INFO ready address=127.0.0.2:8000 model=tiny`."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
-        parts = [_timestamp(record.created), record.levelname, record.getMessage()]
+        parts = [_timestamp(record.created), record.levelname, one_line(record.getMessage())]
         parts += [f"{name}={_word(value)}" for name, value in fields.items()]
         if record.exc_info:
             parts.append("\n" + self.formatException(record.exc_info))
@@ -66,6 +68,6 @@ class _JSON(logging.Formatter):
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, str) and value and not any(c in value for c in ' "=\n'):
+    if isinstance(value, str) and value and value.isprintable() and not any(c in value for c in ' "='):
         return value
     return json.dumps(value, default=str)

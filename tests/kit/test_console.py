@@ -26,6 +26,19 @@ def test_where_things_go(capsys: pytest.CaptureFixture[str]) -> None:
     assert (out, err) == ("a line\n\nas it\nis", "what is wrong\n")
 
 
+def test_what_moves_the_cursor_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("a\x1b[2J\tb\nc")
+    complain("pod \x1b]0;title\x07")
+    show("for a program \x1b")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show("for a person \x1b\n")
+    out, err = capsys.readouterr()
+    assert out == "a\\x1b[2J\tb\nc\nfor a program \x1bfor a person \\x1b\n"
+    assert err == "pod \\x1b]0;title\\x07\n"
+
+
 def test_the_exit_code_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt

@@ -4,7 +4,7 @@ import pytest
 
 from kit import yamldoc
 from kit.errors import DocumentError
-from kit.yamldoc import Document, load_documents, show_path
+from kit.yamldoc import Document, load_documents, load_value, show_path
 
 TEXT = """\
 # a comment
@@ -80,6 +80,78 @@ def test_a_few_aliases_that_spell_billions_are_refused(monkeypatch: pytest.Monke
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
     with pytest.raises(DocumentError, match=r"f.yaml:[0-9]+: .*more than 1000 values"):
         documents("\n".join(lines))
+    monkeypatch.undo()
+    with pytest.raises(DocumentError, match=r"f.yaml:[0-9]+: .*aliases stand for nearly everything"):
+        documents("\n".join(lines))
+
+
+def test_aliases_that_repeat_a_little_are_read() -> None:
+    lines = ["base: &b {x: [1, 2, 3]}", *(f"use{i}: {{own: {i}, more: *b}}" for i in range(400))]
+    (document,) = documents("\n".join(lines))
+    assert document.data["use399"] == {"own": 399, "more": {"x": [1, 2, 3]}}
+
+
+@pytest.mark.parametrize("merge", ["[*a{0}, *a{0}]", "*a{0}, also: *a{0}"])
+def test_merge_keys_do_not_double(merge: str) -> None:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{i}: &a{i} {{<<: {merge.format(i - 1)}, k{i}: {i}}}" for i in range(1, 9)]
+    (document,) = documents("\n".join(lines))
+    assert {"x": 1, "k1": 1, "k8": 8}.items() <= document.data["a8"].items()
+
+
+def test_long_chains_of_merge_keys_are_refused() -> None:
+    lines = ["a0: &a0 {x: 1}", *(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 60))]
+    (document,) = documents("\n".join(lines))
+    assert document.data["a59"] == {"x": 1}
+    wide = ["a0: &a0 {" + ", ".join(f"k{i}: 1" for i in range(1000)) + "}"]
+    wide.append("b: {<<: [" + ", ".join(["*a0"] * 1001) + "]}")
+    with pytest.raises(DocumentError, match=r"f.yaml:1: b: more than 1000000 values"):
+        documents("\n".join(wide))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &a {<<: *a}", "f.yaml:1: a: an alias stands for what it stands in"),
+        ("a: &a\n  b: {<<: *a}", "f.yaml:1: a.b: an alias stands for what it stands in"),
+        ("a:\n  <<: 3", "f.yaml:2: a: `<<` takes a mapping or a list of mappings"),
+        ("a:\n  <<: [{x: 1}, [y]]", "f.yaml:2: a: `<<` takes a mapping or a list of mappings"),
+        ("{<<: " * 800 + "{}" + "}" * 800, "f.yaml:1: not to be read: nested too deeply"),
+    ],
+)
+def test_merge_keys_that_cannot_be(text: str, words: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        documents(text)
+    assert str(caught.value) == words
+
+
+def test_whoever_is_merged_first_wins_and_own_keys_win_over_all() -> None:
+    (document,) = documents("a: &a {x: 1, y: 1, z: 1}\nb: &b {x: 2, y: 2}\nc: {y: 3, <<: [*b, *a]}\n")
+    assert document.data["c"] == {"x": 2, "y": 3, "z": 1}
+    assert document.line_of(("c", "z")) == 1
+    assert document.line_of(("c", "y")) == 3
+
+
+def test_a_document_is_as_long_as_a_request_to_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "a: " + "x" * (3 * 1024 * 1024)
+    for text, line in ((long, 1), (f"a: 1\n---\n{long}", 2), (f"{long}\n--- \na: 1", 1)):
+        with pytest.raises(DocumentError, match=rf"^f.yaml:{line}: a document of more than 3 MiB"):
+            documents(text)
+    monkeypatch.setattr(yamldoc, "MOST_CHARACTERS", 30)
+    assert len(documents("a: aaaaaaaaaaaa\n---\nb: bbbbbbbbbbbb\n...\n---\nc: ---cc\n")) == 3
+
+
+def test_the_value_of_one_document() -> None:
+    assert load_value("a: {b: 2024-01-01}", "f", DocumentError) == {"a": {"b": "2024-01-01"}}
+    assert load_value("# nothing", "f", DocumentError) is None
+    with pytest.raises(DocumentError, match=r"^f:3: holds a second document"):
+        load_value("a: 1\n---\nb: 1", "f", DocumentError)
+
+
+def test_a_key_cannot_forge_the_line_of_an_error() -> None:
+    with pytest.raises(DocumentError) as caught:
+        documents('"a\\nERROR\\e[2J": {x: 1, x: 2}')
+    assert str(caught.value) == "f.yaml:1: a\\nERROR\\x1b[2J.x: stands twice; keep one"
 
 
 def test_a_control_character_is_not_text() -> None:

@@ -143,7 +143,9 @@ def test_overrides(tmp_path: Path) -> None:
         ("7: {port: 1}\n", "there is no replica '7'"),
         ("0: {prot: 1}\n", "replica 0: unknown flag --prot"),
         ("- 1\n", "expected replicas with flags"),
-        ("0: [\n", "not valid YAML"),
+        ("0: [\n", "overrides.yaml:2: not YAML"),
+        ("0: {port: 1, port: 2}\n", "overrides.yaml:1: 0.port: stands twice; keep one"),
+        ("a: &a {b: *a}\n", "overrides.yaml:1: a.b: an alias stands for what it stands in"),
     ],
 )
 def test_overrides_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -251,7 +253,8 @@ def test_log_lines_as_json() -> None:
     assert events[-1] == "stopped"
 
 
-def test_unix_socket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["own", "another's"])
+def test_unix_socket(tmp_path: Path, is_replaced: bool) -> None:
     path = tmp_path / "s"
     command = [sys.executable, "-m", "simulator", "serve", "--uds", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -263,9 +266,12 @@ def test_unix_socket(tmp_path: Path) -> None:
             sock.connect(str(path))
             sock.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        if is_replaced:
+            path.rename(tmp_path / "old")
+            path.touch()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
-        assert not path.exists()
+        assert path.exists() is is_replaced
     finally:
         if process.poll() is None:
             process.kill()

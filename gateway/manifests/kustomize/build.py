@@ -8,8 +8,9 @@ would run something else than the cluster does.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from kit.errors import DocumentError
 from kit.yamldoc import Cursor, Document, load_documents
 
 FILE_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+MOST_BUILT = 1000
 _LOCAL = "config.kubernetes.io/local-config"
 
 
@@ -41,16 +43,21 @@ def build(file: Path) -> list[Document]:
     that names it, links followed; bases may be elsewhere. Raises ManifestError.
     """
     objects: list[Built] = []
-    _accumulate(file, "Kustomization", objects, ())
+    _accumulate(file, "Kustomization", objects, (), itertools.count(1))
     finish(objects)
     return [o.document for o in objects if (o.meta.get("annotations") or {}).get(_LOCAL) != "true"]
 
 
-def _accumulate(file: Path, kind: str, objects: list[Built], roots: tuple[Path, ...]) -> None:
+def _accumulate(
+    file: Path, kind: str, objects: list[Built], roots: tuple[Path, ...], built: Iterator[int]
+) -> None:
     """Add what a kustomization makes to `objects`; a Component changes those that are there, too.
 
-    `roots`: the directories whose builds lead here.
+    `roots`: the directories whose builds lead here. `built` counts the kustomizations: a few bases that name
+    each other twice are billions.
     """
+    if next(built) > MOST_BUILT:
+        raise ManifestError(f"more than {MOST_BUILT} kustomizations lead here", str(file))
     root = next(load_documents(_text(file, file.name, ManifestError), str(file), ManifestError), None)
     if root is None or not isinstance(root.data, dict):
         raise ManifestError("an empty kustomization", str(file))
@@ -60,19 +67,21 @@ def _accumulate(file: Path, kind: str, objects: list[Built], roots: tuple[Path, 
         raise spec.error(f"must be {kind} here, is {found}", "kind")
     roots = (*roots, file.parent.resolve())
     own: list[Built] = objects if kind == "Component" else []
+    met: dict[tuple[object, ...], Built] = {}
     for entry in [*spec.items("resources"), *spec.items("bases")]:
         if (base := _directory(file, entry, roots)) is not None:
-            _accumulate(base, "Kustomization", own, roots)
+            _accumulate(base, "Kustomization", own, roots, built)
         else:
             name = entry.as_str()
             for document in load_documents(
                 _text(file, name, entry.error), str(file.parent / name), ManifestError
             ):
                 own += objects_in(replace(document, data=deepcopy(document.data)))
+        _check_once(own, met, entry)
     for entry in spec.items("components"):
         if (base := _directory(file, entry, roots)) is None:
             raise entry.error(f"{file.parent / entry.as_str()} is no directory: a component is one")
-        _accumulate(base, "Component", own, roots)
+        _accumulate(base, "Component", own, roots, built)
     generate(spec, own, lambda name, at: _contents(file, name, at.error))
     apply_patches(spec, own, lambda name, at: _text(file, name, at.error))
     set_namespace(spec, own)
@@ -80,6 +89,16 @@ def _accumulate(file: Path, kind: str, objects: list[Built], roots: tuple[Path, 
     transform(spec, own)
     if own is not objects:
         objects += own
+
+
+def _check_once(objects: list[Built], met: dict[tuple[object, ...], Built], entry: Cursor) -> None:
+    """Raise ManifestError where the resource `entry` has brought an object that `met` holds already."""
+    for each in objects[len(met) :]:
+        identity = (each.group_version, each.kind, each.namespace, each.name)
+        if (first := met.get(identity)) is not None:
+            place = first.document.cursor().where
+            raise entry.error(f"brings {each.kind} {each.namespace}/{each.name}, which is there from {place}")
+        met[identity] = each
 
 
 def _directory(file: Path, entry: Cursor, roots: tuple[Path, ...]) -> Path | None:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.pool.datastore import Datastore, PoolObjects, RewriteRule, RewriteTarget
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.labels import LabelSelector, selects
+from kit.errors import DocumentError
+from kit.yamldoc import load_documents
 
 POLL_S = 0.05
 MAX_BYTES = 1 << 20
@@ -55,9 +56,9 @@ def _documents(text: str, where: str) -> list[Any]:
     except msgspec.DecodeError:
         pass
     try:
-        return [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
-        raise PickerConfigError(f"{where}: not YAML: {error}") from None
+        return [document.data for document in load_documents(text, where, DocumentError)]
+    except DocumentError as error:
+        raise PickerConfigError(str(error)) from None
 
 
 def _endpoint(entry: Any, namespace: str, metrics_port: int) -> Endpoint:

@@ -26,6 +26,7 @@ from gateway.machine.processes import Process
 from gateway.machine.readiness import grpc_is_serving, http_get
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerProcess, PickerSpec, file_discovery
+from kit.yamldoc import load_value
 
 LLMD_API_VERSION = "llm-d.ai/v1alpha1"
 DISCOVERY = "simfleet-endpoints"
@@ -190,10 +191,7 @@ def _config_text(spec: PickerSpec) -> str:
 
 def with_file_discovery(text: str, endpoints: Path) -> str:
     """An EndpointPickerConfig that takes its endpoints from a file. Raises ManifestError for what is none."""
-    try:
-        config = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ManifestError(f"EndpointPickerConfig: not YAML: {error}") from error
+    config = load_value(text, "EndpointPickerConfig", ManifestError) or {}
     if not isinstance(config, dict):
         raise ManifestError(f"EndpointPickerConfig: must be a mapping, is {config!r}")
     layer = config.get("dataLayer") or {}

@@ -74,6 +74,7 @@ class Listener:
         self._uds = uds
         self._context = context
         self._socket: socket.socket | None = None
+        self._bound: os.stat_result | None = None
         self._server: asyncio.AbstractServer | None = None
 
     @property
@@ -101,6 +102,7 @@ class Listener:
     async def start(self) -> int:
         """Bind and listen; returns the port. Raises FleetError when the address is taken or not ours."""
         self._socket = _bound_unix(self._uds) if self._uds else bound(*self._address)
+        self._bound = os.lstat(self._uds) if self._uds else None
         self._server = await self._loop.create_server(
             lambda: Connection(self._service), sock=self._socket, ssl=self._context, backlog=_BACKLOG
         )
@@ -114,9 +116,10 @@ class Listener:
             with contextlib.suppress(OSError):
                 # The loop closes the descriptor a little later; this ends listening at once.
                 self._socket.shutdown(socket.SHUT_RDWR)
-        elif self._uds:
+        elif self._uds and self._bound is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._uds)
+                if os.path.samestat(os.lstat(self._uds), self._bound):  # or it is another server's since
+                    os.unlink(self._uds)
         self._server.close()
         self._socket = None
 

@@ -1,8 +1,9 @@
 """The control API: faults and operations at run time, for people and test programs. `--control-port`.
 
 An ASGI app of its own on a socket of its own, so that no client of the simulated server can reach it. Without
-a token it answers on loopback only; that is the listener's business, the token is checked here. `{name}` is a
-replica's name, or `all`.
+a token it answers on loopback only; that is the listener's business, the token is checked here. A web page
+that somebody has open may do nothing: Host and Origin tell of it, and a body must be application/json.
+`{name}` is a replica's name, or `all`.
 
     GET  /replicas                        what there is, and how it does
     GET  /replicas/{name}                 one of them, with its engine's state
@@ -30,6 +31,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kit.websites import why_foreign
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT
 from simulator.errors import ConfigError, FleetError
 from simulator.server.errors import ApiError
@@ -89,7 +91,22 @@ class ControlAPI:
         if scope["type"] == "http" and self._token is not None and not self._knows(scope, self._token):
             await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
             return
+        if scope["type"] == "http" and (refused := self._refused(scope)) is not None:
+            await refused(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    def _refused(self, scope: dict[str, Any]) -> Response | None:
+        """The answer to what a web page could send in its reader's name."""
+        headers = dict(scope["headers"])
+        if why := why_foreign(scope["headers"], any_host=self._token is not None):
+            return Response(ApiError(why, 403).body(), 403, media_type="application/json")
+        kind = headers.get(b"content-type", b"").decode("latin-1")
+        has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        if (kind or has_body) and kind.partition(";")[0].strip().lower() != "application/json":
+            why = f"a body must be application/json, not {kind or 'without a content type'}"
+            return Response(ApiError(why, 415).body(), 415, media_type="application/json")
+        return None
 
     @staticmethod
     def _knows(scope: dict[str, Any], token: bytes) -> bool:

@@ -49,6 +49,15 @@ def one_route(rule: dict[str, Any], *more: Any, istio_bugs: bool = False) -> dic
     return routes(config(*objects, istio_bugs=istio_bugs))[0]
 
 
+def test_an_envoy_that_cannot_limit_its_admin_port_is_not_asked_to() -> None:
+    objects = (worlds.gateway("gw"), POOL, worlds.route("r", "gw", worlds.rule(worlds.to_pool("p"))))
+    manifests = load(["-"], "apps", io.StringIO(worlds.dump(*objects)))
+    gateway = next(iter(manifests.gateways.values()))
+    old = build(manifests, gateway, EnvoyOptions(Path("/state"), {80: 20080}, 19000, limits_admin=False))
+    assert "allow_paths" not in old.bootstrap["admin"]
+    assert "allow_paths" in config(*objects).bootstrap["admin"]
+
+
 def test_the_listener() -> None:
     made = config(worlds.gateway("gw"), POOL, worlds.route("r", "gw", worlds.rule(worlds.to_pool("p"))))
     listener = made.bootstrap["static_resources"]["listeners"][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -261,5 +262,35 @@ def test_a_picker_s_name_is_verified_where_the_rule_gives_one(
         picker = Picker(server.address, tls=grpc.ssl_server_credentials([pair]))
         async with running(tmp_path, [*TO_POOL, rule], [server.address], server, picker) as url:
             assert await posts(url, 1, 1) == [status]
+
+    asyncio.run(scenario())
+
+
+def test_the_admin_port_does_nothing_for_web_pages(tmp_path: Path) -> None:
+    """Any page may POST to loopback; what reads stays, what ends or changes Envoy is gone."""
+
+    async def scenario() -> None:
+        server = Server()
+        async with running(tmp_path, to_service(), [server.address], server) as url:
+            admin = json.loads((tmp_path / "bootstrap.json").read_text())["admin"]["address"][
+                "socket_address"
+            ]
+            base = f"http://{admin['address']}:{admin['port_value']}"
+            async with httpx.AsyncClient(base_url=base, timeout=20.0) as client:
+                paths = ("quitquitquit", "drain_listeners", "logging?level=off", "healthcheck/fail")
+                codes = [(await client.post(f"/{path}")).status_code for path in paths]
+                codes += [(await client.post("/ready%2f../quitquitquit")).status_code]
+                assert codes == [403] * 5
+                reads = (
+                    "",
+                    "ready",
+                    "clusters?format=json",
+                    "stats?filter=x",
+                    "stats/prometheus",
+                    "config_dump",
+                )
+                assert [(await client.get(f"/{path}")).status_code for path in reads] == [200] * 6
+                assert (await client.post("/reopen_logs")).status_code == 200
+            assert await posts(url, 1, 1) == [200]
 
     asyncio.run(scenario())

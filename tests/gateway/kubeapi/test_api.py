@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import socket
@@ -15,8 +16,10 @@ import httpx
 import pytest
 import uvicorn
 
+from gateway.kubeapi import api
 from gateway.kubeapi.api import create_app
 from gateway.kubeapi.podobject import pod
+from gateway.kubeapi.query import Query
 from gateway.kubeapi.store import Store
 from tests.waiting import until_async
 
@@ -147,11 +150,89 @@ def test_watch_list_sends_what_is_there_then_a_bookmark() -> None:
 
 def test_a_watch_ends_when_its_time_is_over() -> None:
     async def body(client: httpx.AsyncClient) -> None:
-        params = {"watch": "true", "resourceVersion": "4", "timeoutSeconds": "0.3"}
+        params = {"watch": "true", "resourceVersion": "4", "timeoutSeconds": "1"}
         answer = await client.get("/api/v1/pods", params=params)
         assert (answer.status_code, answer.text) == (200, "")
 
     run(a_store(), body)
+
+
+@pytest.mark.parametrize("name", ["timeoutSeconds", "limit", "resourceVersion", "continue"])
+def test_what_is_no_number_is_400(name: str) -> None:
+    odd = ["x", "nan", "1e3", "0.5", "9" * 5000, "inf", "\uff11", "1_0", "W10", "é", "-"]
+
+    async def body(client: httpx.AsyncClient) -> None:
+        for value, watch in itertools.product(odd, ("false", "true")):
+            answer = await client.get("/api/v1/pods", params={"watch": watch, name: value})
+            assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest")
+            assert len(answer.content) < 1000
+
+    run(a_store(), body)
+
+
+def test_a_negative_time_is_over_at_once() -> None:
+    async def body(client: httpx.AsyncClient) -> None:
+        answer = await client.get("/api/v1/pods", params={"watch": "true", "timeoutSeconds": "-1"})
+        assert (answer.status_code, answer.text) == (200, "")
+
+    run(a_store(), body)
+
+
+def test_a_version_that_is_not_there_yet_is_504() -> None:
+    """A client that knows the store of an earlier stack must not wait for versions of that one."""
+
+    async def body(client: httpx.AsyncClient) -> None:
+        for watch in ("false", "true"):
+            params = {"watch": watch, "resourceVersion": "5"}
+            answer = await client.get("/api/v1/pods", params=params)
+            said = answer.json()
+            assert (answer.status_code, said["reason"]) == (504, "Timeout")
+            assert said["message"] == "Too large resource version: 5, current: 4"
+            assert said["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+
+    run(a_store(), body)
+
+
+def test_lists_come_in_parts() -> None:
+    store = Store()
+    for i in range(7):
+        store.apply(pod(f"p{i}", f"ns{i % 2}", "127.0.0.2", {}, ()))
+
+    async def body(client: httpx.AsyncClient) -> None:
+        whole = (await client.get("/api/v1/pods")).json()
+        assert set(whole["metadata"]) == {"resourceVersion"}
+        found, params, left = [], {"limit": "3"}, []
+        while True:
+            part = (await client.get("/api/v1/pods", params=params)).json()
+            found += part["items"]
+            left.append(part["metadata"].get("remainingItemCount"))
+            if (token := part["metadata"].get("continue")) is None:
+                break
+            params["continue"] = token
+        assert (found, left) == (whole["items"], [4, 1, None])
+        store.apply(pod("p9", "ns0", "127.0.0.2", {}, ()))
+        stale = await client.get("/api/v1/pods", params=params)
+        assert (stale.status_code, stale.json()["reason"]) == (410, "Expired")
+        for none in ("0", "-3", "8"):
+            every = (await client.get("/api/v1/pods", params={"limit": none})).json()
+            assert len(every["items"]) == 8
+
+    run(store, body)
+
+
+def test_a_watcher_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_WAITING", 5)
+    store = a_store()
+    kind = next(k for k in store.kinds if k.plural == "pods")
+    watch = api.Watch(store, kind, "", lambda _: True, Query(watch=True, version=store.version))
+    watch.begin()
+    for i in range(100):
+        store.apply(pod("p2", "ns", "127.0.0.2", {"n": f"again{i}"}, (8000,)))
+
+    async def lines() -> list[bytes]:
+        return [line async for line in watch.lines()]
+
+    assert len(asyncio.run(lines())) == 6
 
 
 def test_an_object_that_stops_to_match_is_deleted_for_that_watcher() -> None:

@@ -71,3 +71,26 @@ def test_a_taken_port_is_an_error() -> None:
 
 def test_kubeconfig_names_the_server() -> None:
     assert 'server: "http://127.0.0.1:1"' in kubeconfig("http://127.0.0.1:1")
+
+
+def test_a_web_page_reads_nothing() -> None:
+    async def scenario() -> list[int]:
+        port = free_port()
+        api = KubeApi(Store(), port)
+        await api.start()
+        codes = []
+        async with httpx.AsyncClient(base_url=api.url) as client:
+            for headers in (
+                {"Host": f"evil.example:{port}"},
+                {"Origin": "http://evil.example"},
+                {"Host": f"localhost:{port}"},
+            ):
+                answer = await client.get("/api/v1/secrets", headers=headers)
+                codes.append(answer.status_code)
+                assert answer.json()["apiVersion"] == "v1"
+        await api.stop()
+        return codes
+
+    codes = asyncio.run(scenario())
+    assert codes[:2] == [403, 403]
+    assert codes[2] != 403

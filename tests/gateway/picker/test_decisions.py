@@ -27,6 +27,7 @@ def test_decision_log_has_what_the_pick_was_made_of(tmp_path: Path) -> None:
     lab.refused(headers={"x-request-id": "r-2", "x-gateway-inference-objective": "batch"})
     with pytest.raises(RequestError):
         lab.director.handle(Incoming({"x-request-id": "r-3"}, b"{", {}, 0.0))
+    assert log.stat().st_mode & 0o777 == 0o600, "it says who asked for what"
     picked, shed, unread = (json.loads(line) for line in log.read_text().splitlines())
     assert (unread["request_id"], unread["error"]["status"]) == ("r-3", 400)
     assert picked["request_id"] == "r-1"

@@ -26,7 +26,7 @@ from kit.yamldoc import Document
 from tests.e2e import worlds
 
 SECRET = "hunter2"
-MANIFESTS = 2000
+MANIFESTS = pytest.mark.parametrize("manifests", [200, pytest.param(2000, marks=pytest.mark.slow)])
 
 
 def _object(kind: str, name: str) -> dict[str, Any]:
@@ -142,12 +142,15 @@ def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_nothing_is_written_or_read_outside(around: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@MANIFESTS
+def test_nothing_is_written_or_read_outside(
+    around: Path, monkeypatch: pytest.MonkeyPatch, manifests: int
+) -> None:
     stack = around / "state" / "stack"
     before = tree(around, stack)
     refused = written = 0
     with asyncio.Runner() as runner:
-        for seed in range(MANIFESTS):
+        for seed in range(manifests):
             monkeypatch.setattr(ports, "_given", set())  # no process is started: ports can be given again
             objects = mutated(random.Random(seed), around)
             documents = [Document("m.yaml", i + 1, each, ManifestError) for i, each in enumerate(objects)]
@@ -162,10 +165,11 @@ def test_nothing_is_written_or_read_outside(around: Path, monkeypatch: pytest.Mo
             assert tree(around, stack) == before, f"seed {seed}"
     copied = [name for name, text in tree(stack, stack / "none").items() if SECRET.encode() in (text or b"")]
     assert not copied
-    assert min(refused, written) > MANIFESTS / 10, (refused, written)
+    assert min(refused, written) > manifests / 10, (refused, written)
 
 
-def test_nothing_is_read_outside_of_a_kustomization(around: Path) -> None:
+@MANIFESTS
+def test_nothing_is_read_outside_of_a_kustomization(around: Path, manifests: int) -> None:
     app = around / "state" / "stack"
     fields: list[Any] = [
         lambda text: {"resources": ["own.yaml", text]},
@@ -181,7 +185,7 @@ def test_nothing_is_read_outside_of_a_kustomization(around: Path) -> None:
     (app / "up").symlink_to("../..")
     (app / "victim.yaml").symlink_to("../victim.txt")
     before = tree(around, around / "none")
-    for seed in range(MANIFESTS // 10):
+    for seed in range(manifests // 10):
         rng = random.Random(seed)
         text = rng.choice([hostile(rng, around), "up/victim.txt", "victim.yaml", "../victim.txt"])
         kustomization = app / "kustomization.yaml"

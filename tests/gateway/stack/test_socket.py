@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -332,3 +333,70 @@ def test_every_request_has_an_answer(state: Path, request_: str, answer: str) ->
     first, second = asyncio.run(talk())
     assert re.search(answer, json.loads(first)["error"])
     assert json.loads(second) == {"ok": "3"}, "the connection goes on"
+
+
+def test_a_connection_that_says_nothing_is_closed(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stack.socket.IDLE_S", 0.01)
+
+    async def scenario() -> bytes:
+        server = ControlServer(state / "s", {})
+        await server.start()
+        reader, writer = await asyncio.open_unix_connection(str(state / "s"))
+        writer.write(b'{"do": ')  # half a request
+        left = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        await server.close()
+        return left
+
+    assert asyncio.run(scenario()) == b""
+
+
+def test_a_request_without_end_is_not_kept(state: Path) -> None:
+    async def scenario() -> bytes:
+        server = ControlServer(state / "s", {})
+        await server.start()
+        reader, writer = await asyncio.open_unix_connection(str(state / "s"))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await server.close()
+        return b""
+
+    assert asyncio.run(scenario()) == b""
+
+
+def test_a_socket_of_another_stack_stays(state: Path) -> None:
+    """Its directory was lost, and another stack has made one of that name since."""
+
+    async def scenario() -> None:
+        path = state / "s"
+        first, second = ControlServer(path, {}), ControlServer(path, {})
+        await first.start()
+        path.unlink()
+        await second.start()
+        await first.close()
+        assert path.is_socket()
+        await second.close()
+        assert not path.exists()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n", b"[1]\n", b'{"error": 3}\n', b"\xff\n"])
+def test_what_is_no_stack_is_told(state: Path, said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(said)
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(answer, str(state / "s"))
+        with pytest.raises(ControlError, match="what answers there is no stack"):
+            await asyncio.to_thread(ask, state / "s", "status", timeout_s=10)
+        server.close()
+
+    asyncio.run(scenario())

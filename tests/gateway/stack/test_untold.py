@@ -51,6 +51,26 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No space left on device" in said[0]
 
 
+def test_a_disk_that_is_full_when_the_content_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's answer to a write names no file; ours does, and what was reached is said."""
+    said: list[str] = []
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def scenario() -> None:
+        stack = make_stack(tmp_path, said)
+        server = stack.plan.servers[0].workload.name
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", full)
+            words = rf"^{server}: 0 -> 0 pods, then: .*{tmp_path}/.*endpoints\.yaml: No space left on device$"
+            with pytest.raises(ControlError, match=words):
+                await stack.scale(server, 0)
+        assert await stack.scale(server, 0) == f"{server}: 0 -> 0 pods"
+
+    asyncio.run(scenario())
+
+
 def test_the_directory_is_gone(tmp_path: Path) -> None:
     said: list[str] = []
 

@@ -97,7 +97,9 @@ def test_series_come_under_the_names_of_their_pods_and_ranks_as_one() -> None:
     pages = [page("h:1", pod="sim-0"), page("h:2", pod="sim-0"), page("h:3")]
     for n, each in enumerate(pages, 1):
         each.add(1.0, {"running": float(n), "kv": n / 10}, frozenset(), 0.0)
-    found = by_pod({each.name: each for each in pages}, [answer("sim-0"), answer("sim-1")], GATEWAY)
+    found = by_pod(
+        {each.name: each for each in pages}, Records.of([answer("sim-0"), answer("sim-1")]), GATEWAY
+    )
     assert {name: (s.name, s.columns) for name, s in found.items()} == {
         "sim-0": ("sim-0", {"running": [3.0], "kv": [0.2]}),  # counts add up, the fullest cache counts
         "h:3": ("h:3", {"running": [3.0], "kv": [0.3]}),
@@ -146,10 +148,11 @@ def test_no_page_is_lost_and_every_pod_that_answered_counts(
     pages: list[PodSeries], records: list[Record]
 ) -> None:
     there = {each.name: each for each in pages}
-    found = names_of(there, records, GATEWAY)
+    table = Records.of(records)
+    found = names_of(there, table, GATEWAY)
     assert found.keys() <= there.keys()
-    series = by_pod(there, records, GATEWAY)
+    series = by_pod(there, table, GATEWAY)
     assert set(series) == {found.get(name, name) for name in there}
     answered = {record.pod for record in records if record.pod is not None}
     assert answered <= all_names(series, answered) <= answered | series.keys()
-    assert found == names_of(dict(reversed(there.items())), list(reversed(records)), GATEWAY)
+    assert found == names_of(dict(reversed(there.items())), Records.of(reversed(records)), GATEWAY)

@@ -120,3 +120,8 @@ def test_reports_of_workers_add_up() -> None:
         {"p": 3},
         2.0,
     )
+
+
+def test_what_holds_prompts_is_its_user_s(tmp_path: Path) -> None:
+    JsonlWriter(tmp_path / "plan.jsonl").close()
+    assert (tmp_path / "plan.jsonl").stat().st_mode & 0o777 == 0o600

@@ -74,3 +74,24 @@ def test_progress_by_count_when_there_is_no_time() -> None:
     shot.time = 5.0
     assert shot.done_share == 0.25
     assert shot.time_left == pytest.approx(15.0)
+
+
+def test_names_are_neither_markup_nor_escape_sequences() -> None:
+    from rich.console import Console
+
+    shot = snapshot()
+    shot.name = "[/]\x1b]0;title\x07"
+    shot.total.pods = {"pod[/]\x1b[2J\n": 3}
+    shot.total.outcomes = {"odd[/]": 3}
+    shot.scrape_note, shot.warnings = "note[/]\x1b[2J", ["warned[/]\x1b[2J"]
+    out = io.StringIO()
+    Console(file=out, width=120, force_terminal=True, color_system=None).print(render(shot))
+    text = out.getvalue()
+    assert "\x1b" not in text
+    for words in ("[/]\\x1b]0;title", "pod[/]\\x1b[2J\\n", "odd[/]", "note[/]", "! warned[/]"):
+        assert words in text
+    view = io.StringIO()
+    plain = PlainView(view)
+    plain._next = 0.0
+    plain.update(shot)
+    assert view.getvalue().count("\n") == 1

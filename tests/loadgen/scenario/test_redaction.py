@@ -254,3 +254,10 @@ def test_command_lines() -> None:
     hidden = secrets.hide_arguments(arguments)
     assert len(hidden) == len(arguments)
     assert [a for a, b in zip(arguments, hidden, strict=True) if a == b] == plain_ones
+
+
+def test_aliases_are_looked_at_once_a_key() -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    text = "\n".join([*lines, "loop: &l [*l]", "redact: [[x], tenant]", f"k: &k {KEY}", "tenant: *k"])
+    hidden = take_out(text, Secrets())
+    assert KEY not in hidden

@@ -76,6 +76,8 @@ def config(file: Path, text: str, *argv: str, env: dict[str, str] | None = None)
         ("pod-name: &x p\npod-namespace: *x", {"pod-name": "p", "pod-namespace": "p"}),
         ("device_memory_utilization: 0.5", {"gpu-memory-utilization": "0.5"}),
         ("tensor_parallel_size: 2", {"tensor-parallel-size": "2"}),
+        ("pod-name: 2026-13-45", {"pod-name": "2026-13-45"}),
+        ("pod-name: 2026-11-24", {"pod-name": "2026-11-24"}),
         ("seed:", {}),
         ("seed: ~\nport: 1", {"port": 1}),
         ("", {}),
@@ -113,8 +115,15 @@ def test_what_yaml_a_flag_may_be(file: Path, text: str, expected: dict[str, Any]
         ("model: m\nconfig: other.yaml", "F:2 config: a configuration file cannot name another"),
         ("- port", "--config F: a mapping of flags to values is expected, such as `port: 8000`"),
         ("port", "--config F: a mapping of flags to values is expected, such as `port: 8000`"),
-        ("seed: !secret x", "F:1 seed: could not determine a constructor for the tag '!secret'"),
-        ("pod-name: 2026-13-45", "F:1 pod-name: month must be in 1..12"),
+        ("seed: !secret x",
+         "--config F:1: not YAML: could not determine a constructor for the tag '!secret'"),
+        ("port: 1\nport: 2", "--config F:2: port: stands twice; keep one"),
+        ("max-num-seqs: 1\nmax_num_seqs: 2",
+         "F:2 max_num_seqs: --max-num-seqs has its value at F:1 max-num-seqs already; keep one"),
+        ("enable-lora: true\nno-enable-lora: true",
+         "F:2 no-enable-lora: --enable-lora has its value at F:1 enable-lora already; keep one"),
+        ("port: 1\n---\nport: 2", "--config F:3: a second document; one is expected"),
+        ('"a\\nb": 2', "unknown flag F:1 a\\nb (`simfleet serve --help` lists all)"),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_line_and_key(file: Path, text: str, message: str) -> None:
@@ -123,8 +132,13 @@ def test_a_mistake_has_its_line_and_key(file: Path, text: str, message: str) -> 
 
 def test_what_is_no_yaml(file: Path) -> None:
     said = refused(file, "port: 1\na: b: c\n")
-    assert said.startswith("--config F is not valid YAML: mapping values are not allowed here")
-    assert "line 2" in said
+    assert said == "--config F:2: not YAML: mapping values are not allowed here"
+
+
+def test_a_small_file_does_not_spell_billions(file: Path) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    assert "aliases stand for nearly everything" in refused(file, "\n".join(lines))
+    assert "a document of more than 3 MiB" in refused(file, "model: " + "x" * 3 * 1024 * 1024)
 
 
 def test_what_is_no_text(file: Path) -> None:

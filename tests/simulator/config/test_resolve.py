@@ -117,7 +117,7 @@ def test_a_file_of_llmd_and_one_of_vllm(tmp_path: Path) -> None:
         ("port: 1\nprot: 2\n", "config.yaml:2 prot; did you mean --port"),
         ("port: [1, 2]\n", "config.yaml:1 port: .* is not an integer"),
         ("- a\n", "a mapping of flags to values is expected"),
-        ("a: b: c\n", "not valid YAML"),
+        ("a: b: c\n", "config.yaml:1: not YAML"),
         ("config: other.yaml\n", "cannot name another"),
     ],
 )

@@ -160,6 +160,7 @@ def control(
 ) -> Answer:
     served = ControlAPI(operator, "secret" if token else None)
     headers = {"authorization": token} if token else {}
+    headers |= {"content-type": "application/json"} if raw else {}
     return one.run(ask(one.replica, method, path, raw, headers, served))
 
 

@@ -50,6 +50,9 @@ def out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         ({"text": 'a"b'}, ' text="a\\"b"'),
         ({"text": "a=b", "none": None}, ' text="a=b" none=null'),
         ({"text": "line\nline"}, ' text="line\\nline"'),
+        ({"text": "a\x1b]0;b\x07"}, ' text="a\\u001b]0;b\\u0007"'),
+        ({"text": "a\r2023 INFO\u2028b\x85"}, ' text="a\\r2023 INFO\\u2028b\\u0085"'),
+        ({"text": "模型"}, " text=模型"),
         ({"empty": ""}, ' empty=""'),
         ({"list": [1, "a"]}, ' list=[1, "a"]'),
     ],
@@ -103,3 +106,17 @@ def test_the_http_server_only_warns(out: Out) -> None:
     log.info("started")
     log.warning("odd")
     assert out.getvalue().count("\n") == 1
+
+
+def test_neither_message_nor_exception_forges_a_line(out: Out) -> None:
+    set_up("text", "info")
+    logger.info("one\n2023-11-14T22:13:20.250Z INFO forged\x1b[2J")
+    try:
+        raise ValueError("wrong\n2023-11-14T22:13:20.250Z INFO forged\r")
+    except ValueError:
+        logger.exception("failed")
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("2023")] == [
+        "2023-11-14T22:13:20.250Z INFO one\\n2023-11-14T22:13:20.250Z INFO forged\\x1b[2J",
+        "2023-11-14T22:13:20.250Z ERROR failed ",
+    ]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from gateway.errors import ManifestError
+from gateway.manifests.kustomize import build
 from gateway.manifests.load import load
 
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: inside}\n"
@@ -107,3 +108,21 @@ def test_cycles(app: Path, text: str) -> None:
 
 def test_an_absolute_base(app: Path) -> None:
     assert "relative" in agrees(app, "resources: [HERE/../base]")
+
+
+def test_bases_that_name_each_other_twice_do_not_double(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "MOST_BUILT", 50)
+    for i in range(10):
+        (tmp_path / f"d{i}").mkdir()
+        (tmp_path / f"d{i}/kustomization.yaml").write_text(f"resources: [../d{i + 1}, ../d{i + 1}]\n")
+    (tmp_path / "d10").mkdir()
+    leaf = tmp_path / "d10/kustomization.yaml"
+    leaf.write_text("resources: [map.yaml]\n")
+    (tmp_path / "d10/map.yaml").write_text(CONFIG_MAP)
+    with pytest.raises(ManifestError, match=r"d9/.*resources\[1\]: brings ConfigMap default/c, .*map.yaml:1"):
+        load([str(tmp_path / "d0")])
+    leaf.write_text("namePrefix: x-\n")
+    with pytest.raises(ManifestError, match="more than 50 kustomizations lead here"):
+        load([str(tmp_path / "d0")])

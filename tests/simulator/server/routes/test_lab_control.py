@@ -27,7 +27,10 @@ class Controlled(Server):
     def control(self, method: str, path: str, body: Any = None, headers: Any = None) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=20)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers or {})
+            sent = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(
+                method, path, None if body is None else json.dumps(body), sent | (headers or {})
+            )
             response = connection.getresponse()
             return Reply(response.status, dict(response.getheaders()), response.read())
         finally:
@@ -194,3 +197,34 @@ def test_token() -> None:
         assert (
             controlled.control("GET", "/replicas", headers={"authorization": "Bearer secret"}).status == 200
         )
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({"Content-Type": "text/plain"}, 415, "must be application/json, not text/plain"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "must be application/json"),
+        ({"Content-Type": ""}, 415, "must be application/json, not without a content type"),
+        ({"Origin": "http://evil.example"}, 403, "Origin is 'http://evil.example'"),
+        ({"Origin": "null"}, 403, "Origin is 'null'"),
+        ({"Host": "evil.example"}, 403, "Host is 'evil.example'"),
+    ],
+)
+def test_a_web_page_can_do_nothing(
+    server: Controlled, headers: dict[str, str], status: int, words: str
+) -> None:
+    reply = server.control("POST", "/replicas/all/kill", {}, headers)
+    assert reply.status == status, reply.body
+    assert words in reply.json()["error"]["message"]
+    if "Content-Type" not in headers:
+        assert server.control("POST", "/replicas/all/kill", headers=headers).status == status
+        assert server.control("GET", "/replicas", headers=headers).status == status
+    listed = server.control("GET", "/replicas").json()
+    assert [one["listening"] for one in listed] == [True]
+
+
+def test_people_may_post_nothing_and_charsets(server: Controlled) -> None:
+    here = {"Host": f"localhost:{server.control_port}", "Origin": f"http://localhost:{server.control_port}"}
+    assert server.control("POST", "/replicas/all/reset_prefix_cache", headers=here).status == 200
+    typed = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert server.control("POST", "/replicas/all/stall", {"seconds": 0}, typed).status == 200
