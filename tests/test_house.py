@@ -249,6 +249,8 @@ def test_bytes_that_are_no_utf_8_are_taken_as_no_json(path: Path) -> None:
 STRINGS_BELOW = {
     "kit.console",
     "kit.yamldoc",
+    "loadgen.client.connection",
+    "loadgen.client.http2",
     "loadgen.judge.figures",
     "loadgen.judge.named_figures",
     "loadgen.records.podnames",

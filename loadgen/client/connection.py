@@ -17,9 +17,10 @@ import httptools
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
 from loadgen.client.target import Renderer, Target, ssl_context
 
-SWEEP = 0.02  # seconds between looks at timeouts and idle connections
-# A kept connection lost this soon after a request was written, without a byte, had been closed before it.
+SWEEP = 0.02
+"""Seconds between looks at timeouts and idle connections."""
 RACE = 0.02
+"""A kept connection lost this soon after a request was written, without a byte, had been closed before it."""
 
 
 class Connection(asyncio.Protocol):

@@ -25,9 +25,11 @@ try:
 except ImportError as error:
     raise ScenarioError("HTTP/2 needs the extra h2: pip install 'vllm-simfleet[h2]'") from error
 
-STREAMS = 100  # exchanges on one connection before another is opened, unless the server allows fewer
+STREAMS = 100
+"""Exchanges on one connection before another is opened, unless the server allows fewer."""
 WINDOW = (1 << 31) - 1
-CANCEL = 8  # HTTP/2's error code for a stream that its client needs no more
+CANCEL = 8
+"""HTTP/2's error code for a stream that its client needs no more."""
 
 
 class Http2Payload(bytes):

@@ -141,8 +141,9 @@ def _write_lines(path: Path, lines: list[ScrapeLine] | list[EventLine]) -> None:
 
 def _merge_plans(dirs: Sequence[Path], out: Path) -> None:
     """One plan when all machines had the same; else their plans one behind the other, texts renumbered."""
-    scenarios = (path.read_bytes() for d in dirs if (path := d / SCENARIO).is_file())
-    (out / SCENARIO).write_bytes(next(scenarios, b""))
+    (out / SCENARIO).write_text(
+        next((path.read_text() for d in dirs if (path := d / SCENARIO).is_file()), ""), encoding="utf-8"
+    )
     plans = [directory / PLAN for directory in dirs if (directory / PLAN).is_file()]
     contents = {path.read_bytes() for path in plans}
     if len(contents) == 1:
