@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from kit.printable import on_terminal
 
+# The exit code of a command whose reader left, as `head` does: what a shell shows for a death by SIGPIPE.
 READER_LEFT = 141
-"""The exit code of a command whose reader left, as `head` does: what a shell shows for a death by SIGPIPE."""
 INTERRUPTED = 130
 
 

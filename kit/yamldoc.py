@@ -21,10 +21,8 @@ from kit.errors import DocumentError
 from kit.printable import one_line
 
 Path = tuple[str | int, ...]
-MOST_VALUES = 1_000_000
-"""Of one document, aliases and merge keys written out."""
-MOST_CHARACTERS = 3 * 1024 * 1024
-"""Of one document; kube-apiserver takes requests of 3 MiB."""
+MOST_VALUES = 1_000_000  # of one document, aliases and merge keys written out
+MOST_CHARACTERS = 3 * 1024 * 1024  # of one document; kube-apiserver takes requests of 3 MiB
 TWICE = "stands twice; keep one"
 _BETWEEN = re.compile(r"^(?:---|\.\.\.)(?!\S)", re.MULTILINE)
 _MERGE = "tag:yaml.org,2002:merge"

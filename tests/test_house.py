@@ -245,26 +245,9 @@ def test_bytes_that_are_no_utf_8_are_taken_as_no_json(path: Path) -> None:
             ), f"line {node.lineno}: except {caught}"  # discovery's is text
 
 
-# Modules whose constants still have strings below them; the list only shrinks.
-STRINGS_BELOW = {
-    "kit.console",
-    "kit.yamldoc",
-    "loadgen.judge.figures",
-    "loadgen.judge.named_figures",
-    "loadgen.records.podnames",
-    "loadgen.records.rundir",
-    "loadgen.report.tables",
-    "loadgen.score.decisions",
-    "loadgen.score.routing",
-    "loadgen.score.scorecard",
-}
-
-
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_constants_are_explained_by_comments(path: Path) -> None:
     """Behind them or above them, never by a string below, which is a second way to say it."""
-    if module_of(path) in STRINGS_BELOW:
-        return
     for above, below in pairwise(ast.parse(path.read_text()).body):
         if isinstance(above, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
             assert not isinstance(below.value, ast.Constant), (

@@ -29,8 +29,7 @@ from kit.console import complain, say
 from kit.printable import cell
 
 STACK = "demo"
-REPEATS = 6
-"""At most; the comparison stops once the two are told apart."""
+REPEATS = 6  # at most; the comparison stops once the two are told apart
 UNTRUSTED = 2  # exit code of loadgen for a run that should not be believed
 RESULTS = Path("results") / "demo"
 PRESETS = Path(__file__).parents[1] / "presets"

@@ -96,10 +96,10 @@ def _cluster_specs(manifests: Manifests, routes: RouteBuilder, directory: Path) 
     return list(specs.values())
 
 
+# What a web page may ask for without harm: any page can POST to loopback.
 _ADMIN_PATHS = (
     "ready|clusters|stats|stats/prometheus|config_dump|server_info|listeners|certs|reopen_logs|help"
 )
-"""What a web page may ask for without harm: any page can POST to loopback."""
 
 
 def _admin(options: EnvoyOptions) -> Json:

@@ -22,8 +22,7 @@ from gateway.kubeapi.table import as_table
 from kit.websites import why_foreign
 
 BOOKMARK_SECONDS = 30.0
-MOST_WAITING = 10_000
-"""Lines that a watch has not read; beyond them it ends."""
+MOST_WAITING = 10_000  # lines that a watch has not read; beyond them it ends
 READ_VERBS = ["get", "list", "watch"]
 
 

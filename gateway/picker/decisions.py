@@ -22,8 +22,8 @@ from gateway.picker.request import InferenceRequest
 
 _ENCODER = msgspec.json.Encoder()
 REQUEST_ID = "x-request-id"
+# The header in which a client names its request; Envoy has no opinion on it.
 CLIENT_ID = "x-client-request-id"
-"""The header in which a client names its request; Envoy has no opinion on it."""
 BRIEF_BYTES = 64 * 1024 * 1024
 BRIEF_CANDIDATES = 8
 

@@ -23,8 +23,7 @@ Json = dict[str, Any]
 Command = Callable[..., Awaitable[Any]]
 _LIMIT = 16 * 1024 * 1024  # bytes of an answer: the status of thousands of pods
 _REQUEST_LIMIT = 256 * 1024
-IDLE_S = 60.0
-"""How long a connection may stand between requests; whoever asks does it at once."""
+IDLE_S = 60.0  # how long a connection may stand between requests; whoever asks does it at once
 
 
 class _Answer(msgspec.Struct):

@@ -13,8 +13,8 @@ MOST_BODY = 64 << 20
 MOST_EVENT = 4 << 20
 MOST_BARE = 1 << 20
 MOST_EVENTS = 1 << 20
+# Bytes of an answer below which nothing of it can be too much.
 LOOK_FROM = min(MOST_BODY, MOST_EVENT, MOST_BARE)
-"""Bytes of an answer below which nothing of it can be too much."""
 
 
 def too_much(exchange: Exchange, bare: int = 0) -> str | None:

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SAME_PLAN = "every repeat sent the same plan: the verdict holds for that plan alone"
-UNTIL_REPEATS = 10
-"""The most that `--until` makes where nobody says how many."""
+UNTIL_REPEATS = 10  # the most that `--until` makes where nobody says how many
 _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 
 

@@ -20,8 +20,7 @@ from loadgen.records.frame import Frame, by
 from loadgen.records.table import DROPPED_HEADERS, Labels
 
 SLO_METRICS = ("ttft", "tpot", "itl", "ntpot", "e2e")
-HARMLESS = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT
-"""Everything else is an error."""
+HARMLESS = frozenset({"ok", "client_cancel"}) | SHEDS | NOT_SENT  # everything else is an error
 
 
 class Latencies(Card, omit_defaults=True):

@@ -38,8 +38,8 @@ SPLITS = ("class", "pod", "adapter", "stage")
 GROUPS = Groups.__struct_fields__
 KEYED = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
 RECOVERY = re.compile(r"recovery(?:\[([^\]]*)\])?\.seconds")
+# A figure that has a value for each name in the run, and the name: `x.name` or `x[name]`.
 _TAIL = re.compile(r"(.+?)(?:\.([^.\[\]]+)|\[([^\]]*)\])")
-"""A figure that has a value for each name in the run, and the name: `x.name` or `x[name]`."""
 
 
 def of_report(report: Report) -> Lookup:

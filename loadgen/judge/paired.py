@@ -37,10 +37,8 @@ from loadgen.score.scorecard import Scorecard
 
 ALPHA = 0.05
 ENOUGH_REPEATS = 3
-ENOUGH_VALUES = 128
-"""16 blocks of 8 requests."""
-NO_SCATTER = 1e-9
-"""Of a log ratio or a share: what rounding makes of repeats that are all alike."""
+ENOUGH_VALUES = 128  # 16 blocks of 8 requests
+NO_SCATTER = 1e-9  # of a log ratio or a share: what rounding makes of repeats that are all alike
 Verdict = Literal["beats", "loses to", "trades with", "is not told apart from", "is not judged against"]
 
 

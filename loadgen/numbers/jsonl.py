@@ -12,8 +12,8 @@ import msgspec
 from loadgen.errors import RecordError, RunError
 
 FLUSH_BYTES = 1 << 18
+# Mode of what a run writes: prompts, answers' headers and the output of commands are its user's alone.
 PRIVATE = 0o600
-"""Mode of what a run writes: prompts, answers' headers and the output of commands are its user's alone."""
 
 T = TypeVar("T")
 

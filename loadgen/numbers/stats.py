@@ -22,12 +22,10 @@ Ints = NDArray[np.int64]
 
 PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 CONFIDENCE = 0.95
-BATCHES = (16, 32)
-"""Into so many parts a run is cut to see how its values depend on their neighbours."""
-ENOUGH = 140
-"""Independent values that a run must be worth for an interval; measured by bench/verdict.py."""
+BATCHES = (16, 32)  # into so many parts a run is cut to see how its values depend on their neighbours
+ENOUGH = 140  # independent values that a run must be worth for an interval; measured by bench/verdict.py
+# Independent values on either side of a percentile with an interval, and thrice as many counted ones.
 ENOUGH_BEYOND = 10
-"""Independent values on either side of a percentile with an interval, and thrice as many counted ones."""
 
 
 def percentile_key(q: float) -> str:

@@ -29,8 +29,7 @@ from loadgen.records.table import Labels, Mask, Records
 
 LATENCIES = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
 Rows = NDArray[np.integer[Any]]
-ROWS_AT_ONCE = 16384
-"""Answers whose gaps are made in one go: the arrays between stay small."""
+ROWS_AT_ONCE = 16384  # answers whose gaps are made in one go: the arrays between stay small
 _NUMBERS = re.compile(r"([0-9]+)")
 
 

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _LINE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)")
+# The same where an exemplar, with braces of its own, may stand behind the value: more than twice the time.
+_EXEMPLAR = " # {"
+_LINE_BEFORE_EXEMPLAR = re.compile(
+    r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[^"}]*"[^"\\]*(?:\\.[^"\\]*)*")*[^"}]*\})?\s+(\S+)'
+)
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
 KEPT_PREFIXES = (
     "vllm:",
@@ -36,10 +41,10 @@ COLUMNS = {
 def parse_samples(text: str) -> dict[str, float]:
     """Value by series of the families worth keeping; buckets, help and unreadable lines are left out."""
     samples: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a label may hold any other end of line
         if not line.startswith(KEPT_PREFIXES):
             continue
-        match = _LINE.match(line)
+        match = (_LINE_BEFORE_EXEMPLAR if _EXEMPLAR in line else _LINE).match(line)
         if match is None or match[1].endswith("_bucket") or match[1].endswith("_created"):
             continue
         try:

@@ -17,11 +17,9 @@ from loadgen.errors import RecordError
 from loadgen.numbers.jsonl import JsonlWriter, read_lines
 
 RECORDS_VERSION = 1
+# The header in which each request carries `RUN/ID`: the run's token and the record's id. Gateways give
+# requests an `x-request-id` of their own and pass this one on, so their logs can be joined.
 CLIENT_ID = "x-client-request-id"
-"""The header in which each request carries `RUN/ID`: the run's token and the record's id.
-
-Gateways give requests an `x-request-id` of their own and pass this one on, so their logs can be joined.
-"""
 
 
 class Attempt(msgspec.Struct, kw_only=True):

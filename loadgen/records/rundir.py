@@ -35,8 +35,8 @@ ACCESS = "access.jsonl"
 DECISIONS = "decisions.jsonl"
 
 RECORDS = "records*.jsonl"
+# What a run and its report write.
 RUN_FILES = (RECORDS, META, PLAN, SCENARIO, SCRAPES, EVENTS, ACCESS, "report.*", "junit.xml")
-"""What a run and its report write."""
 
 T = TypeVar("T")
 

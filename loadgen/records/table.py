@@ -27,8 +27,8 @@ from loadgen.records.records import Attempt, Record, record_files
 Labels = NDArray[np.object_]
 Mask = NDArray[np.bool_]
 
+# Headers in which a gateway says the address that answered.
 SERVED_HEADERS = ("x-gateway-destination-endpoint-served", "x-conformance-test-served-endpoint")
-"""Headers in which a gateway says the address that answered."""
 PICKED_HEADER = "x-gateway-destination-endpoint"
 DROPPED_HEADERS = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 REQUEST_ID_HEADER = "x-request-id"
@@ -40,8 +40,7 @@ def _fields(kind: object) -> tuple[str, ...]:
 
 
 MOMENTS = (*_fields(float), *_fields(float | None))
-COUNTS = _fields(int | None)
-"""Whole numbers that may be None: floats here, which have a NaN."""
+COUNTS = _fields(int | None)  # whole numbers that may be None: floats here, which have a NaN
 NUMBERS = _fields(int)
 FLAGS = _fields(bool)
 TEXTS = (*_fields(str), *_fields(str | None))

@@ -26,8 +26,8 @@ FORMS: tuple[Form[Report], ...] = (
     ("junit.xml", junit),
 )
 
+# Forms that say by themselves what a control character is; in all others it is shown by its escape.
 DATA = (".json", ".yaml")
-"""Forms that say by themselves what a control character is; in all others it is shown by its escape."""
 
 
 def write_all(run_dir: Path, report: T, forms: Sequence[Form[T]]) -> list[Path]:

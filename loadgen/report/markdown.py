@@ -13,8 +13,8 @@ from loadgen.judge.report import Report
 from loadgen.report import sentences, tables
 from loadgen.report.tables import Table
 
+# What acts in a line: `_` not in a word, brackets only as a link; code and addresses show themselves.
 _ACTS = re.compile(r"[\\*|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|\](?=[(\[])|&(?=#?\w+;)|<")
-"""What acts in a line: `_` not in a word, brackets only as a link; code and addresses show themselves."""
 _ENTITIES = {"&": "&amp;", "<": "&lt;"}
 
 

@@ -18,11 +18,9 @@ from loadgen.records.rundir import ACCESS, DECISIONS
 from loadgen.run.fleetlist import Fleet
 
 EVERY = 0.5
-SETTLE = 2.0
-"""Seconds that the last lines are waited for; Envoy writes them ten times a second."""
+SETTLE = 2.0  # seconds that the last lines are waited for; Envoy writes them ten times a second
 PIECE = 1 << 20
-MOST_BYTES = 512 << 20
-"""Of each log, so that a long run with a hundred pods does not fill the disk."""
+MOST_BYTES = 512 << 20  # of each log, so that a long run with a hundred pods does not fill the disk
 
 
 @dataclass

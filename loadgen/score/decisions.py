@@ -24,10 +24,8 @@ from loadgen.numbers.jsonl import read_lines
 from loadgen.records.table import REQUEST_ID_HEADER, Records
 
 UNSCORED, ONLY, TIE, NOT_HIGHEST = "unscored", "only candidate", "tie", "not the highest"
-SAME = 1e-9
-"""Totals that are closer are the same."""
-_RANK = re.compile(r"-rank-[0-9]+$")
-"""What the picker appends to a pod's name for each of its ports."""
+SAME = 1e-9  # totals that are closer are the same
+_RANK = re.compile(r"-rank-[0-9]+$")  # what the picker appends to a pod's name for each of its ports
 
 
 class Candidate(msgspec.Struct):

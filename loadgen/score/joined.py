@@ -22,8 +22,8 @@ from loadgen.numbers.jsonl import read_lines
 from loadgen.records.records import Record
 from loadgen.score.decisions import Decision
 
+# vLLM's names of answers: a prefix for the API, and the id of the request.
 _OF_ANSWER = re.compile(r"(?:chatcmpl|cmpl|resp|embd|msg)[-_](.+)", re.DOTALL)
-"""vLLM's names of answers: a prefix for the API, and the id of the request."""
 MOST_EXAMPLES = 5
 
 

@@ -17,8 +17,8 @@ from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import Frame, natural_order
 from loadgen.records.table import PICKED_HEADER, SERVED_HEADERS, Records
 
+# Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind.
 PICK_INTERVAL = 0.05
-"""Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind."""
 
 
 class Spread(Card):

@@ -35,8 +35,8 @@ from loadgen.score.routing import (
     spread_card,
 )
 
+# Share of prompt tokens that may come out of caches unexplained, before the report says so.
 WARM_CACHES = 0.01
-"""Share of prompt tokens that may come out of caches unexplained, before the report says so."""
 
 
 class Scorecard(Card):

@@ -16,8 +16,8 @@ from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerSpec, file_discovery
 from kit.children import python
 
+# The log in a picker's directory, which goes when the stack does; brief, for it is always written.
 DECISIONS = "decisions.jsonl"
-"""The log in a picker's directory, which goes when the stack does; brief, for it is always written."""
 
 
 class ReferencePicker:

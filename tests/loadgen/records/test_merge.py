@@ -127,11 +127,3 @@ def test_counters_of_a_page_that_two_machines_scraped_never_fall() -> None:
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0.0, 55.0)
     assert [line.phase for line in found].count("before") == 1
-
-
-def test_the_scenario_is_copied_to_the_byte(tmp_path: Path) -> None:
-    dirs = [machine(tmp_path / "a", "a", 100.0), machine(tmp_path / "b", "b", 100.0)]
-    for folder, text in zip(dirs, (b"name: \xff\r\n", b"name: other"), strict=True):
-        (folder / "scenario.yaml").write_bytes(text)
-    merge_runs(dirs, tmp_path / "out")
-    assert (tmp_path / "out" / "scenario.yaml").read_bytes() == b"name: \xff\r\n"
