@@ -188,9 +188,12 @@ def figures(
     )
 
 
-def split_figures(frame: Frame, slo: Mapping[str, float]) -> dict[str, dict[str, Figures]]:
-    """`figures` for each class, adapter, pod and stage; a split with one value or none is left out.
+def split_figures(
+    frame: Frame, slo: Mapping[str, float], pools: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Figures]]:
+    """`figures` for each class, adapter, pod, pool and stage; a split with one value or none is left out.
 
+    pools: the pool of each pod, as far as it is known.
     Classes keep their intervals; the rest does without, to keep a hundred pods cheap.
     """
     span = duration(frame)
@@ -198,6 +201,7 @@ def split_figures(frame: Frame, slo: Mapping[str, float]) -> dict[str, dict[str,
         "class": frame.cls,
         "adapter": frame.adapter,
         "pod": frame.pod,
+        "pool": np.array([(pools or {}).get(str(pod), "") for pod in frame.pod], dtype=object),
         "stage": frame.stage,
     }
     out: dict[str, dict[str, Figures]] = {}

@@ -118,7 +118,7 @@ class Report(Scorecard):
     goodput: Annotated[Goodput | None, Figure("answers within the limits of `slo:`")]
     lengths: Lengths
     by: dict[str, dict[str, Figures]]
-    """The figures again by class, adapter, pod and stage."""
+    """The figures again by class, adapter, pod, pool and stage."""
     refusals: dict[str, Summary]
     """How long answers other than ok took, by outcome, from the actual start: sheds apart from errors."""
     session_outcomes: SessionOutcomes | None
@@ -146,7 +146,7 @@ def build(run: RunData) -> Report:
         run=_about(run),
         **msgspec.structs.asdict(whole),
         lengths=_lengths(frame),
-        by=split_figures(frame, slo),
+        by=split_figures(frame, slo, run.meta.pools),
         refusals=_refusals(frame),
         **msgspec.structs.asdict(cards),
         session_outcomes=_session_outcomes(frame),
