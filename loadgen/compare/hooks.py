@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kit.yamldoc import load_documents
@@ -14,15 +15,28 @@ from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Arm, Scrape
 
 STACK = "loadgen-compare"
-SETUP = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
+SETUP = f'simfleet up --detach --name {STACK} -f "$LOADGEN_FLEET" --epp-config {{arm}}'
 TEARDOWN = f"simfleet down --name {STACK}"
 FLEET = f"simfleet ps --name {STACK} --format json"
 TIMEOUT = 180.0
 _TAIL = 15
 
 
-def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fleet: str | None) -> list[Arm]:
-    """An arm for each picker configuration; `{arm}` in a hook stands for its file."""
+def arms_of_files(
+    files: list[Path],
+    setup: str | None,
+    teardown: str | None,
+    fleet: str | None,
+    plugins: Sequence[Path] = (),
+) -> list[Arm]:
+    """An arm for each picker configuration; `{arm}` in a hook stands for its file.
+
+    plugins: of the reference picker, for the setup that is taken where none is given.
+    """
+    if plugins and setup is not None:
+        raise ScenarioError("--plugin is for the setup of `loadgen compare` itself: put it into --setup")
+    own = SETUP + ("".join(f" --plugin {shlex.quote(str(p.resolve()))}" for p in plugins))
+    own += " --epp reference" if plugins else ""
     arms = []
     for file in files:
         try:
@@ -36,11 +50,12 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
             raise ScenarioError(
                 "an arm's file is a picker configuration or a mapping for your hook", file=file
             )
+        path = str(file.resolve())
         arms.append(
             Arm(
                 name=file.stem,
-                setup=(setup or SETUP).replace("{arm}", str(file.resolve())),
-                teardown=(teardown or TEARDOWN).replace("{arm}", str(file.resolve())),
+                setup=setup.replace("{arm}", path) if setup else own.replace("{arm}", shlex.quote(path)),
+                teardown=(teardown or TEARDOWN).replace("{arm}", path),
                 scrape=Scrape(fleet=fleet or FLEET) if fleet or setup is None else None,
             )
         )

@@ -43,6 +43,8 @@ class CompareOptions:
     quiet: bool = False
     selftest: bool = True
     command: tuple[str, ...] = ()
+    manifests: Path | None = None
+    """Of the fleet, instead of simfleet's own; made to be what the scenario supposes."""
 
 
 _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
@@ -60,8 +62,10 @@ def run_compare(args: argparse.Namespace) -> int:
         else []
     )
     if files:
-        hooks = (getattr(args, name, None) for name in ("setup", "teardown", "fleet"))
-        scenario = replace(scenario, arms=tuple(arms_of_files(files, *hooks)))
+        setup, teardown, fleet = (getattr(args, name, None) for name in ("setup", "teardown", "fleet"))
+        plugins = getattr(args, "plugin", None) or ()
+        arms = arms_of_files(files, setup, teardown, fleet, plugins)
+        scenario = replace(scenario, arms=tuple(arms))
     options = CompareOptions(
         out=args.out,
         repeats=getattr(args, "repeats", None) or scenario.repeats,
@@ -69,6 +73,7 @@ def run_compare(args: argparse.Namespace) -> int:
         quiet=args.quiet,
         selftest=not args.no_selftest,
         command=tuple(args.command_line),
+        manifests=getattr(args, "manifests", None),
     )
     return compare_arms(scenario, options)
 
@@ -124,12 +129,15 @@ def order(arms: Sequence[Arm], repeat: int) -> list[Arm]:
 def run_arms(scenario: Scenario, options: CompareOptions, out: Path, say: Say | None = None) -> list[ArmRun]:
     """All runs of all arms, each in its own directory under `out`."""
     from loadgen.compare.files import COMPARISON_FILES  # noqa: PLC0415
+    from loadgen.compare.fleetfile import FLEET_FILE, write_fleet  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
     from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     tell = say or _printer(options)
     theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
-    fresh_directory(out, ["plan.jsonl", *COMPARISON_FILES, *theirs])
+    fresh_directory(out, ["plan.jsonl", FLEET_FILE, *COMPARISON_FILES, *theirs])
+    found = write_fleet(scenario, options.manifests, out)
+    scenario = replace(scenario, arms=tuple(replace(arm, env={**found, **arm.env}) for arm in scenario.arms))
     plan = out / "plan.jsonl"
     prepare_plan(scenario, None, plan)
     runs: list[ArmRun] = []

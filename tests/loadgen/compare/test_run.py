@@ -232,7 +232,13 @@ def test_arms_from_picker_configurations(tmp_path: Path) -> None:
         file.write_text("kind: EndpointPickerConfig\n")
     page, _ = arms_of_files(files, None, None, None)
     assert page.name == "page"
-    assert page.setup == f"simfleet up --detach --name loadgen-compare --epp-config {files[0]}"
+    up = 'simfleet up --detach --name loadgen-compare -f "$LOADGEN_FLEET" --epp-config'
+    assert page.setup == f"{up} {files[0]}"
+    scorer = tmp_path / "my scorer.py"
+    (with_plugin, _) = arms_of_files(files, None, None, None, [scorer])
+    assert with_plugin.setup == f"{up} {files[0]} --plugin '{scorer}' --epp reference"
+    with pytest.raises(ScenarioError, match="--plugin is for the setup of"):
+        arms_of_files(files, "mine", None, None, [scorer])
     assert page.teardown == "simfleet down --name loadgen-compare"
     assert page.scrape is not None
     own, _ = arms_of_files(files, "bring up {arm}", "bring down", None)
