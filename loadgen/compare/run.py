@@ -181,7 +181,7 @@ def _run_once(scenario: Scenario, conduct: RunOptions, arm: Arm, repeat: int) ->
             run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
         raise
     run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
-    run = read_arm_run(arm.name, repeat, path)
+    run = read_arm_run(arm.name, repeat, path, mine)
     write_all(path, run.report, FORMS)
     return run
 

@@ -177,6 +177,19 @@ def test_a_run_not_to_be_trusted_is_made_once_more(tmp_path: Path, fake_runs: li
     assert (tmp_path / "out" / "shaky-1-untrusted").is_dir()
 
 
+def test_what_the_command_line_says_over_the_file_holds_for_every_arm(
+    tmp_path: Path, fake_runs: list[str]
+) -> None:
+    """The directory's scenario.yaml is the file as it was read."""
+    scenario = replace(scenario_of(Arm("a"), Arm("b")), warmup=1.0)
+    assert "warmup" not in scenario.text
+    runs = run_arms(scenario, CompareOptions(repeats=1, quiet=True), tmp_path / "out")
+    for run in runs:
+        assert run.report.run.warmup == 1.0
+        assert 0 < run.report.run.requests < run.report.run.requests + run.report.run.warmup_requests
+        assert min(record.intended for record in run.frame.records) >= 1.0
+
+
 def test_the_fleet_goes_down_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(scenario: Scenario, options: runner.RunOptions) -> Path:
         raise RunError("the disk is full")
