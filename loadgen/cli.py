@@ -93,11 +93,11 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     merge.set_defaults(handler=_merge)
 
     scenarios = commands.add_parser("scenarios", help="list the packaged scenarios, or print one")
-    scenarios.add_argument("name", nargs="?", help="print this one")
+    scenarios.add_argument("name", nargs="?", help="print this one (with --manifests also a YAML file)")
     scenarios.add_argument(
         "--manifests",
         type=Path,
-        metavar="FILE",
+        metavar="FILE|-",
         help="print these manifests with the fleet that the scenario supposes (for `simfleet up -f -`)",
     )
     scenarios.set_defaults(handler=_scenarios)
@@ -141,7 +141,25 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     compare.add_argument(
         "--baseline", metavar="ARM", help="compare every other arm with this one (the last arm)"
     )
-    compare.add_argument("--setup", metavar="CMD", help="brings an arm up; {arm} is its file")
+    compare.add_argument(
+        "--setup",
+        metavar="CMD",
+        help="brings an arm up; {arm} is its file, $LOADGEN_FLEET has the fleet that the scenario supposes",
+    )
+    compare.add_argument(
+        "--manifests",
+        type=Path,
+        metavar="FILE",
+        help="manifests of that fleet, instead of those that `simfleet up` has",
+    )
+    compare.add_argument(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python plugin of the reference picker in every arm; repeatable",
+    )
     compare.add_argument("--teardown", metavar="CMD", help="takes it down again")
     add_load_flags(compare)
     add_conduct_flags(compare)
@@ -195,13 +213,13 @@ def _merge(args: argparse.Namespace) -> int:
 def _scenarios(args: argparse.Namespace) -> int:
     from loadgen.scenario.read import packaged_names, packaged_text, read_scenario  # noqa: PLC0415
 
+    if args.name is not None and args.manifests is not None:
+        return _print_manifests(args)
     if args.name is not None:
         if args.name not in packaged_names():
             raise ScenarioError(
                 f"no packaged scenario {args.name!r}; there are {', '.join(packaged_names())}"
             )
-        if args.manifests is not None:
-            return _print_manifests(args)
         show(packaged_text(args.name))
         return 0
     width = max(map(len, packaged_names()), default=0)
@@ -213,10 +231,10 @@ def _scenarios(args: argparse.Namespace) -> int:
 
 def _print_manifests(args: argparse.Namespace) -> int:
     from loadgen.scenario.fleetneeds import manifests_for  # noqa: PLC0415
-    from loadgen.scenario.read import packaged_text, read_scenario  # noqa: PLC0415
+    from loadgen.scenario.read import load_scenario  # noqa: PLC0415
     from loadgen.scenario.scenario import FleetNeeds  # noqa: PLC0415
 
-    scenario = read_scenario(packaged_text(args.name), f"{args.name}.yaml")
+    scenario = load_scenario(args.name)
     show(manifests_for(scenario.fleet or FleetNeeds(), args.manifests))
     return 0
 

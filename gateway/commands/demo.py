@@ -6,7 +6,6 @@ configurations and the manifests are in gateway/presets. Results go to results/d
 
 from __future__ import annotations
 
-import collections
 import json
 import os
 import shlex
@@ -77,54 +76,19 @@ def _end(process: subprocess.Popen[bytes], *, asked: bool) -> None:
         process.kill()
 
 
-def reason_of(decision: dict[str, Any]) -> str:
-    """Why a decision fell as it did: the scorer in which the pick was furthest above the others' mean."""
-    if not decision["pick"]:
-        return decision["error"] or "no endpoint"
-    picked = next((c for c in decision["candidates"] if c["endpoint"] == decision["pick"][0]), None)
-    if picked is None:
-        return "no body, by chance"
-    others = [c for c in decision["candidates"] if c is not picked]
-    if not others:
-        return "the only endpoint"
-    lead = {
-        name: score - sum(c["scores"].get(name, 0.0) for c in others) / len(others)
-        for name, score in picked["scores"].items()
-    }
-    best = max(lead, key=lambda name: lead[name], default="")
-    return best.removesuffix("-scorer") if lead.get(best, 0.0) > 1e-9 else "equal scores, by chance"
-
-
-def decision_table(path: Path, pods: dict[str, str]) -> Table:
-    """Requests per pod and reason; `pods` maps ip:port to a name."""
-    counts: collections.Counter[tuple[str, str]] = collections.Counter()
-    for line in path.read_text(encoding="utf-8").splitlines():
-        decision = json.loads(line)
-        where = decision["pick"][0] if decision["pick"] else "nowhere"
-        counts[pods.get(where, where), reason_of(decision)] += 1
-    reasons = [reason for reason, _ in _totals(counts, 1).most_common()]
+def routing_table(report: dict[str, Any]) -> Table:
+    """Where requests went and which scorer decided, as a run's report.json has it."""
+    spread, staleness = report["spread"] or {}, report["staleness"] or {}
     table = Table(title="where requests went, and why", title_justify="left")
-    table.add_column("pod")
-    for reason in reasons:
-        table.add_column(cell(reason), justify="right")
+    table.add_column("")
     table.add_column("requests", justify="right")
     table.add_column("share", justify="right")
-    whole = sum(counts.values())
-    for pod, total in sorted(_totals(counts, 0).items()):
-        table.add_row(
-            cell(f"...{pod[-11:]}"),
-            *(str(counts[pod, r]) for r in reasons),
-            str(total),
-            f"{100 * total / whole:.0f} %",
-        )
+    for pod, count in spread.get("counts", {}).items():
+        table.add_row(cell(f"pod ...{pod[-11:]}"), str(count), f"{100 * spread['shares'][pod]:.0f} %")
+    table.add_section()
+    for reason, part in staleness.get("reasons", {}).items():
+        table.add_row(cell(f"decided by {reason}"), "", f"{100 * part:.0f} %")
     return table
-
-
-def _totals(counts: collections.Counter[tuple[str, str]], index: int) -> collections.Counter[str]:
-    result: collections.Counter[str] = collections.Counter()
-    for key, count in counts.items():
-        result[key[index]] += count
-    return result
 
 
 def curl(shell: Shell, command: str) -> None:
@@ -137,12 +101,11 @@ def curl(shell: Shell, command: str) -> None:
     say(f"\n$ {command}\nHTTP/1.1 {answer.status}\n{headers}\n{answer.body}")
 
 
-def page(shell: Shell, work: Path, manifests: Path) -> None:
+def page(shell: Shell, manifests: Path) -> None:
     """The page: up, its curl, a mixed load, where the requests went, down."""
-    log = work / "decisions.jsonl"
     up = ("simfleet", "up", "--detach", "--name", STACK, "--epp", "reference", "-f", str(manifests))
     say("\n== the page: three model servers behind a Gateway with an endpoint picker")
-    shell.run(*up, "--decision-log", str(log))
+    shell.run(*up)
     try:
         stack = json.loads(shell.read("simfleet", "ps", "--name", STACK, "--format", "json"))["stacks"][0]
         curl(shell, stack["gateways"][0]["curl"])
@@ -151,9 +114,8 @@ def page(shell: Shell, work: Path, manifests: Path) -> None:
         argv = (*load, *fleet, "--no-selftest", "-q", "-o", str(RESULTS / "page"))
         say(f"\n$ {shlex.join(argv)}")
         say("\n".join(shell.read(*argv, untrusted=True).rstrip().splitlines()[-2:]) + "\n")
-        pods = {f"{p['address']}:{port}": p["name"] for p in stack["pods"] for port in p["ports"]}
-        if log.exists():
-            Console(width=None if sys.stdout.isatty() else 120).print(decision_table(log, pods))
+        report = json.loads((RESULTS / "page" / "report.json").read_text(encoding="utf-8"))
+        Console(width=None if sys.stdout.isatty() else 120).print(routing_table(report))
     finally:
         shell.run("simfleet", "down", "--name", STACK)
 
@@ -191,7 +153,7 @@ def main() -> int:
     try:
         manifests = work / "lab.yaml"
         manifests.write_text(shell.read("loadgen", "scenarios", "hot-prefix", "--manifests", *preset()))
-        page(shell, work, manifests)
+        page(shell, manifests)
         compare(shell, manifests)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         complain(f"demo: {error}")

@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,8 +21,6 @@ from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, run
 from kit.children import python
 from kit.console import complain, say
 
-DOWN_TIMEOUT_S = 60.0
-TERM_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 120.0
 
 
@@ -122,6 +117,11 @@ def _up_parser() -> _Parser:
     add(
         "--decision-log", type=Path, metavar="FILE", help="one JSON line per decision of the reference picker"
     )
+    add(
+        "--print-manifests",
+        action="store_true",
+        help="print the manifests (for `loadgen scenarios NAME --manifests -`) and run nothing",
+    )
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -136,6 +136,10 @@ def _count(text: str) -> int:
 
 def _up(argv: list[str]) -> int:
     arguments = _up_parser().parse_args(argv)
+    if arguments.print_manifests:
+        from gateway.commands.up import print_manifests  # noqa: PLC0415
+
+        return print_manifests(arguments.sources, arguments.namespace)
     directory = stack_directory(arguments.name)
     if arguments.detach:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
@@ -306,54 +310,13 @@ def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
     arguments = parser.parse_args(argv)
+    from gateway.commands.down import end  # noqa: PLC0415
+
     stacks = list(running_stacks()) if arguments.all else [find_stack(arguments.stack)]
     for directory in stacks:
         end(directory)
         say(f"{directory.name} is down")
     return 0
-
-
-def end(
-    directory: StackDirectory,
-    ask_s: float = 10.0,
-    down_s: float = DOWN_TIMEOUT_S,
-    term_s: float = TERM_TIMEOUT_S,
-) -> None:
-    """End a stack: it is asked, after `down_s` told by SIGTERM (after `ask_s` if it is silent), then killed.
-
-    Raises ControlError where it runs even then.
-    """
-    try:
-        ask(directory.socket, "down", timeout_s=ask_s)
-        if _is_down_within(directory, down_s):
-            return
-        why = f"still runs {down_s:g} s after it was asked to end"
-    except ControlError as error:
-        if not directory.is_held():
-            return
-        why = str(error)
-    for number, wait_s in ((signal.SIGTERM, term_s), (signal.SIGKILL, term_s)):
-        pid = directory.holder()
-        if pid is None:
-            break
-        complain(f"{directory.name}: {why}; {number.name} to process {pid}")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-        if _is_down_within(directory, wait_s):
-            break
-        why = f"still runs {wait_s:g} s after {number.name}"
-    if directory.is_held():
-        raise ControlError(f"{directory.name} {why}")
-    directory.remove_left()
-
-
-def _is_down_within(directory: StackDirectory, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while directory.is_held():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _logs(argv: list[str]) -> int:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
+import yaml
+
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
 from gateway.manifests.load import Manifests, load
@@ -27,10 +29,10 @@ from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
 from gateway.stack.socket import ControlServer
 from gateway.stack.stack import Stack, StackOptions
-from gateway.stack.statedir import StackDirectory, why
+from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, why
 from kit.alarm import new_event_loop
 from kit.children import python
-from kit.console import complain, say
+from kit.console import complain, say, show
 from kit.printable import on_terminal
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
@@ -63,6 +65,13 @@ def preset(name: str = "lab") -> list[str]:
 def read_manifests(sources: Sequence[str], namespace: str) -> Manifests:
     """The given manifests, or the lab preset."""
     return load(sources or preset(), namespace)
+
+
+def print_manifests(sources: Sequence[str], namespace: str) -> int:
+    """The objects as they were given, kustomizations built, and nothing run; the exit code."""
+    objects = [resource.root.value for resource in read_manifests(sources, namespace).resources]
+    show(yaml.safe_dump_all(objects, sort_keys=False))
+    return 0
 
 
 class Runner:
@@ -109,14 +118,15 @@ class Runner:
     async def _up(self) -> None:
         options = self.options
         manifests = read_manifests(options.sources, options.namespace)
-        plan = make_plan(manifests, options.replicas)
+        name = options.directory.name
+        plan = make_plan(manifests, options.replicas, "" if name == DEFAULT_NAME else name)
         if not plan.servers and not plan.gateways:
             raise StackError(
                 "nothing to run: these manifests have neither an InferencePool with pods nor a Gateway"
             )
         what = ", ".join(options.sources) or "preset lab"
         self.report(
-            f"stack {options.directory.name} of {what}: "
+            f"stack {name} of {what}: "
             f"{counted(sum(s.replicas for s in plan.servers), 'pod')}, "
             f"{counted(len(plan.pickers), 'picker')}, {counted(len(plan.gateways), 'gateway')}"
         )

@@ -90,7 +90,7 @@ class PickerSet:
 
     def _spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
         manifests, workload = self._plan.manifests, picker.workload
-        name = pod_name(workload, 0)
+        name = pod_name(workload, 0, self._plan.stack)
         directory = inside(self._directory / "pickers", name)
         labels, annotations = workload.pod_labels, workload.pod_annotations
         identity = PodIdentity(

@@ -50,11 +50,12 @@ class Plan:
     pickers: list[PickerPlan] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stack: str = ""  # what its pods' names hang on beside the manifests
 
 
-def make_plan(manifests: Manifests, replicas: int | None = None) -> Plan:
+def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:
     """The plan of `manifests`; `replicas` overrides every model server workload's."""
-    plan = Plan(manifests)
+    plan = Plan(manifests, stack=stack)
     taken: dict[str, InferencePool] = {}
     for pool in manifests.pools.values():
         workloads = [w for w in manifests.workloads if _is_behind(w, pool)]
@@ -173,12 +174,15 @@ def _note_what_is_not_run(plan: Plan) -> None:
             )
 
 
-def pod_name(workload: Workload, ordinal: int) -> str:
-    """A name as Kubernetes gives it; the same workload and ordinal have the same name in every run."""
+def pod_name(workload: Workload, ordinal: int, stack: str = "") -> str:
+    """A name as Kubernetes gives it; the same workload and ordinal have the same name in every run.
+
+    Pods of a Deployment in stacks of other names end otherwise: what an answer names is of one stack.
+    """
     if workload.resource.kind == "StatefulSet":
         return f"{workload.name}-{ordinal}"
     template = json.dumps(workload.resource.root.at("spec", "template").value, sort_keys=True, default=str)
-    identity = f"{workload.namespace}/{workload.name}/{ordinal}"
+    identity = f"{workload.namespace}/{workload.name}/{ordinal}" + (f"/{stack}" if stack else "")
     base = workload.name[: 63 - 17]
     return f"{base}-{_letters(template, 10)}-{_letters(identity, 5)}"
 

@@ -54,6 +54,7 @@ class Pod:
     state: PodState = PodState.STARTING
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
+    latency: str = ""  # kind of its latency model
 
     @property
     def namespace(self) -> str:
@@ -71,7 +72,8 @@ class Pod:
 class PodTable:
     """All pods by name, in the order in which they were made."""
 
-    def __init__(self) -> None:
+    def __init__(self, stack: str = "") -> None:
+        self._stack = stack
         self._pods: dict[str, Pod] = {}
         self._ordinals: dict[tuple[str, str], int] = {}  # next of each Deployment
 
@@ -109,7 +111,7 @@ class PodTable:
         else:
             ordinal = self._ordinals.get(server.workload.key, 0)
             self._ordinals[server.workload.key] = ordinal + 1
-        return pod_name(server.workload, ordinal), ordinal
+        return pod_name(server.workload, ordinal, self._stack), ordinal
 
     def endpoints(self, pool: InferencePool) -> list[Endpoint]:
         """Ready pods of the pool times its target ports, named as the EPP names them."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.envoy.config import listener_ports
 from gateway.manifests.attach import attach, attachments_of
+from gateway.stack.containers import command_line, server_flags
 from gateway.stack.example import Example, example
 from gateway.stack.pods import Pod
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.stack.stack import Stack
 
 Json = dict[str, Any]
+_KEY_FLAG = "--api-key"
 
 
 def status(stack: Stack, name: str, started: float) -> Json:
@@ -112,8 +114,23 @@ def _pod(stack: Stack, pod: Pod) -> Json:
         "metrics_urls": [f"http://{pod.address}:{port}/metrics" for port in pod.ports],
         "state": str(pod.state),
         "models": list(pod.models),
+        "latency": pod.latency,  # zero: its times say nothing
+        "args": arguments_of(pod),
         **_load(stack, pod),
     }
+
+
+def arguments_of(pod: Pod) -> list[str]:
+    """The model server's flags as the manifests have them; keys stay in the manifests."""
+    container = pod.server.container
+    shown: list[str] = []
+    secret = False
+    for word in server_flags(container, command_line(container, {}, {})):
+        if word.startswith("--"):
+            secret = word.partition("=")[0].replace("_", "-") == _KEY_FLAG
+        if not secret:
+            shown.append(word)
+    return shown
 
 
 def _load(stack: Stack, pod: Pod) -> Json:

@@ -56,7 +56,7 @@ class Stack:
         self.plan = plan
         self.options = options
         self.report = report
-        self.pods = PodTable()
+        self.pods = PodTable(plan.stack)
         self.pickers = PickerSet(plan, options.directory, options.picker, report)
         self.gateways: list[GatewayProcess] = []
         self.failure: asyncio.Future[StackError] = asyncio.get_running_loop().create_future()
@@ -198,6 +198,7 @@ class Stack:
         pod = Pod(name, server, ordinal, address, ports)
         pod.has_probe = server.container.root.has("readinessProbe")
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
+        pod.latency = config.latency.kind
         self.pods.add(pod)
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")

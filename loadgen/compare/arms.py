@@ -35,6 +35,7 @@ class CompareOptions:
     command: tuple[str, ...] = ()
     same_plan: bool = False
     """All repeats send the plan of the scenario's own seed; the verdict is about that plan alone."""
+    manifests: Path | None = None  # of the fleet, instead of simfleet's own; made to be what is supposed
     until: str | None = None
     """`told-apart`: stop once every arm is told from the baseline (judge/looks.py)."""
 
@@ -50,11 +51,14 @@ def repeats_of(
 ) -> Iterator[list[ArmRun]]:
     """Repeat after repeat, the runs of all arms, each in its own directory under `out`."""
     from loadgen.compare.files import COMPARISON_FILES  # noqa: PLC0415
+    from loadgen.compare.fleetfile import FLEET_FILE, write_fleet  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
     from loadgen.run.runner import RunOptions  # noqa: PLC0415
 
     theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
-    fresh_directory(out, ["plan*.jsonl", *COMPARISON_FILES, *theirs])
+    fresh_directory(out, ["plan*.jsonl", FLEET_FILE, *COMPARISON_FILES, *theirs])
+    found = write_fleet(scenario, options.manifests, out)
+    scenario = replace(scenario, arms=tuple(replace(arm, env={**found, **arm.env}) for arm in scenario.arms))
     for repeat in range(options.repeats):
         plan = out / f"plan-{repeat + 1}.jsonl"
         seed = scenario.seed + (0 if options.same_plan else repeat)
@@ -118,7 +122,7 @@ def _run_once(scenario: Scenario, conduct: RunOptions, arm: Arm, repeat: int, pr
             run_hook(arm.teardown, arm, repeat, log, scenario.secrets)
         raise
     progress.stage("report")
-    run = read_arm_run(arm.name, repeat, path)
+    run = read_arm_run(arm.name, repeat, path, mine)
     write_all(path, run.report, FORMS)
     return run
 

@@ -21,6 +21,7 @@ from loadgen.records.frame import Frame
 from loadgen.records.rundata import load_run
 from loadgen.records.series import Evenness
 from loadgen.report.verdict import judge_run
+from loadgen.scenario.scenario import Scenario
 from loadgen.score.lora import Lora
 from loadgen.score.prefix import Prefix
 from loadgen.score.routing import Herding, Sessions, Spread
@@ -158,9 +159,12 @@ class ArmRun:
         return [f"{c.name}: {c.words}" for c in self.report.selfchecks if c.status == "fail"]
 
 
-def read_arm_run(arm: str, repeat: int, path: Path) -> ArmRun:
-    """Load and report on one finished run."""
-    run = load_run(path)
+def read_arm_run(arm: str, repeat: int, path: Path, scenario: Scenario | None = None) -> ArmRun:
+    """Load and report on one finished run, of `scenario` or else of the one in its directory.
+
+    The directory has the file as it was read: what a command line says over it, only the scenario knows.
+    """
+    run = load_run(path, scenario)
     return ArmRun(arm, repeat, path, judge_run(run), run.frame)
 
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kit.yamldoc import load_documents
@@ -16,7 +16,7 @@ from loadgen.scenario.redaction import Secrets
 from loadgen.scenario.scenario import Arm, Scrape
 
 STACK = "loadgen-compare"
-SETUP = f"simfleet up --detach --name {STACK} --epp-config {{arm}}"
+SETUP = f'simfleet up --detach --name {STACK} -f "$LOADGEN_FLEET" --epp-config {{arm}}'
 TEARDOWN = f"simfleet down --name {STACK}"
 FLEET = f"simfleet ps --name {STACK} --format json"
 PLACE = "{arm}"
@@ -24,11 +24,22 @@ TIMEOUT = 180.0
 _TAIL = 15
 
 
-def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fleet: str | None) -> list[Arm]:
+def arms_of_files(
+    files: list[Path],
+    setup: str | None,
+    teardown: str | None,
+    fleet: str | None,
+    plugins: Sequence[Path] = (),
+) -> list[Arm]:
     """An arm for each picker configuration; `{arm}` in a hook stands for its file.
 
-    ScenarioError for a file that is no arm.
+    plugins: of the reference picker, for the setup that is taken where none is given. ScenarioError for a
+    file that is no arm.
     """
+    if plugins and setup is not None:
+        raise ScenarioError("--plugin is for the setup of `loadgen compare` itself: put it into --setup")
+    own = SETUP + ("".join(f" --plugin {shlex.quote(str(p.resolve()))}" for p in plugins))
+    own += " --epp reference" if plugins else ""
     arms = []
     for file in files:
         try:
@@ -45,7 +56,7 @@ def arms_of_files(files: list[Path], setup: str | None, teardown: str | None, fl
         arms.append(
             Arm(
                 name=file.stem,
-                setup=with_arm(setup or SETUP, file.resolve(), "--setup"),
+                setup=with_arm(setup or own, file.resolve(), "--setup"),
                 teardown=with_arm(teardown or TEARDOWN, file.resolve(), "--teardown"),
                 scrape=Scrape(fleet=fleet or FLEET) if fleet or setup is None else None,
             )

@@ -56,8 +56,10 @@ def run_compare(args: argparse.Namespace) -> int:
         else []
     )
     if files:
-        hooks = (getattr(args, name, None) for name in ("setup", "teardown", "fleet"))
-        scenario = replace(scenario, arms=tuple(arms_of_files(files, *hooks)))
+        setup, teardown, fleet = (getattr(args, name, None) for name in ("setup", "teardown", "fleet"))
+        plugins = getattr(args, "plugin", None) or ()
+        arms = arms_of_files(files, setup, teardown, fleet, plugins)
+        scenario = replace(scenario, arms=tuple(arms))
     until = getattr(args, "until", None)
     repeats = getattr(args, "repeats", None)
     if repeats is None:
@@ -71,6 +73,7 @@ def run_compare(args: argparse.Namespace) -> int:
         command=tuple(args.command_line),
         same_plan=getattr(args, "same_plan", False),
         until=until,
+        manifests=getattr(args, "manifests", None),
     )
     tell_commands(scenario, options.command, () if files else scenario.arms)
     return compare_arms(scenario, options)

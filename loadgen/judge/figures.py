@@ -188,18 +188,23 @@ def figures(
 
 
 def split_figures(
-    frame: Frame, slo: Mapping[str, float], whole: Figures | None = None
+    frame: Frame,
+    slo: Mapping[str, float],
+    whole: Figures | None = None,
+    pools: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Figures]]:
-    """`figures` for each class, adapter, pod and stage; a split with one value or none is left out.
+    """`figures` for each class, adapter, pod, pool and stage; a split with one value or none is left out.
 
     Classes keep their intervals; the rest does without, to keep a hundred pods cheap. `whole`: the figures of
-    all of `frame`, which a class that has every request need not compute again.
+    all of `frame`, which a class that has every request need not compute again. pools: the pool of each pod,
+    as far as it is known.
     """
     span = duration(frame)
     labels: dict[str, Labels] = {
         "class": frame.cls,
         "adapter": frame.adapter,
         "pod": frame.pod,
+        "pool": np.array([(pools or {}).get(str(pod), "") for pod in frame.pod], dtype=object),
         "stage": frame.stage,
     }
     out: dict[str, dict[str, Figures]] = {}

@@ -2,6 +2,7 @@
 
 ttft.p99  outcomes.ok  count.shed_429  goodput.share  spread.jain  prefix.reached  recovery.seconds
 class[chat].ttft.p99   pod[sim-0].outcomes.ok   adapter[a].e2e.p50   stage[1].goodput.share
+pool[canary].e2e.p90   spread.pool[canary]
 refused[shed_429].p99  spread.share[sim-0]      recovery[kill sim-0].seconds
 arm[page].ttft.p90 (mean over repeats)          delta[page].ttft.p90 (against the baseline)
 
@@ -34,7 +35,7 @@ NOTHING = Outcomes(
     shares=Shares(ok=0.0, shed=0.0, error=0.0, cancelled=0.0, missed=0.0),
     causes=[],
 )
-SPLITS = ("class", "pod", "adapter", "stage")
+SPLITS = ("class", "pod", "pool", "adapter", "stage")
 GROUPS = Groups.__struct_fields__
 KEYED = re.compile(r"([a-z]+)\[([^\]]*)\]\.(.+)")
 RECOVERY = re.compile(r"recovery(?:\[([^\]]*)\])?\.seconds")

@@ -118,7 +118,7 @@ class Report(Scorecard):
     goodput: Annotated[Goodput | None, Figure("answers within the limits of `slo:`")]
     lengths: Lengths
     by: dict[str, dict[str, Figures]]
-    """The figures again by class, adapter, pod and stage."""
+    """The figures again by class, adapter, pod, pool and stage."""
     refusals: dict[str, Summary]
     """How long answers other than ok took, by outcome, from the actual start: sheds apart from errors."""
     session_outcomes: SessionOutcomes | None
@@ -139,7 +139,7 @@ def build(run: RunData) -> Report:
     slo = run.scenario.slo if run.scenario else {}
     cards = scorecard(run)
     whole = figures(frame, slo)
-    by = split_figures(frame, slo, whole)
+    by = split_figures(frame, slo, whole, run.meta.pools)
     late = stats.summarize(frame.lateness[np.isfinite(frame.lateness)], intervals=False)
     whole = msgspec.structs.replace(whole, latency=msgspec.structs.replace(whole.latency, lateness=late))
     checks = selfchecks(run)

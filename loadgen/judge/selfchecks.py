@@ -58,6 +58,7 @@ def selfchecks(run: RunData) -> list[Check]:
         reuse(frame),
         usage(frame),
         named_pods(frame),
+        *meant_stack(run),
         pod_counters(run),
         hit_counters(run),
     ]
@@ -262,6 +263,19 @@ def named_pods(frame: Frame) -> Check:
     return Check(
         "pods add up to ok", status, f"{named} of {ok} ok answers name the pod that served them", named
     )
+
+
+def meant_stack(run: RunData) -> list[Check]:
+    """Answers from pods of another stack than the one that was meant; none where only one is listed."""
+    foreign = run.meta.foreign
+    if not foreign:
+        return []
+    strays = Counter(foreign[record.pod] for record in run.records if record.pod in foreign)
+    meant = run.meta.stack or "the one that was meant"
+    if not strays:
+        return [Check("the stack that was meant", "ok", f"no answer came from another stack than {meant}", 0)]
+    told = ", ".join(f"{count} answers came from pods of stack {name}" for name, count in strays.items())
+    return [Check("the stack that was meant", "fail", f"{told}, not of {meant}", strays.total())]
 
 
 def pod_counters(run: RunData) -> Check:

@@ -152,10 +152,14 @@ class Spread:
     p_value: float
 
 
-def spread(counts: Mapping[str, int], expected: Mapping[str, float] | None = None) -> Spread | None:
+def spread(
+    counts: Mapping[str, int], expected: Mapping[str, float] | None = None, groups: int = 1
+) -> Spread | None:
     """Evenness of `counts`, and Pearson's chi-square against `expected` weights (equal ones by default).
 
-    None when nothing was counted. Jain's index is 1 for an even spread and 1/n when one has all.
+    groups: of how many groups of endpoints the weights take the sums from the counts themselves, each of
+    which costs a degree of freedom. None when nothing was counted. Jain's index is 1 for an even spread and
+    1/n when one has all.
     """
     values = np.array(list(counts.values()), dtype=np.float64)
     total = float(values.sum())
@@ -166,7 +170,7 @@ def spread(counts: Mapping[str, int], expected: Mapping[str, float] | None = Non
     wanted = total * weights / weights.sum()
     used = wanted > 0
     chi = float(((values[used] - wanted[used]) ** 2 / wanted[used]).sum())
-    degrees = int(used.sum()) - 1
+    degrees = max(0, int(used.sum()) - groups)
     impossible = bool((values[~used] > 0).any())
     return Spread(
         counts=dict(counts),

@@ -208,6 +208,8 @@ def _merged_meta(metas: Sequence[Meta], zero: float, workers: int) -> Meta:
     merged.runs = list(chain.from_iterable(meta.runs for meta in metas))
     for meta in metas[1:]:
         merged.totals.merge(meta.totals)
+        merged.pools = {**meta.pools, **merged.pools}
+        merged.foreign = {**meta.foreign, **merged.foreign}
         merged.first_errors = {**meta.first_errors, **merged.first_errors}
     late, done = merged.totals.late, merged.totals.done
     merged.client.late_p50, merged.client.late_p99 = late.quantile(0.5), late.quantile(0.99)

@@ -161,6 +161,8 @@ class Meta(msgspec.Struct, kw_only=True):
     """Which of the stacks in the fleet's listing was meant."""
     pools: dict[str, str] = {}
     """The pool of each pod that the listing names."""
+    foreign: dict[str, str] = {}
+    """The stack of each pod that the listing names for another stack alone."""
     ceiling: Ceiling | None = None
     client: ClientTimes = msgspec.field(default_factory=ClientTimes)
     totals: Progress = msgspec.field(default_factory=Progress)

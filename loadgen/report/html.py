@@ -210,7 +210,7 @@ def _routing_tiles(report: Report) -> list[tuple[str, str]]:
 
 def _load_tables(report: Report) -> list[Table | None]:
     several = len(report.by.get("class", {})) > 1
-    splits = [tables.split(report, kind) for kind in ("adapter", "stage")]
+    splits = [tables.split(report, kind) for kind in ("pool", "adapter", "stage")]
     return [tables.outcomes(report), tables.split(report, "class") if several else None, *splits]
 
 

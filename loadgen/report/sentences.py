@@ -50,8 +50,11 @@ def scorecard(report: Report) -> list[tuple[str, str]]:
 def _spread(s: Spread) -> str:
     chance = s.p_value
     even = "no more uneven than chance" if chance is not None and chance > 0.05 else "more uneven than chance"
+    if s.pools:
+        even = "within the pools " + even
+    shares = "".join(f"{name} {share(part)}, " for name, part in s.pools.items())
     return (
-        f"{s.pods} pods, the busiest at {s.max_over_mean:.2f} of the mean, Jain {s.jain:.3f}; "
+        f"{s.pods} pods, {shares}the busiest at {s.max_over_mean:.2f} of the mean, Jain {s.jain:.3f}; "
         f"{even} (chi-square {plain(s.chi_square)}, p {plain(chance, 2)})"
     )
 

@@ -252,6 +252,7 @@ SECTIONS: tuple[Callable[[Report], Table | None], ...] = (
     outcomes,
     throughput,
     lambda report: split(report, "class") if len(report.by.get("class", {})) > 1 else None,
+    lambda report: split(report, "pool"),
     lambda report: split(report, "adapter"),
     lambda report: split(report, "stage"),
     pods,

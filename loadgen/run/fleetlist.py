@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadgen.errors import TargetError
+from loadgen.errors import ScenarioError, TargetError
 from loadgen.numbers.jsonl import NO_JSON
 
 URL_KEYS = ("metrics_urls", "metrics_url", "metrics", "urls", "url")
@@ -31,6 +31,16 @@ class FleetMember:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """What a listing tells of a pod's model server; None where it does not."""
+
+    name: str
+    args: tuple[str, ...] | None = None
+    latency: str | None = None
+    """Kind of its latency model; `zero` for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """What a listing says of one stack: members, the gateway's URL, the pods' URLs, where logs are written.
 
@@ -45,6 +55,7 @@ class Fleet:
     stack: str | None = None
     pools: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    servers: tuple[Server, ...] = ()
 
 
 def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | None = None) -> Fleet:
@@ -78,6 +89,24 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
         stack=_name(stack),
         pools=_pools(items),
         others=_others(stacks, stack),
+        servers=tuple(_server(pod) for pod in items if pod.get("name")),
+    )
+
+
+def url_of(fleet: Fleet, target: str | None) -> str:
+    """What `fleet:gateway` (also None) or `fleet:pod` stands for; ScenarioError where there is none."""
+    urls = fleet.pods if target == "fleet:pod" else (fleet.url,)
+    if target not in (None, "fleet:gateway", "fleet:pod") or not urls or urls[0] is None:
+        raise ScenarioError(f"target {target!r}: the fleet lists no such URL (fleet:gateway or fleet:pod)")
+    return urls[0]
+
+
+def _server(pod: dict[str, Any]) -> Server:
+    args, latency = pod.get("args"), pod.get("latency")
+    return Server(
+        str(pod["name"]),
+        tuple(map(str, args)) if isinstance(args, list) else None,
+        str(latency) if latency else None,
     )
 
 

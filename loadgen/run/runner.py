@@ -41,12 +41,13 @@ from loadgen.records.rundir import (
 )
 from loadgen.run.commands import tell_commands
 from loadgen.run.credentials import api_headers
-from loadgen.run.fleetlist import parse_fleet
+from loadgen.run.fleetlist import parse_fleet, url_of
 from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
 from loadgen.run.probe import wait_ready
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
+from loadgen.run.supposed import differences, foreign_pods, warmup_words
 from loadgen.run.timeline import Timeline
 from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
@@ -167,12 +168,7 @@ class _Run:
             raise ScenarioError("no target: give --target URL (or `target:` in the scenario)")
         listing = await read_fleet(self.scenario.secrets.reveal(scrape.fleet), scrape.fleet)
         fleet = parse_fleet(listing, scrape.fleet, scrape.stack)
-        urls = fleet.pods if target == "fleet:pod" else (fleet.url,)
-        if target not in (None, "fleet:gateway", "fleet:pod") or not urls or urls[0] is None:
-            raise ScenarioError(
-                f"target {target!r}: the fleet lists no such URL (fleet:gateway or fleet:pod)"
-            )
-        return urls[0]
+        return url_of(fleet, target)
 
     # --- before ---------------------------------------------------------------------------------
 
@@ -190,6 +186,8 @@ class _Run:
         if info.processes < self.scenario.processes:
             self._warn(f"{info.processes} worker processes, not {self.scenario.processes}: each needs a user")
         meta.planned = info.planned
+        if words := warmup_words(self.scenario.warmup, info.header.span):
+            self._warn(words)
 
     def _warn(self, text: str) -> None:
         self.meta.warnings.append(text := self.scenario.secrets.hide(text))
@@ -230,6 +228,8 @@ class _Run:
             await crew.start()
             if scraper is not None:
                 await self._discover(scraper)
+                for words in differences(scenario, scraper.fleet) if scraper.fleet else ():
+                    self._warn(words)
                 await scraper.once("before")
                 timeline.env |= {"SIMFLEET_STACK": meta.stack} if meta.stack else {}
             meta.t0_monotonic = t0 = monotonic() + delay
@@ -274,6 +274,7 @@ class _Run:
         meta.decision_log = logs[0] if logs else None
         if fleet is not None:
             meta.stack, meta.pools = fleet.stack, {**meta.pools, **fleet.pools}
+            meta.foreign = foreign_pods(fleet)
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
         scenario, processes = self.scenario, self.meta.processes

@@ -7,6 +7,7 @@ get the arguments and replicas, the picker's ConfigMap its configuration, the po
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,12 @@ def _objectives(documents: Sequence[dict[str, Any]], priorities: dict[str, int])
 
 
 def manifests_for(needs: FleetNeeds, path: Path) -> str:
-    """The YAML of a manifest file with the needs applied; ScenarioError for a file that is none."""
+    """The YAML of a manifest file (`-`: of standard input) with the needs applied.
+
+    ScenarioError for a file that is none.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"cannot be read: {error}", path) from error
     documents = [each.data for each in load_documents(text, str(path), ScenarioError) if each.data]

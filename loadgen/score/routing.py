@@ -19,6 +19,7 @@ from loadgen.records.table import PICKED_HEADER, SERVED_HEADERS, Records
 
 # Seconds between an endpoint picker's scrapes of a pod (its default): picks closer than this are blind.
 PICK_INTERVAL = 0.05
+NO_POOL = "no pool"  # pods of which the listing names no pool, beside pods of which it does
 
 
 class Spread(Card):
@@ -29,7 +30,10 @@ class Spread(Card):
     """Picks by pod."""
     shares: Annotated[dict[str, float], Figure("nᵢ ÷ N of one pod", "share", name="share")]
     expected: str
-    """`even`, or `by lifetime` where pods came or went."""
+    """`even`, or `by lifetime` where pods came or went; with ` within pools` where there are several."""
+    pools: Annotated[
+        dict[str, float], Figure("picks of one pool ÷ N, where there are several", "share", name="pool")
+    ]
     max_over_mean: Annotated[
         float, Figure("max nᵢ ÷ (N/k)", better="lower", label="busiest / mean", compared="shown")
     ]
@@ -40,7 +44,7 @@ class Spread(Card):
         float | None,
         Figure(
             "Σ(nᵢ - eᵢ)²/eᵢ with eᵢ = N/k (in proportion to the time each pod answered scrapes, where pods "
-            "came or went)",
+            "came or went; of the picks of its pool alone where a route splits them over several pools)",
             better="lower",
         ),
     ]
@@ -126,11 +130,22 @@ def picks(frame: Frame) -> Records:
     return frame.records.take(rows[np.argsort(frame.start[rows], kind="stable")])
 
 
-def spread_card(ordered: Records, pods: Sequence[str], weights: Mapping[str, float] | None) -> Spread | None:
-    """Shares of picks per pod; `pods` adds those that served nothing, `weights` the expected shares."""
+def spread_card(
+    ordered: Records,
+    pods: Sequence[str],
+    weights: Mapping[str, float] | None,
+    pools: Mapping[str, str] | None = None,
+) -> Spread | None:
+    """Shares of picks per pod; `pods` adds those that served nothing, `weights` the expected shares.
+
+    pools: the pool of each pod. How a route splits requests over pools is its weights' doing and no
+    picker's: evenness is looked for within each pool.
+    """
     counts = Counter(ordered.labels("pod").tolist())
     names = natural_order({*pods, *counts})
-    found = stats.spread({name: counts[name] for name in names}, weights)
+    expected, of_pools = _within_pools(counts, names, weights, pools or {})
+    groups = sum(1 for count in of_pools.values() if count)
+    found = stats.spread({name: counts[name] for name in names}, expected, max(1, groups))
     if found is None:
         return None
     total = sum(found.counts.values())
@@ -138,7 +153,8 @@ def spread_card(ordered: Records, pods: Sequence[str], weights: Mapping[str, flo
         pods=len(names),
         counts=dict(found.counts),
         shares={name: count / total for name, count in found.counts.items()},
-        expected="by lifetime" if weights else "even",
+        expected=("by lifetime" if weights else "even") + (" within pools" if of_pools else ""),
+        pools={name: count / total for name, count in of_pools.items()},
         max_over_mean=found.max_over_mean,
         min_over_mean=found.min_over_mean,
         jain=found.jain,
@@ -147,6 +163,27 @@ def spread_card(ordered: Records, pods: Sequence[str], weights: Mapping[str, flo
         degrees=found.degrees,
         p_value=found.p_value,
     )
+
+
+def _within_pools(
+    counts: Mapping[str, int],
+    names: Sequence[str],
+    weights: Mapping[str, float] | None,
+    pools: Mapping[str, str],
+) -> tuple[Mapping[str, float] | None, dict[str, int]]:
+    """Picks to be expected of each pod given those of its pool, and these; weights alone with one pool."""
+    if len({pools[name] for name in names if name in pools}) < 2:
+        return weights, {}
+    picked: Counter[str] = Counter()
+    whole: dict[str, float] = defaultdict(float)
+    own = {name: 1.0 if weights is None else weights.get(name, 1.0) for name in names}
+    for name in names:
+        pool = pools.get(name, NO_POOL)
+        picked[pool] += counts.get(name, 0)
+        whole[pool] += own[name]
+    of = {name: pools.get(name, NO_POOL) for name in names}
+    expected = {name: picked[of[name]] * own[name] / (whole[of[name]] or 1.0) for name in names}
+    return expected, {pool: picked[pool] for pool in natural_order(picked)}
 
 
 def herding(ordered: Records, interval: float = PICK_INTERVAL) -> Herding | None:

@@ -72,7 +72,7 @@ def scorecard(run: RunData) -> Scorecard:
     prefix = _prefix(run)
     joins = _joins(run)
     return Scorecard(
-        spread=spread_card(ordered, run.pod_names, lifetimes(run.known_pods)),
+        spread=spread_card(ordered, run.pod_names, lifetimes(run.known_pods), run.meta.pools),
         herding=herding(ordered),
         prefix=prefix,
         lora=lora(ordered, run.known_pods),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,49 +9,30 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.commands.demo import PRESETS, RESULTS, Shell, curl, decision_table, main, reason_of
+from gateway.commands.demo import PRESETS, RESULTS, Shell, curl, main, routing_table
 from gateway.stack import owned
 from tests.gateway.echo import echoing
 
 
-def candidate(endpoint: str, queue: float, prefix: float) -> dict[str, Any]:
-    return {"endpoint": endpoint, "scores": {"queue-scorer": queue, "prefix-cache-scorer": prefix}}
-
-
-def decision(pick: str, *candidates: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "pick": [pick] if pick else [],
-        "error": None if pick else "no endpoint",
-        "candidates": list(candidates),
-    }
-
-
-@pytest.mark.parametrize(
-    ("made", "reason"),
-    [
-        (decision("a", candidate("a", 1, 1), candidate("b", 1, 0)), "prefix-cache"),
-        (decision("a", candidate("a", 1, 0.1), candidate("b", 0, 0)), "queue"),
-        (decision("a", candidate("a", 1, 0), candidate("b", 1, 0)), "equal scores, by chance"),
-        (decision("a", candidate("a", 1, 0)), "the only endpoint"),
-        (decision("a"), "no body, by chance"),
-        (decision(""), "no endpoint"),
-    ],
-)
-def test_why_a_decision_fell(made: dict[str, Any], reason: str) -> None:
-    assert reason_of(made) == reason
-
-
-def test_the_table(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    lines = [decision("a", candidate("a", 1, 1), candidate("b", 1, 0))] * 3 + [
-        decision("b", candidate("b", 1, 0))
+def test_the_table() -> None:
+    counts = {"inference-xx-pod-aaaaa": 3, "b": 1}
+    spread = {"counts": counts, "shares": {name: count / 4 for name, count in counts.items()}}
+    staleness = {"reasons": {"prefix-cache-scorer": 0.75, "tie": 0.25}}
+    assert rows_of({"spread": spread, "staleness": staleness}) == [
+        ["pod ...x-pod-aaaaa", "3", "75 %"],
+        ["pod ...b", "1", "25 %"],
+        ["decided by prefix-cache-scorer", "", "75 %"],
+        ["decided by tie", "", "25 %"],
     ]
-    log.write_text("\n".join(map(json.dumps, lines)))
+    assert rows_of({"spread": spread, "staleness": None})[-1] == ["pod ...b", "1", "25 %"]
+    assert rows_of({"spread": None, "staleness": None}) == []
+
+
+def rows_of(report: dict[str, Any]) -> list[list[str]]:
     console = Console(width=140, file=io.StringIO())
-    console.print(decision_table(log, {"a": "inference-xx-pod-aaaaa"}))
+    console.print(routing_table(report))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    rows = [[c.strip() for c in x.split("│")[1:-1]] for x in shown.splitlines() if "│" in x]
-    assert sorted(rows) == [["...b", "0", "1", "1", "25 %"], ["...x-pod-aaaaa", "3", "0", "3", "75 %"]]
+    return [[c.strip() for c in x.split("│")[1:-1]] for x in shown.splitlines() if "│" in x]
 
 
 def test_a_command_that_fails_ends_the_demo() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands.parse import end
+from gateway.commands.down import end
 from gateway.stack.statedir import StackDirectory
 
 ROOT = Path(__file__).parents[3]

@@ -89,5 +89,8 @@ def test_pod_names_look_like_kubernetes_and_stay() -> None:
         for n in names
     )
     assert names[0] == pod_name(workload, 0)
+    others = [pod_name(workload, i, "other") for i in range(50)]
+    assert not {*names} & {*others}, "two stacks of the same manifests"
+    assert others == [pod_name(workload, i, "other") for i in range(50)]
     stateful = {**worlds.servers("s"), "kind": "StatefulSet"}
     assert pod_name(plan(stateful, worlds.pool("p", "s", "e")).servers[0].workload, 2) == "s-2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerSpec, f
 from gateway.stack.pickers.reference import ReferencePicker
 from gateway.stack.plan import ServerPlan, make_plan
 from gateway.stack.pods import Pod, PodState, PodTable
+from gateway.stack.report import arguments_of
 from tests.e2e import worlds
 
 OBJECTIVE = {
@@ -156,6 +158,28 @@ def test_endpoints_file() -> None:
             }
         ]
     }
+
+
+def test_two_stacks_of_the_same_manifests_share_no_pod_name() -> None:
+    server = world().servers[0]
+    here, there = PodTable(), PodTable("other")
+    names = [{pods.next_identity(server)[0] for _ in range(3)} for pods in (here, there)]
+    assert not names[0] & names[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("--model", "m", "--max-loras=2"), ["--model", "m", "--max-loras=2"]),
+        (("--api-key", "one", "two", "--model", "m"), ["--model", "m"]),
+        (("--model", "m", "--api_key=one"), ["--model", "m"]),
+    ],
+)
+def test_the_flags_of_a_pod_are_told_without_its_keys(args: tuple[str, ...], shown: list[str]) -> None:
+    server = world().servers[0]
+    container = replace(server.container, command=(), args=args)
+    pod = Pod("x-1", replace(server, container=container), 0, "127.0.0.2")
+    assert arguments_of(pod) == shown
 
 
 def test_which_picker_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

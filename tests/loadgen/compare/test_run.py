@@ -195,6 +195,19 @@ def test_a_run_not_to_be_trusted_is_made_once_more(tmp_path: Path, fake_runs: li
     assert (tmp_path / "out" / "shaky-1-untrusted").is_dir()
 
 
+def test_what_the_command_line_says_over_the_file_holds_for_every_arm(
+    tmp_path: Path, fake_runs: list[str]
+) -> None:
+    """The directory's scenario.yaml is the file as it was read."""
+    scenario = replace(scenario_of(Arm("a"), Arm("b")), warmup=1.0)
+    assert "warmup" not in scenario.text
+    runs = run_arms(scenario, CompareOptions(repeats=1, quiet=True), tmp_path / "out")
+    for run in runs:
+        assert run.report.run.warmup == 1.0
+        assert 0 < run.report.run.requests < run.report.run.requests + run.report.run.warmup_requests
+        assert min(record.intended for record in run.frame.records) >= 1.0
+
+
 def test_the_fleet_goes_down_when_the_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(scenario: Scenario, options: runner.RunOptions) -> Path:
         raise RunError("the disk is full")
@@ -389,7 +402,13 @@ def test_arms_from_picker_configurations(tmp_path: Path) -> None:
         file.write_text("kind: EndpointPickerConfig\n")
     page, _ = arms_of_files(files, None, None, None)
     assert page.name == "page"
-    assert page.setup == f"simfleet up --detach --name loadgen-compare --epp-config {files[0]}"
+    up = 'simfleet up --detach --name loadgen-compare -f "$LOADGEN_FLEET" --epp-config'
+    assert page.setup == f"{up} {files[0]}"
+    scorer = tmp_path / "my scorer.py"
+    (with_plugin, _) = arms_of_files(files, None, None, None, [scorer])
+    assert with_plugin.setup == f"{up} {files[0]} --plugin '{scorer}' --epp reference"
+    with pytest.raises(ScenarioError, match="--plugin is for the setup of"):
+        arms_of_files(files, "mine", None, None, [scorer])
     assert page.teardown == "simfleet down --name loadgen-compare"
     assert page.scrape is not None
     own, _ = arms_of_files(files, "bring up {arm}", "bring down", None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
-from loadgen.judge.selfchecks import lateness, unanswered
+from loadgen.judge.selfchecks import lateness, meant_stack, unanswered
 from loadgen.records.frame import Frame
-from loadgen.records.records import Record
+from loadgen.records.records import Record, RecordsHeader
+from loadgen.records.rundata import RunData
+from loadgen.records.rundir import Meta
 
 
 def frame(*outcomes: str) -> Frame:
@@ -37,3 +41,19 @@ def test_lateness_is_judged_by_the_latency_that_it_is_a_part_of() -> None:
 def test_sheds_and_own_cancellations_stand_apart() -> None:
     assert unanswered(frame("ok", "shed_429", "client_cancel", "skipped")).status == "ok"
     assert unanswered(frame()).status == "ok"
+
+
+def from_pods(*pods: str, **meta: object) -> RunData:
+    records = [Record(id=str(i), cls="c", intended=0.0, outcome="ok", pod=pod) for i, pod in enumerate(pods)]
+    header = RecordsHeader()
+    return RunData(Path("r"), records, header, meta=Meta(**meta))  # type: ignore[arg-type]
+
+
+def test_answers_of_a_stack_that_was_not_meant_name_it() -> None:
+    foreign = {"z-1": "other", "z-2": "other"}
+    (check,) = meant_stack(from_pods("a", "z-1", "z-2", "z-2", stack="mine", foreign=foreign))
+    assert (check.status, check.value) == ("fail", 3)
+    assert check.words == "3 answers came from pods of stack other, not of mine"
+    (fine,) = meant_stack(from_pods("a", "a", stack="mine", foreign=foreign))
+    assert fine.status == "ok"
+    assert meant_stack(from_pods("a", stack="mine")) == []

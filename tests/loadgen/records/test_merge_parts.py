@@ -76,6 +76,16 @@ def test_totals_are_sums_and_lateness_is_that_of_all(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_pods_that_any_part_knows_are_known(tmp_path: Path) -> None:
+    dirs = [
+        part(tmp_path / f"p{n}", n, 2, 100.0, pools={f"pod-{n}": "pool"}, foreign={f"z-{n}": "other"})
+        for n in range(2)
+    ]
+    meta = merge_runs(dirs, tmp_path / "out")
+    assert meta.pools == {"pod-0": "pool", "pod-1": "pool"}
+    assert meta.foreign == {"z-0": "other", "z-1": "other"}
+
+
 def test_every_moment_moves_by_the_same(tmp_path: Path) -> None:
     dirs = [part(tmp_path / "p0", 0, 2, 100.0), part(tmp_path / "p1", 1, 2, 107.5)]
     path = dirs[1] / "records-0.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_the_packaged_lab_can_be_fitted(capsys: pytest.CaptureFixture[str]) -> N
     made = [each for each in yaml.safe_load_all(capsys.readouterr().out) if each]
     assert sum(each["kind"] == "InferenceObjective" for each in made) == 3
     assert len(made) == 3 + sum(1 for each in yaml.safe_load_all(LAB.read_text()) if each)
+
+
+def test_manifests_from_standard_input_for_a_scenario_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    classes = "classes: {c: {arrival: {process: constant, rate: 1}}}"
+    mine.write_text(f"model: m\nduration: 1s\nfleet: {{replicas: 5}}\n{classes}\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(yaml.safe_dump_all(documents())))
+    assert main(["scenarios", str(mine), "--manifests", "-"]) == 0
+    made = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert made[0]["spec"]["replicas"] == 5
+    assert main(["scenarios", "no-such", "--manifests", str(LAB)]) == 2
+    assert "no packaged scenario of that name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,53 @@ def test_spread_counts_pods_that_served_nothing() -> None:
     assert spread_card(Records.of([]), ["p-1"], None) is None
 
 
+CANARY = {"s-1": "stable", "s-2": "stable", "c-1": "canary"}
+
+
+def canary(*pods: tuple[str, int]) -> list[Record]:
+    names = [name for name, count in pods for _ in range(count)]
+    return [pick(float(i), name) for i, name in enumerate(names)]
+
+
+def test_a_split_over_pools_that_was_asked_for_is_not_uneven() -> None:
+    ordered = canary(("s-1", 460), ("s-2", 440), ("c-1", 100))
+    card = spread_card(ordered, ["s-1", "s-2", "c-1"], None, CANARY)
+    assert card is not None
+    assert card.pools == {"canary": 0.1, "stable": 0.9}
+    assert card.expected == "even within pools"
+    assert card.chi_square == pytest.approx(2 * 10**2 / 450)
+    assert card.degrees == 1
+    assert card.p_value == pytest.approx(0.505, abs=0.001)
+    blind = spread_card(ordered, ["s-1", "s-2", "c-1"], None, dict.fromkeys(CANARY, "one"))
+    assert blind is not None
+    assert (blind.pools, blind.expected, blind.degrees) == ({}, "even", 2)
+    assert blind.p_value == 0.0 or blind.p_value < 1e-12
+
+
+def test_unevenness_within_a_pool_is_still_seen() -> None:
+    card = spread_card(canary(("s-1", 800), ("s-2", 100), ("c-1", 100)), [], None, CANARY)
+    assert card is not None
+    assert card.p_value is not None
+    assert card.p_value < 1e-6
+
+
+def test_pools_and_lifetimes_are_weighed_together() -> None:
+    card = spread_card(canary(("s-1", 600), ("s-2", 300), ("c-1", 100)), [], {"s-2": 0.5}, CANARY)
+    assert card is not None
+    assert card.chi_square == pytest.approx(0, abs=1e-9)
+    assert card.expected == "by lifetime within pools"
+
+
+def test_a_pod_that_the_listing_does_not_know_makes_no_pool_of_one() -> None:
+    card = spread_card(canary(("s-1", 50), ("x", 50)), [], None, CANARY)
+    assert card is not None
+    assert card.pools == {}
+    two = spread_card(canary(("s-1", 50), ("c-1", 20), ("x", 30)), [], None, CANARY)
+    assert two is not None
+    assert two.pools == {"canary": 0.2, "no pool": 0.3, "stable": 0.5}
+    assert two.p_value == 1.0, "one pod in each: nothing is left to be uneven"
+
+
 def test_picks_are_in_order_of_start_and_have_a_pod() -> None:
     late = pick(0, "a", start=5.0)
     assert [r.pod for r in picks(Frame([late, pick(1, "b"), pick(2, None)]))] == ["b", "a"]
