@@ -8,7 +8,8 @@ GatewayError
 ├── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 └── PickerError       (picker/errors.py, with the branches below it)
 
-Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py).
+Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
+BadQueryError (kubeapi/query.py).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from kit.durations import parse_seconds
 from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from loadgen.run.runner import RunOptions
+    from loadgen.run.options import RunOptions  # noqa: PLC0415
     from loadgen.scenario.read import Overrides
     from loadgen.scenario.scenario import Scenario
 
@@ -118,7 +118,7 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The conduct flags as options of a run; ScenarioError for a slice that is none."""
-    from loadgen.run.runner import RunOptions  # noqa: PLC0415
+    from loadgen.run.options import RunOptions  # noqa: PLC0415
 
     part = (0, 1)
     if args.slice is not None:

@@ -57,7 +57,10 @@ class Shell:
             raise subprocess.CalledProcessError(code, argv)
 
     def read(self, *argv: str, untrusted: bool = False) -> str:
-        """Run silently; standard output. untrusted: take the exit code of a run that trusts itself not."""
+        """Run silently; standard output. untrusted: take the exit code of a run that trusts itself not.
+
+        CalledProcessError for any other.
+        """
         done = subprocess.run(
             argv, env=self.env, check=False, timeout=_TIMEOUT_S, stdout=subprocess.PIPE, text=True
         )

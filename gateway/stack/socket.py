@@ -138,7 +138,7 @@ def ask(path: Path, do: str, *, timeout_s: float = 120.0, **arguments: Any) -> A
         raise ControlError(f"the stack ended while it was asked to {do}")
     try:
         answer = msgspec.json.decode(line, type=_Answer)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise ControlError(f"{path}: what answers there is no stack") from None
     if answer.error is not None:
         raise ControlError(answer.error)

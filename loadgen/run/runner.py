@@ -13,8 +13,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +22,7 @@ import msgspec
 
 from kit.alarm import new_event_loop
 from kit.console import complain
+from loadgen.client.credentials import api_headers
 from loadgen.client.target import Target, parse_target, without_user
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
 from loadgen.numbers.jsonl import JsonlWriter, write_private
@@ -39,11 +38,10 @@ from loadgen.records.rundir import (
     new_run_dir,
     write_meta,
 )
-from loadgen.run.commands import tell_commands
-from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet, url_of
 from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
+from loadgen.run.options import RunOptions
 from loadgen.run.probe import wait_ready
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
@@ -51,28 +49,12 @@ from loadgen.run.supposed import differences, foreign_pods, warmup_words
 from loadgen.run.timeline import Timeline
 from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
+from loadgen.scenario.commands import tell_commands
 from loadgen.scenario.scenario import Scenario
 
 LEAD = 0.15  # seconds between the order to begin and t0, for the order to reach all workers
 HOPELESS = 20  # so many first answers that are all 4xx end a run: the plan does not fit the target
 VIEW_EVERY = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to run, as opposed to what."""
-
-    out: Path | None = None
-    plan: Path | None = None
-    quiet: bool = False
-    selftest: bool = True
-    slice: tuple[int, int] = (0, 1)
-    start_at: float | None = None
-    """Wall-clock t0, so that several machines begin together."""
-    arm: str | None = None
-    repeat: int | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    command: tuple[str, ...] = ()
 
 
 def execute(scenario: Scenario, options: RunOptions) -> Path:

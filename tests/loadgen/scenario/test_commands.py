@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.cli import main
-from loadgen.run.commands import commands_of
+from loadgen.scenario.commands import commands_of
 from loadgen.scenario.read import read_scenario
 
 TEXT = """

@@ -1,0 +1,24 @@
+"""How a run is to be made, as opposed to what it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run, as opposed to what."""
+
+    out: Path | None = None
+    plan: Path | None = None
+    quiet: bool = False
+    selftest: bool = True
+    slice: tuple[int, int] = (0, 1)
+    start_at: float | None = None
+    """Wall-clock t0, so that several machines begin together."""
+    arm: str | None = None
+    repeat: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
