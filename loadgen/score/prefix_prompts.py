@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from loadgen.numbers.jsonl import NO_JSON
 from loadgen.plan.plan import Answer, Plan, PlannedRequest
 from loadgen.records.records import Record
+from loadgen.records.table import Records
 
 # Outcomes after which a pod may hold the prompt's blocks, answered or not.
 REACHED_A_POD = frozenset(
@@ -56,8 +58,10 @@ def asks(records: Iterable[Record], plan: Plan) -> list[Ask]:
     planned = {request.id: request for request in plan.requests}
     turns: dict[tuple[str | None, int | None], Record] = {}
     out: list[Ask] = []
-    seen = (r for r in records if r.start is not None and r.outcome in REACHED_A_POD)
-    for record in sorted(seen, key=lambda record: record.start or 0.0):
+    table = Records.of(records)
+    started = table.numbers("start")
+    rows = np.flatnonzero(np.isfinite(started) & table.among("outcome", REACHED_A_POD))
+    for record in table.take(rows[np.argsort(started[rows], kind="stable")]).without_times():
         if record.outcome == "ok" and not record.prompt_tokens:
             continue
         request = planned.get(record.id) or planned.get(record.id.partition("#")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -477,3 +478,17 @@ def test_warm_up_is_left_out_of_the_figures(tmp_path: Path) -> None:
     assert found.run.warmup_requests > 50
     assert found.outcomes.due == 300 - found.run.warmup_requests
     assert found.trusted
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_report_leaves_the_collector_as_it_was(tmp_path: Path, *, on: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        finish(write_run(tmp_path / "run", Fleet(requests=60)))
+        assert gc.isenabled() is on
+        with pytest.raises(RecordError):
+            finish(tmp_path)
+        assert gc.isenabled() is on
+    finally:
+        (gc.enable if before else gc.disable)()
