@@ -90,7 +90,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
         api_keys=tuple(values.get("api-key", ())),
-        max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
+        max_request_body_size=values.get("max-request-body-size-mb", 10) * 2**20,
         max_n_sequences=int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
         max_completion_prompts=int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
         max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),

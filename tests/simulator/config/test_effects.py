@@ -106,7 +106,7 @@ SERVER: list[Row] = [
     ("--data-parallel-rank 1", "data_parallel_rank", 1, None),
     ("--self-signed-certs", "self_signed_certs", True, False),
     ("--startup-duration 1m30s", "startup_duration", 90.0, 0.0),
-    ("--max-request-body-size-mb 2", "max_request_body_size", 2 * 2**20, 64 * 2**20),
+    ("--max-request-body-size-mb 2", "max_request_body_size", 2 * 2**20, 10 * 2**20),
     ("--pod-name p", "pod_name", "p", None),
     ("--pod-namespace ns", "pod_namespace", "ns", None),
 ]
