@@ -17,7 +17,7 @@ from kit.durations import parse_seconds
 from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from loadgen.run.options import RunOptions  # noqa: PLC0415
+    from loadgen.run.options import RunOptions
     from loadgen.scenario.read import Overrides
     from loadgen.scenario.scenario import Scenario
 

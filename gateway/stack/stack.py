@@ -205,12 +205,11 @@ class Stack:
         return pod
 
     def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        workload = server.workload
-        kind = workload.resource.kind.lower()
-        directory = inside(self.options.directory / "volumes", workload.namespace, kind, workload.name)
-        manifests, container = self.plan.manifests, server.container
+        workload, container = server.workload, server.container
+        path = (workload.namespace, workload.resource.kind.lower(), workload.name)
+        volumes = inside(self.options.directory / "volumes", *path)
         flags, env = server_command(
-            manifests, workload, container, name=name, address=address, directory=directory
+            self.plan.manifests, workload, container, name=name, address=address, directory=volumes
         )
         try:
             return parse_args(flags, env)

@@ -19,7 +19,7 @@ from loadgen.records.rundir import fresh_directory, read_meta
 from loadgen.scenario.scenario import Arm, Scenario
 
 if TYPE_CHECKING:
-    from loadgen.run.options import RunOptions  # noqa: PLC0415
+    from loadgen.run.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)

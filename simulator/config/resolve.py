@@ -48,7 +48,7 @@ _PLAIN = (
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
     "enable_sleep_mode", "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
-    "enable_log_requests", "enable_log_outputs", "log_http", "log_format", "data_parallel_size",
+    "enable_log_requests", "enable_log_outputs", "log_format", "data_parallel_size",
     "data_parallel_rank", "kv_cache_dtype", "pod_name", "pod_namespace", "root_path", "host", "port",
 )  # fmt: skip
 
@@ -90,7 +90,9 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
         api_keys=tuple(values.get("api-key", ())),
-        max_request_body_size=values.get("max-request-body-size-mb", 64) * 2**20,
+        max_head_size=values.get("h11-max-incomplete-event-size", 64 * 2**10),
+        max_header_count=values.get("h11-max-header-count", 256),
+        max_request_body_size=values.get("max-request-body-size-mb", 10) * 2**20,
         max_n_sequences=int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
         max_completion_prompts=int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
         max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),
@@ -106,6 +108,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         fake_metrics=values.mapping("fake-metrics") if "fake-metrics" in values else None,
         custom_histogram_buckets=_buckets(values),
         show_hidden_metrics=values.get("show-hidden-metrics-for-version") is not None,
+        log_http=values.get("log-http", not values.get("disable-uvicorn-access-log", True)),
         log_level=str(values.get("log-level", values.get("uvicorn-log-level", "info"))).lower(),
         meaningless_flags=tuple(name for name in values if FLAGS[name].inert),
         warnings=tuple(warnings),
@@ -324,11 +327,15 @@ def _buckets(values: Values) -> Mapping[str, tuple[float, ...]]:
 
 def _utilization(values: Values) -> float:
     given = values.get("gpu-memory-utilization", 0.92)
+    where = values.where("gpu-memory-utilization")
     try:
-        return float(given)
+        share = float(given)
     except ValueError:
-        where = values.where("gpu-memory-utilization")
         raise ConfigError(f"{where}: {given!r} is not a number") from None
+    if not 0 < share <= 1:  # in pydantic's words, which are vLLM's
+        bound = "greater than 0" if share <= 0 else "less than or equal to 1"
+        raise ConfigError(f"{where}: {given}: Input should be {bound}")
+    return share
 
 
 def _truth(env: Mapping[str, str], name: str, default: bool) -> bool:

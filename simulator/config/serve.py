@@ -155,7 +155,9 @@ class ServeConfig:
     # requests and answers
     api_keys: tuple[str, ...] = ()
     strict_content_type: bool = False
-    max_request_body_size: int = 64 * 1024 * 1024  # bytes
+    max_head_size: int = 64 * 1024  # bytes
+    max_header_count: int = 256
+    max_request_body_size: int = 10 * 1024 * 1024  # bytes
     max_n_sequences: int = 16384  # VLLM_MAX_N_SEQUENCES; here also of all prompts of a request together
     max_completion_prompts: int = 1024  # VLLM_MAX_COMPLETION_PROMPTS
     max_num_queued_reqs: int | None = None  # vLLM: 503

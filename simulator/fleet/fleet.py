@@ -281,6 +281,8 @@ class Fleet:
                 context=context,
                 app_state={"replica": replica},
                 keep_alive_seconds=spec.config.keep_alive_timeout,
+                max_head=spec.config.max_head_size,
+                max_headers=spec.config.max_header_count,
             )
             for replica in member.replicas
         )

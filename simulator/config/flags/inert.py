@@ -43,7 +43,7 @@ dcp-kv-cache-interleave-size decode-context-parallel-size disable-access-log-for
 distributed-executor-backend distributed-timeout-seconds download-dir dp-supervisor-probe-failure-threshold
 dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval dtype elastic-ep-max-dp-size
 expert-placement-strategy gdn-prefill-backend generation-config gpu-memory-utilization grpc-port
-h11-max-header-count h11-max-incomplete-event-size hf-config-path io-processor-plugin jit-monitor-mode
+hf-config-path io-processor-plugin jit-monitor-mode
 kda-decode-backend kda-prefill-backend kv-cache-dtype kv-cache-metrics-sample kv-offloading-backend
 kv-offloading-size linear-backend load-format log-config-file logprobs-mode lora-dtype mamba-backend
 mamba-block-size mamba-cache-dtype mamba-cache-mode mamba-cache-philox-rounds mamba-ssm-cache-dtype

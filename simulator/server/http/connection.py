@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment] # until connection_made
-        self._reader = Reader()
+        self._reader = Reader(service.max_head, service.max_headers)
         self._waiting = self._reader.ready
         self.is_gone = False
         self.is_full = False

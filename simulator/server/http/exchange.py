@@ -18,7 +18,7 @@ from simulator.server.errors import ApiError, body_too_large
 from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import UNSAFE_VALUE, Writer, header_lines
 from simulator.server.logs import event
-from simulator.server.requests.validation import check_content_type, check_depth
+from simulator.server.requests.validation import MAX_VALUES, check_content_type, check_shape
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
@@ -53,7 +53,7 @@ class Exchange:
             self.extra += ((b"x-request-id", response_id(self.headers.get(b"x-request-id"))),)
 
     def take_body(self) -> bytes | None:
-        """The whole body; None: more of it is to come. Raises ApiError: too large, too deep, a wrong type.
+        """The whole body; None: more of it is to come. Raises ApiError: too large, of too much, a wrong type.
 
         A body that is too large is taken in all the same, within bounds: a client that still sends would miss
         the answer. Not where it waits for leave to send.
@@ -140,10 +140,10 @@ def response_id(given: bytes | None) -> bytes:
 
 
 def check_body(body: bytes, config: ServeConfig, content_type: bytes | None) -> None:
-    """Raises ApiError: too deep, or, if that is asked for, of a wrong content type."""
+    """Raises ApiError: too deep or of too many values, or, if that is asked for, of a wrong content type."""
     if config.strict_content_type:
         check_content_type(content_type)
-    check_depth(body)
+    check_shape(body, max(MAX_VALUES, 2 * config.engine.max_model_len))
 
 
 async def read_body(request: Request, replica: Any, *, any_type: bool = False) -> bytes:
@@ -163,7 +163,7 @@ async def read_body(request: Request, replica: Any, *, any_type: bool = False) -
         raise body_too_large(limit)
     body = b"".join(chunks)
     if any_type:
-        check_depth(body)
+        check_shape(body)
     else:
         value = request.headers.get("content-type")
         check_body(body, replica.config, None if value is None else value.encode("latin-1"))

@@ -21,6 +21,7 @@ from typing import Any
 
 from simulator.errors import FleetError
 from simulator.server.http.connection import Connection
+from simulator.server.http.reader import MAX_HEAD, MAX_HEADERS
 from simulator.server.http.service import Handler, Service
 
 _BACKLOG = 2048
@@ -67,9 +68,12 @@ class Listener:
         context: ssl.SSLContext | None = None,
         app_state: Mapping[str, Any] | None = None,
         keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+        max_head: int = MAX_HEAD,
+        max_headers: int = MAX_HEADERS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._service = Service(server.handler, server.headers, app_state or {}, keep_alive_seconds)
+        self._service.max_head, self._service.max_headers = max_head, max_headers
         self._address = host, port
         self._uds = uds
         self._context = context
@@ -190,6 +194,7 @@ def bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _notice_the_dead(sock)
     try:
         sock.bind((host, port))
         sock.listen(_BACKLOG)
@@ -200,6 +205,16 @@ def bound(host: str, port: int) -> socket.socket:
         raise FleetError(f"cannot listen on {place}: {why}{_advice(host, port, error)}") from None
     sock.setblocking(False)
     return sock
+
+
+def _notice_the_dead(sock: socket.socket) -> None:
+    """Have the kernel look after connections whose client is gone without a word while an answer is due, and
+    nothing is sent; connections have it from the socket that accepts them.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):  # macOS has other names, and two hours
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _advice(host: str, port: int, error: Exception) -> str:

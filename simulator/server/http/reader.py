@@ -12,7 +12,8 @@ import httptools
 
 from simulator.server.http.incoming import Incoming, Pair
 
-_MOST = 64 << 10  # bytes of a head, and of what is no body between two pieces of a body
+MAX_HEAD = 64 << 10  # bytes, unless told otherwise; also of what is no body between two pieces of a body
+MAX_HEADERS = 256
 
 Refusal = tuple[int, bytes]  # status and text
 _MALFORMED = (400, b"Invalid HTTP request received.")
@@ -23,11 +24,14 @@ class Reader:
     """The requests of one connection. It holds itself until `close`."""
 
     __slots__ = (
-        "_began", "_expects", "_fault", "_fed", "_headers", "_parser", "_trailing", "_understood", "_url",
+        "_began", "_expects", "_fault", "_fed", "_headers", "_max_head", "_max_headers", "_parser",
+        "_trailing", "_understood", "_url",
         "deaf", "in_head", "ready", "receiving",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, max_head: int = MAX_HEAD, max_headers: int = MAX_HEADERS) -> None:
+        self._max_head = max_head
+        self._max_headers = max_headers
         self._parser: httptools.HttpRequestParser | None = self._new_parser()
         self.ready: deque[Incoming] = deque()  # their heads are whole
         self.receiving: Incoming | None = None  # the last of them, while its body is not
@@ -63,10 +67,12 @@ class Reader:
             # Where a head begins in a feed is not known, so its first one does not count.
             self._fed += 0 if self._began else len(data)
             self._began = False
-            return _TOO_LARGE if self._fed > _MOST else None
+            return _TOO_LARGE if self._fed > self._max_head else None
         if wrong is None and receiving is not None and receiving is self.receiving:
             self._trailing = 0 if receiving.size > seen else self._trailing + len(data)
-            return _TOO_LARGE if self._trailing > _MOST else None  # extensions of chunks, or trailers
+            return (
+                _TOO_LARGE if self._trailing > self._max_head else None
+            )  # extensions of chunks, or trailers
         return wrong
 
     def _feed(self, data: bytes) -> Refusal | None:
@@ -109,7 +115,7 @@ class Reader:
 
     def _understand(self, size: int) -> None:
         self._understood += size
-        if self._understood > _MOST:
+        if self._understood > self._max_head or len(self._headers) > self._max_headers:
             self._fault = _TOO_LARGE
             raise ValueError("the head of a request is too large")  # ends the parser's work
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from simulator.server.http.incoming import Incoming
+from simulator.server.http.reader import MAX_HEAD, MAX_HEADERS
 from simulator.server.http.writer import Writer
 
 Handler = Callable[[Incoming, Writer, Mapping[str, Any]], None]  # begins to answer; the mapping is `state`
@@ -34,6 +35,8 @@ class Service:
         self.headers = headers  # its first item: the lines that every answer begins with
         self.state = state
         self.keep_alive_s = keep_alive_s
+        self.max_head = MAX_HEAD  # bytes
+        self.max_headers = MAX_HEADERS
         self.last_answers = False  # every answer is the last on its connection
         self.connections: set[Peer] = set()
         self.answering: set[Incoming] = set()

@@ -19,6 +19,10 @@ _NOT_BOTH = (
     "you want the model to continue the final message, and add_generation_prompt when you want to add a "
     "header that will prompt it to start a new assistant message instead."
 )
+_USUAL_CHARS = 8  # of a token, seldom more
+_LONGEST_TOKEN = 128  # characters; as vLLM has it, a text of more for each token of the context does not fit
+_CUT = 64  # tokens that a beginning may have for the word that it ends in
+_MOST_CHARS = 1 << 19  # of a text that nobody has to fit into a context
 
 
 @dataclass(slots=True)
@@ -74,12 +78,33 @@ def completion_prompts(request: CompletionRequest, rules: PromptRules) -> list[P
 
 def _one(item: str | list[int], request: CompletionRequest, rules: PromptRules) -> Prompt:
     if isinstance(item, str):
-        prompt = Prompt(rules.tokenizer.encode(item, request.add_special_tokens), item)
+        prompt = Prompt(encoded(item, rules, request, request.add_special_tokens), item)
     else:
         prompt = Prompt(item)
     if not prompt.token_ids and not rules.compat.empty_prompt_allowed:
         raise ApiError("The decoder prompt cannot be empty")
     return fit(prompt, request, rules)
+
+
+def encoded(
+    text: str, rules: PromptRules, request: GenerationRequest | None = None, add_special_tokens: bool = True
+) -> list[int]:
+    """The ids of `text`; raises ApiError where there is more of it than anybody can use.
+
+    What does not fit into the context is not encoded to its end; what nobody has to fit into it is bounded by
+    its characters.
+    """
+    encode, limit = rules.tokenizer.encode, rules.config.engine.max_model_len
+    most = max(_MOST_CHARS, _USUAL_CHARS * limit)
+    if len(text) <= min(most, _USUAL_CHARS * limit):
+        return encode(text, add_special_tokens)
+    if rules.checks_length and (request is None or request.truncate_prompt_tokens is None):
+        beginning = encode(text[: _USUAL_CHARS * limit])
+        if len(beginning) > limit + _CUT or len(text) > _LONGEST_TOKEN * limit:
+            raise _overflow(rules, limit + 1, from_text=True)
+    elif len(text) > most:
+        raise ApiError(f"A text of {len(text)} characters is too long to be encoded: {most} are the most.")
+    return encode(text, add_special_tokens)
 
 
 def fit(
@@ -106,19 +131,24 @@ def fit(
             prompt.token_ids = ids[:keep] if request.truncation_side == "right" else ids[len(ids) - keep :]
     length = len(prompt.token_ids)
     if length > limit and rules.checks_length and rules.compat.context_overflow == "clamp":
-        from_text = prompt.text is not None if is_text is None else is_text
-        # vLLM cuts a text off one token past the limit, so it does not know the whole length.
-        shown = limit + 1 if from_text else length
-        at_least = "at least " if shown == limit + 1 else ""
-        raise invalid(
-            rules.compat,
-            f"This model's maximum context length is {limit} tokens. However, your prompt contains "
-            f"{at_least}{shown} input tokens, which exceeds this limit even without any output tokens. "
-            "Please reduce the length of the input prompt.",
-            "input_tokens",
-            shown,
-        )
+        raise _overflow(rules, length, prompt.text is not None if is_text is None else is_text)
     return prompt
+
+
+def _overflow(rules: PromptRules, length: int, from_text: bool) -> ApiError:
+    """A prompt longer than the context, in vLLM's words."""
+    limit = rules.config.engine.max_model_len
+    # vLLM cuts a text off one token past the limit, so it does not know the whole length.
+    shown = limit + 1 if from_text else length
+    at_least = "at least " if shown == limit + 1 else ""
+    return invalid(
+        rules.compat,
+        f"This model's maximum context length is {limit} tokens. However, your prompt contains "
+        f"{at_least}{shown} input tokens, which exceeds this limit even without any output tokens. "
+        "Please reduce the length of the input prompt.",
+        "input_tokens",
+        shown,
+    )
 
 
 def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
@@ -156,7 +186,7 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
         )
     except EngineError as error:
         raise ApiError(str(error)) from None
-    ids = tokenizer.encode(text, request.add_special_tokens)
+    ids = encoded(text, rules, request, request.add_special_tokens)
     if not ids and not rules.compat.empty_prompt_allowed:
         raise ApiError("The decoder prompt cannot be empty")
     return fit(Prompt(ids, _last_words(messages), text), request, rules, is_text=True)

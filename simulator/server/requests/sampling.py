@@ -17,8 +17,6 @@ from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 
-_LONG_BODY = 1 << 18  # bytes
-_FAR_TOO_MANY = 16  # times the limit
 _INTEGER = re.compile(r"\s*[+-]?\d+(_\d+)*\s*")  # what Python's int() reads
 _MAX_LOGPROB_IDS = 128
 _NO_REASONING = (
@@ -31,28 +29,11 @@ def check_prompt_count(prompt: Any, config: ServeConfig, compat: Compat) -> None
     """VLLM_MAX_COMPLETION_PROMPTS; one prompt of token ids is no list of prompts. Raises ApiError."""
     most = config.max_completion_prompts
     if isinstance(prompt, list) and len(prompt) > most and not all(type(item) is int for item in prompt):
-        raise _too_many_prompts(len(prompt), config, compat)
-
-
-def _too_many_prompts(count: int, config: ServeConfig, compat: Compat) -> ApiError:
-    message = (
-        f"prompt list length {count} exceeds the maximum allowed count of {config.max_completion_prompts}. "
-        "To increase this limit, set the VLLM_MAX_COMPLETION_PROMPTS environment variable."
-    )
-    return invalid(compat, message, "prompt")
-
-
-def check_body_of_prompts(body: bytes, config: ServeConfig, compat: Compat) -> None:
-    """Refuse far too many prompts by the commas between them: to decode a million takes a while.
-
-    The refusal is an ApiError.
-    """
-    if len(body) < _LONG_BODY:
-        return
-    between = ((b'","', b'", "'), (b"],[", b"], ["))
-    count = 1 + max(sum(map(body.count, marks)) for marks in between)
-    if count > _FAR_TOO_MANY * config.max_completion_prompts:
-        raise _too_many_prompts(count, config, compat)
+        message = (
+            f"prompt list length {len(prompt)} exceeds the maximum allowed count of {most}. "
+            "To increase this limit, set the VLLM_MAX_COMPLETION_PROMPTS environment variable."
+        )
+        raise invalid(compat, message, "prompt")
 
 
 def check_sequences(prompts: int, n: int, config: ServeConfig) -> None:

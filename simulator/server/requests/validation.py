@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,12 +24,20 @@ M = TypeVar("M", bound=BaseModel)
 
 _decode = msgspec.json.Decoder().decode
 _SHOWN = 10  # errors printed one by one
+_MOST_FIELDS = 100  # of a request: more than any route knows
 # What msgspec raises for a body that it does not take; not all of it is its own.
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 MAX_DEPTH = 200  # levels of objects and lists
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+MAX_LISTS = 10_000  # lists and objects
+MAX_STRINGS = 100_000  # keys included
+MAX_VALUES = 500_000  # of a body that is plain as it stands: ids, almost all of them
+_MAX_VALUES_READ = 50_000  # of what has to be looked at value by value
+_SHORT = 2 * MAX_LISTS  # bytes that cannot hold too many of anything
+_MAX_TEXT = 4 << 20  # characters of JSON inside a string
+_FEW = 1000  # errors that are told without a second thought
+_PIECE = 1 << 18  # bytes looked at at once
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{},"')
 _MAX_INPUT = 200  # characters of an offending scalar repeated in the message
 _MAX_ERROR = 1000  # characters of one error
 _CUT = "...[truncated]"
@@ -48,31 +58,68 @@ def check_content_type(value: bytes | None) -> None:
         raise ApiError(f"1 validation error:\n  {_UNSUPPORTED}", 400, "Bad Request")
 
 
-def check_depth(text: bytes) -> None:
-    """Refuse JSON that is nested deeper than what encoders, templates and pydantic follow; raises ApiError.
+def check_shape(text: bytes, most: int = _MAX_VALUES_READ) -> None:
+    """Refuse JSON that would keep its readers longer than others can wait: nested deeper than what encoders,
+    templates and pydantic follow, of too many lists, or of more than `most` values; raises ApiError.
 
-    One look at the bytes, before anything is decoded: no reader further in has to count levels. Most bodies
-    have so few brackets that counting them is all.
+    One look at the bytes, before anything is decoded, and no further than to where there is too much: no
+    reader further in has to count. Most bodies are short and have so few brackets that this is all.
     """
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+    if len(text) < _SHORT and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return
-    brackets = _STRING.sub(b"", text).translate(_ONE_KIND, _NO_BRACKET)
+    values, strings, inside, brackets = 1, 0, False, b""
+    for piece in _pieces(text):
+        structure = piece.translate(None, _NO_STRUCTURE)
+        if not structure:
+            continue
+        parts = structure.split(b'"')
+        strings += len(parts) // 2
+        structure = b"".join(parts[inside::2])  # what stands in no string
+        inside ^= len(parts) % 2 == 0
+        values += structure.count(b",")
+        brackets += structure.translate(_ONE_KIND, b",")
+        _check_count(values, most, "values")
+        _check_count(brackets.count(b"["), MAX_LISTS, "lists and objects")
+        _check_count(strings, MAX_STRINGS, "strings")
+    if len(brackets) <= MAX_DEPTH:
+        return
     for _ in range(MAX_DEPTH):  # each round takes exactly the innermost level away
         before = len(brackets)
         brackets = brackets.replace(b"[]", b"")
         if len(brackets) == before:  # what is left are brackets without a partner, if any
             break
     if len(brackets) > MAX_DEPTH or b"[]" in brackets:
-        raise ApiError(
-            f"There was an error parsing the body: it is nested more than {MAX_DEPTH} levels deep",
-            400,
-            "Bad Request",
-        )
+        raise _unreadable(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+def _check_count(count: int, limit: int, what: str) -> None:
+    if count > limit:
+        raise _unreadable(f"it holds more than {limit} {what}")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """`text` in pieces, without what is escaped in it."""
+    start = 0
+    while start < len(text):
+        end = start + _PIECE
+        while text[end - 1 : end] == b"\\":
+            end += 1
+        piece = text[start:end]
+        start = end
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        yield piece
+
+
+def _unreadable(why: object) -> ApiError:
+    return ApiError(f"There was an error parsing the body: {why}", 400, "Bad Request")
 
 
 def parse_text(text: str, what: str) -> Any:
     """JSON that stands in a string of a request, with the limits of a body; raises ApiError naming `what`."""
-    check_depth(text.encode("utf-8", "replace"))
+    if len(text) > _MAX_TEXT:
+        raise ApiError(f"{what} has {len(text)} characters, and no more than {_MAX_TEXT} are read.")
+    check_shape(text.encode("utf-8", "replace"))
     try:
         value = json.loads(text)
         _check_text(value)
@@ -87,7 +134,9 @@ def _check_text(value: Any) -> None:
 
 
 def parse_object(body: bytes, compat: Compat) -> dict[str, Any]:
-    """The JSON object that a body is; raises ApiError for anything else."""
+    """The JSON object that a body is; raises ApiError for anything else, and for more than is looked at."""
+    if len(body) >= 2 * _MAX_VALUES_READ:  # it may hold as many
+        check_shape(body)
     try:
         value = _decode(body)
     except UNREADABLE:
@@ -126,7 +175,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         }
         raise from_errors([found], compat) from None
     except (ValueError, RecursionError) as error:  # no UTF-8, half a surrogate pair, integers beyond Python's
-        raise ApiError(f"There was an error parsing the body: {error}", 400, "Bad Request") from None
+        raise _unreadable(error) from None
 
 
 def go_parse_error(message: str) -> ApiError:
@@ -171,46 +220,59 @@ def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
 
 def validate(raw: Any, model: type[M], compat: Compat) -> M:
     """`raw` as `model`; raises ApiError in the words of `compat`."""
-    try:
-        return model.model_validate(raw, context=compat, from_attributes=True)
-    except ValidationError as error:
-        raise from_pydantic(error, compat) from None
+    return _validated(raw, partial(model.model_validate, from_attributes=True), compat)
 
 
 def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
-    """The same for a union of models, whose names vLLM's locations leave out.
+    """The same for a union of models, whose names vLLM's locations leave out."""
+    return _validated(raw, adapter.validate_python, compat, skip=1)
 
-    ApiError in vLLM's words for what none accepts.
-    """
+
+def _validated(raw: Any, validator: Callable[..., T], compat: Compat, skip: int = 0) -> T:
+    """Raises the 400 for a body that pydantic refuses; the first `skip` parts of locations are not told."""
     try:
-        return adapter.validate_python(raw, context=compat)
+        return validator(raw, context=compat)
     except ValidationError as error:
-        raise from_pydantic(error, compat, skip=1) from None
-
-
-def from_pydantic(error: ValidationError, compat: Compat, skip: int = 0) -> ApiError:
-    """The 400 for a body that pydantic refuses; the first `skip` parts of locations are not told."""
+        count, told = error.error_count(), error
+    if count > _FEW:  # to put each into words takes far longer than to find it
+        try:
+            validator(_shortened(raw), context=compat)
+        except ValidationError as error:
+            told = error
+        if told.error_count() > _FEW:
+            raise _unreadable(f"{count} validation errors") from None
     errors: list[dict[str, Any]] = [
-        {**found, "loc": ("body", *found["loc"][skip:])} for found in error.errors(include_url=False)
+        {**found, "loc": ("body", *found["loc"][skip:])} for found in told.errors(include_url=False)
     ]
-    return from_errors(errors, compat)
+    raise from_errors(errors, compat, count) from None
 
 
-def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat) -> ApiError:
-    """The 400 that tells `errors`, at least one, each with pydantic's keys, in the form of `compat`."""
+def _shortened(value: Any) -> Any:
+    """The beginnings of all lists and objects: in them are the first errors, which are what is told."""
+    if isinstance(value, list):
+        return [_shortened(item) for item in value[:_SHOWN]]
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in islice(value.items(), _MOST_FIELDS)}
+    return value
+
+
+def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat, count: int = 0) -> ApiError:
+    """The 400 that tells `errors`, at least one, each with pydantic's keys, in the form of `compat`.
+
+    `count`: of all errors, where `errors` are but the first.
+    """
     if compat.validation_errors == "go":
         first = errors[0]
         return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")
     if compat.validation_errors == "verbose":
         message = repr([{k: v for k, v in e.items() if k in _VERBOSE_KEYS} for e in errors])
     else:
-        message = _in_short(errors)
+        message = _in_short(errors, max(count, len(errors)))
     param = _location(errors[0]["loc"]) if compat.error_param else None
     return ApiError(message, 400, "Bad Request", param)
 
 
-def _in_short(errors: Sequence[Mapping[str, Any]]) -> str:
-    count = len(errors)
+def _in_short(errors: Sequence[Mapping[str, Any]], count: int) -> str:
     lines = [f"{count} validation error{'s' if count > 1 else ''}:"]
     lines += [f"  {_describe(found)}" for found in errors[:_SHOWN]]
     if count > _SHOWN:

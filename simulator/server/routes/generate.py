@@ -34,7 +34,6 @@ from simulator.server.requests.prompts import (
 )
 from simulator.server.requests.raw_checks import before_chat, before_completion
 from simulator.server.requests.sampling import (
-    check_body_of_prompts,
     check_engine_limits,
     check_prompt_count,
     check_sequences,
@@ -178,7 +177,6 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
 def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     """A body as a request. Most bodies are plain; the others are looked at as closely as vLLM does."""
     compat = exchange.prepared.compat
-    check_body_of_prompts(body, exchange.replica.config, compat)
     if not compat.go_fields:
         try:
             request = _decode_completion(body)

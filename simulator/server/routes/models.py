@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
@@ -20,7 +22,7 @@ from simulator.server.requests.other import (
     TokenizeChatRequest,
     TokenizeCompletionRequest,
 )
-from simulator.server.requests.prompts import PromptRules, chat_prompt
+from simulator.server.requests.prompts import PromptRules, chat_prompt, encoded
 from simulator.server.requests.validation import parse_object, validate, validate_union
 from simulator.server.routes.gate import resolve_model
 from simulator.server.routes.vllm_admin import Asked
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 router = APIRouter()
+_MAX_DIMENSIONS = 1 << 16
+_MAX_NUMBERS = 1 << 22  # of one answer
 _TOKENIZE: TypeAdapter[TokenizeCompletionRequest | TokenizeChatRequest] = TypeAdapter(
     TokenizeCompletionRequest | TokenizeChatRequest
 )
@@ -94,8 +98,9 @@ async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
     wanted = validate_union(raw, _TOKENIZE, compat)
     resolve_model(replica, wanted.model or replica.prepared.served[0])
     tokenizer = replica.tokenizer
+    rules = PromptRules(replica.config, compat, tokenizer, checks_length=False)
     if isinstance(wanted, TokenizeCompletionRequest):
-        ids = tokenizer.encode(wanted.prompt, wanted.add_special_tokens)
+        ids = encoded(wanted.prompt, rules, None, wanted.add_special_tokens)
     else:
         chat = ChatRequest(
             messages=raw["messages"],
@@ -106,7 +111,6 @@ async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
             chat_template_kwargs=wanted.chat_template_kwargs,
             tools=raw.get("tools"),
         )
-        rules = PromptRules(replica.config, compat, tokenizer, checks_length=False)
         ids = chat_prompt(chat, rules).token_ids
     return {
         "count": len(ids),
@@ -139,13 +143,22 @@ async def create_embedding(replica: Asked, request: Request) -> Response:
     size = replica.config.default_embedding_dimensions if wanted.dimensions is None else wanted.dimensions
     if size < 1:
         raise ApiError("dimensions must be at least 1", param="dimensions")
-    if size > 1 << 20:
-        raise ApiError(f"dimensions must be at most {1 << 20}, got {size}", param="dimensions")
+    if size > _MAX_DIMENSIONS:
+        raise ApiError(f"dimensions must be at most {_MAX_DIMENSIONS}, got {size}", param="dimensions")
     inputs = _inputs(wanted, replica)
-    data = [
-        {"object": "embedding", "embedding": _encoded(_vector(ids, size), wanted.encoding_format), "index": i}
-        for i, ids in enumerate(inputs)
-    ]
+    if len(inputs) * size > _MAX_NUMBERS:
+        raise ApiError(
+            f"{len(inputs)} inputs of {size} dimensions are more than {_MAX_NUMBERS} numbers; ask for fewer",
+            param="input",
+        )
+    data = []
+    for i, ids in enumerate(inputs):
+        vector = _encoded(_vector(ids, size), wanted.encoding_format)
+        vector_json = msgspec.Raw(prepared.encode(vector))
+        data.append({"object": "embedding", "embedding": vector_json, "index": i})
+            {"object": "embedding", "embedding": msgspec.Raw(replica.prepared.encode(vector)), "index": i}
+        )
+        await asyncio.sleep(0)  # others have their turn
     count = sum(map(len, inputs))
     body = {
         "object": "list",
@@ -160,7 +173,8 @@ def _inputs(wanted: EmbeddingRequest, replica: Replica) -> list[list[int]]:
     given: Any = wanted.input
     if isinstance(given, str) or (given and isinstance(given[0], int)):
         given = [given]
-    inputs = [replica.tokenizer.encode(item) if isinstance(item, str) else item for item in given]
+    rules = PromptRules(replica.config, replica.prepared.compat, replica.tokenizer, checks_length=False)
+    inputs = [encoded(item, rules, None, False) if isinstance(item, str) else item for item in given]
     if not inputs or not all(inputs):
         raise ApiError("input is required and must be a non-empty string or array", param="input")
     return inputs

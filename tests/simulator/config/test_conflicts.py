@@ -58,6 +58,15 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ("--watermark 1", "watermark must be in [0, 1), not 1.0"),
         ("--tensor-parallel-size many", "--tensor-parallel-size: 'many' is not an integer"),
         ("-tp x", "-tp: 'x' is not an integer"),
+        (
+            "--gpu-memory-utilization 7",
+            "--gpu-memory-utilization: 7: Input should be less than or equal to 1",
+        ),
+        ("--gpu-memory-utilization 0", "--gpu-memory-utilization: 0: Input should be greater than 0"),
+        (
+            "--gpu-memory-utilization nan",
+            "--gpu-memory-utilization: nan: Input should be less than or equal to 1",
+        ),
         ("--gpu-memory-utilization most", "--gpu-memory-utilization: 'most' is not a number"),
         ("a b", "one model is expected, not 'a b'"),
         ("--compat vllm-9",

@@ -106,7 +106,10 @@ SERVER: list[Row] = [
     ("--data-parallel-rank 1", "data_parallel_rank", 1, None),
     ("--self-signed-certs", "self_signed_certs", True, False),
     ("--startup-duration 1m30s", "startup_duration", 90.0, 0.0),
-    ("--max-request-body-size-mb 2", "max_request_body_size", 2 * 2**20, 64 * 2**20),
+    ("--h11-max-incomplete-event-size 2048", "max_head_size", 2048, 64 * 2**10),
+    ("--h11-max-header-count 5", "max_header_count", 5, 256),
+    ("--no-disable-uvicorn-access-log", "log_http", True, False),
+    ("--max-request-body-size-mb 2", "max_request_body_size", 2 * 2**20, 10 * 2**20),
     ("--pod-name p", "pod_name", "p", None),
     ("--pod-namespace ns", "pod_namespace", "ns", None),
 ]
@@ -194,7 +197,6 @@ ELSEWHERE = {
     "config": "test_configfile",
     "ssl-certfile": "test_conflicts, in pairs",
     "ssl-keyfile": "test_conflicts, in pairs",
-    "disable-uvicorn-access-log": "llm-d's name for it is log-http, which decides",
 }
 
 

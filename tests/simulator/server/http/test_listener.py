@@ -106,3 +106,14 @@ def test_files_that_are_no_certificate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"TLS: .*wrong\.pem .* do not load"):
         ssl_context(config)
     assert ssl_context(parse_args([], {})) is None
+
+
+def test_connections_of_dead_clients_end() -> None:
+    """What is accepted inherits the kernel's keep-alive: a minute of silence, then four questions."""
+    with bound("127.0.0.1", free_port()) as listening, socket.create_connection(listening.getsockname()):
+        listening.setblocking(True)
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4

@@ -20,6 +20,7 @@ from simulator.server.requests.prompts import (
     PromptRules,
     chat_prompt,
     completion_prompts,
+    encoded,
     fit,
     is_prompt,
     messages_are_plain,
@@ -345,3 +346,47 @@ def test_conversations_that_cannot_be_had() -> None:
 def test_the_last_words_are_the_users(messages: list[tuple[str, str]], words: str) -> None:
     talk = [{"role": role, "content": text} for role, text in messages]
     assert chat_prompt(ChatRequest(messages=talk), LONG).text == words
+
+
+class Counting(RegexTokenizer):
+    """Remembers how many characters it was given."""
+
+    seen = 0
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        self.seen += len(text)
+        return super().encode(text, add_special_tokens)
+
+
+@pytest.mark.parametrize("text", ["a b " * 50_000, "€" * 200_000, " " * 200_000, "a" * 200_000])
+def test_what_cannot_fit_is_not_encoded_to_its_end(text: str) -> None:
+    tokenizer = Counting()
+    rules = replace(RULES, tokenizer=tokenizer)
+    error = refusal(encoded, text, rules, CompletionRequest())
+    assert f"your prompt contains at least {LIMIT + 1} input tokens" in error.message
+    assert error.param == "input_tokens"
+    assert tokenizer.seen <= 8 * LIMIT
+
+
+def test_long_words_may_fit_all_the_same() -> None:
+    """Whatever has more than eight characters a token is encoded whole."""
+    text = "information " * (LIMIT - 1)
+    assert len(text) > 8 * LIMIT
+    assert encoded(text, RULES, CompletionRequest()) == TOKENIZER.encode(text)
+
+
+@pytest.mark.parametrize("length", [159, 160, 161, 162, 200])
+def test_the_edge_of_the_beginning(length: int) -> None:
+    text = ("information " * 40)[:length]
+    assert encoded(text, RULES, CompletionRequest()) == TOKENIZER.encode(text)
+
+
+def test_a_text_that_need_not_fit_has_a_bound_too() -> None:
+    text = " word" * 100_000
+    free = replace(RULES, checks_length=False)
+    whole = TOKENIZER.encode(text)
+    assert encoded(text, free) == whole
+    assert encoded(text, RULES, CompletionRequest(truncate_prompt_tokens=5)) == whole
+    for rules, request in ((free, None), (RULES, CompletionRequest(truncate_prompt_tokens=5))):
+        error = refusal(encoded, text * 2, rules, request)
+        assert "A text of 1000000 characters is too long" in error.message

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from simulator.config.compat import compat
 from simulator.server.errors import ApiError
 from simulator.server.requests import lean, schema
+from simulator.server.requests.other import DetokenizeRequest
 from simulator.server.requests.validation import (
     MAX_DEPTH,
+    MAX_LISTS,
+    MAX_STRINGS,
     check_content_type,
-    check_depth,
+    check_shape,
     convert,
     from_errors,
     go_fields,
@@ -24,6 +27,7 @@ from simulator.server.requests.validation import (
     validate,
 )
 
+_PIECE = 1 << 18  # bytes in which bodies are looked at
 V033, V011, LLMD = compat("vllm-0.33"), compat("vllm-0.11"), compat("llm-d-0.7")
 
 
@@ -59,7 +63,7 @@ def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
     [
         nested(MAX_DEPTH),
         b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH,
-        b"[" + b",".join([b"[]"] * 10_000) + b"]",
+        b"[" + b",".join([b"[]"] * (MAX_LISTS - 1)) + b"]",
         json.dumps("[" * 5000).encode(),
         json.dumps({"prompt": '\\"' + "{" * 5000, "x": "]" * 5000}).encode(),
         b'{"unfinished string: [[[[',
@@ -68,14 +72,14 @@ def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
     ids=["lists", "objects", "wide", "string", "escapes", "unfinished", "empty"],
 )
 def test_bodies_that_are_not_too_deep(body: bytes) -> None:
-    check_depth(body)
+    check_shape(body)
 
 
 @pytest.mark.parametrize(
     "body",
     [
         nested(MAX_DEPTH + 1),
-        nested(100_000),
+        nested(MAX_LISTS - 1),
         b"[" * 1000,
         b'{"a":[' * MAX_DEPTH + b"]}" * MAX_DEPTH,
         b'["x", ' * (MAX_DEPTH + 1) + b"1" + b"]" * (MAX_DEPTH + 1),
@@ -84,9 +88,57 @@ def test_bodies_that_are_not_too_deep(body: bytes) -> None:
     ids=["by-one", "by-far", "unclosed", "mixed", "with-strings", "with-escapes"],
 )
 def test_bodies_that_are_too_deep(body: bytes) -> None:
-    error = refusal(check_depth, body)
+    error = refusal(check_shape, body)
     assert error.status == 400
     assert error.message.endswith(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+def in_a_body(text: str, length: int) -> bytes:
+    return json.dumps({"x": text * (length // len(text))}, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "most", "words"),
+    [
+        (json.dumps([0.5] * 1001).encode(), 1000, "1000 values"),
+        (json.dumps({str(i): [[1, 2]] for i in range(700)}).encode(), 1000, "1000 values"),
+        (json.dumps([[]] * MAX_LISTS).encode(), 10**6, f"{MAX_LISTS} lists and objects"),
+        (json.dumps([{}] * MAX_LISTS).encode(), 10**6, f"{MAX_LISTS} lists and objects"),
+        (json.dumps([""] * (MAX_STRINGS + 1)).encode(), 10**6, f"{MAX_STRINGS} strings"),
+        (json.dumps(dict.fromkeys(map(str, range(MAX_STRINGS + 1)), 0)).encode(), 10**6, "strings"),
+        (b"[" * 400_000, 10**6, f"{MAX_LISTS} lists and objects"),
+    ],
+    ids=["values", "nested", "lists", "objects", "strings", "keys", "unclosed"],
+)
+def test_bodies_of_too_much(body: bytes, most: int, words: str) -> None:
+    padded = body + b" " * 30_000  # the short ones are let through: they are read soon enough
+    error = refusal(check_shape, padded, most)
+    assert error.status == 400
+    assert error.message.startswith("There was an error parsing the body: it holds more than ")
+    assert words in error.message
+
+
+@pytest.mark.parametrize("inner", ["[{", ",", '"', "\\", '\\"', 'a\\\\"[', "€,[", "\n\t[,"])
+def test_what_stands_in_strings_is_not_counted(inner: str) -> None:
+    """Wherever the pieces end in which a body is looked at."""
+    for length in (30_000, _PIECE - 20, _PIECE - 19, _PIECE, 3 * _PIECE + 1):
+        check_shape(in_a_body(inner, length), 10)
+        refusal(check_shape, in_a_body(inner, length)[:-1] + b"," + json.dumps([0] * 11)[1:].encode(), 10)
+
+
+def test_as_many_as_there_may_be() -> None:
+    check_shape(json.dumps([5] * 30_000).encode(), 30_000)
+    check_shape(json.dumps([[]] * (MAX_LISTS - 1)).encode() + b" " * 9)
+    check_shape(json.dumps([""] * MAX_STRINGS).encode(), MAX_STRINGS)
+
+
+def test_a_million_errors_are_counted_and_the_first_told() -> None:
+    """In the words of a few, and far sooner than pydantic puts a million into words."""
+    few = refusal(validate, {"tokens": [-1] * 11}, DetokenizeRequest, V033)
+    many = refusal(validate, {"tokens": [-1] * 40_000}, DetokenizeRequest, V033)
+    assert few.message.replace("11 ", "40000 ", 1).replace("and 1 more", "and 39990 more") == many.message
+    late = refusal(validate, {"tokens": [1] * 20 + [-1] * 40_000}, DetokenizeRequest, V033)
+    assert late.message == "There was an error parsing the body: 40000 validation errors"
 
 
 def depth_of(value: Any) -> int:
@@ -114,9 +166,9 @@ def test_depth_is_that_of_the_value(bush: Any, around: int, in_objects: bool) ->
         value = {'"]}': value} if in_objects else [value, "[[["]
     body = json.dumps(value, ensure_ascii=False).encode()
     if depth_of(value) <= MAX_DEPTH:
-        check_depth(body)
+        check_shape(body)
     else:
-        refusal(check_depth, body)
+        refusal(check_shape, body)
 
 
 @pytest.mark.parametrize("text", ['{"a": [1]}', '"x"', "null", "[1.5, NaN]"])

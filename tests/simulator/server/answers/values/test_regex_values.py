@@ -108,7 +108,12 @@ def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-drawn = st.recursive(st.tuples(literals | sets, st.just("")).map("".join), larger, max_leaves=8)
+def is_easy(pattern: str) -> bool:
+    """Whether `re`, which backtracks, is through with it soon: one repeat without end, and none in another."""
+    return sum(pattern.count(mark) for mark in ("*", "+", ",}")) <= 1 and pattern.count("(?:") <= 3
+
+
+drawn = st.recursive(literals | sets, larger, max_leaves=6).filter(is_easy)
 
 
 @given(drawn, seeds)
