@@ -243,13 +243,27 @@ def reuse(frame: Frame) -> Check:
 
 
 def usage(frame: Frame) -> Check:
-    """Answers without usage have no token counts, hence no TPOT and no cache figures."""
-    ok = int(frame.ok.sum())
+    """What token figures rest on: counts from the server, a first token, events that could be read."""
+    answered = [record for record in frame.records if record.outcome == "ok"]
+    ok = len(answered)
     if not ok:
         return Check("usage", "skip", "no request was ok")
-    without = int((frame.ok & ~np.isfinite(frame.output_tokens)).sum())
-    status: Status = "warn" if without else "ok"
-    return Check("usage", status, f"{without} of {ok} ok answers carried no token counts", without)
+    odd = [record.odd for record in answered if record.odd is not None]
+    without = sum(each.uncounted for each in odd)
+    whole = sum(each.whole for each in odd)
+    silent = sum(each.silent for each in odd)
+    unread = sum(record.odd is not None and record.odd.unread > 0 for record in frame.records)
+    wrong = [
+        (without, "carried no token counts (events were counted: TPOT and tokens per second are estimates)"),
+        (whole, "came whole where a stream was asked for: no TTFT, no TPOT"),
+        (silent, "were streams without a first token"),
+    ]
+    words = [f"{count} of {ok} ok answers {what}" for count, what in wrong if count]
+    if unread:
+        words.append(f"{unread} streams had events that are no JSON of the API, which were left out")
+    if not words:
+        return Check("usage", "ok", f"0 of {ok} ok answers carried no token counts", 0)
+    return Check("usage", "warn", "; ".join(words), max(without, whole, silent, unread))
 
 
 def named_pods(frame: Frame) -> Check:

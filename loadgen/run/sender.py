@@ -70,6 +70,7 @@ class Sender:
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._closed: dict[str, ClosedClass] = {}
+        self._markers: dict[str, bytes] = {}
         self._ahead_bytes = 0
         self._planned_waiting = 0
         self._stopping = False
@@ -192,6 +193,7 @@ class Sender:
             keep_times=self._chunk_times,
             keep_text=job.unit.is_session,
             cancel_after=request.cancel,
+            marker=self._markers.get(request.cls, b""),
             owner=job,
         )
         if job.plan.retry.attempts == 1:
@@ -224,6 +226,8 @@ class Sender:
         self._write(record_of(job, exchange, self.t0, self._worker, keep_times=self._chunk_times))
         if exchange.reused:
             self.progress.reused += 1
+        if exchange.reader is not None and not exchange.marker and (marker := exchange.reader.marker):
+            self._markers[job.request.cls] = marker
         self._after(job, exchange.end or monotonic(), exchange)
 
     def _hide(self, exchange: Exchange) -> None:
