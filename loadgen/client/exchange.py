@@ -6,6 +6,7 @@ This file knows what an answer means; it does not know how bytes travel (connect
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from loadgen.client.answers import (
     NO_BODY,
@@ -18,7 +19,7 @@ from loadgen.client.answers import (
     text_of,
 )
 from loadgen.client.sse import FIELDS, SseReader
-from loadgen.client.target import without_user
+from loadgen.client.urls import without_user
 
 KEPT_HEADERS = {
     name.encode(): name
@@ -56,6 +57,10 @@ GATEWAY_WORDS = (
 )
 
 
+Patience: TypeAlias = tuple[float | None, float | None]
+"""Seconds for the first token and between tokens, None for as long as `timeout` allows."""
+
+
 class Exchange:
     """One attempt under way; the connection fills it in and calls `done` once at its end."""
 
@@ -63,8 +68,8 @@ class Exchange:
     __slots__ = (
         "body", "bytes_in", "bytes_out", "cancel_after", "connected", "connection", "done", "end", "error",
         "finished", "first_byte", "headers", "keep_text", "keep_times", "marker", "outcome", "owner",
-        "payload", "reader", "resent", "reused", "sent", "sniffing", "start", "status", "stream", "timeout",
-        "usage_body",
+        "patience", "payload", "reader", "resent", "reused", "sent", "sniffing", "start", "status", "stream",
+        "timeout", "usage_body",
     )
     # fmt: on
 
@@ -75,6 +80,7 @@ class Exchange:
         *,
         stream: bool = True,
         timeout: float = 60.0,
+        patience: Patience | None = None,
         keep_times: bool = False,
         keep_text: bool = False,
         cancel_after: int | None = None,
@@ -85,6 +91,7 @@ class Exchange:
         self.done = done
         self.stream = stream
         self.timeout = timeout
+        self.patience = patience
         self.keep_times = keep_times
         self.keep_text = keep_text
         self.cancel_after = cancel_after

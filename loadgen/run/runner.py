@@ -23,7 +23,8 @@ import msgspec
 
 from kit.alarm import new_event_loop
 from kit.console import complain
-from loadgen.client.target import Target, parse_target, without_user
+from loadgen.client.target import Target, parse_target
+from loadgen.client.urls import without_user
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress, Report
@@ -40,7 +41,7 @@ from loadgen.records.rundir import (
 from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet
 from loadgen.run.live import Snapshot, View, make_view
-from loadgen.run.probe import Readiness, wait_ready
+from loadgen.run.probe import Readiness, notes_on_the_way, wait_ready
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
 from loadgen.run.timeline import Timeline
@@ -125,6 +126,8 @@ class _Run:
         meta.target = await self._target_url()
         url = scenario.secrets.reveal(meta.target)
         target, meta.target = parse_target(url, scenario.tls), without_user(meta.target)
+        for note in notes_on_the_way(url, target, scenario.secrets):
+            self._warn(note)
         run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         (run_dir / SCENARIO).write_text(scenario.text, encoding="utf-8")
@@ -132,7 +135,7 @@ class _Run:
         self._headers = api_headers(scenario, info, url)
         try:
             known = scenario.secrets.reveal_all({**self._headers, **info.authorization})
-            ready = await wait_ready(target, info.models, scenario.ready_timeout, known)
+            ready = await wait_ready(target, info.models, scenario.ready_timeout, known, http2=scenario.http2)
         except TargetError:
             _forget(run_dir, options)
             raise

@@ -12,11 +12,11 @@ import heapq
 import itertools
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
 from zlib import crc32
 
 from kit.alarm import make_alarm
 from loadgen.client.exchange import Exchange
+from loadgen.client.wire import Wire
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress
 from loadgen.plan.plan import PlannedRequest
@@ -28,16 +28,6 @@ from loadgen.scenario.redaction import Secrets
 REFILL = 16
 SPARE = 0.0005
 """Seconds that must be free before the next start for the plan to be read further."""
-
-
-class Wire(Protocol):
-    """What a pool does for the sender; connection.Pool over HTTP/1.1, http2.Http2Pool over h2c."""
-
-    opened: int
-
-    def submit(self, exchange: Exchange) -> None: ...
-    def render(self, path: str, headers: dict[str, str], body: bytes) -> bytes: ...
-    def cancel_all(self, outcome: str, error: str) -> None: ...
 
 
 class Sender:
@@ -190,6 +180,7 @@ class Sender:
             self._done,
             stream=job.plan.stream,
             timeout=job.plan.timeout,
+            patience=job.plan.patience,
             keep_times=self._chunk_times,
             keep_text=job.unit.is_session,
             cancel_after=request.cancel,

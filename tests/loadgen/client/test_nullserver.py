@@ -37,7 +37,7 @@ def asked(
                 payload = pool.render(path, {}, body)
                 pool.submit(Exchange(payload, done.set_result, keep_times=True, keep_text=True, timeout=30.0))
                 exchanges.append(await done)
-            stats: Fetched = await fetch(pool, target, "/stats")
+            stats: Fetched = await fetch(pool, "/stats")
             return exchanges, json.loads(stats.body)
         finally:
             pool.close()
