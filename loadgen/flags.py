@@ -17,7 +17,7 @@ from kit.durations import parse_seconds
 from loadgen.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from loadgen.run.options import RunOptions
+    from loadgen.scenario.options import RunOptions
     from loadgen.scenario.read import Overrides
     from loadgen.scenario.scenario import Scenario
 
@@ -32,6 +32,8 @@ CLASS_FLAGS = (
     ("--objective", "objective", "x-gateway-inference-objective"),
     ("--fairness-id", "fairness_id", "x-gateway-inference-fairness-id"),
     ("--timeout", "timeout", "the client's own timeout (60s)"),
+    ("--ttft-timeout", "ttft_timeout", "how long the first token of a stream may take (--timeout)"),
+    ("--itl-timeout", "itl_timeout", "how long a stream may pause between two tokens (--timeout)"),
     ("--cancel-after", "cancel_after", "leave after so many tokens"),
     ("--priority", "priority", "vLLM's priority field"),
 )
@@ -85,7 +87,7 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     basic.add_argument("--retries", type=int, metavar="N", help="attempts in all; off by default")
     for flag, key, words in TOP_FLAGS:
         basic.add_argument(flag, dest=f"top_{key}", metavar="V", help=words)
-    basic.add_argument("--http2", action="store_true", help="HTTP/2 without TLS (extra h2)")
+    basic.add_argument("--http2", action="store_true", help="HTTP/2, over TLS by ALPN (extra h2)")
     basic.add_argument("--no-chunk-times", action="store_true", help="keep no time of each token")
     basic.add_argument("--insecure", action="store_true", help="take any certificate")
     basic.add_argument("--ca", help="file of the CA that signed the target's certificate")
@@ -118,7 +120,7 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The conduct flags as options of a run; ScenarioError for a slice that is none."""
-    from loadgen.run.options import RunOptions  # noqa: PLC0415
+    from loadgen.scenario.options import RunOptions  # noqa: PLC0415
 
     part = (0, 1)
     if args.slice is not None:

@@ -2,61 +2,87 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from loadgen.numbers.jsonl import NO_JSON
 
+# A number of tokens as servers give it: some proxies add them up as floats or quote them.
+Count: TypeAlias = int | float | str | None
+
+
+def whole_number(value: Count) -> int | None:
+    """A count as an integer; None for what is no count."""
+    if isinstance(value, int):
+        return value
+    try:
+        return None if value is None else int(float(value))
+    except (ValueError, OverflowError):
+        return None
+
 
 class TokenDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count = None
 
 
 class Usage(msgspec.Struct):
     """Token counts; completions and chat use the first names, responses the `input_`/`output_` ones."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
     prompt_tokens_details: TokenDetails | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count = None
+    output_tokens: Count = None
     input_tokens_details: TokenDetails | None = None
 
-    @property
-    def prompt(self) -> int | None:
-        return self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
+    def counts(self) -> tuple[int | None, int | None, int | None]:
+        """Tokens of the prompt, of the answer, and of the prompt those that were cached."""
+        prompt = self.prompt_tokens if self.prompt_tokens is not None else self.input_tokens
+        details = self.prompt_tokens_details or self.input_tokens_details
+        return (
+            whole_number(prompt),
+            self.output,
+            whole_number(details.cached_tokens) if details is not None else None,
+        )
 
     @property
     def output(self) -> int | None:
-        return self.completion_tokens if self.completion_tokens is not None else self.output_tokens
-
-    @property
-    def cached(self) -> int | None:
-        details = self.prompt_tokens_details or self.input_tokens_details
-        return details.cached_tokens if details else None
+        tokens = self.completion_tokens if self.completion_tokens is not None else self.output_tokens
+        return whole_number(tokens)
 
 
 class Function(msgspec.Struct):
-    arguments: str | None = None
+    name: str | None = None
+    arguments: Any = None
+    """A string, or with some servers the object itself."""
 
 
 class ToolCall(msgspec.Struct):
     function: Function | None = None
+    custom: Any = None
+
+
+Parts: TypeAlias = str | list[Any] | None  # text, or a list of parts that hold some
 
 
 class Message(msgspec.Struct):
     """A chat message, or the delta of one."""
 
     role: Any = None
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
+    content: Parts = None
+    reasoning_content: Parts = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    function_call: Function | None = None
 
 
 class Choice(msgspec.Struct):
+    index: Any = 0
     text: str | None = None
     delta: Message | None = None
     message: Message | None = None
@@ -68,6 +94,7 @@ class OutputPart(msgspec.Struct):
 
 
 class OutputItem(msgspec.Struct):
+    type: str | None = None
     content: list[OutputPart] | None = None
 
 
@@ -77,6 +104,7 @@ class Response(msgspec.Struct):
     id: Any = None
     usage: Usage | None = None
     output: list[OutputItem] | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class Body(msgspec.Struct):
@@ -87,16 +115,26 @@ class Body(msgspec.Struct):
     usage: Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
     type: str | None = None
-    delta: str | None = None
+    delta: Any = None
     response: Response | None = None
+    item: Any = None
     output: list[OutputItem] | None = None
     object: str | None = None
-    message: str | None = None
+    message: Any = None
+    detail: Any = None
+    code: Any = None
 
 
 _bodies = msgspec.json.Decoder(Body)
 NO_BODY = Body()
 ENDS_OF_RESPONSE = ("response.completed", "response.incomplete")
+# Keys of pieces that are the answer itself; the others are what a model thinks or calls.
+CONTENT = frozenset({"text", "content", "delta"})
+OUTPUT_TEXT = "response.output_text.delta"
+OPEN = (None, "")  # what a finish_reason says before the end
+# Types of content parts that are no content.
+_LATER = frozenset({"thinking", "reasoning", "redacted_thinking"})
+_PART_KEYS = ("text", "content", "thinking", "summary", "data")
 
 
 def decode_body(data: bytes | bytearray) -> Body | None:
@@ -113,18 +151,56 @@ def id_of(body: Body) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def parts_text(parts: Any, *, content: bool = True) -> str:
+    """The text of a string or of a list of parts; with `content` only what is the answer itself."""
+    if isinstance(parts, str):
+        return parts
+    if isinstance(parts, dict):
+        if content and parts.get("type") in _LATER:
+            return ""
+        keys = _PART_KEYS[:2] if content else _PART_KEYS
+        found = (parts_text(parts.get(key), content=content) for key in keys)
+        return next(filter(None, found), "")
+    if isinstance(parts, list):
+        return "".join([parts_text(part, content=content) for part in parts])
+    return ""
+
+
 def message_text(message: Message | None) -> tuple[str, str]:
     """The text that a message or delta carries and the JSON key it stands under; ("", "") for none."""
     if message is None:
         return "", ""
-    for key in ("content", "reasoning_content", "reasoning"):
-        text: str | None = getattr(message, key)
-        if text:
-            return text, key
-    for call in message.tool_calls or ():
-        if call.function is not None and call.function.arguments:
-            return call.function.arguments, "arguments"
-    return "", ""
+    if text := parts_text(message.content) or message.refusal:
+        return text, "content" if message.content else "refusal"
+    return reasoning_text(message) or call_text(message)
+
+
+def reasoning_text(message: Message) -> tuple[str, str] | None:
+    """What the model thinks and the key it stands under, if it thinks here."""
+    places = (
+        ("reasoning_content", message.reasoning_content),
+        ("reasoning", message.reasoning),
+        ("reasoning_details", message.reasoning_details),
+        ("thinking", message.content),
+    )
+    said = ((parts_text(value, content=False), key) for key, value in places if value)
+    return next(((text, key) for text, key in said if text), None)
+
+
+def call_text(message: Message) -> tuple[str, str]:
+    """The arguments of the tools that a message or delta calls, else their names."""
+    functions = [call.function for call in message.tool_calls or () if call.function is not None]
+    if message.function_call is not None:
+        functions.append(message.function_call)
+    for function in functions:
+        if function.arguments:
+            said = function.arguments
+            return said if isinstance(said, str) else msgspec.json.encode(said).decode(), "arguments"
+    for function in functions:
+        if function.name:
+            return function.name, "name"
+    custom = next((call.custom for call in message.tool_calls or () if call.custom), None)
+    return ("", "") if custom is None else (msgspec.json.encode(custom).decode(), "custom")
 
 
 def piece_of(body: Body) -> tuple[str, str]:
@@ -135,9 +211,30 @@ def piece_of(body: Body) -> tuple[str, str]:
         text, key = message_text(choice.delta)
         if text:
             return text, key
-    if body.delta and body.type and body.type.endswith(".delta"):
-        return body.delta, "delta"
+    return _piece_of_response(body) if body.type else ("", "")
+
+
+def _piece_of_response(body: Body) -> tuple[str, str]:
+    kind = body.type or ""
+    if body.delta and isinstance(body.delta, str) and kind.endswith(".delta"):
+        return body.delta, "delta" if kind == OUTPUT_TEXT else kind
+    if kind == "response.output_item.added" and isinstance(body.item, dict):
+        name = body.item.get("name")
+        return (name, "name") if isinstance(name, str) else ("", "")
     return "", ""
+
+
+def content_of(body: Body) -> str:
+    """What a stream event adds to the answer of the first choice, without thoughts and calls."""
+    for choice in body.choices or ():
+        if choice.index in (0, None):
+            return choice.text or parts_text(choice.delta.content if choice.delta else None)
+    return body.delta if body.type == OUTPUT_TEXT and isinstance(body.delta, str) else ""
+
+
+def finishes(body: Body) -> bool:
+    """Whether an event says that its choice is at its end."""
+    return any(choice.finish_reason not in OPEN for choice in body.choices or ())
 
 
 def opens(body: Body) -> bool:
@@ -146,7 +243,7 @@ def opens(body: Body) -> bool:
         choice.delta is not None
         and choice.delta.role is not None
         and not choice.delta.tool_calls
-        and choice.finish_reason is None
+        and choice.finish_reason in OPEN
         for choice in body.choices or ()
     )
 
@@ -162,44 +259,77 @@ def is_step(body: Body) -> bool:
 def text_of(body: Body) -> str:
     """The generated text of a whole, unstreamed answer."""
     for choice in body.choices or ():
-        return choice.text or (choice.message.content if choice.message else None) or ""
+        return choice.text or parts_text(choice.message.content if choice.message else None)
     return _output_text(body.output or ())
 
 
 def _output_text(items: Iterable[OutputItem]) -> str:
-    return "".join(part.text or "" for item in items for part in item.content or ())
+    said = (item for item in items if item.type in (None, "message"))
+    return "".join(part.text or "" for item in said for part in item.content or ())
 
 
 def error_text(data: bytes | bytearray, limit: int = 300) -> str:
     """The words of an error answer, shortened; its bytes as text when it is not JSON."""
     body = decode_body(data)
     if body is not None:
-        if body.error:
-            return _error_object(bytes(body.error))[:limit]
-        if body.message:
-            return body.message[:limit]
+        raw = has_error(body)
+        if raw:
+            return _error_object(raw)[:limit]
+        if words := body.message or body.detail:
+            return _plain(words)[:limit]
     return bytes(data[:limit]).decode(errors="replace").strip()
 
 
+def has_error(body: Body) -> bytes:
+    """The JSON of the error inside an answer or event, b"" where there is none."""
+    raw = bytes(body.error) or (bytes(body.response.error) if body.response is not None else b"")
+    return b"" if raw == b"null" else raw
+
+
 class _Error(msgspec.Struct):
-    message: str | None = None
-    code: int | str | None = None
+    message: Any = None
+    code: Any = None
+    status: Any = None
+    type: Any = None
+
+
+_errors = msgspec.json.Decoder(_Error | str | None)
+
+
+def _plain(words: Any) -> str:
+    return words if isinstance(words, str) else msgspec.json.encode(words).decode()
 
 
 def _error_object(raw: bytes) -> str:
     try:
-        error = msgspec.json.decode(raw, type=_Error | str | None)
+        error = _errors.decode(raw)
     except NO_JSON:
         return raw.decode(errors="replace")
     if isinstance(error, _Error):
-        return error.message or raw.decode(errors="replace")
+        return _plain(error.message) if error.message else raw.decode(errors="replace")
     return error or ""
 
 
-def error_code(raw: msgspec.Raw) -> int | None:
-    """The numeric code inside an error event, if it has one."""
+# Statuses that the words in `code` and `type` of an error stand for.
+ERROR_WORDS = (
+    (429, re.compile(r"(?i)rate.?limit|overloaded|too.?many|quota|resource.?exhausted|throttl")),
+    (401, re.compile(r"(?i)authentication|invalid.?api.?key|unauthori[sz]ed|permission|forbidden")),
+    (404, re.compile(r"(?i)not.?found")),
+    (400, re.compile(r"(?i)invalid|bad.?request|context.?length|content.?(?:policy|filter)|unsupported")),
+)
+
+
+def error_code(raw: msgspec.Raw | bytes) -> int | None:
+    """The status that an error event stands for: its number, or what its code or type says in words."""
     try:
-        error = msgspec.json.decode(bytes(raw), type=_Error)
+        error = _errors.decode(bytes(raw))
     except NO_JSON:
         return None
-    return error.code if isinstance(error.code, int) else None
+    if not isinstance(error, _Error):
+        return None
+    given = [value for value in (error.code, error.status, error.type) if value not in (None, "")]
+    for value in given:
+        number = whole_number(value) if isinstance(value, int | float | str) else None
+        if number is not None and not isinstance(value, bool):
+            return number
+    return next((code for value in given for code, words in ERROR_WORDS if words.search(str(value))), None)

@@ -7,18 +7,19 @@ exchange's own callback ends it. Moments are taken when bytes are read, not when
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from time import monotonic
 from typing import cast
 
 import httptools
 
+from loadgen.client.dial import Dialer, describe_connect_error, foreign
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
 from loadgen.client.limits import LOOK_FROM, too_much
-from loadgen.client.target import Renderer, Target, ssl_context
+from loadgen.client.target import Renderer, Target
+from loadgen.client.watch import Watch
+from loadgen.errors import TargetError
 
-SWEEP = 0.02  # seconds between looks at timeouts and idle connections
 WARM_SECONDS = 10.0  # how long a connection that is opened ahead of the load may take
 SPARE = 1.0  # seconds by which opening outlasts its request, whose end is a timeout and no connect error
 # A kept connection lost this soon after a request was written, without a byte, had been closed before it.
@@ -79,7 +80,8 @@ class Connection(asyncio.Protocol):
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.transport.abort()
-            self._end(exchange, "reset", f"not HTTP: {error}")
+            told = foreign(data, "HTTP/1.1") if exchange.status is None else None
+            self._end(exchange, "reset", told or f"not HTTP: {error}")
             return
         took = bool(self.parts)
         if took:
@@ -176,7 +178,7 @@ class Connection(asyncio.Protocol):
         exchange.fail(outcome, error, monotonic())
 
 
-class Pool:
+class Pool(Watch):
     """Connections to one address; the last released is used first.
 
     Raises nothing: what goes wrong is the outcome of an exchange.
@@ -189,28 +191,21 @@ class Pool:
         *,
         idle_timeout: float = 4.0,
     ) -> None:
-        self.loop = loop
-        self.host, self.port = target.address, target.port
-        self.tls = ssl_context(target)
-        self.server_name = (target.server_name or target.host) if target.tls else None
+        super().__init__(loop)
+        self.tls = target.tls
+        self._dialer = Dialer(loop, target, "http/1.1")
         self.render = Renderer(target).render
         self.idle_timeout = idle_timeout
         self.now = 0.0
         self.opened = 0
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
-        self._active: dict[float, dict[Exchange, None]] = {}
         self._opening: set[asyncio.Task[None]] = set()
-        self._sweeper = loop.call_later(SWEEP, self._sweep)
 
     def submit(self, exchange: Exchange) -> None:
         """Begin an exchange now."""
         now = monotonic()
-        exchange.start = now
-        active = self._active.get(exchange.timeout)
-        if active is None:
-            active = self._active[exchange.timeout] = {}
-        active[exchange] = None
+        self.watch(exchange, now)
         connection = self._take(now)
         if connection is not None:
             connection.send(exchange, now)
@@ -243,19 +238,11 @@ class Pool:
         try:
             # A host that says nothing is not waited for longer than the request that wanted the connection.
             async with asyncio.timeout(WARM_SECONDS if exchange is None else exchange.timeout + SPARE):
-                _, connection = await self.loop.create_connection(
-                    lambda: Connection(self),
-                    self.host,
-                    self.port,
-                    ssl=self.tls,
-                    server_hostname=self.server_name,
-                )
-        except (OSError, ssl.SSLError) as error:
+                connection = await self._dialer.connect(lambda: Connection(self))
+        except (OSError, ssl.SSLError, TargetError) as error:
             if exchange is not None and not exchange.finished:
                 self.ended(exchange)
-                exchange.fail(
-                    "connect_error", describe_connect_error(error, self.tls is not None), monotonic()
-                )
+                exchange.fail("connect_error", describe_connect_error(error, self.tls), monotonic())
             return
         self.opened += 1
         self._all.add(connection)
@@ -273,48 +260,22 @@ class Pool:
         connection.idle_since = monotonic()
         self._idle.append(connection)
 
-    def ended(self, exchange: Exchange) -> None:
-        """An exchange no longer needs its timeout watched."""
-        self._active[exchange.timeout].pop(exchange, None)
-
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
 
-    def _sweep(self) -> None:
-        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
-        now = monotonic()
-        for timeout, active in self._active.items():
-            for exchange in list(self._expired(active, now - timeout)):
-                self.cancel(exchange, "timeout", f"no complete answer within {timeout:g} s")
+    def _look_at_idle(self, now: float) -> None:
         while self._idle and now - self._idle[0].idle_since > self.idle_timeout:
             self._idle.pop(0).transport.close()
 
-    @staticmethod
-    def _expired(active: dict[Exchange, None], before: float) -> list[Exchange]:
-        expired = []
-        for exchange in active:  # in order of start: the first that is young ends the search
-            if exchange.start > before:
-                break
-            expired.append(exchange)
-        return expired
-
-    def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
-        """End an exchange from this side."""
+    def _cancel_running(self, exchange: Exchange, outcome: str, error: str) -> bool:
         connection = exchange.connection
-        if isinstance(connection, Connection) and connection.exchange is exchange:
-            connection.cancel(outcome, error)
-        elif not exchange.finished:  # its connection is still being opened
-            self.ended(exchange)
-            exchange.fail(outcome, error, monotonic())
-
-    def cancel_all(self, outcome: str, error: str) -> None:
-        """End everything that runs."""
-        for active in list(self._active.values()):
-            for exchange in list(active):
-                self.cancel(exchange, outcome, error)
+        if not isinstance(connection, Connection) or connection.exchange is not exchange:
+            return False
+        connection.cancel(outcome, error)
+        return True
 
     def close(self) -> None:
         """Close all connections; running exchanges must have ended."""
@@ -323,15 +284,3 @@ class Pool:
             task.cancel()
         for connection in list(self._all):
             connection.transport.abort()
-
-
-def describe_connect_error(error: Exception, tls: bool = False) -> str:
-    """An error of connecting in words that name TLS when it was TLS."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: certificate not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None
-    if tls and not words:
-        return f"TLS: the handshake broke off ({str(error) or type(error).__name__}): a plain http server?"
-    return words or str(error) or type(error).__name__

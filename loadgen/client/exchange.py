@@ -6,9 +6,21 @@ This file knows what an answer means; it does not know how bytes travel (connect
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
-from loadgen.client.answers import NO_BODY, Body, Usage, decode_body, error_text, id_of, text_of
-from loadgen.client.sse import SseReader
+from loadgen.client.answers import (
+    NO_BODY,
+    Body,
+    Usage,
+    decode_body,
+    error_code,
+    error_text,
+    has_error,
+    id_of,
+    text_of,
+)
+from loadgen.client.sse import FIELDS, SseReader
+from loadgen.client.urls import without_user
 
 # Response headers that a record keeps, lower case.
 KEPT_HEADERS = {
@@ -31,10 +43,12 @@ KEPT_HEADERS = {
         "server",
         "retry-after",
         "content-type",
+        "location",
     )
 }
 DROPPED = ("x-llm-d-request-dropped-reason", "x-gateway-request-dropped-reason")
 TTL_REASONS = ("rejected-ttl-expired", "rejected-context-cancelled")
+BROKEN = ("reset", "stream_truncated")  # ends by the connection, not by the answer
 GATEWAY_WORDS = (
     b"no healthy upstream",
     b"upstream connect error",
@@ -43,14 +57,19 @@ GATEWAY_WORDS = (
 )
 
 
+# Seconds for the first token and between tokens, None for as long as `timeout` allows.
+Patience: TypeAlias = tuple[float | None, float | None]
+
+
 class Exchange:
     """One attempt under way; the connection fills it in and calls `done` once at its end."""
 
     # fmt: off
     __slots__ = (
         "body", "bytes_in", "bytes_out", "cancel_after", "connected", "connection", "done", "end", "error",
-        "finished", "first_byte", "headers", "keep_text", "keep_times", "outcome", "owner", "payload",
-        "reader", "resent", "reused", "sent", "start", "status", "stream", "timeout", "usage_body",
+        "finished", "first_byte", "headers", "keep_text", "keep_times", "marker", "outcome", "owner",
+        "patience", "payload", "reader", "resent", "reused", "sent", "sniffing", "start", "status", "stream",
+        "timeout", "usage_body",
     )
     # fmt: on
 
@@ -61,18 +80,22 @@ class Exchange:
         *,
         stream: bool = True,
         timeout: float = 60.0,
+        patience: Patience | None = None,
         keep_times: bool = False,
         keep_text: bool = False,
         cancel_after: int | None = None,
+        marker: bytes = b"",
         owner: object = None,
     ) -> None:
         self.payload = payload
         self.done = done
         self.stream = stream
         self.timeout = timeout
+        self.patience = patience
         self.keep_times = keep_times
         self.keep_text = keep_text
         self.cancel_after = cancel_after
+        self.marker = marker
         self.owner = owner
         self.connection: object = None
         self.start = 0.0
@@ -84,6 +107,7 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.reader: SseReader | None = None
         self.body: list[bytes] = []
+        self.sniffing = False
         self.usage_body: Body | None = None
         self.outcome = ""
         self.error: str | None = None
@@ -97,17 +121,36 @@ class Exchange:
         """Status line and headers are complete."""
         self.status = status
         self.headers = headers
-        if status < 300 and headers.get("content-type", "").startswith("text/event-stream"):
-            self.reader = SseReader(keep_times=self.keep_times, keep_text=self.keep_text)
+        if status < 300:
+            if headers.get("content-type", "").lstrip()[:17].lower() == "text/event-stream":
+                self.reader = self._new_reader()
+            else:
+                self.sniffing = self.stream
 
     def on_data(self, data: bytes, now: float) -> bool:
         """A piece of the body; True when the plan says to leave at this point."""
         reader = self.reader
         if reader is None:
             self.body.append(data)
-            return False
+            if not self.sniffing or (reader := self._sniff()) is None:
+                return False
+            data = b"".join(self.body)
+            self.body.clear()
         reader.feed(data, now)
         return self.cancel_after is not None and reader.tokens >= self.cancel_after
+
+    def _new_reader(self) -> SseReader:
+        return SseReader(keep_times=self.keep_times, keep_text=self.keep_text, marker=self.marker)
+
+    def _sniff(self) -> SseReader | None:
+        """A reader, if the body of an answer that does not call itself a stream begins as one."""
+        begin = b"".join(self.body).lstrip(b"\xef\xbb\xbf\r\n ")
+        if not any(field.startswith(begin[: len(field)]) for field in FIELDS):
+            self.sniffing = False
+        elif begin.startswith(FIELDS):
+            self.sniffing = False
+            self.reader = self._new_reader()
+        return self.reader
 
     def complete(self, now: float) -> None:
         """The answer has arrived whole."""
@@ -123,7 +166,20 @@ class Exchange:
         self.outcome, self.error = outcome, error
         if self.reader is not None:
             self.reader.finish()
+        if outcome in BROKEN:
+            self._judge_what_came(error)
         self._finish()
+
+    def _judge_what_came(self, why: str) -> None:
+        """A connection that broke takes nothing back: not an error that was told, not an answer's end."""
+        reader = self.reader
+        if self.status is not None and self.status >= 300:
+            self._classify_refusal()
+            self.error = f"{self.error or self.status} ({why})"
+        elif reader is not None and reader.error is not None:
+            self._classify_stream(reader)
+        elif reader is not None and reader.complete:
+            self.outcome, self.error = "ok", None
 
     def _finish(self) -> None:
         self.finished = True
@@ -151,31 +207,54 @@ class Exchange:
         return text_of(self.usage_body) if self.usage_body is not None else ""
 
     def _classify(self) -> None:
-        status = self.status or 0
-        if status < 300:
-            self._classify_success()
-            return
-        body = b"".join(self.body)
+        if (self.status or 0) >= 300:
+            self._classify_refusal()
+        elif self.reader is not None:
+            self.reader.finish()
+            self._classify_stream(self.reader)
+        else:
+            self._classify_whole()
+
+    def _classify_refusal(self) -> None:
+        status, body = self.status or 0, b"".join(self.body)
         self.outcome = classify_status(status, self.headers, body)
         self.error = self.headers.get(DROPPED[0]) or self.headers.get(DROPPED[1]) or error_text(body)
+        if status < 400:
+            self.error = redirect_words(status, self.headers)
 
-    def _classify_success(self) -> None:
-        reader = self.reader
-        if reader is None:
-            self.usage_body = decode_body(b"".join(self.body)) or NO_BODY
+    def _classify_whole(self) -> None:
+        data = b"".join(self.body)
+        body = self.usage_body = decode_body(data) or NO_BODY
+        if has_error(body) and not body.choices and not body.output:
+            self.outcome, self.error = "upstream_5xx", error_text(data)
+            self._class_of_code(error_code(has_error(body)))
+        elif body.choices is None and body.output is None:
+            said = error_text(data, 80)
+            self.outcome = "stream_truncated"
+            self.error = "a 200 whose body is no answer" + (f": {said}" if said else "")
+        else:
             self.outcome = "ok"
-            if self.usage_body.choices is None and self.usage_body.output is None:
-                self.outcome, self.error = "stream_truncated", "a 200 whose body is no answer"
-            return
-        reader.finish()
+
+    def _classify_stream(self, reader: SseReader) -> None:
         if reader.error is not None:
-            code = reader.error_code or 500
-            self.outcome = classify_status(code if code >= 400 else 500, self.headers, b"")
             self.error = reader.error
-        elif reader.complete:
+            self._class_of_code(reader.error_code)
+        elif reader.complete or reader.finished:
             self.outcome = "ok"
         else:
             self.outcome, self.error = "stream_truncated", "the stream ended without [DONE]"
+            if reader.unread and not reader.steps:
+                begin = reader.first_unread.decode(errors="replace")
+                self.error += f": {reader.unread} events that are no answer, first {begin}"
+
+    def _class_of_code(self, code: int | None) -> None:
+        self.outcome = classify_status(code if code and code >= 400 else 500, self.headers, b"")
+
+
+def redirect_words(status: int, headers: dict[str, str]) -> str:
+    """Where a redirect leads; requests do not follow it, for their times would be those of two servers."""
+    place = headers.get("location")
+    return f"{status} leads to {without_user(place)}" if place else f"{status} without a location"
 
 
 def classify_status(status: int, headers: dict[str, str], body: bytes) -> str:

@@ -6,9 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from time import monotonic
 
-from loadgen.client.connection import Pool
 from loadgen.client.exchange import Exchange
-from loadgen.client.target import Target
+from loadgen.client.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,7 @@ class _Whole(Exchange):
 
 
 async def fetch(
-    pool: Pool,
-    target: Target,
+    pool: Wire,
     path: str,
     *,
     method: str = "GET",
@@ -47,11 +45,8 @@ async def fetch(
     timeout: float = 5.0,
 ) -> Fetched:
     """One request; never raises for what the network does."""
-    fields = {"host": target.authority, "user-agent": "loadgen", "accept": "*/*", **(headers or {})}
-    if body or method not in ("GET", "HEAD"):
-        fields["content-length"] = str(len(body))
-    head = "".join(f"{key}: {value}\r\n" for key, value in fields.items())
-    payload = f"{method} {target.base_path}{path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+    fields = {"user-agent": "loadgen", "accept": "*/*", **(headers or {})}
+    payload = pool.render(path, fields, body, method)
     done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
 
     def finished(exchange: Exchange) -> None:

@@ -9,14 +9,16 @@ import asyncio
 import contextlib
 import re
 import ssl
+from collections.abc import Mapping
 from time import monotonic
 from typing import cast
 
-from loadgen.client.connection import SWEEP, describe_connect_error
+from loadgen.client.dial import Dialer, describe_connect_error, foreign
 from loadgen.client.exchange import KEPT_HEADERS, Exchange
 from loadgen.client.limits import LOOK_FROM, too_much
-from loadgen.client.target import Target, ssl_context
-from loadgen.errors import ScenarioError
+from loadgen.client.target import Target
+from loadgen.client.watch import Watch
+from loadgen.errors import ScenarioError, TargetError
 
 try:
     import h2.config
@@ -64,6 +66,7 @@ class Http2Connection(asyncio.Protocol):
         self.exchanges: dict[int, Exchange] = {}
         self.unsent: dict[int, memoryview] = {}
         self.closed = False
+        self.heard = False
         self.used = False
         self.unread = 0  # PINGs and SETTINGS answered since the server last read all
 
@@ -123,9 +126,12 @@ class Http2Connection(asyncio.Protocol):
         try:
             events = self.h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
+            told = None if self.heard else foreign(data, "HTTP/2")
+            self.closed = True
             self.transport.abort()
-            self._end_all("reset", f"not HTTP/2: {error}", now)
+            self._end_all("reset", told or f"not HTTP/2: {error}", now)
             return
+        self.heard = True
         for event in events:
             self._handle(event, now)
         if self.unsent:
@@ -222,32 +228,29 @@ class Http2Connection(asyncio.Protocol):
         self.pool.forget(self)
 
 
-class Http2Pool:
+class Http2Pool(Watch):
     """Connections to one address; a new one when all are full."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: Target, *, idle_timeout: float = 4.0) -> None:
-        self.loop = loop
+        super().__init__(loop)
         self.target = target
-        self.tls = ssl_context(target, ("h2",))
-        self.server_name = (target.server_name or target.host) if target.tls else None
+        self._dialer = Dialer(loop, target, "h2")
         self.opened = 0
         self._connections: list[Http2Connection] = []
-        self._active: dict[float, dict[Exchange, None]] = {}
         self._waiting: list[Exchange] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self._sweeper = loop.call_later(SWEEP, self._sweep)
 
-    def render(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
-        """One POST as headers and body."""
+    def render(self, path: str, headers: Mapping[str, str], body: bytes, method: str = "POST") -> bytes:
+        """One request as headers and body."""
         payload = Http2Payload(body)
-        fields = {"content-type": "application/json", **headers}
+        fields = {**({"content-type": "application/json"} if body else {}), **headers}
         authority = fields.pop("host", self.target.authority)
         payload.headers = [
-            (":method", "POST"),
+            (":method", method),
             (":scheme", "https" if self.target.tls else "http"),
             (":authority", authority),
             (":path", f"{self.target.base_path}{path}"),
-            ("content-length", str(len(body))),
+            *([("content-length", str(len(body)))] if body or method not in ("GET", "HEAD") else ()),
             *fields.items(),
         ]
         return payload
@@ -255,8 +258,7 @@ class Http2Pool:
     def submit(self, exchange: Exchange) -> None:
         """Begin an exchange now; while a connection is being opened it waits for that one."""
         now = monotonic()
-        exchange.start = now
-        self._active.setdefault(exchange.timeout, {})[exchange] = None
+        self.watch(exchange, now)
         for connection in self._connections:
             if connection.room:
                 connection.send(exchange, now)
@@ -272,16 +274,10 @@ class Http2Pool:
 
     async def _open(self) -> None:
         try:
-            _, connection = await self.loop.create_connection(
-                lambda: Http2Connection(self),
-                self.target.address,
-                self.target.port,
-                ssl=self.tls,
-                server_hostname=self.server_name,
-            )
-        except (OSError, ssl.SSLError) as error:
+            connection = await self._dialer.connect(lambda: Http2Connection(self))
+        except (OSError, ssl.SSLError, TargetError) as error:
             waiting, self._waiting = self._waiting, []
-            words = describe_connect_error(error, self.tls is not None)
+            words = describe_connect_error(error, self.target.tls)
             for exchange in waiting:
                 self.ended(exchange)
                 exchange.fail("connect_error", words, monotonic())
@@ -300,39 +296,19 @@ class Http2Pool:
         if count:
             await self._open()
 
-    def ended(self, exchange: Exchange) -> None:
-        """An exchange no longer needs its timeout watched."""
-        self._active[exchange.timeout].pop(exchange, None)
-
     def forget(self, connection: Http2Connection) -> None:
         """A connection is gone."""
         if connection in self._connections:
             self._connections.remove(connection)
 
-    def _sweep(self) -> None:
-        self._sweeper = self.loop.call_later(SWEEP, self._sweep)
-        now = monotonic()
-        for timeout, active in self._active.items():
-            late = [exchange for exchange in active if now - exchange.start > timeout]
-            for exchange in late:
-                self.cancel(exchange, "timeout", f"no complete answer within {timeout:g} s")
-
-    def cancel(self, exchange: Exchange, outcome: str, error: str) -> None:
-        """End an exchange from this side."""
+    def _cancel_running(self, exchange: Exchange, outcome: str, error: str) -> bool:
         connection = exchange.connection
         if isinstance(connection, Http2Connection):
             connection.cancel(exchange, outcome, error)
-        elif not exchange.finished:
-            if exchange in self._waiting:
-                self._waiting.remove(exchange)
-            self.ended(exchange)
-            exchange.fail(outcome, error, monotonic())
-
-    def cancel_all(self, outcome: str, error: str) -> None:
-        """End everything that runs."""
-        for active in list(self._active.values()):
-            for exchange in list(active):
-                self.cancel(exchange, outcome, error)
+            return True
+        if exchange in self._waiting:
+            self._waiting.remove(exchange)
+        return False
 
     def close(self) -> None:
         """Close all connections."""

@@ -19,7 +19,7 @@ from loadgen.records.rundir import fresh_directory, read_meta
 from loadgen.scenario.scenario import Arm, Scenario
 
 if TYPE_CHECKING:
-    from loadgen.run.options import RunOptions
+    from loadgen.scenario.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def repeats_of(
     from loadgen.compare.files import COMPARISON_FILES  # noqa: PLC0415
     from loadgen.compare.fleetfile import FLEET_FILE, write_fleet  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
-    from loadgen.run.options import RunOptions  # noqa: PLC0415
+    from loadgen.scenario.options import RunOptions  # noqa: PLC0415
 
     theirs = [f"{escape(arm.name)}{rest}" for arm in scenario.arms for rest in (".log", "-[0-9]*")]
     fresh_directory(out, ["plan*.jsonl", FLEET_FILE, *COMPARISON_FILES, *theirs])

@@ -29,8 +29,15 @@ class Latencies(Card, omit_defaults=True):
     ttft: Annotated[
         Summary | None,
         Figure(
-            "first event that generated something - start; streamed answers", "time", "lower", "TTFT",
+            "first event that carries anything - start; streamed answers", "time", "lower", "TTFT",
             {"p90": "judged", "mean": "judged", "p50": "shown", "p99": "shown"},
+        ),
+    ] = None  # fmt: skip
+    ttfc: Annotated[
+        Summary | None,
+        Figure(
+            "first event with some of the answer itself - start; runs where thoughts or tools came first",
+            "time", "lower", "TTFC",
         ),
     ] = None  # fmt: skip
     tpot: Annotated[

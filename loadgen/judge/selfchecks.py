@@ -18,7 +18,9 @@ from loadgen.numbers.quantity import show_time
 from loadgen.numbers.stats import Floats
 from loadgen.plan.plan import ClassPlan
 from loadgen.records.frame import Frame
+from loadgen.records.records import Odd
 from loadgen.records.rundata import RunData
+from loadgen.records.table import Records
 from loadgen.scenario.scenario import Arrival
 
 CEILING_WARN = 0.7
@@ -245,13 +247,33 @@ def reuse(frame: Frame) -> Check:
 
 
 def usage(frame: Frame) -> Check:
-    """Answers without usage have no token counts, hence no TPOT and no cache figures."""
+    """What token figures rest on: counts from the server, a first token, events that could be read."""
     ok = int(frame.ok.sum())
     if not ok:
         return Check("usage", "skip", "no request was ok")
-    without = int((frame.ok & ~np.isfinite(frame.output_tokens)).sum())
-    status: Status = "warn" if without else "ok"
-    return Check("usage", status, f"{without} of {ok} ok answers carried no token counts", without)
+    odd = _odd(frame.records.take(frame.ok))
+    without = sum(count for each, count in odd if each.uncounted)
+    whole = sum(count for each, count in odd if each.whole)
+    silent = sum(count for each, count in odd if each.silent)
+    unread = sum(count for each, count in _odd(frame.records) if each.unread)
+    wrong = [
+        (without, "carried no token counts (events were counted: TPOT and tokens per second are estimates)"),
+        (whole, "came whole where a stream was asked for: no TTFT, no TPOT"),
+        (silent, "were streams without a first token"),
+    ]
+    words = [f"{count} of {ok} ok answers {what}" for count, what in wrong if count]
+    if unread:
+        words.append(f"{unread} streams had events that are no JSON of the API, which were left out")
+    if not words:
+        return Check("usage", "ok", f"0 of {ok} ok answers carried no token counts", 0)
+    return Check("usage", "warn", "; ".join(words), max(without, whole, silent, unread))
+
+
+def _odd(records: Records) -> list[tuple[Odd, int]]:
+    """What is odd about answers, and at how many of them."""
+    codes, kinds = records.codes("odd")
+    counts = np.bincount(codes, minlength=len(kinds)).tolist()
+    return [(kind, count) for kind, count in zip(kinds, counts, strict=True) if kind is not None]
 
 
 def named_pods(frame: Frame) -> Check:

@@ -85,6 +85,8 @@ def _class_plan(spec: ClassSpec) -> ClassPlan:
         path=spec.path,
         stream=spec.stream,
         timeout=spec.timeout,
+        ttft_timeout=spec.ttft_timeout,
+        itl_timeout=spec.itl_timeout,
         session_token=spec.session_token,
         on_error=spec.workload.sessions.on_error if spec.workload.sessions else "abort",
         retry=RetryPlan(

@@ -53,6 +53,8 @@ class ClassPlan(msgspec.Struct, kw_only=True):
     path: str = "/v1/completions"
     stream: bool = True
     timeout: float = 60.0
+    ttft_timeout: float | None = None
+    itl_timeout: float | None = None
     session_token: bool = False
     on_error: str = "abort"
     retry: RetryPlan = RetryPlan()
@@ -67,6 +69,13 @@ class ClassPlan(msgspec.Struct, kw_only=True):
     process: str = "poisson"
     burstiness: float | None = None
 
+    @property
+    def patience(self) -> tuple[float | None, float | None] | None:
+        """Seconds for the first token and between tokens; None where neither has a limit of its own."""
+        if self.ttft_timeout is None and self.itl_timeout is None:
+            return None
+        return self.ttft_timeout, self.itl_timeout
+
 
 class PlanHeader(msgspec.Struct, kw_only=True):
     """First line of a plan."""
@@ -79,7 +88,6 @@ class PlanHeader(msgspec.Struct, kw_only=True):
     span: float = 0.0
     """Seconds from t0 to the end of the schedule."""
     classes: dict[str, ClassPlan] = {}
-    slots: int = 0
     numpy: str = ""
     yaml: str = ""
     source: str = ""

@@ -4,6 +4,7 @@ Meanings (inference-perf's and GKE's). The plain name counts from the intended s
 moment the request was handed to the socket layer; what the client itself delayed is the difference.
 
 ttft   first token - start                         only streamed answers
+ttfc   first content - start                       where any of the run's is behind its first token
 tpot   (last token - first token) / (tokens - 1)   answers of two tokens and more, in two events and more
 ntpot  (end - start) / tokens
 itl    gaps between tokens, pooled; one event's tokens share the time since the event before it evenly
@@ -27,7 +28,7 @@ from loadgen.numbers.stats import Floats, Ints
 from loadgen.records.records import Record
 from loadgen.records.table import Labels, Mask, Records
 
-LATENCIES = ("ttft", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
+LATENCIES = ("ttft", "ttfc", "tpot", "ntpot", "itl", "e2e", "ttft_sent", "ntpot_sent", "e2e_sent")
 Rows = NDArray[np.integer[Any]]
 ROWS_AT_ONCE = 16384  # answers whose gaps are made in one go: the arrays between stay small
 _NUMBERS = re.compile(r"([0-9]+)")
@@ -61,6 +62,13 @@ class Frame:
     @cached_property
     def first_token(self) -> Floats:
         return self.records.numbers("first_token")
+
+    @cached_property
+    def first_content(self) -> Floats:
+        """All NaN where no answer thought or called a tool before it began: first_token says the same."""
+        content = self.records.numbers("first_content")
+        later = content > self.first_token
+        return content if later.any() else np.full(len(self), np.nan)
 
     @cached_property
     def pace_start(self) -> Floats:
@@ -143,6 +151,8 @@ class Frame:
         match name.removesuffix("_sent"):
             case "ttft":
                 return np.asarray(self.first_token - since)
+            case "ttfc":
+                return np.asarray(self.first_content - since)
             case "e2e":
                 return np.asarray(self.end - since)
             case "ntpot":

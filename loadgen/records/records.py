@@ -36,6 +36,19 @@ class Attempt(msgspec.Struct, kw_only=True):
     retry_after: float | None = None
 
 
+class Odd(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
+    """What is wrong with an answer that counts for its request."""
+
+    uncounted: bool = False
+    """The server gave no usage; output_tokens is the number of events with text."""
+    whole: bool = False
+    """It came as one JSON body where a stream was asked for."""
+    silent: bool = False
+    """A stream that ended well without any event that stood for a token."""
+    unread: int = 0
+    """Events that were no JSON of the API."""
+
+
 class Record(msgspec.Struct, kw_only=True):
     """One intended request: what it was, when things happened to it, how it ended.
 
@@ -54,8 +67,12 @@ class Record(msgspec.Struct, kw_only=True):
     """When the kernel had taken the whole request; None when it took it at `connected`."""
     first_byte: float | None = None
     opening: float | None = None
-    """When a chat stream said its role, where that was with a first token that had no event of its own."""
+    """When generating began, where the first token had no event or one that carried nothing: with a chat
+    stream's role, or while a stop string was held back."""
     first_token: float | None = None
+    """The first event that carried anything: content, thoughts, a tool's name or arguments."""
+    first_content: float | None = None
+    """The first event that carried some of the answer itself."""
     last_token: float | None = None
     end: float | None = None
     outcome: str = "missed"
@@ -82,6 +99,8 @@ class Record(msgspec.Struct, kw_only=True):
     chunk_times: list[float] | None = None
     """Moments of the events that stand for tokens; fewer than tokens where one event carried several."""
     reused: bool = False
+    odd: Odd | None = None
+    """What figures of this answer lack; None where nothing does."""
     resent: bool = False
     """Written twice: the kept connection had been closed by the server as the request was on its way."""
     bytes_in: int = 0

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from loadgen.numbers.jsonl import read_lines
 from loadgen.numbers.stats import Floats, Ints
-from loadgen.records.records import Attempt, Record, record_files
+from loadgen.records.records import Attempt, Odd, Record, record_files
 
 Labels = NDArray[np.object_]
 Mask = NDArray[np.bool_]
@@ -44,13 +44,14 @@ COUNTS = _fields(int | None)  # whole numbers that may be None: floats here, whi
 NUMBERS = _fields(int)
 FLAGS = _fields(bool)
 TEXTS = (*_fields(str), *_fields(str | None))
+REPEATED = (*TEXTS, *_fields(Odd | None))  # values that many records share: each is kept once
 BATCH = 4096
 
 
 class Coded:
-    """A column of texts that repeat: `codes` says for each row which of `names` it has (None is one)."""
+    """A column of values that repeat: `codes` says for each row which of `names` it has (None is one)."""
 
-    def __init__(self, codes: NDArray[np.int32], names: list[str | None]) -> None:
+    def __init__(self, codes: NDArray[np.int32], names: list[Any]) -> None:
         self.codes = codes
         self.names: Labels = np.array(names, dtype=object)
 
@@ -71,8 +72,8 @@ class Columns:
         self.ids: list[str] = []
         self._floats = {name: array("d") for name in (*MOMENTS, *COUNTS)}
         self._ints = {name: array("q") for name in NUMBERS} | {name: array("b") for name in FLAGS}
-        self._codes = {name: array("i") for name in TEXTS}
-        self._known: dict[str, dict[str | None, int]] = {name: {} for name in TEXTS}
+        self._codes = {name: array("i") for name in REPEATED}
+        self._known: dict[str, dict[Any, int]] = {name: {} for name in REPEATED}
         self._chunk_counts = array("q")
         self._chunks = array("d")
         self.attempts: dict[int, list[Attempt]] = {}
@@ -92,10 +93,10 @@ class Columns:
             floats.extend([np.nan if value is None else value for value in map(attrgetter(name), batch)])
         for name, ints in self._ints.items():
             ints.extend(map(attrgetter(name), batch))
-        for name in TEXTS:
+        for name in REPEATED:
             self._encode(name, map(attrgetter(name), batch), base)
         seen = {key for record in batch for key in record.headers}
-        for header in READ_HEADERS & {*seen, *(self._known.keys() - set(TEXTS))}:
+        for header in READ_HEADERS & {*seen, *(self._known.keys() - set(REPEATED))}:
             self._encode(header, [record.headers.get(header) for record in batch], base)
         for row, record in enumerate(batch, start=base):
             times = record.chunk_times
@@ -105,7 +106,7 @@ class Columns:
             if record.attempts:
                 self.attempts[row] = record.attempts
 
-    def _encode(self, name: str, values: Iterable[str | None], base: int) -> None:
+    def _encode(self, name: str, values: Iterable[object], base: int) -> None:
         if name not in self._codes:  # a header that no record had so far
             self._known[name], self._codes[name] = {None: 0}, array("i", bytes(4 * base))
         known = self._known[name]
@@ -209,7 +210,7 @@ class Records(Sequence[Record]):
             values[name] = [None if isnan(value) else int(value) for value in numbers]
         values |= {name: columns.numbers(name)[rows].tolist() for name in NUMBERS}
         values |= {name: columns.numbers(name)[rows].astype(bool).tolist() for name in FLAGS}
-        values |= {name: columns.coded(name).labels(rows).tolist() for name in TEXTS}
+        values |= {name: columns.coded(name).labels(rows).tolist() for name in REPEATED}
         values["headers"] = self._headers(rows)
         starts = columns.numbers("chunk_start")[rows].tolist()
         counts = columns.numbers("chunk_count")[rows].tolist()
@@ -245,11 +246,11 @@ class Records(Sequence[Record]):
         return self._columns.numbers(name)[self._where]
 
     def labels(self, name: str) -> Labels:
-        """A text, or one of READ_HEADERS, of each record; None where it has none."""
+        """A text, another of REPEATED, or one of READ_HEADERS, of each record; None where it has none."""
         return self._columns.coded(name).labels(self._where)
 
     def codes(self, name: str) -> tuple[NDArray[np.int32], Labels]:
-        """The same as numbers, and the texts that they stand for."""
+        """The same as numbers, and the values that they stand for."""
         column = self._columns.coded(name)
         return column.codes[self._where], column.names
 

@@ -20,7 +20,9 @@ from loadgen.score.scorecard import Scorecard
 NOTHING = "-"
 ALL_FIGURES = "All figures of the routing"
 # In the order of rows.
-_LATENCIES = ("ttft", "e2e", "ntpot", "ttft_sent", "e2e_sent", "ntpot_sent", "tpot", "itl", "lateness")
+_LATENCIES = (
+    "ttft", "ttfc", "e2e", "ntpot", "ttft_sent", "e2e_sent", "ntpot_sent", "tpot", "itl", "lateness"
+)  # fmt: skip
 _MOST_ROWS = 24
 
 

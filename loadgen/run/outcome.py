@@ -7,15 +7,18 @@ import time
 from email.utils import parsedate_to_datetime
 
 from loadgen.client.exchange import Exchange
-from loadgen.client.tokens import NO_TOKENS, token_moments
+from loadgen.client.tokens import NO_TOKENS, TokenMoments, token_moments
 from loadgen.plan.plan import RetryPlan
-from loadgen.records.records import Attempt, Record
+from loadgen.records.records import Attempt, Odd, Record
 from loadgen.run.jobs import Job
 
 # Headers that have a field of their own or say the same thing on each line.
 HEADERS_APART = frozenset(
-    {"x-inference-pod", "x-inference-port", "x-inference-namespace", "content-type", "server"}
+    {"x-inference-pod", "x-inference-port", "x-inference-namespace", "content-type", "server", "location"}
 )
+
+
+NOTHING_ODD = Odd()
 
 
 def relative(moment: float | None, t0: float) -> float | None:
@@ -57,11 +60,9 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
     kept = {key: value for key, value in headers.items() if key not in HEADERS_APART}
     if exchange.outcome == "gateway_503" and "server" in headers:
         kept["server"] = headers["server"]
-    output = usage.output if usage is not None else None
+    prompt, output, cached = usage.counts() if usage is not None else (None, None, None)
     moments = token_moments(reader, output, exchange.first_byte) if reader is not None else NO_TOKENS
-    times = None
-    if keep_times and moments.times is not None:
-        times = relative_times(moments.times, t0)
+    times = relative_times(moments.times, t0) if keep_times and moments.times is not None else None
     return Record(
         id=job.id,
         cls=request.cls,
@@ -73,6 +74,7 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         first_byte=relative(exchange.first_byte, t0),
         opening=relative(moments.opening, t0),
         first_token=relative(moments.first, t0),
+        first_content=relative(moments.content, t0),
         last_token=relative(moments.last, t0),
         end=relative(exchange.end, t0),
         outcome=exchange.outcome,
@@ -80,8 +82,8 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         error=exchange.error,
         model=request.model,
         adapter=request.adapter,
-        prompt_tokens=usage.prompt if usage is not None else None,
-        cached_tokens=usage.cached if usage is not None else None,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
         output_tokens=output if output is not None else moments.seen,
         max_tokens=request.max_tokens,
         pod=headers.get("x-inference-pod"),
@@ -96,11 +98,27 @@ def record_of(job: Job, exchange: Exchange, t0: float, worker: int, *, keep_time
         attempt=max(1, len(job.attempts)),
         attempts=attempts,
         chunk_times=times,
+        odd=_odd(exchange, moments, counted=output is not None),
         reused=exchange.reused,
         resent=exchange.resent,
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,
     )
+
+
+def _odd(exchange: Exchange, moments: TokenMoments, *, counted: bool) -> Odd | None:
+    """What the answer lacks that its figures need."""
+    reader, ok = exchange.reader, exchange.outcome == "ok"
+    unread = reader.unread if reader is not None else 0
+    if not ok and not unread:
+        return None
+    odd = Odd(
+        uncounted=ok and not counted,
+        whole=ok and exchange.stream and reader is None,
+        silent=ok and reader is not None and moments.first is None,
+        unread=unread,
+    )
+    return None if odd == NOTHING_ODD else odd
 
 
 def retry_after_seconds(value: str | None) -> float | None:

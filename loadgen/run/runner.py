@@ -22,8 +22,7 @@ import msgspec
 
 from kit.alarm import new_event_loop
 from kit.console import complain
-from loadgen.client.credentials import api_headers
-from loadgen.client.target import Target, parse_target, without_user
+from loadgen.client.target import Target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
 from loadgen.numbers.jsonl import JsonlWriter, write_private
 from loadgen.numbers.progress import Progress, Report
@@ -38,11 +37,11 @@ from loadgen.records.rundir import (
     new_run_dir,
     write_meta,
 )
+from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet, url_of
 from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
-from loadgen.run.options import RunOptions
-from loadgen.run.probe import wait_ready
+from loadgen.run.probe import wait_ready, way_to
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
 from loadgen.run.supposed import differences, foreign_pods, warmup_words
@@ -50,6 +49,7 @@ from loadgen.run.timeline import Timeline
 from loadgen.run.worker import WorkerOrder
 from loadgen.run.workers import Crew
 from loadgen.scenario.commands import tell_commands
+from loadgen.scenario.options import RunOptions
 from loadgen.scenario.scenario import Scenario
 
 LEAD = 0.15  # seconds between the order to begin and t0, for the order to reach all workers
@@ -106,8 +106,7 @@ class _Run:
         """
         scenario, options, meta = self.scenario, self.options, self.meta
         meta.target = await self._target_url()
-        url = scenario.secrets.reveal(meta.target)
-        target, meta.target = parse_target(url, scenario.tls), without_user(meta.target)
+        target, url, meta.target = way_to(meta.target, scenario, self._warn)
         run_dir = self.run_dir = new_run_dir(scenario.name, options.out, options.plan)
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         write_private(run_dir / SCENARIO, scenario.text.encode())
@@ -115,7 +114,7 @@ class _Run:
         self._headers = api_headers(scenario, info, url)
         try:
             known = scenario.secrets.reveal_all({**self._headers, **info.authorization})
-            ready = await wait_ready(target, info.models, scenario.ready_timeout, known)
+            ready = await wait_ready(target, info.models, scenario.ready_timeout, known, http2=scenario.http2)
         except TargetError:
             forget(run_dir, options.out, options.plan)
             raise

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
-from loadgen.client.target import Target, parse_target, user_of, without_user
+from loadgen.client.target import Target, parse_target
+from loadgen.client.urls import user_of, without_user
 from loadgen.errors import LoadgenError, TargetError
 from loadgen.numbers.jsonl import NO_JSON, JsonlWriter
 from loadgen.records.pod_metrics import parse_samples, pod_state
@@ -79,7 +81,7 @@ class Scraper:
         for given in self._spec.pods:
             name, url = split_name(given)
             taken = name is None or name in self._pages  # a pod may have several pages
-            self._add(_host_port(url) if taken else name or "", url, "pod", name, given=True)
+            self._add(self._free(_host_port(url)) if taken else name or "", url, "pod", name, given=True)
         for url in self._spec.epp:
             self._add(_host_port(url), url, "epp")
         if self._spec.fleet is not None:
@@ -96,7 +98,7 @@ class Scraper:
 
         The server's word goes before a name that was given, for it is what the answers of the run will say.
         """
-        answer = await fetch(page.pool, page.target, "/v1/completions", headers=page.headers, timeout=TIMEOUT)
+        answer = await fetch(page.pool, "/v1/completions", headers=page.headers, timeout=TIMEOUT)
         page.told = answer.outcome == "ok"
         pod = answer.headers.get("x-inference-pod")
         if not pod:
@@ -118,17 +120,24 @@ class Scraper:
         if "://" not in url:
             url = f"http://{url}"
         if not urlsplit(url).path.strip("/"):
-            url = url.rstrip("/") + "/metrics"
-        if any(page.url == without_user(url) and page.source == source for page in self._pages.values()):
+            url = urlunsplit(urlsplit(url)._replace(path="/metrics"))
+        real, shown = self._secrets.reveal(url), without_user(url)
+        parts = urlsplit(real)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        pages = self._pages.values()
+        if any((page.url, page.path, page.source) == (shown, path, source) for page in pages):
             return
         known = self._pages.get(name)
         if known is not None:
             known.pool.close()
-        real, path = self._secrets.reveal(url), urlsplit(url).path
-        target = parse_target(real[: real.index(path, real.index("://") + 3)])
+        target = parse_target(f"{parts.scheme}://{parts.netloc}")
         pool = Pool(asyncio.get_running_loop(), target)
-        shown = without_user(url)
         self._pages[name] = Page(name, shown, pod, source, target, path, pool, given, user_of(real))
+
+    def _free(self, name: str) -> str:
+        """The name, numbered where another page of the same server has it."""
+        numbered = (f"{name}#{number}" for number in itertools.count(2))
+        return name if name not in self._pages else next(n for n in numbered if n not in self._pages)
 
     def begin(self, t0: float) -> None:
         """The run starts at `t0` on the monotonic clock."""
@@ -168,7 +177,7 @@ class Scraper:
 
     async def _look(self, page: Page, phase: Phase) -> None:
         asked = monotonic()
-        answer = await fetch(page.pool, page.target, page.path, headers=page.headers, timeout=TIMEOUT)
+        answer = await fetch(page.pool, page.path, headers=page.headers, timeout=TIMEOUT)
         good = answer.outcome == "ok" and answer.status == 200
         line = ScrapeLine(
             t=round(asked - self.t0, 6),
@@ -204,7 +213,7 @@ class Scraper:
         pool = Pool(asyncio.get_running_loop(), target)
         asked = monotonic()
         query = f"/api/v1/query?query={quote(PROMETHEUS_QUERY)}"
-        answer = await fetch(pool, target, query, headers=user_of(real), timeout=TIMEOUT)
+        answer = await fetch(pool, query, headers=user_of(real), timeout=TIMEOUT)
         pool.close()
         base = ScrapeLine(
             t=round(asked - self.t0, 6), took=round(answer.took, 6), name="prometheus", url=url, phase=phase

@@ -12,11 +12,11 @@ import heapq
 import itertools
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
 from zlib import crc32
 
 from kit.alarm import make_alarm
 from loadgen.client.exchange import Exchange
+from loadgen.client.wire import Wire
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress
 from loadgen.plan.plan import PlannedRequest
@@ -27,16 +27,6 @@ from loadgen.scenario.redaction import Secrets
 
 REFILL = 16
 SPARE = 0.0005  # seconds that must be free before the next start for the plan to be read further
-
-
-class Wire(Protocol):
-    """What a pool does for the sender; connection.Pool over HTTP/1.1, http2.Http2Pool over h2c."""
-
-    opened: int
-
-    def submit(self, exchange: Exchange) -> None: ...
-    def render(self, path: str, headers: dict[str, str], body: bytes) -> bytes: ...
-    def cancel_all(self, outcome: str, error: str) -> None: ...
 
 
 class Sender:
@@ -71,6 +61,7 @@ class Sender:
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
         self._closed: dict[str, ClosedClass] = {}
+        self._markers: dict[str, bytes] = {}
         self._ahead_bytes = 0
         self._planned_waiting = 0
         self._stopping = False
@@ -192,9 +183,11 @@ class Sender:
             self._done,
             stream=job.plan.stream,
             timeout=job.plan.timeout,
+            patience=job.plan.patience,
             keep_times=self._chunk_times,
             keep_text=job.unit.is_session,
             cancel_after=request.cancel,
+            marker=self._markers.get(request.cls, b""),
             owner=job,
         )
         if job.plan.retry.attempts == 1:
@@ -227,6 +220,8 @@ class Sender:
         self._write(record_of(job, exchange, self.t0, self._worker, keep_times=self._chunk_times))
         if exchange.reused:
             self.progress.reused += 1
+        if exchange.reader is not None and not exchange.marker and (marker := exchange.reader.marker):
+            self._markers[job.request.cls] = marker
         self._after(job, exchange.end or monotonic(), exchange)
 
     def _hide(self, exchange: Exchange) -> None:

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from loadgen.client.connection import Pool
 from loadgen.client.fetch import fetch
-from loadgen.client.target import parse_target, user_of
+from loadgen.client.target import parse_target
+from loadgen.client.urls import user_of
 from loadgen.errors import LoadgenError
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.records.rundir import EVENTS, EventLine, read_meta
@@ -108,7 +109,7 @@ class Timeline:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             answer = await fetch(
-                pool, target, path, method=event.method, body=body, headers=headers, timeout=CALL_TIMEOUT
+                pool, path, method=event.method, body=body, headers=headers, timeout=CALL_TIMEOUT
             )
         finally:
             pool.close()

@@ -16,13 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, process_time
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from kit.alarm import new_event_loop
-from loadgen.client.connection import Pool
 from loadgen.client.target import Target
+from loadgen.client.wire import open_wire
 from loadgen.errors import LoadgenError
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress, Report
@@ -31,9 +30,6 @@ from loadgen.records.records import RecordsHeader
 from loadgen.run.jobs import ClosedClass, PlanCursor, users_of_worker
 from loadgen.run.sender import Sender
 from loadgen.scenario.redaction import Secrets
-
-if TYPE_CHECKING:
-    from loadgen.client.http2 import Http2Pool
 
 REPORT_EVERY = 0.5
 FLUSH_EVERY = 0.25
@@ -73,7 +69,7 @@ class Worker:
         self.emit = emit
         self.header = read_plan_header(Path(order.plan))
         self.writer = JsonlWriter(Path(order.records))
-        self.wire = make_wire(loop, order)
+        self.wire = open_wire(loop, order.target, http2=order.http2, idle_timeout=order.idle_timeout)
         self.error: Exception | None = None
         self.sender = Sender(
             loop,
@@ -194,15 +190,6 @@ class Worker:
 
 
 Emit = Callable[[Report], None]
-
-
-def make_wire(loop: asyncio.AbstractEventLoop, order: WorkerOrder) -> Pool | Http2Pool:
-    """The pool that speaks the order's HTTP version."""
-    if order.http2:
-        from loadgen.client.http2 import Http2Pool  # noqa: PLC0415  # the h2 extra
-
-        return Http2Pool(loop, order.target, idle_timeout=order.idle_timeout)
-    return Pool(loop, order.target, idle_timeout=order.idle_timeout)
 
 
 async def _commands(loop: asyncio.AbstractEventLoop, worker: Worker, started: asyncio.Future[float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -78,10 +77,7 @@ def read_scenario(
     target_over = None if over.target is None else take_out_line(over.target, secrets)
     root = parse_yaml(text, where)
     if over.extra and where != COMMAND_LINE:
-        kept = _kept_scrape(root, over.extra)
         root.overlay(extra, COMMAND_LINE)
-        for key, node in kept.items():
-            root.items()["scrape"].items().setdefault(key, node)
     root.get("redact")
     name, description = root.get("name"), root.get("description")
     target, seed = root.get("target"), root.get("seed")
@@ -286,15 +282,6 @@ def _read_expectation(node: Node) -> Expectation:
     return Expectation(text, node.line)
 
 
-def _kept_scrape(root: Node, extra: Mapping[str, object]) -> dict[str, Node]:
-    """What stays of a file's `scrape:` under flags: all of it, where they only say how, and not whose."""
-    own, over = root.items().get("scrape"), extra.get("scrape")
-    if own is None or own.value is None or not isinstance(over, dict) or SOURCES & over.keys():
-        return {}
-    return dict(own.items())
-
-
-SOURCES = {"pods", "fleet", "epp", "prometheus"}
 OWN_STACKS = "simfleet ps --format json"
 
 

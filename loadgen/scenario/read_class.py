@@ -200,6 +200,7 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
     if body is not None:
         body.items()
         extra = body.value
+    spec = _read_patience(layers, spec, streamed=stream is None or stream.boolean())
     return replace(
         spec,
         path=_read_path(path) if path else spec.path,
@@ -211,6 +212,19 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
         priority=priority.integer() if priority else None,
         body=cast("dict[str, object]", extra),
     )
+
+
+def _read_patience(layers: Layers, spec: ClassSpec, *, streamed: bool) -> ClassSpec:
+    """The timeouts that only a stream has."""
+    limits = {}
+    for key in ("ttft_timeout", "itl_timeout"):
+        node = layers.get(key)
+        if node is None:
+            continue
+        if not streamed:
+            raise node.error("is a limit on tokens, which whole answers (`stream: false`) do not show")
+        limits[key] = node.duration(1e-3)
+    return replace(spec, ttft_timeout=limits.get("ttft_timeout"), itl_timeout=limits.get("itl_timeout"))
 
 
 def _read_path(node: Node) -> str:

@@ -171,6 +171,9 @@ class ClassSpec:
     headers: dict[str, str] = field(default_factory=dict)
     session_token: bool = False
     timeout: float = 60.0
+    ttft_timeout: float | None = None
+    itl_timeout: float | None = None
+    """Limits of their own for the first token and for the gap between two; of streams only."""
     cancel_after: Distribution | None = None
     cancel_share: float = 1.0
     retry: Retry = Retry()

@@ -60,11 +60,19 @@ class Node:
         return Node(self._document, value, (*self._path, key))
 
     def overlay(self, text: str, where: str) -> None:
-        """Lay the keys of another mapping over this one's: lists grow, everything else is replaced."""
+        """Lay the keys of another mapping over this one's, mappings in it too: lists of its top grow.
+
+        Everything else is replaced.
+        """
+        self._lay(parse_yaml(text, where), grow=True)
+
+    def _lay(self, over: Node, *, grow: bool) -> None:
         mine = self.items()
-        for key, node in parse_yaml(text, where).items().items():
+        for key, node in over.items().items():
             below = mine.get(key)
-            if below is not None and below.is_list and node.is_list:
+            if below is not None and below.is_mapping and node.is_mapping:
+                below._lay(node, grow=False)
+            elif grow and below is not None and below.is_list and node.is_list:
                 below.elements().extend(node.elements())
             else:
                 mine[key] = node

@@ -115,7 +115,6 @@ def _plan(fleet: Fleet, records: Sequence[Record], scenario: str) -> Iterator[Pl
         seed=fleet.seed,
         span=records[-1].intended,
         classes={name: ClassPlan(process="poisson") for name in fleet.classes},
-        slots=len(records),
         yaml=scenario,
     )
     for group in range(fleet.groups):

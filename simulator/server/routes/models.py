@@ -156,8 +156,6 @@ async def create_embedding(replica: Asked, request: Request) -> Response:
         vector = _encoded(_vector(ids, size), wanted.encoding_format)
         vector_json = msgspec.Raw(prepared.encode(vector))
         data.append({"object": "embedding", "embedding": vector_json, "index": i})
-            {"object": "embedding", "embedding": msgspec.Raw(replica.prepared.encode(vector)), "index": i}
-        )
         await asyncio.sleep(0)  # others have their turn
     count = sum(map(len, inputs))
     body = {

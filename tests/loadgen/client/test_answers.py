@@ -34,6 +34,15 @@ def body(payload: object) -> bytes:
             },
             "hi!",
         ),
+        (
+            {"choices": [{"message": {"content": [{"type": "thinking", "thinking": "hm"}, {"text": "hi"}]}}]},
+            "hi",
+        ),
+        ({"choices": [{"message": {"content": None, "reasoning_content": "hm"}}]}, ""),
+        (
+            {"output": [{"type": "reasoning", "content": [{"text": "hm"}]}, {"content": [{"text": "hi"}]}]},
+            "hi",
+        ),
         ({"output": [{"type": "reasoning", "content": None}, {"content": [{"text": "hi"}]}]}, "hi"),
         ({}, ""),
     ],
@@ -53,6 +62,55 @@ def test_the_text_of_a_whole_answer(answer: object, text: str) -> None:
         ({"choices": [{"delta": {"reasoning": "a"}}]}, ("a", "reasoning")),
         ({"choices": [{"delta": {"tool_calls": [{"function": {"arguments": "{"}}]}}]}, ("{", "arguments")),
         ({"choices": [{"delta": {"tool_calls": [{"function": None}]}}]}, ("", "")),
+        (
+            {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": ""}}]}}]},
+            ("f", "name"),
+        ),
+        (
+            {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": {"a": 1}}}]}}]},
+            ('{"a":1}', "arguments"),
+        ),
+        ({"choices": [{"delta": {"tool_calls": [{"custom": {"name": "f"}}]}}]}, ('{"name":"f"}', "custom")),
+        ({"choices": [{"delta": {"function_call": {"name": "f"}}}]}, ("f", "name")),
+        ({"choices": [{"delta": {"refusal": "no"}}]}, ("no", "refusal")),
+        (
+            {"choices": [{"delta": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}]},
+            ("ab", "content"),
+        ),
+        (
+            {"choices": [{"delta": {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}]}}]},
+            ("hm", "thinking"),
+        ),
+        (
+            {
+                "choices": [
+                    {
+                        "delta": {
+                            "content": [],
+                            "reasoning_details": [{"type": "reasoning.text", "text": "hm"}],
+                        }
+                    }
+                ]
+            },
+            ("hm", "reasoning_details"),
+        ),
+        (
+            {"choices": [{"delta": {"reasoning_details": [{"type": "reasoning.summary", "summary": "s"}]}}]},
+            ("s", "reasoning_details"),
+        ),
+        (
+            {"choices": [{"delta": {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}}]},
+            ("x", "reasoning_details"),
+        ),
+        (
+            {"type": "response.function_call_arguments.delta", "delta": "{"},
+            ("{", "response.function_call_arguments.delta"),
+        ),
+        (
+            {"type": "response.output_item.added", "item": {"type": "function_call", "name": "f"}},
+            ("f", "name"),
+        ),
+        ({"type": "response.output_item.added", "item": {"type": "message"}}, ("", "")),
         ({"choices": [{"delta": {"role": "assistant", "content": ""}}]}, ("", "")),
         ({"choices": [{"delta": {}}, {"delta": {"content": "b"}}]}, ("b", "content")),
         ({"type": "response.output_text.delta", "delta": "a"}, ("a", "delta")),
@@ -74,6 +132,9 @@ def test_the_text_of_an_event(event: object, piece: tuple[str, str]) -> None:
         ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}}, (5, None, 2)),
         ({"input_tokens": 5, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}, (5, 3, 2)),
         ({"prompt_tokens": 0, "input_tokens": 9}, (0, None, None)),
+        ({"prompt_tokens": 5.0, "completion_tokens": "3"}, (5, 3, None)),
+        ({"prompt_tokens": "many", "completion_tokens": "3.0"}, (None, 3, None)),
+        ({"prompt_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2.0}}, (5, None, 2)),
         ({}, (None, None, None)),
     ],
 )
@@ -81,11 +142,11 @@ def test_counts(usage: object, counts: tuple[int | None, int | None, int | None]
     found = decode_body(body({"usage": usage}))
     assert found is not None
     assert found.usage is not None
-    assert (found.usage.prompt, found.usage.output, found.usage.cached) == counts
+    assert found.usage.counts() == counts
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"[1]", b'"a"', b'{"choices": 3}', b'{"usage": {"prompt_tokens": "5"}}']
+    "data", [b"", b"x", b"[1]", b'"a"', b'{"choices": 3}', b'{"usage": {"prompt_tokens": [5]}}']
 )
 def test_what_is_no_answer(data: bytes) -> None:
     assert decode_body(data) is None
@@ -115,7 +176,18 @@ def test_words_of_errors(data: bytes, text: str) -> None:
     ("raw", "code"),
     [
         (b'{"code": 503}', 503),
-        (b'{"code": "503"}', None),
+        (b'{"code": "503"}', 503),
+        (b'{"code": 429.0}', 429),
+        (b'{"code": true}', None),
+        (b'{"code": null, "status": 404}', 404),
+        (b'{"code": "rate_limit_exceeded"}', 429),
+        (b'{"type": "overloaded_error"}', 429),
+        (b'{"type": "insufficient_quota"}', 429),
+        (b'{"code": "invalid_api_key", "type": "invalid_request_error"}', 401),
+        (b'{"type": "NotFoundError"}', 404),
+        (b'{"type": "BadRequestError"}', 400),
+        (b'{"code": "context_length_exceeded"}', 400),
+        (b'{"type": "server_error"}', None),
         (b"{}", None),
         (b'"boom"', None),
         (b'{"code": null}', None),
@@ -201,8 +273,13 @@ DATA = b'data: {"choices":[{"text":"a"}]}\n\n'
         (200, SSE, b'data: {"error":{"message":"odd","code":7}}\n\n', "upstream_5xx", "odd"),
         (200, {}, b'{"choices":[{"text":"a"}]}', "ok", None),
         (201, {}, b'{"choices":[]}', "ok", None),
-        (200, {}, b"{}", "stream_truncated", "a 200 whose body is no answer"),
-        (200, {}, b"<html>", "stream_truncated", "a 200 whose body is no answer"),
+        (200, {}, b"{}", "stream_truncated", "a 200 whose body is no answer: {}"),
+        (200, {}, b"<html>", "stream_truncated", "a 200 whose body is no answer: <html>"),
+        (200, {}, b'{"error":{"message":"full","code":429}}', "shed_429", "full"),
+        (200, {}, b'{"error":null,"choices":[{"text":"a"}]}', "ok", None),
+        (307, {"location": "https://a.b/x?key=1"}, b"", "rejected_4xx", "307 leads to https://a.b/x"),
+        (301, {}, b"moved", "rejected_4xx", "301 without a location"),
+        (422, {}, b'{"detail":[{"loc":["body"]}]}', "rejected_4xx", '[{"loc":["body"]}]'),
         (429, {REASON: "rejected-saturated"}, b"words", "shed_429", "rejected-saturated"),
         (400, {}, b'{"error":{"message":"bad"}}', "rejected_4xx", "bad"),
         (503, SSE, b"no healthy upstream", "gateway_503", "no healthy upstream"),
@@ -220,7 +297,7 @@ def test_what_had_come_before_a_failure_is_kept() -> None:
     exchange = ended(200, SSE, DATA + usage, whole=False)
     assert (exchange.outcome, exchange.error) == ("reset", "gone")
     assert exchange.usage is not None
-    assert exchange.usage.prompt == 3
+    assert exchange.usage.counts()[0] == 3
     assert exchange.reader is not None
     assert exchange.reader.tokens == 1
 

@@ -53,7 +53,7 @@ def test_a_whole_stream_is_ok_with_all_its_moments() -> None:
     assert reader is not None
     assert reader.tokens == 3
     assert exchange.usage is not None
-    assert (exchange.usage.prompt, exchange.usage.output, exchange.usage.cached) == (10, 3, 4)
+    assert exchange.usage.counts() == (10, 3, 4)
     assert exchange.connected is not None
     assert exchange.first_byte is not None
     assert exchange.end is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.loadgen.drive import drive
+from tests.loadgen.tls import make_certificate, server_context
 from tests.ports import free_port
 
 pytest.importorskip("h2", reason="the extra h2 is not installed")
@@ -18,9 +19,11 @@ import h2.connection
 import h2.events
 
 from loadgen.client import http2
+from loadgen.client.exchange import Exchange
 from loadgen.client.http2 import Http2Connection, Http2Pool
 from loadgen.client.target import parse_target
 from loadgen.records.records import Record
+from loadgen.scenario.scenario import Tls
 
 
 def goaway(last: int) -> bytes:
@@ -119,15 +122,20 @@ class Asking(Http2Server):
 
 
 def run(
-    tmp_path: Path, text: str, base: type[Http2Server] = Http2Server
+    tmp_path: Path,
+    text: str,
+    base: type[Http2Server] = Http2Server,
+    certificate: tuple[Path, Path] | None = None,
 ) -> tuple[list[Record], type[Http2Server]]:
     kind = type("Server", (base,), {"connections": 0, "most": 0, "bodies": [], "open": []})
 
     async def main() -> list[Record]:
         loop = asyncio.get_running_loop()
         port = free_port()
-        server = await loop.create_server(kind, "127.0.0.1", port)
-        pool = Http2Pool(loop, parse_target(f"http://127.0.0.1:{port}"))
+        context = server_context(certificate, "h2", "http/1.1") if certificate else None
+        server = await loop.create_server(kind, "127.0.0.1", port, ssl=context)
+        tls = Tls(ca=str(certificate[0]), server_name="localhost") if certificate else None
+        pool = Http2Pool(loop, parse_target(f"http{'s' if tls else ''}://127.0.0.1:{port}", tls))
         try:
             return await drive(tmp_path, text, f"http://127.0.0.1:{port}", wire=pool)
         finally:
@@ -148,6 +156,61 @@ def test_many_requests_share_one_connection(tmp_path: Path) -> None:
     assert [record.output_tokens for record in records] == [2] * 40
     assert server.connections == 1
     assert server.most > 20
+
+
+def test_over_tls_as_agreed_by_alpn(tmp_path: Path) -> None:
+    text = "model: m\nclasses: {a: {arrival: {process: burst, size: 20}, input_tokens: 5}}"
+    records, server = run(tmp_path, text, certificate=make_certificate(tmp_path))
+    assert [record.outcome for record in records] == ["ok"] * 20
+    assert [record.output_tokens for record in records] == [2] * 20
+    assert server.connections == 1
+
+
+def test_timeouts_and_the_end_of_a_run_are_those_of_http1() -> None:
+    class Silent(Http2Server):
+        open: list[asyncio.BaseTransport] = []  # noqa: RUF012
+
+        def answer(self, stream: int, body: bytes) -> None:
+            self.conn.send_headers(stream, [(":status", "200"), ("content-type", "text/event-stream")])
+            if body == b"begins":
+                self.conn.send_data(stream, b'data: {"choices": [{"text": "a"}]}\n\n')
+            self.flush()
+
+    async def main() -> list[Exchange]:
+        loop = asyncio.get_running_loop()
+        port = free_port()
+        server = await loop.create_server(Silent, "127.0.0.1", port)
+        pool = Http2Pool(loop, parse_target(f"http://127.0.0.1:{port}"))
+
+        def send(
+            body: bytes, timeout: float, patience: tuple[float | None, float | None] | None = None
+        ) -> None:
+            done: asyncio.Future[Exchange] = loop.create_future()
+            pool.submit(
+                Exchange(pool.render("/p", {}, body), done.set_result, timeout=timeout, patience=patience)
+            )
+            waiting.append(done)
+
+        waiting: list[asyncio.Future[Exchange]] = []
+        send(b"silent", 0.1)
+        send(b"silent", 30.0, (0.1, None))
+        send(b"begins", 30.0, (20.0, 0.1))
+        send(b"begins", 30.0)
+        try:
+            ended = [await asyncio.wait_for(each, 20) for each in waiting[:3]]
+            pool.cancel_all("client_cancel", "over")
+            return [*ended, await waiting[3]]
+        finally:
+            pool.close()
+            server.close()
+
+    found = asyncio.run(main())
+    assert [(each.outcome, each.error) for each in found] == [
+        ("timeout", "no complete answer within 0.1 s"),
+        ("timeout", "no first token within 0.1 s"),
+        ("timeout", "no token for 0.1 s after 1"),
+        ("client_cancel", "over"),
+    ]
 
 
 def test_more_streams_than_fit_open_another_connection(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def endless(head: bytes, piece: bytes) -> tuple[list[int], Callable[[Seen, Reply
     ("head", "piece", "outcome", "words"),
     [
         (JSON_HEAD, chunk(PIECE), "stream_truncated", "a body of more than 3 MiB"),
-        (ERROR_HEAD, chunk(PIECE), "reset", "a body of more than 3 MiB"),
+        (ERROR_HEAD, chunk(PIECE), "upstream_5xx", "(a body of more than 3 MiB)"),
         (sse_head(), chunk(PIECE), "stream_truncated", "one event of more than 2 MiB"),
         (sse_head(), EVENT * 2000, "stream_truncated", "a stream of more than 50,000 events"),
         (b"HTTP/1.1 200 OK\r\nx-endless: ", PIECE, "reset", BARE),
@@ -64,7 +64,8 @@ def test_an_answer_without_end_is_left(head: bytes, piece: bytes, outcome: str, 
             return await one_exchange(server.url, timeout=20)
 
     exchange = asyncio.run(main())
-    assert (exchange.outcome, (exchange.error or "")[: len(words)]) == (outcome, words)
+    assert exchange.outcome == outcome
+    assert words in (exchange.error or "")
     assert sent[0] < 40 << 20
 
 

@@ -37,7 +37,7 @@ def asked(
                 payload = pool.render(path, {}, body)
                 pool.submit(Exchange(payload, done.set_result, keep_times=True, keep_text=True, timeout=30.0))
                 exchanges.append(await done)
-            stats: Fetched = await fetch(pool, target, "/stats")
+            stats: Fetched = await fetch(pool, "/stats")
             return exchanges, json.loads(stats.body)
         finally:
             pool.close()
@@ -55,7 +55,7 @@ def test_streams_at_once(path: str, tokens: int) -> None:
     assert exchange.reader is not None
     assert exchange.reader.tokens == tokens
     assert exchange.usage is not None
-    assert (exchange.usage.prompt, exchange.usage.output, exchange.usage.cached) == (10, tokens, 0)
+    assert exchange.usage.counts() == (10, tokens, 0)
     assert exchange.text() == "".join(f" w{number}" for number in range(tokens))
     assert stats["requests"] == 1
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from loadgen.client.connection import Pool, describe_connect_error
+from loadgen.client.connection import Pool
+from loadgen.client.dial import describe_connect_error
 from loadgen.client.exchange import Exchange
 from loadgen.client.target import parse_target
 from tests.loadgen.fakes import (
@@ -112,6 +113,50 @@ def test_each_request_has_its_own_timeout() -> None:
     with_pool(hangs, use)
 
 
+def test_first_token_and_pace_have_timeouts_of_their_own() -> None:
+    async def silent(_: Seen, reply: Reply) -> None:
+        await reply.send(sse_head(), event({"choices": [{"delta": {"role": "assistant", "content": ""}}]}))
+
+    async def first(pool: Pool, server: FakeServer) -> None:
+        late, patient = send(pool, patience=(0.05, None)), send(pool, patience=(30.0, None))
+        found = await late
+        assert (found.outcome, found.error) == ("timeout", "no first token within 0.05 s")
+        assert found.end is not None
+        assert found.end - found.start >= 0.05
+        assert not patient.done()
+        pool.cancel_all("client_cancel", "over")
+
+    with_pool(silent, first)
+
+    async def pace(pool: Pool, server: FakeServer) -> None:
+        slow, patient, plain = (
+            send(pool, patience=(20.0, 0.05)),
+            send(pool, patience=(None, 30.0)),
+            send(pool),
+        )
+        found = await slow
+        assert (found.outcome, found.error) == ("timeout", "no token for 0.05 s after 1")
+        assert not patient.done()
+        assert not plain.done()
+        pool.cancel_all("client_cancel", "over")
+        assert {each.outcome for each in await asyncio.gather(patient, plain)} == {"client_cancel"}
+        assert not pool._paced
+        assert not any(pool._unbegun.values())
+
+    with_pool(hangs, pace)
+
+
+def test_a_token_in_time_ends_the_wait_for_the_first() -> None:
+    async def use(pool: Pool, server: FakeServer) -> None:
+        begun = send(pool, patience=(0.6, None))
+        await until_async(lambda: not any(pool._unbegun.values()))
+        assert not begun.done()
+        pool.cancel_all("client_cancel", "over")
+        assert (await begun).outcome == "client_cancel"
+
+    with_pool(hangs, use)
+
+
 def test_a_connection_that_was_left_in_mid_stream_is_not_used_again() -> None:
     async def script(seen: Seen, reply: Reply) -> None:
         await reply.send(sse_head(), *(event(token(f" {n}")) for n in range(5)))
@@ -150,4 +195,7 @@ def test_words_of_errors_of_connecting(error: Exception, tls: bool, words: str) 
 def test_the_reason_of_a_broken_handshake_is_told() -> None:
     error = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")
     error.reason = "WRONG_VERSION_NUMBER"
-    assert describe_connect_error(error, tls=True) == "TLS: WRONG_VERSION_NUMBER"
+    assert (
+        describe_connect_error(error, tls=True)
+        == "TLS: WRONG_VERSION_NUMBER: a plain http server? then say http://"
+    )

@@ -51,6 +51,37 @@ def test_only_the_first_token_and_the_odd_events_are_decoded(
     assert len(decoded) == 2
 
 
+@pytest.mark.parametrize("keep_text", [False, True])
+def test_what_one_stream_taught_spares_the_next_its_decoding(
+    monkeypatch: pytest.MonkeyPatch, keep_text: bool
+) -> None:
+    first = reader()
+    first.feed(data(completion(" a")) + DONE, 1.0)
+    assert first.marker == b'"text":"'
+    decoded: list[bytes] = []
+    real = sse.decode_body
+    monkeypatch.setattr(sse, "decode_body", lambda raw: (decoded.append(raw), real(raw))[1])
+    r = SseReader(keep_times=True, keep_text=keep_text, marker=first.marker)
+    r.feed(data(completion(" a")), 2.0)
+    r.feed(data(completion(" b")) + data({"choices": [], "usage": {"completion_tokens": 2}}) + DONE, 3.0)
+    r.finish()
+    assert len(decoded) == 1
+    assert (r.tokens, r.first, r.content, r.last, r.complete) == (2, 2.0, 2.0, 3.0, True)
+
+
+@pytest.mark.parametrize(
+    "thought",
+    [{"reasoning": "hm"}, {"reasoning_details": [{"text": "hm"}]}, {"content": [{"thinking": "hm"}]}],
+)
+def test_a_marker_that_was_given_takes_no_thought_for_content(thought: dict[str, object]) -> None:
+    r = SseReader(keep_times=True, keep_text=True, marker=b'"content":"')
+    for moment in (1.0, 2.0):
+        r.feed(data(chat(**thought)), moment)
+    assert (r.tokens, r.first, r.content, r.marker) == (2, 1.0, None, b"")
+    r.feed(data(chat(content="a")) + DONE, 3.0)
+    assert (r.tokens, r.content, r.text()) == (3, 3.0, "a")
+
+
 def test_the_role_chunk_is_no_token() -> None:
     r = reader()
     r.feed(data(chat(role="assistant", content="")), 1.0)
@@ -75,7 +106,8 @@ def test_arguments_of_tool_calls_are_tokens() -> None:
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": ""}}])), 1.0)
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"arguments": "{"}}])), 2.0)
     r.feed(data(chat(tool_calls=[{"index": 0, "function": {"arguments": "}"}}])), 3.0)
-    assert (r.tokens, r.steps, r.first) == (2, 3, 1.0)  # the name was generated too
+    assert (r.tokens, r.steps, r.first) == (3, 3, 1.0)  # the name was generated too
+    assert r.content is None
 
 
 def test_text_that_looks_like_the_marker_fools_nobody() -> None:
@@ -102,7 +134,7 @@ def test_the_responses_api() -> None:
     assert (r.tokens, r.first) == (2, 2.0)
     assert r.text() == "Hello"
     assert r.usage is not None
-    assert (r.usage.prompt, r.usage.output, r.usage.cached) == (7, 2, 4)
+    assert r.usage.counts() == (7, 2, 4)
 
 
 def test_usage_on_the_last_token_is_found() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from loadgen.run.probe import wait_ready
 from loadgen.scenario.scenario import Tls
 from tests.loadgen.drive import one_exchange
 from tests.loadgen.fakes import FakeServer, Reply, Seen, good_stream, plain
+from tests.loadgen.tls import make_certificate, server_context
 
 
 @pytest.mark.parametrize(
@@ -66,16 +64,23 @@ def test_headers_of_the_class_win_and_none_stands_twice(headers: dict[str, str],
     assert data == b"POST /p HTTP/1.1\r\n" + wanted + b"content-length: 2\r\n\r\nab"
 
 
+@pytest.mark.parametrize(
+    ("method", "body", "end"),
+    [
+        ("GET", b"", b"host: a.test\r\n\r\n"),
+        ("POST", b"", b"host: a.test\r\ncontent-length: 0\r\n\r\n"),
+        ("PUT", b"{}", b"host: a.test\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"),
+    ],
+)
+def test_a_request_without_a_body_says_nothing_of_one(method: str, body: bytes, end: bytes) -> None:
+    renderer = Renderer(parse_target("http://127.0.0.1:8080"))
+    data = renderer.render("/p?q=1", {"host": "a.test"}, body, method)
+    assert data == f"{method} /p?q=1 HTTP/1.1\r\n".encode() + end
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl program to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name)
-    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return cert, key
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 async def tls_exchange(certificate: tuple[Path, Path], tls: Tls) -> Exchange:
@@ -83,9 +88,7 @@ async def tls_exchange(certificate: tuple[Path, Path], tls: Tls) -> Exchange:
         models = plain(200, {"data": [{"id": "m"}]})
         await reply.send(models if seen.method == "GET" else good_stream(2))
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    async with FakeServer(script, tls=context) as server:
+    async with FakeServer(script, tls=server_context(certificate)) as server:
         target = parse_target(server.url, tls)
         pool = Pool(asyncio.get_running_loop(), target)
         try:

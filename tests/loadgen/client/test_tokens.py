@@ -11,7 +11,7 @@ import pytest
 from loadgen.client.exchange import Exchange
 from loadgen.plan.plan import ClassPlan, PlannedRequest
 from loadgen.records.frame import Frame, gaps_of_tokens
-from loadgen.records.records import Record
+from loadgen.records.records import Odd, Record
 from loadgen.run.jobs import Job, Unit
 from loadgen.run.outcome import record_of
 
@@ -191,7 +191,9 @@ def test_tpot_and_itl_are_the_schedules(kind, n: int, keep_times: bool) -> None:
     record = answered(list(kind(n)), None if "response" in kind.__name__ else usage, keep_times=keep_times)
     frame = Frame([record])
     assert record.output_tokens == n
-    if kind not in SHOWN_LATE:
+    if kind is completions_held_back:  # the first three carry nothing, unless there is nothing else
+        assert frame.latency("ttft")[0].tolist() == pytest.approx([at(3 if n > 4 else 0)])
+    elif kind not in SHOWN_LATE:
         assert frame.latency("ttft")[0].tolist() == [PREFILL]
     tpot, itl = frame.latency("tpot")[0], frame.latency("itl")[0]
     if n == 1:
@@ -227,6 +229,64 @@ def test_a_role_said_with_the_head_is_no_token() -> None:
     record = answered(events, {"prompt_tokens": 3, "completion_tokens": 28})
     assert (record.opening, record.first_token) == (None, PREFILL)
     assert Frame([record]).latency("tpot")[0].tolist() == pytest.approx([PACE])
+
+
+def test_an_empty_delta_ahead_of_everything_is_no_first_token() -> None:
+    """Not even where events are fewer than tokens, so that the count does not tell what it was."""
+    events = [(HEAD, chat(content="")), *((at(3 * i), chat(content="abc")) for i in range(10))]
+    record = answered(events, {"prompt_tokens": 3, "completion_tokens": 30})
+    assert record.first_token == PREFILL
+    assert Frame([record]).latency("ttft")[0].tolist() == [PREFILL]
+
+
+def test_without_usage_what_carries_nothing_is_no_token() -> None:
+    events = [
+        (HEAD, chat(content="")),
+        *((at(i), chat(content=" w")) for i in range(10)),
+        (at(10), chat("stop")),
+    ]
+    record = answered(events, None)
+    assert (record.output_tokens, record.first_token, record.last_token) == (10, at(0), at(9))
+    assert record.odd == Odd(uncounted=True)
+
+
+def test_no_token_at_all() -> None:
+    record = answered([(HEAD, ROLE)], {"prompt_tokens": 3, "completion_tokens": 0})
+    assert (record.outcome, record.first_token, record.odd) == ("ok", None, Odd(silent=True))
+
+
+def test_first_token_and_first_content_are_two_moments() -> None:
+    def thinks(key: str) -> list[Timed]:
+        thoughts = [(at(i), chat(**{key: " hm"})) for i in range(5)]
+        return [
+            (HEAD, ROLE),
+            *thoughts,
+            *((at(i), chat(content=" w")) for i in range(5, 9)),
+            (at(9), chat("stop")),
+        ]
+
+    for key in ("reasoning", "reasoning_content"):
+        record = answered(thinks(key), {"prompt_tokens": 3, "completion_tokens": 10})
+        moments = (record.first_token, record.first_content, record.last_token)
+        assert moments == pytest.approx((at(0), at(5), at(9)))
+    tools = [(at(0), call("", "f")), (at(1), call("{}")), (at(2), chat("tool_calls"))]
+    record = answered(tools, {"prompt_tokens": 3, "completion_tokens": 3})
+    assert (record.first_token, record.first_content) == (at(0), None)
+    details = {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}
+    events = [(at(0), chat(**details)), (at(1), chat(content="a")), (at(2), chat("stop"))]
+    record = answered(events, {"prompt_tokens": 3, "completion_tokens": 3})
+    assert (record.first_token, record.first_content) == (at(0), at(1))
+
+
+def test_content_beside_thoughts_in_one_event_is_the_first_content() -> None:
+    events = [(at(i), chat(reasoning=" hm", content="")) for i in range(4)]
+    events += [
+        (at(4), chat(reasoning=" hm", content=" w")),
+        (at(5), chat(content=" w")),
+        (at(6), chat("stop")),
+    ]
+    record = answered(events, {"prompt_tokens": 3, "completion_tokens": 7})
+    assert (record.first_token, record.first_content) == pytest.approx((at(0), at(4)))
 
 
 def test_usage_of_every_event_is_that_of_the_last() -> None:

@@ -184,3 +184,14 @@ def test_any_names_have_an_order_that_does_not_depend_on_how_they_came(names: li
 @given(st.lists(st.integers(0, 10**9), max_size=20))
 def test_numbers_inside_names_are_numbers(numbers: list[int]) -> None:
     assert natural_order(f"pod-{number}-x" for number in numbers) == [f"pod-{n}-x" for n in sorted(numbers)]
+
+
+def test_first_content_is_a_figure_where_thoughts_came_before_it() -> None:
+    plain = record(first_token=1.0, first_content=1.0)
+    thinks = record(first_token=1.0, first_content=3.0)
+    calls = record(first_token=1.0)
+    assert Frame([plain, calls]).latency("ttfc")[0].size == 0
+    assert Frame([plain, thinks, calls]).latency("ttfc")[0].tolist() == [
+        1.0 - plain.intended,
+        3.0 - thinks.intended,
+    ]

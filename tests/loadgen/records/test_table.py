@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.records.records import Attempt, Record, RecordsHeader, write_records
+from loadgen.records.records import Attempt, Odd, Record, RecordsHeader, write_records
 from loadgen.records.table import BATCH, PICKED_HEADER, READ_HEADERS, Records, read_records
 
 moment = st.none() | st.floats(0, 1e6, allow_nan=False)
@@ -25,7 +25,7 @@ a_record = st.builds(
     stage=st.integers(0, 3),
     intended=st.sampled_from([0.0, 0.5, 1.0]),
     start=moment, connected=moment, sent=moment, first_byte=moment, opening=moment,
-    first_token=moment, last_token=moment, end=moment,
+    first_token=moment, first_content=moment, last_token=moment, end=moment,
     outcome=st.sampled_from(["ok", "missed", "reset"]),
     status=count, prompt_tokens=count, cached_tokens=count, output_tokens=count, max_tokens=count, turn=count,
     error=text, adapter=text, pod=text, port=text, namespace=text, group=text, session=text,
@@ -35,6 +35,7 @@ a_record = st.builds(
     attempts=st.lists(st.builds(Attempt, start=st.floats(0, 1)), max_size=2),
     chunk_times=st.none() | st.lists(st.floats(0, 1e6), max_size=3),
     reused=st.booleans(), resent=st.booleans(),
+    odd=st.none() | st.builds(Odd, uncounted=st.booleans(), unread=st.integers(0, 2)),
     bytes_in=st.integers(0, 1 << 50), bytes_out=st.integers(0, 1 << 50),
 )  # fmt: skip
 
@@ -54,7 +55,7 @@ def test_records_are_what_they_were(records: list[Record]) -> None:
 def test_every_field_has_a_column() -> None:
     """A field that is added to Record comes back, or this fails."""
     filled: dict[str, object] = {"headers": {PICKED_HEADER: "h"}, "attempts": [Attempt(start=1.0)]}
-    samples: dict[type, object] = {str: "s", int: 7, float: 1.5, bool: True}
+    samples: dict[type, object] = {str: "s", int: 7, float: 1.5, bool: True, Odd: Odd(whole=True)}
     for field in msgspec.structs.fields(Record):
         kind = next((k for k in samples if k is field.type or k in getattr(field.type, "__args__", ())), None)
         filled.setdefault(field.name, samples[kind] if kind else [0.5, 1.5])

@@ -110,7 +110,7 @@ def test_nobody_there_and_somebody_else_there() -> None:
     async def cuts(_: Seen, reply: Reply) -> None:
         reply.cut()
 
-    with pytest.raises(TargetError, match=r"\(an https server\? then say https://\)"):
+    with pytest.raises(TargetError, match="the server closed the connection at"):
         ready(cuts, set())
 
 
@@ -123,9 +123,7 @@ def test_a_call_is_sent_as_it_is_and_its_answer_kept_whatever_it_is() -> None:
             target = parse_target(server.url + "/base/")
             pool = Pool(asyncio.get_running_loop(), target)
             try:
-                answer = await fetch(
-                    pool, target, "/x?y=1", method="PUT", body=b"{}", headers={"accept": "a/b"}
-                )
+                answer = await fetch(pool, "/x?y=1", method="PUT", body=b"{}", headers={"accept": "a/b"})
             finally:
                 pool.close()
             return answer, server.seen[0]
@@ -141,7 +139,7 @@ def test_a_call_that_nobody_takes_is_an_outcome_and_no_exception() -> None:
         target = parse_target(f"http://127.0.0.1:{free_port()}")
         pool = Pool(asyncio.get_running_loop(), target)
         try:
-            return await fetch(pool, target, "/")
+            return await fetch(pool, "/")
         finally:
             pool.close()
 

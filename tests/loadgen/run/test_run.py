@@ -84,6 +84,17 @@ def test_a_simple_run_leaves_everything_behind(null: NullServer, tmp_path: Path)
     assert sorted(record.id for record in records) == sorted(request.id for request in plan.requests)
 
 
+def test_a_target_without_a_scheme_is_taken_for_http_and_said_to_be(
+    null: NullServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    bare = null.url.removeprefix("http://")
+    load = ("--model", "null", "--users", "1", "--requests", "3", "--no-selftest", "-o", str(out))
+    assert loadgen("run", "--target", bare, *load) == 0
+    assert f"the target {bare} has no scheme: taken for http://{bare}" in capsys.readouterr().err
+    assert f"taken for http://{bare}" in (out / "report.md").read_text()
+
+
 def test_workers_share_a_run(null: NullServer, tmp_path: Path) -> None:
     out = tmp_path / "run"
     flags = ("--rate", "200", "--duration", "1s", "--processes", "2", "-o", str(out))

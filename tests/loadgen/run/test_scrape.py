@@ -205,6 +205,24 @@ def test_a_page_goes_by_the_name_its_server_gives(tmp_path: Path, given: str, sa
     assert {line.url for line in lines} == {f"http://{address}/metrics"}
 
 
+def test_the_query_of_a_page_is_asked_for_and_tells_pages_apart(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def script(seen: Seen, reply: Reply) -> None:
+        asked.append(seen.path)
+        await reply.send(plain(200, 'vllm:num_requests_running{model_name="m"} 2\n'))
+
+    async def main() -> list[ScrapeLine]:
+        async with FakeServer(script) as server:
+            pods = (f"{server.url}/metrics?shard=1", f"{server.url}/metrics?shard=2", f"{server.url}?shard=3")
+            return await asyncio.to_thread(scrape, tmp_path, Scrape(pods=pods, interval=0.1))
+
+    lines = asyncio.run(main())
+    assert {path for path in asked if path.startswith("/m")} == {f"/metrics?shard={n}" for n in (1, 2, 3)}
+    assert len({line.name for line in lines}) == 3
+    assert not any("shard" in line.url for line in lines)  # a query may hold a key
+
+
 def test_names_before_urls() -> None:
     assert split_name("a=http://h:1/metrics?x=1") == ("a", "http://h:1/metrics?x=1")
     for plain_url in ("http://h:1/metrics?x=1", "h:1", "h:1/m?x=1"):

@@ -50,7 +50,8 @@ class ScriptedWire:
         assert isinstance(exchange.owner, Job)
         self.flying -= 1
         outcome, headers = self.say(exchange.owner.request.id, number)
-        exchange.on_head(200 if outcome == "ok" else 429, headers)
+        if outcome != "reset":
+            exchange.on_head(200 if outcome == "ok" else 429, headers)
         if outcome == "ok":
             exchange.on_data(b'{"choices":[{"text":"said"}]}', time.monotonic())
             exchange.complete(time.monotonic())

@@ -30,6 +30,8 @@ from tests.loadgen.scenario.reading import ARRIVAL, one_class, refused
         ("session_token: true", "session_token", True),
         ("max_tokens: 9", "max_tokens", 9),
         ("timeout: 5s", "timeout", 5.0),
+        ("ttft_timeout: 2s", "ttft_timeout", 2.0),
+        ("itl_timeout: 250ms", "itl_timeout", 0.25),
         ("priority: -3", "priority", -3),
         ("body: {temperature: 0.5, stop: [a]}", "body", {"temperature": 0.5, "stop": ["a"]}),
         ("headers: {X-A: b, x-n: 5}", "headers", {"x-a": "b", "x-n": "5"}),

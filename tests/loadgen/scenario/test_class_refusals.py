@@ -16,6 +16,11 @@ from tests.loadgen.scenario.reading import ARRIVAL, one_class, refused
         ("stream: 1", ".stream: must be true or false, not '1'"),
         ("max_tokens: 0", ".max_tokens: must be at least 1, not 0"),
         ("timeout: 0", ".timeout: must be at least 0.001 s, not 0"),
+        ("itl_timeout: 0", ".itl_timeout: must be at least 0.001 s, not 0"),
+        (
+            "ttft_timeout: 1s, stream: false",
+            ".ttft_timeout: is a limit on tokens, which whole answers (`stream: false`) do not show",
+        ),
         ("priority: high", ".priority: must be a number, not 'high'"),
         ("body: text", ".body: must be a mapping (key: value), not 'text'"),
         ("headers: [a]", ".headers: must be a mapping (key: value), not a list"),

@@ -27,9 +27,20 @@ defaults: {arrival: {rate: 1, requests: 1}}
         ({"http2": True}, "http2", True),
         ({"chunk_times": False}, "chunk_times", False),
         ({"connections": 4}, "connections", 4),
-        ({"slo": {"tpot": "20ms"}}, "slo", {"tpot": 0.02}),  # a mapping is replaced whole
-        ({"scrape": {"pods": ["b"]}}, "scrape", Scrape(pods=("b",))),
-        ({"tls": {"insecure": True}}, "tls", Tls(insecure=True)),
+        ({"slo": {"tpot": "20ms"}}, "slo", {"ttft": 1.0, "e2e": 9.0, "tpot": 0.02}),
+        ({"slo": {"ttft": "20ms"}}, "slo", {"ttft": 0.02, "e2e": 9.0}),
+        ({"scrape": {"pods": ["b"]}}, "scrape", Scrape(pods=("b",), interval=5.0)),
+        (
+            {"scrape": {"decision_log": "/log"}},
+            "scrape",
+            Scrape(pods=("a",), interval=5.0, decision_log="/log"),
+        ),
+        (
+            {"scrape": {"epp": ["e"], "interval": "2s"}},
+            "scrape",
+            Scrape(pods=("a",), epp=("e",), interval=2.0),
+        ),
+        ({"tls": {"insecure": True}}, "tls", Tls(insecure=True, ca="x")),
         ({}, "grace", 9.0),
     ],
 )

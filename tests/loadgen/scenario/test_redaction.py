@@ -39,12 +39,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     async def script(seen: Seen, reply: Reply) -> None:
-        if seen.path == "/v1/models":
+        if seen.path.endswith("/v1/models"):
             await answer_models(reply, "m")
         elif seen.path == "/metrics":
             await reply.send(plain(200, "vllm:num_requests_running 0\n"))
         elif "refuse" in seen.headers:
-            words = f"Incorrect API key provided: {seen.headers.get('authorization', '')}"
+            keys = [seen.headers.get(f"{who}authorization", "") for who in ("", "proxy-")]
+            words = f"Incorrect API key provided: {' '.join(keys)}"
             await reply.send(plain(503, {"error": {"message": words}}))
         else:
             await reply.send(good_stream())
@@ -121,6 +122,21 @@ def test_a_key_of_the_environment_is_sent_and_planned_nowhere(
     server.seen.clear()
     assert main(["run", "--target", server.url, *LOAD, *flags, *own]) == 0
     assert {seen.headers["authorization"] for seen in sent(server)} == {"Bearer of-the-class"}
+
+
+def test_the_key_of_a_proxy_is_sent_and_left_nowhere(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://user:{KEY}@127.0.0.1:{server.port}")
+    out = tmp_path / "run"
+    assert main(["run", "--target", "http://model.test", *LOAD, "-H", "refuse: yes", "-o", str(out)]) == 1
+    coded = base64.b64encode(f"user:{KEY}".encode()).decode()
+    assert {seen.headers["proxy-authorization"] for seen in server.seen} == {f"Basic {coded}"}
+    assert {seen.path for seen in sent(server)} == {"http://model.test/v1/completions"}
+    holds_nowhere(out, KEY)
+    assert "Incorrect API key" in (out / "records.jsonl").read_text()
+    warned = (out / "meta.json").read_text()
+    assert f"the environment's proxy http://127.0.0.1:{server.port}" in warned
 
 
 def test_a_key_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,10 +191,10 @@ def overlaid(extra: dict[str, object]) -> Scrape | None:
     return read_scenario(text, "f.yaml", Path(), Overrides(extra=extra)).scrape
 
 
-def test_flags_that_say_how_to_scrape_keep_whose_pages() -> None:
+def test_flags_of_scraping_keep_what_they_do_not_say() -> None:
     assert overlaid({"scrape": {"stack": "s"}}) == Scrape(fleet="ps", stack="s", interval=2.0)
     assert overlaid({"scrape": {"interval": "1s"}}) == Scrape(fleet="ps", interval=1.0)
-    assert overlaid({"scrape": {"pods": ["h:1"]}}) == Scrape(pods=("h:1",))
+    assert overlaid({"scrape": {"pods": ["h:1"]}}) == Scrape(pods=("h:1",), fleet="ps", interval=2.0)
 
 
 def test_a_stack_by_name_is_one_of_this_machines() -> None:

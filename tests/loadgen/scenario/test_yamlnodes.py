@@ -235,12 +235,12 @@ def test_a_missing_key_is_sought_among_the_misspelt() -> None:
     assert message(lambda: root.need("b").need("rate")) == "f.yaml:2: b: needs `rate:`"
 
 
-def test_an_overlay_lets_lists_grow_and_replaces_the_rest() -> None:
+def test_an_overlay_lets_lists_and_mappings_grow_and_replaces_the_rest() -> None:
     root = parse_yaml("a: 1\nexpect: [x]\nslo: {ttft: 1s}\n", "f.yaml")
     root.overlay("a: 2\nexpect: [y]\nslo: {e2e: 2s}\nb: 3\n", COMMAND_LINE)
     assert [node.text() for node in root.need("expect").elements()] == ["x", "y"]
     assert (root.need("a").text(), root.need("b").text()) == ("2", "3")
-    assert root.need("slo").strings() == {"e2e": "2s"}
+    assert root.need("slo").strings() == {"ttft": "1s", "e2e": "2s"}
     assert message(lambda: root.need("b").boolean()) == "command line: b: must be true or false, not '3'"
 
 

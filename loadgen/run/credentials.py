@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadgen.client.target import user_of
+from loadgen.client.urls import user_of
 from loadgen.errors import ScenarioError
 from loadgen.plan.prepare import PlanInfo
 from loadgen.scenario.redaction import MARK
