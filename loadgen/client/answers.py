@@ -134,6 +134,7 @@ OUTPUT_TEXT = "response.output_text.delta"
 OPEN = (None, "")  # what a finish_reason says before the end
 # Types of content parts that are no content.
 _LATER = frozenset({"thinking", "reasoning", "redacted_thinking"})
+DEEP = 8  # parts within parts that are looked into
 _PART_KEYS = ("text", "content", "thinking", "summary", "data")
 
 
@@ -141,7 +142,7 @@ def decode_body(data: bytes | bytearray) -> Body | None:
     """The fields of interest; None when it is not such a JSON object."""
     try:
         return _bodies.decode(data)
-    except NO_JSON:
+    except (*NO_JSON, RecursionError):  # nested deeper than any answer is
         return None
 
 
@@ -151,18 +152,20 @@ def id_of(body: Body) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def parts_text(parts: Any, *, content: bool = True) -> str:
+def parts_text(parts: Any, *, content: bool = True, deep: int = DEEP) -> str:
     """The text of a string or of a list of parts; with `content` only what is the answer itself."""
     if isinstance(parts, str):
         return parts
+    if not deep:
+        return ""
     if isinstance(parts, dict):
         if content and parts.get("type") in _LATER:
             return ""
         keys = _PART_KEYS[:2] if content else _PART_KEYS
-        found = (parts_text(parts.get(key), content=content) for key in keys)
+        found = (parts_text(parts.get(key), content=content, deep=deep - 1) for key in keys)
         return next(filter(None, found), "")
     if isinstance(parts, list):
-        return "".join([parts_text(part, content=content) for part in parts])
+        return "".join([parts_text(part, content=content, deep=deep - 1) for part in parts])
     return ""
 
 

@@ -324,3 +324,21 @@ def test_answers_that_are_no_utf_8_are_answers_that_cannot_be_read() -> None:
     assert decode_body(raw) is None
     assert error_text(b'{"error":{"message":"\xff"}}') == '{"message":"\ufffd"}'
     assert error_code(msgspec.Raw(b'{"code":500,"message":"\xff"}')) is None
+
+
+@pytest.mark.parametrize("depth", [20, 900, 50_000])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b'{"choices":[{"delta":{"content":', b"}}]}"),
+        (b'{"choices":[{"delta":{"reasoning":', b"}}]}"),
+        (b'{"id":', b"}"),
+        (b'{"error":{"code":', b"}}"),
+    ],
+)
+def test_nesting_without_end_is_no_answer_and_no_crash(before: bytes, behind: bytes, depth: int) -> None:
+    data = before + b"[" * depth + b'"a"' + b"]" * depth + behind
+    body = decode_body(data)
+    assert body is None or piece_of(body) == ("", "")
+    assert len(error_text(data)) <= 300
+    assert decode_body(b'{"choices": []}') is not None
