@@ -150,7 +150,13 @@ def causes() -> str:
 SERVER = "simulator.server"
 LIMITS: tuple[tuple[str, str, str, str, str], ...] = (
     # what, where its value stands, unit, what is beyond it, how it is changed ("" where it is not)
-    ("Replica: head of a request", f"{SERVER}.http.reader:_MOST", "bytes", "431", ""),
+    ("Replica: head of a request", f"{SERVER}.http.reader:MAX_HEAD", "bytes", "431",
+     "`--h11-max-incomplete-event-size`"),
+    ("Replica: headers of a request", f"{SERVER}.http.reader:MAX_HEADERS", "", "431",
+     "`--h11-max-header-count`"),
+    ("Replica: lists and objects of a body", f"{SERVER}.requests.validation:MAX_LISTS", "", "400", ""),
+    ("Replica: strings of a body", f"{SERVER}.requests.validation:MAX_STRINGS", "", "400", ""),
+    ("Replica: values of a body", f"{SERVER}.requests.validation:MAX_VALUES", "", "400", ""),
     ("Replica: time for a whole head", f"{SERVER}.http.connection:_HEAD_SECONDS", "s", "408", ""),
     ("Replica: time in which a body must go on", f"{SERVER}.http.connection:_BODY_SECONDS", "s", "408", ""),
     ("Replica: an idle connection", f"{SERVER}.http.listener:KEEP_ALIVE_SECONDS", "s", "closed", ""),
@@ -165,6 +171,7 @@ LIMITS: tuple[tuple[str, str, str, str, str], ...] = (
     ("Everywhere: a process that was told to end and does not turn", "kit.watchdog:_GRACE_S", "s",
      "it ends with code 70", "`SIMFLEET_STUCK_SECONDS`"),
     ("Manifests: values of a YAML file, aliases written out", "kit.yamldoc:MOST_VALUES", "", "an error", ""),
+    ("YAML: characters of a document", "kit.yamldoc:MOST_CHARACTERS", "", "an error", ""),
     ("Manifests: pods with an own address", "gateway.machine.ports:MAX_ADDRESSES", "", "an error", ""),
     ("Control socket: one line", "gateway.stack.socket:_LIMIT", "bytes", "an error", ""),
     ("loadgen: output kept of a command", "loadgen.run.timeline:OUTPUT_LIMIT", "characters", "cut", ""),

@@ -74,5 +74,6 @@ def test_arms_of_files_with_spaces(tmp_path: Path) -> None:
     file = tmp_path / "my arm.yaml"
     file.write_text("a: 1\n")
     (arm,) = arms_of_files([file], None, "rm -f {arm}", None)
-    assert arm.setup == f"simfleet up --detach --name loadgen-compare --epp-config '{file}'"
+    fleet = '-f "$LOADGEN_FLEET"'
+    assert arm.setup == f"simfleet up --detach --name loadgen-compare {fleet} --epp-config '{file}'"
     assert arm.teardown == f"rm -f '{file}'"

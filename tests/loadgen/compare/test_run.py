@@ -201,7 +201,7 @@ def test_what_the_command_line_says_over_the_file_holds_for_every_arm(
     """The directory's scenario.yaml is the file as it was read."""
     scenario = replace(scenario_of(Arm("a"), Arm("b")), warmup=1.0)
     assert "warmup" not in scenario.text
-    runs = run_arms(scenario, CompareOptions(repeats=1, quiet=True), tmp_path / "out")
+    runs = run_arms(scenario, CompareOptions(repeats=1, quiet=True), tmp_path / "out", str).runs
     for run in runs:
         assert run.report.run.warmup == 1.0
         assert 0 < run.report.run.requests < run.report.run.requests + run.report.run.warmup_requests

@@ -166,8 +166,8 @@ def test_an_itl_limit_without_chunk_times_is_held_by_the_mean_gap() -> None:
 def test_figures_by_pool_hold_the_answers_of_its_pods() -> None:
     records = [record("a", 0.0), record("b", 1.0, pod="p-2"), record("c", 2.0, pod="p-3", output_tokens=8)]
     pools = {"p-1": "stable", "p-2": "stable", "p-3": "canary"}
-    parts = split_figures(Frame(records), {}, pools)["pool"]
+    parts = split_figures(Frame(records), {}, pools=pools)["pool"]
     assert {name: part.outcomes.due for name, part in parts.items()} == {"canary": 1, "stable": 2}
     assert parts["canary"].throughput.output_tokens == 8
-    assert "pool" not in split_figures(Frame(records), {}, dict.fromkeys(pools, "one"))
+    assert "pool" not in split_figures(Frame(records), {}, pools=dict.fromkeys(pools, "one"))
     assert "pool" not in split_figures(Frame(records), {})

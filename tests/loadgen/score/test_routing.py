@@ -35,9 +35,9 @@ def test_spread_counts_pods_that_served_nothing() -> None:
 CANARY = {"s-1": "stable", "s-2": "stable", "c-1": "canary"}
 
 
-def canary(*pods: tuple[str, int]) -> list[Record]:
+def canary(*pods: tuple[str, int]) -> Records:
     names = [name for name, count in pods for _ in range(count)]
-    return [pick(float(i), name) for i, name in enumerate(names)]
+    return Records.of([pick(float(i), name) for i, name in enumerate(names)])
 
 
 def test_a_split_over_pools_that_was_asked_for_is_not_uneven() -> None:
