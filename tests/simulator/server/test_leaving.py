@@ -35,11 +35,10 @@ AT_ONCE = ("zero", "no-step", "no-time-each")
 
 
 async def until(done: Callable[[], bool]) -> None:
-    for _ in range(20_000):
-        if done():
-            return
-        await asyncio.sleep(0.0005)  # between two looks
-    raise AssertionError("it did not come")
+    deadline = time.monotonic() + 15
+    while not done():
+        assert time.monotonic() < deadline, "it did not come"
+        await asyncio.sleep(0.001)  # between two looks
 
 
 @pytest.mark.parametrize("stream", [True, False])
