@@ -308,6 +308,7 @@ class Generation:
     def release(self) -> None:
         """Cut the circle between sequences and generation, so that nothing waits for a collection."""
         self.exchange.writer.on_room = None
+        self._making = iter(())
         for sequence in self.sequences:
             del sequence.generation
 

@@ -18,18 +18,14 @@ def run_in_slices(
 
     It stops for good where `goes_on` says no; what it raises goes to `on_error`.
     """
-
-    def go() -> None:
-        deadline = time.monotonic() + _SLICE_S
-        try:
-            while goes_on():
-                next(work)
-                if time.monotonic() > deadline:
-                    asyncio.get_running_loop().call_soon(go)
-                    return
-        except StopIteration:
-            return
-        except Exception as error:  # noqa: BLE001 - later rounds have no caller that could catch it
-            on_error(error)
-
-    go()
+    deadline = time.monotonic() + _SLICE_S
+    try:
+        while goes_on():
+            next(work)
+            if time.monotonic() > deadline:
+                asyncio.get_running_loop().call_soon(run_in_slices, work, goes_on, on_error)
+                return
+    except StopIteration:
+        return
+    except Exception as error:  # noqa: BLE001 - later rounds have no caller that could catch it
+        on_error(error)

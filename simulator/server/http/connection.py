@@ -169,8 +169,9 @@ class Connection(asyncio.Protocol):
         self._writer = None
         if incoming is None:
             return
-        if incoming.on_end is not None:
-            self._call(incoming.on_end)
+        on_end, incoming.on_end, incoming.on_data = incoming.on_end, None, None  # no circle is left behind
+        if on_end is not None:
+            self._call(on_end)
         if not incoming.is_owned:
             self._service.end(incoming)
 

@@ -9,6 +9,10 @@ _NEVER = float("inf")
 _OVERSLEPT = 1.0
 
 
+def _nothing() -> None:
+    pass
+
+
 class Deadline:
     """Calls `on_late` when the time given last is over.
 
@@ -39,6 +43,7 @@ class Deadline:
     def cancel(self) -> None:
         """For good: nothing refers to the owner any more."""
         self._at = _NEVER
+        self._on_late = _nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

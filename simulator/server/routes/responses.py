@@ -145,22 +145,23 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
         return {"role": "assistant", "content": "", "tool_calls": [call]}
     if kind == "function_call_output":
         output = item.get("output")
-        if not _is_content(output):
-            raise ApiError("function_call_output.output must be a string or a list of parts", param="input")
+        if not isinstance(output, str | list):
+            raise ApiError("function_call_output.output must be a string or a list", param="input")
+        _check_parts(output)
         return {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
     if kind == "reasoning":
         return {"role": "assistant", "content": ""}
     role, content = item.get("role"), item.get("content")
-    if kind != "message" or not isinstance(role, str) or not _is_content(content):
+    if kind != "message" or not isinstance(role, str) or not isinstance(content, str | list):
         raise ApiError(f"An input item of type {kind!r} must have a role and content", param="input")
+    _check_parts(content)
     return {"role": role, "content": content}
 
 
-def _is_content(value: Any) -> bool:
-    """Whether it is a text, or parts, as `chat_prompt` reads them."""
-    return isinstance(value, str) or (
-        isinstance(value, list) and all(isinstance(part, str | dict) for part in value)
-    )
+def _check_parts(content: str | list[Any]) -> None:
+    """Raises ApiError where a list holds anything but parts, as `chat_prompt` reads them."""
+    if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
+        raise ApiError("The parts of an input item's content must be objects", param="input")
 
 
 def _tool(tool: FunctionTool) -> dict[str, Any]:

@@ -195,12 +195,12 @@ def test_items_come_to_a_conversation(items: list[Any], equal: list[Any]) -> Non
         (
             {"input": [{"type": "function_call_output", "output": 5}]},
             "input",
-            "function_call_output.output must be a string or a list of parts",
+            "function_call_output.output must be a string or a list",
         ),
         (
             {"input": [{"type": "function_call_output", "output": ["a", True]}]},
             "input",
-            "function_call_output.output must be a string or a list of parts",
+            "The parts of an input item's content must be objects",
         ),
         (
             {"input": [{"type": "message"}]},
