@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HELPERS = ("client", "entry")
+HELPERS = ("attack_bodies", "client", "entry")
 BENCHES = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if path.stem not in HELPERS)
 
 

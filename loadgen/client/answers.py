@@ -280,7 +280,17 @@ def error_text(data: bytes | bytearray, limit: int = 300) -> str:
             return _error_object(raw)[:limit]
         if words := body.message or body.detail:
             return _plain(words)[:limit]
-    return bytes(data[:limit]).decode(errors="replace").strip()
+    return _page_words(bytes(data[:HTML_LIMIT]).decode(errors="replace"))[:limit]
+
+
+HTML_LIMIT = 4096
+_TITLE = re.compile(r"(?is)<title[^>]*>(.*?)</title>|<h1[^>]*>(.*?)</h1>")
+
+
+def _page_words(text: str) -> str:
+    """A text in one line, of an HTML page its title."""
+    title = _TITLE.search(text) if text.lstrip().startswith("<") else None
+    return " ".join((title[1] or title[2] or "" if title else text).split())
 
 
 def has_error(body: Body) -> bytes:
