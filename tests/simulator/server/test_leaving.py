@@ -69,11 +69,11 @@ def test_who_waits_leaves_the_queue_too(latency: str) -> None:
         pod = replica(*ROOMY, *LATENCIES[latency])
         names = [f"r{i}" for i in range(1000)]
         for name in names[:500]:
-            pod.driver.submit(request(name, max_tokens=1000), Kept())
+            pod.driver.submit(request(name, max_tokens=20_000), Kept())
         stats = pod.engine.stats
         await until_async(lambda: stats.num_requests_waiting > 0)
         for name in names[500:]:
-            pod.driver.submit(request(name, max_tokens=1000), Kept())
+            pod.driver.submit(request(name, max_tokens=20_000), Kept())
         before = stats.generation_tokens
         random.Random(latency).shuffle(names)
         pod.driver.abort_many(names)
