@@ -182,5 +182,7 @@ class Replica:
     def close(self) -> None:
         """Stop stepping and publishing; the sockets are the fleet's."""
         self.driver.close()
+        self.driver.on_step = self.driver.on_death = None  # no circle is left behind
+        self.peers = ()
         if self.kv_events is not None:
             self.kv_events.close()
