@@ -80,7 +80,7 @@ class ChatUnary(WholeAnswer):
     def building(self) -> Building:
         choices = []
         for sequence in self.sequences:
-            choices.append((yield from self._choice(sequence)))
+            choices.append(self.encoded((yield from self._choice(sequence))))
             yield
         request, prompt_ids = self.request, self.job.prompts[0].token_ids
         asked = request.prompt_logprobs

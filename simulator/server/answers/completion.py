@@ -61,7 +61,7 @@ class CompletionUnary(WholeAnswer):
     def building(self) -> Building:
         choices = []
         for sequence in self.sequences:
-            choices.append((yield from self._choice(sequence)))
+            choices.append(self.encoded((yield from self._choice(sequence))))
             yield
         return self.body_of(self.prepared.compat.bodies.completion, choices)
 

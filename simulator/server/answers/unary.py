@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -75,6 +76,10 @@ class UnaryGeneration(Generation):
             b"%d" % (prompt + completion),
             b"%d" % completion,
         )
+
+    def encoded(self, part: dict[str, Any]) -> msgspec.Raw:
+        """A part of a long answer, encoded in its slice: the whole is encoded in one go."""
+        return msgspec.Raw(self.prepared.encode(part))
 
     def building(self) -> Building:
         """The whole answer, with a yield wherever others may have their turn."""
