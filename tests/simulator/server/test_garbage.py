@@ -27,7 +27,7 @@ from simulator.server.http.listener import Listener
 from simulator.server.http.reader import Reader
 from simulator.server.http.writer import Writer
 from simulator.server.metrics.exposition import Exposition
-from simulator.server.prepared import Front
+from simulator.server.prepared import Prepared
 from simulator.server.replica import Replica
 from simulator.server.routes.generate import GenerateCall
 from tests.ports import free_port
@@ -106,7 +106,7 @@ def test_a_restarted_replica_leaves_its_engines_state_only() -> None:
                 for _ in range(COUNT):
                     await fleet.restart("p")
                     await asyncio.sleep(0)  # the loop closes what was given up
-                return alive(Replica, Front, Driver, Exposition, Listener)
+                return alive(Replica, Prepared, Driver, Exposition, Listener)
 
     for kind, count in run(main()).items():
         assert count < 5, (kind, count)
