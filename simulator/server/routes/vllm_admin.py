@@ -41,8 +41,11 @@ DEV_ROUTES = frozenset(
 SLEEP_ROUTES = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
 
 
-def replica_of(request: Request) -> Any:
-    """The replica behind the socket that the request came in by."""
+async def replica_of(request: Request) -> Any:
+    """The replica behind the socket that the request came in by.
+
+    A coroutine: anything else FastAPI gives to a thread, which waits for its turn beside a busy loop.
+    """
     return request.scope["state"]["replica"]
 
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from simulator.config.resolve import parse_args
+from simulator.fleet.fleet import Fleet, ReplicaSpec
 from simulator.server.turns import Turns
+from tests.ports import free_port
 from tests.simulator.server.inprocess import run
 
 
@@ -107,3 +110,37 @@ def test_a_turn_that_fails_does_not_stop_the_others() -> None:
         assert seen == ["next", "later"]
 
     run(main())
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/version", "/load", "/metrics"])
+def test_few_rounds_of_the_loop_to_an_answer(path: str) -> None:
+    """Each may hold a turn of everybody else; a hop over a thread would take dozens."""
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        config = parse_args(["--model", "m", "--latency", "zero"], {})
+        async with Fleet() as fleet:
+            port = free_port()
+            await fleet.add(ReplicaSpec("p", "127.0.0.1", (port,), config))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            fewest = 1000
+            for _ in range(5):  # the machine may take a while to carry the bytes
+                rounds, answered = 0, False
+
+                def count() -> None:
+                    nonlocal rounds
+                    rounds += 1
+                    if not answered:  # noqa: B023 - of this round
+                        loop.call_soon(count)
+
+                writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+                count()
+                head = await reader.readuntil(b"\r\n\r\n")
+                answered = True
+                await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+                await asyncio.sleep(0)
+                fewest = min(fewest, rounds)
+            writer.close()
+            return fewest
+
+    assert run(main()) <= 8
