@@ -110,7 +110,7 @@ def _check_response_tools(raw: dict[str, Any], compat: Compat) -> dict[str, Any]
         if named:
             raise invalid(compat, _UNKNOWN_TOOL, "tool_choice")
     elif named and isinstance(tools, list):
-        names = {tool.get("name") for tool in tools if isinstance(tool, dict)}
+        names = [tool.get("name") for tool in tools if isinstance(tool, dict)]  # of any type so far
         if not choice.get("name") or choice["name"] not in names:
             raise invalid(compat, _UNKNOWN_TOOL, "tool_choice")
     return raw

@@ -7,7 +7,6 @@ already has its 200.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,6 @@ from simulator.engine.request import SamplingParams
 from simulator.server.errors import ApiError, invalid
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 
-_INTEGER = re.compile(r"\s*[+-]?\d+(_\d+)*\s*")  # what Python's int() reads
 _MAX_LOGPROB_IDS = 128
 _NO_REASONING = (
     "thinking_token_budget is set but reasoning_config is not configured. Please set --reasoning-parser "
@@ -179,8 +177,16 @@ def _check_ranges(request: GenerationRequest, n: int, temperature: float, max_n:
         raise ApiError(f"min_p must be in [0, 1], got {request.min_p}.")
 
 
+def _is_integer(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:  # also for more digits than Python reads
+        return False
+    return True
+
+
 def _check_bias_keys(request: GenerationRequest, compat: Compat) -> None:
-    wrong = [key for key in request.logit_bias or () if not _INTEGER.fullmatch(key)]
+    wrong = [key for key in request.logit_bias or () if not _is_integer(key)]
     if not wrong:
         return
     if compat.recent_fields:

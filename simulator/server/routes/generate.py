@@ -225,7 +225,6 @@ def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
         (request.stream_options is None or bool(request.stream))
         and (request.logprobs is None or request.logprobs >= 0)
         and request.prompt_logprobs is None
-        and not request.is_unusual()
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.config.compat import COMPATS
 from simulator.server.errors import ApiError
-from simulator.server.requests.raw_checks import before_chat, before_completion
+from simulator.server.requests.raw_checks import before_chat, before_completion, before_response
 from simulator.server.requests.validation import from_errors
 
 WORDS = "Stream options can only be defined when `stream=True`."
@@ -117,6 +117,14 @@ def test_a_tool_is_named_as_it_should_be(choice: Any, words: str, param: str) ->
         before_chat({"tools": tools, "tool_choice": choice}, COMPATS["vllm-0.33"])
     assert found.value.message.startswith(words)
     assert found.value.param == param
+
+
+@pytest.mark.parametrize("name", [["f"], {"f": 1}, 5, None])
+def test_names_of_any_type_are_looked_for(name: Any) -> None:
+    """What is no name is left to the check of types, or is simply not there."""
+    raw = {"tools": [{"type": "function", "name": name}], "tool_choice": {"type": "function", "name": ["g"]}}
+    with pytest.raises(ApiError, match="not found in 'tools'"):
+        before_response(raw, COMPATS["vllm-0.33"])
 
 
 def test_constraints_and_a_named_tool_exclude_each_other() -> None:

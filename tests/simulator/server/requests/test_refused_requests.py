@@ -190,6 +190,8 @@ def test_bias_on_what_is_no_token_is_refused_at_once() -> None:
         "(parameter=logit_bias, value=['five', 'x'])"
     )
     assert (error.param, error.streams) == ("logit_bias", False)
+    long = refusal(sampling_params, completion(logit_bias={"9" * 5000: 1.0}), 1, config(), V033)
+    assert long.message.startswith("logit_bias contains key(s) that cannot be converted to integer")
     older = refusal(sampling_params, asked, 1, config(), V011)
     assert older.message == (
         "Found token_id=five in logit_bias but token_id must be an integer or string representing an integer"
