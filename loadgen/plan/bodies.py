@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from loadgen.plan.plan import Answer, Piece, escape
+from loadgen.plan.words import Recipe
 from loadgen.scenario.scenario import ClassSpec
 
 _MAX_TOKENS_KEY = {"completions": "max_tokens", "chat": "max_tokens", "responses": "max_output_tokens"}
@@ -16,9 +17,9 @@ _MAX_TOKENS_KEY = {"completions": "max_tokens", "chat": "max_tokens", "responses
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A part of a prompt: its own words, or the number of a shared text; `tokens` in words."""
+    """A part of a prompt: its own words, a recipe, or the number of a shared text; `tokens` in words."""
 
-    value: str | int
+    value: str | int | Recipe
     tokens: int
 
 

@@ -184,8 +184,6 @@ def _timed_units(source: ClassSource) -> Iterator[tuple[float, int, ClassSource,
 def _lines(source: ClassSource, number: int, made: Made, slot: int) -> Iterator[PlanLine]:
     unit, model, adapter, cancel, think = made
     spec = source.spec
-    for text, value in unit.texts:
-        yield SharedText(text=text, value=value)
     for text, value in unit.own:
         yield SharedText(text=text, value=value, slot=slot)
     name = f"{spec.name}-{number:06d}"
