@@ -190,6 +190,8 @@ def _plan(args: argparse.Namespace) -> int:
     check_expectations(scenario)
     info = prepare_plan(scenario, None, args.out)
     rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
+    for note in info.header.notes:
+        say(f"note: {note}")
     say(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
     return 0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loadgen.scenario.scenario import Scenario
 
 CLASS_FLAGS = (
-    ("--api", "api", "completions | chat | responses"),
+    ("--api", "api", "completions | chat | responses | messages | embeddings"),
     ("--prompt", "prompt", "one fixed prompt"),
     ("--input-tokens", "input_tokens", "prompt length: number or {mean, stddev}, {min, max}, {values}"),
     ("--output-tokens", "output_tokens", "answer length, in the same forms"),
@@ -48,6 +48,7 @@ ARRIVAL_FLAGS = (
     ("--think", "think", "a user's pause between requests"),
     ("--burst-size", "size", "requests at one instant (--arrival burst)"),
     ("--every", "every", "seconds between bursts"),
+    ("--time-scale", "time_scale", "times of a trace multiplied by this: 0.5 is twice as fast"),
 )
 TOP_FLAGS = (
     ("--grace", "grace", "how long what runs may go on after the last start (30s)"),
@@ -83,7 +84,15 @@ def add_load_flags(parser: argparse.ArgumentParser) -> None:
     )
     basic.add_argument("--prefix", metavar="V", help="{groups: 8, tokens: 512, zipf: 1.0} shared beginnings")
     basic.add_argument("--sessions", metavar="V", help="{turns: 4, think: 1s} conversations")
-    basic.add_argument("--trace", metavar="FORMAT:FILE", help="mooncake | azure | sharegpt | timed_trace")
+    basic.add_argument(
+        "--trace",
+        metavar="FORMAT:FILE",
+        help="mooncake | azure | burstgpt | bailian | sharegpt | timed_trace | openai",
+    )
+    basic.add_argument("--trace-limit", type=int, metavar="N", help="the first N rows of --trace only")
+    basic.add_argument(
+        "--prompts", metavar="FILE", help="requests in OpenAI's fields, one a line (--trace openai:FILE)"
+    )
     basic.add_argument("--retries", type=int, metavar="N", help="attempts in all; off by default")
     for flag, key, words in TOP_FLAGS:
         basic.add_argument(flag, dest=f"top_{key}", metavar="V", help=words)
@@ -285,7 +294,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     """What flags say of the one class."""
     load = _values(args, CLASS_FLAGS)
     load["arrival"] = _values(args, ARRIVAL_FLAGS)
-    if not load["arrival"] and args.trace is None:
+    if not load["arrival"] and args.trace is None and args.prompts is None:
         raise ScenarioError(
             "needs a scenario, or a load: --rate 50 --duration 30s, or --users 8 --requests 500"
         )
@@ -303,10 +312,27 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     if args.adapter:
         weights = (item.partition("=") for item in args.adapter)
         load["adapters"] = {name: _value(weight) if weight else 1 for name, _, weight in weights}
-    if args.trace is not None:
-        kind, _, file = args.trace.partition(":")
-        load["trace"] = {"format": kind, "file": str(Path(file).resolve())}
+    if (trace := _trace(args)) is not None:
+        load["trace"] = trace
     return load
+
+
+def _trace(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What flags say of the file that holds the requests; None without one."""
+    if args.trace is not None and args.prompts is not None:
+        raise ScenarioError("--prompts and --trace both say what is asked; leave one of them out")
+    given = f"openai:{args.prompts}" if args.prompts is not None else args.trace
+    if given is None:
+        if args.trace_limit is not None:
+            raise ScenarioError("--trace-limit needs --trace or --prompts")
+        return None
+    kind, found, file = given.partition(":")
+    if not found:
+        raise ScenarioError(f"--trace must look like FORMAT:FILE, as in azure:{given}, not {given!r}")
+    trace: dict[str, Any] = {"format": kind, "file": str(Path(file).resolve())}
+    if args.trace_limit is not None:
+        trace["limit"] = args.trace_limit
+    return trace
 
 
 def _values(args: argparse.Namespace, flags: Iterable[tuple[str, str, str]]) -> dict[str, Any]:

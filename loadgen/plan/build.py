@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from loadgen.plan.arrivals import Schedule, schedule, stream
 from loadgen.plan.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
 from loadgen.plan.production import ProductionMaker
 from loadgen.plan.prompts import Maker, UnitSpec
-from loadgen.plan.traces import TraceRow, read_trace
+from loadgen.plan.tracerow import Left, TraceRow
+from loadgen.plan.traces import read_trace
 from loadgen.plan.words import sample, sample_count
 from loadgen.scenario.presets import PRESETS
-from loadgen.scenario.scenario import ClassSpec, Scenario
+from loadgen.scenario.scenario import EVERY_ROW, ClassSpec, Scenario
 
 POOL_PER_USER_SECOND = 20
 POOL_LIMIT = 20_000
@@ -39,6 +40,8 @@ class ClassSource:
     times: Schedule | None
     """None for a closed loop."""
     count: int
+    notes: tuple[str, ...] = ()
+    """What of its trace was left out."""
 
     def maker(self) -> Maker:
         if self.spec.workload.preset is not None:
@@ -47,16 +50,19 @@ class ClassSource:
 
 
 def _source(spec: ClassSpec, index: int, seed: int) -> ClassSource:
-    rows = read_trace(spec.workload.trace) if spec.workload.trace is not None else []
+    left = Left()
+    rows = read_trace(spec.workload.trace, left) if spec.workload.trace is not None else []
+    if spec.arrival.requests == EVERY_ROW:
+        spec = replace(spec, arrival=replace(spec.arrival, requests=len(rows)))
     arrival = spec.arrival
     if arrival.process == "closed":
-        return ClassSource(spec, index, seed, rows, None, _pool_size(spec))
+        return ClassSource(spec, index, seed, rows, None, _pool_size(spec), left.words)
     preset = PRESETS[spec.workload.preset] if spec.workload.preset is not None else None
     trace = np.array([row.at for row in rows]) if rows and rows[0].at is not None else None
     if arrival.process == "trace" and trace is None:
         raise _no_times(spec)
     times = schedule(arrival, stream(seed, spec.name, "arrivals"), preset, trace)
-    return ClassSource(spec, index, seed, rows, times, len(times.offsets))
+    return ClassSource(spec, index, seed, rows, times, len(times.offsets), left.words)
 
 
 def _no_times(spec: ClassSpec) -> ScenarioError:
@@ -132,6 +138,7 @@ def build_plan(scenario: Scenario) -> Iterator[PlanLine]:
         numpy=np.__version__,
         yaml=scenario.text,
         source=scenario.source or "",
+        notes=tuple(f"class {each.spec.name}: {note}" for each in sources for note in each.notes),
     )
     slots = itertools.count()
     closed = [source for source in sources if source.times is None]

@@ -97,6 +97,8 @@ class PlanHeader(msgspec.Struct, kw_only=True):
     numpy: str = ""
     yaml: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
+    """What of the scenario's traces is not in the plan."""
 
 
 class SharedText(msgspec.Struct, kw_only=True):

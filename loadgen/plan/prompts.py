@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from loadgen.plan.arrivals import stream
-from loadgen.plan.bodies import Said, Text, body_pieces, token_body_pieces
+from loadgen.plan.bodies import Said, Text, body_pieces, given_body, token_body_pieces
 from loadgen.plan.plan import Piece, escape
-from loadgen.plan.traces import TraceRow, count_words
+from loadgen.plan.tracerow import TraceRow, count_words
 from loadgen.plan.words import Recipe, fresh_seed, mixed_seed, sample, sample_count
 from loadgen.scenario.scenario import ClassSpec, Prefix
 
@@ -201,7 +201,6 @@ class Maker:
     # --- traces ---------------------------------------------------------------------------------
 
     def _from_trace(self, row: TraceRow, model: str) -> UnitSpec:
-        output = self.spec.max_tokens or row.output_tokens
         if row.turns:
             sessions = self.spec.workload.sessions
             turns = row.turns[: sample_count(sessions.turns, self.rng)] if sessions else row.turns[:1]
@@ -214,13 +213,44 @@ class Maker:
                     think,
                 )
             return self.grow(model, dialogue)
+        if row.body is not None:
+            return self._asked(row, model)
+        if row.later and all(each.text is not None for each in (row, *row.later)):
+            return self._told(row, model)
+        unit = UnitSpec([self._turn_of(each, model) for each in (row, *row.later)], row.group)
+        for made, each in zip(unit.turns[1:], row.later, strict=True):
+            made.think = each.delay or 0.0
+        return unit
+
+    def _asked(self, row: TraceRow, model: str) -> UnitSpec:
+        """A request that the trace has in full; its own limit on tokens is in it."""
+        assert row.body is not None
+        output = self.spec.max_tokens or row.output_tokens or self._max_tokens()
+        return UnitSpec([TurnSpec(given_body(self.spec, model, row.body, output), output, row.input_tokens)])
+
+    def _told(self, row: TraceRow, model: str) -> UnitSpec:
+        """A session whose questions the trace has; each prompt is the history with the real answers in it."""
+        dialogue = Dialogue([], row.group)
+        for each in (row, *row.later):
+            question = Text(each.text or "", count_words(each.text or ""))
+            dialogue.add(question, self.spec.max_tokens or each.output_tokens, each.delay or 0.0)
+        return self.grow(model, dialogue)
+
+    def _turn_of(self, row: TraceRow, model: str) -> TurnSpec:
+        """A request of the trace's lengths and blocks, or text."""
+        output = self.spec.max_tokens or row.output_tokens
         vocabulary = self.spec.workload.vocabulary if self.spec.workload.form == "tokens" else 0
-        parts = self._blocks(row, vocabulary) if row.blocks else [self.fresh(row.input_tokens, vocabulary)]
+        if row.text is not None and not vocabulary:
+            parts = [Text(row.text, row.input_tokens)]
+        elif row.blocks:
+            parts = self._blocks(row, vocabulary)
+        else:
+            parts = [self.fresh(row.input_tokens, vocabulary)]
         if vocabulary:
             body = token_body_pieces(self.spec, model, listed(parts), output)
         else:
             body = body_pieces(self.spec, model, [Said("user", tuple(parts))], output)
-        return UnitSpec([TurnSpec(body, output, row.input_tokens)])
+        return TurnSpec(body, output, row.input_tokens)
 
     def _blocks(self, row: TraceRow, vocabulary: int) -> list[Text]:
         """Blocks of equal id are equal text; the last is cut to the row's length."""
