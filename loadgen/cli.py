@@ -113,6 +113,7 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     diff.set_defaults(handler=_diff)
 
     _add_compare(commands)
+    _add_sweep(commands)
 
 
 def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -164,6 +165,39 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_load_flags(compare)
     add_conduct_flags(compare)
     compare.set_defaults(handler=_compare)
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
+
+    words = "the same load at many rates: the curve, the saturation point, the highest goodput"
+    parser = commands.add_parser("sweep", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    parser.add_argument("scenario", nargs="?", help="YAML file, or a name out of `loadgen scenarios`")
+    search = parser.add_argument_group("search")
+    search.add_argument("--rates", metavar="A,B,...", help="run these rates (requests/s) and no others")
+    search.add_argument(
+        "--find",
+        choices=("saturation", "goodput"),
+        help="the rate up to which the server keeps up, or up to which --good of the requests keep the SLO "
+        "(goodput where there is one)",
+    )
+    search.add_argument("--good", metavar="SHARE", default="99%", help="share that must keep the SLO (99%%)")
+    search.add_argument("--within", metavar="SHARE", default="5%", help="how close the search comes (5%%)")
+    search.add_argument("--runs", type=int, default=16, metavar="N", help="runs at most (16)")
+    add_load_flags(parser)
+    add_conduct_flags(parser)
+    parser.set_defaults(handler=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from loadgen.flags import scenario_of, sweep_options  # noqa: PLC0415
+    from loadgen.sweep.run import sweep  # noqa: PLC0415
+
+    own_rate = args.scenario or args.load_users or args.trace or args.prompts
+    if args.load_rate is None and not own_rate:
+        args.load_rate = "1"
+    scenario = scenario_of(args)
+    return sweep(scenario, sweep_options(args, scenario))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from loadgen.scenario.options import RunOptions
     from loadgen.scenario.read import Overrides
     from loadgen.scenario.scenario import Scenario
+    from loadgen.sweep.run import SweepOptions
 
 CLASS_FLAGS = (
     ("--api", "api", "completions | chat | responses | messages | embeddings"),
@@ -38,7 +39,7 @@ CLASS_FLAGS = (
     ("--priority", "priority", "vLLM's priority field"),
 )
 ARRIVAL_FLAGS = (
-    ("--rate", "rate", "requests per second"),
+    ("--rate", "rate", "requests per second; of a whole scenario where one is named"),
     ("--arrival", "process", "poisson (default) | constant | gamma | burst | closed | trace | clients"),
     ("--requests", "requests", "how many, instead of or besides --duration"),
     ("--burstiness", "burstiness", "gamma's shape as in vLLM: below 1 is burstier than Poisson"),
@@ -148,6 +149,51 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     )
 
 
+def sweep_options(args: argparse.Namespace, scenario: Scenario) -> SweepOptions:
+    """What a sweep looks for; ScenarioError for a rate or share that is none."""
+    from loadgen.sweep.run import SweepOptions  # noqa: PLC0415
+
+    if args.slice is not None or args.start_at is not None:
+        raise ScenarioError("a sweep is run by one machine: leave --slice and --start-at out")
+    rates = tuple(_positive(text, "--rates") for text in args.rates.split(",")) if args.rates else ()
+    if rates and args.find is not None:
+        raise ScenarioError("--rates runs these rates, --find looks for one; leave one of them out")
+    if args.runs < 1:
+        raise ScenarioError(f"--runs must be at least 1, not {args.runs}")
+    return SweepOptions(
+        rates=tuple(sorted(set(rates))),
+        find=args.find or ("goodput" if scenario.slo else "saturation"),
+        good=_share(args.good, "--good"),
+        within=_share(args.within, "--within"),
+        most=args.runs,
+        out=args.out,
+        quiet=args.quiet,
+        selftest=not args.no_selftest,
+        command=tuple(args.command_line),
+    )
+
+
+def _positive(text: str, flag: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ScenarioError(f"{flag} takes requests per second such as 5,10,20, not {text!r}")
+    return value
+
+
+def _share(text: str, flag: str) -> float:
+    number = text.strip().removesuffix("%").strip()
+    try:
+        value = float(number) / (100 if "%" in text else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise ScenarioError(f"{flag} takes a share such as 95%, not {text!r}")
+    return value
+
+
 def scenario_of(args: argparse.Namespace) -> Scenario:
     """The scenario that the arguments name or spell; ScenarioError for one that cannot be used."""
     from loadgen.scenario.read import Overrides  # noqa: PLC0415
@@ -198,9 +244,19 @@ def _scenario(args: argparse.Namespace, over: Overrides) -> Scenario:
             return load_scenario(args.scenario, over)
         return read_scenario(header.yaml, header.source or str(plan), Path(header.source).parent, over)
     if args.scenario is not None:
-        _refuse_load_flags(args, f"the load stands in {args.scenario}")
-        return load_scenario(args.scenario, over)
+        return _scaled(args, over)
     return read_scenario(spelled(args), "command line", Path(), over)
+
+
+def _scaled(args: argparse.Namespace, over: Overrides) -> Scenario:
+    """A scenario by name or file, at the rate that --rate gives all of it together."""
+    from loadgen.scenario.read import load_scenario  # noqa: PLC0415
+    from loadgen.scenario.scale import scaled  # noqa: PLC0415
+
+    given, args.load_rate = args.load_rate, None
+    _refuse_load_flags(args, f"the load stands in {args.scenario}")
+    scenario = load_scenario(args.scenario, over)
+    return scenario if given is None else scaled(scenario, _positive(given, "--rate"))
 
 
 def _refuse_load_flags(args: argparse.Namespace, why: str) -> None:
