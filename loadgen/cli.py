@@ -190,7 +190,8 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from loadgen.flags import scenario_of, sweep_options  # noqa: PLC0415
+    from loadgen.flags import sweep_options  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
     from loadgen.sweep.run import sweep  # noqa: PLC0415
 
     own_rate = args.scenario or args.load_users or args.trace or args.prompts
@@ -201,7 +202,8 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from loadgen.flags import run_options, scenario_of  # noqa: PLC0415
+    from loadgen.flags import run_options  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     if scenario.arms:
@@ -216,9 +218,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from loadgen.flags import scenario_of  # noqa: PLC0415
     from loadgen.judge.foreseen import check_expectations  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     check_expectations(scenario)

@@ -46,8 +46,8 @@ _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 
 def run_compare(args: argparse.Namespace) -> int:
     """Entry of the command line; the exit code is the comparison's."""
-    from loadgen.flags import scenario_of  # noqa: PLC0415
     from loadgen.scenario.commands import tell_commands  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     files = (

@@ -13,6 +13,7 @@ import numpy as np
 
 from loadgen.plan.arrivals import client_shares, stream
 from loadgen.plan.prompts import Dialogue, Maker, UnitSpec
+from loadgen.plan.tokenizer import Tokenizer
 from loadgen.scenario.presets import PRESETS, LogNormal
 from loadgen.scenario.scenario import ClassSpec
 
@@ -35,8 +36,8 @@ def zipf_edges(count: int, exponent: float) -> np.ndarray:
 class ProductionMaker(Maker):
     """Units of one preset."""
 
-    def __init__(self, spec: ClassSpec, index: int, seed: int) -> None:
-        super().__init__(spec, index, seed)
+    def __init__(self, spec: ClassSpec, index: int, seed: int, tokens: Tokenizer | None = None) -> None:
+        super().__init__(spec, index, seed, tokens=tokens)
         assert spec.workload.preset is not None
         self.preset = PRESETS[spec.workload.preset]
         self._client_edges = np.cumsum(client_shares(self.preset))

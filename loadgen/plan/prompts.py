@@ -16,6 +16,7 @@ import numpy as np
 from loadgen.plan.arrivals import stream
 from loadgen.plan.bodies import Said, Text, body_pieces, given_body, token_body_pieces
 from loadgen.plan.plan import Piece, escape
+from loadgen.plan.tokenizer import Tokenizer
 from loadgen.plan.tracerow import TraceRow, count_words
 from loadgen.plan.words import Recipe, fresh_seed, mixed_seed, sample, sample_count
 from loadgen.scenario.scenario import ClassSpec, Prefix
@@ -73,9 +74,19 @@ def group_weights(prefix: Prefix) -> np.ndarray:
 class Maker:
     """Prompts of one class. Subclass-free: the class's settings decide what a unit is made of."""
 
-    def __init__(self, spec: ClassSpec, index: int, seed: int, rows: Sequence[TraceRow] = ()) -> None:
+    def __init__(
+        self,
+        spec: ClassSpec,
+        index: int,
+        seed: int,
+        rows: Sequence[TraceRow] = (),
+        tokens: Tokenizer | None = None,
+    ) -> None:
         self.spec = spec
         self.seed = seed
+        self._count = tokens.count if tokens is not None else count_words
+        # What the model puts before a plain prompt, so that ours has so many fewer.
+        self._specials = tokens.specials if tokens is not None and spec.api == "completions" else 0
         self.rng = stream(seed, spec.name, "prompts")
         self._texts = itertools.count(index * TEXTS_PER_CLASS)
         self._seeds: dict[tuple[str, ...], int] = {}
@@ -152,9 +163,9 @@ class Maker:
             if turn and sessions and sessions.input_tokens:
                 lengths = sessions.input_tokens
             question = (
-                Text(literal, count_words(literal))
+                Text(literal, self._count(literal))
                 if literal
-                else self.fresh(sample_count(lengths, self.rng))
+                else self.fresh(max(1, sample_count(lengths, self.rng) - (0 if turn else self._specials)))
             )
             output = self._max_tokens()
             dialogue.add(question, output, sample(sessions.think, self.rng) if sessions and turn else 0.0)
@@ -165,7 +176,7 @@ class Maker:
         unit = UnitSpec([], dialogue.group)
         shared = sum(part.tokens for part in dialogue.beginning)
         history = [Said("system", tuple(dialogue.beginning))] if dialogue.beginning else []
-        total = shared
+        total = shared + self._specials
         for turn, asked in enumerate(dialogue.questions):
             question = asked
             output = dialogue.outputs[turn]
@@ -208,8 +219,8 @@ class Maker:
             for turn, (question, answer) in enumerate(turns):
                 think = sample(sessions.think, self.rng) if sessions and turn else 0.0
                 dialogue.add(
-                    Text(question, count_words(question)),
-                    self.spec.max_tokens or max(1, count_words(answer)),
+                    Text(question, self._count(question)),
+                    self.spec.max_tokens or max(1, self._count(answer)),
                     think,
                 )
             return self.grow(model, dialogue)
@@ -232,7 +243,7 @@ class Maker:
         """A session whose questions the trace has; each prompt is the history with the real answers in it."""
         dialogue = Dialogue([], row.group)
         for each in (row, *row.later):
-            question = Text(each.text or "", count_words(each.text or ""))
+            question = Text(each.text or "", self._count(each.text or ""))
             dialogue.add(question, self.spec.max_tokens or each.output_tokens, each.delay or 0.0)
         return self.grow(model, dialogue)
 
@@ -245,7 +256,8 @@ class Maker:
         elif row.blocks:
             parts = self._blocks(row, vocabulary)
         else:
-            parts = [self.fresh(row.input_tokens, vocabulary)]
+            lead = 0 if vocabulary else self._specials
+            parts = [self.fresh(max(1, row.input_tokens - lead), vocabulary)]
         if vocabulary:
             body = token_body_pieces(self.spec, model, listed(parts), output)
         else:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from loadgen.errors import TraceError
-from loadgen.plan.tracerow import Left, TraceRow
+from loadgen.plan.tracerow import Reading, TraceRow
 from loadgen.scenario.scenario import Trace
 
 _AZURE_TIME = re.compile(
@@ -19,7 +19,7 @@ _BURSTGPT = ("Timestamp", "Request tokens", "Response tokens")
 Cells = dict[str, str]
 
 
-def read_azure(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_azure(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Rows of `TIMESTAMP,ContextTokens,GeneratedTokens`; TraceError for a row that is none."""
 
     def row(cells: Cells) -> TraceRow:
@@ -32,7 +32,7 @@ def read_azure(trace: Trace, left: Left) -> Iterator[TraceRow]:
     return _rows(trace, _AZURE, row, "Azure")
 
 
-def read_burstgpt(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_burstgpt(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Rows of BurstGPT, seconds as times; those without an answer, which failed there, are left out.
 
     Its `Session ID`, where there is one, is the group. TraceError for a row that is none.
@@ -41,7 +41,7 @@ def read_burstgpt(trace: Trace, left: Left) -> Iterator[TraceRow]:
     def row(cells: Cells) -> TraceRow | None:
         answered = int(float(cells["Response tokens"]))
         if not answered:
-            left.add("failed where they were recorded (no response tokens)")
+            reading.add("failed where they were recorded (no response tokens)")
             return None
         return TraceRow(
             at=float(cells["Timestamp"]),

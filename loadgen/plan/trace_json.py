@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
 
 from loadgen.errors import TraceError
 from loadgen.numbers.jsonl import NO_JSON
-from loadgen.plan.tracerow import Left, TraceRow, count_words
+from loadgen.plan.tracerow import Reading, TraceRow
 from loadgen.scenario.scenario import Trace
 
 T = TypeVar("T")
@@ -67,20 +67,20 @@ def _lines(trace: Trace, kind: type[T], called: str) -> Iterator[tuple[int, T]]:
                 raise TraceError(f"no {called} row: {error}", file=trace.path, line=number) from error
 
 
-def read_mooncake(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_mooncake(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Rows with times and delays in milliseconds."""
-    return _sessions(_rows(trace, _MS), trace)
+    return _sessions(_rows(trace, reading, _MS), trace)
 
 
-def read_timed(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_timed(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """The same rows with times in seconds."""
-    return _sessions(_rows(trace, 1.0), trace)
+    return _sessions(_rows(trace, reading, 1.0), trace)
 
 
-def _rows(trace: Trace, unit: float) -> Iterator[tuple[int, TraceRow, str | None]]:
+def _rows(trace: Trace, reading: Reading, unit: float) -> Iterator[tuple[int, TraceRow, str | None]]:
     """Rows with their line and their session; TraceError for one without lengths or text."""
     for number, row in _lines(trace, _JsonRow, trace.format):
-        words = count_words(row.text_input) if row.text_input is not None else None
+        words = reading.count(row.text_input) if row.text_input is not None else None
         length = row.input_length if row.input_length is not None else words
         if length is None:
             message = f"no {trace.format} row: needs `input_length` or `text_input`"
@@ -130,7 +130,7 @@ def _sessions(rows: Iterator[tuple[int, TraceRow, str | None]], trace: Trace) ->
     return iter(found)
 
 
-def read_bailian(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_bailian(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Rows of Alibaba's Qwen-Bailian traces, seconds as times; the conversation is the group."""
     roots: dict[int, int] = {}
     for number, row in _lines(trace, _Chat, "Bailian"):
@@ -145,7 +145,7 @@ def read_bailian(trace: Trace, left: Left) -> Iterator[TraceRow]:
         )
 
 
-def read_sharegpt(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_sharegpt(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Conversations: each question and its answer are a turn; TraceError for what is no such file."""
     try:
         data = trace.path.read_bytes().removeprefix(b"\xef\xbb\xbf")
@@ -160,15 +160,15 @@ def read_sharegpt(trace: Trace, left: Left) -> Iterator[TraceRow]:
         if turns and turns[0][0].strip():
             yield TraceRow(
                 at=None,
-                input_tokens=max(1, count_words(turns[0][0])),
-                output_tokens=max(1, count_words(turns[0][1])),
+                input_tokens=max(1, reading.count(turns[0][0])),
+                output_tokens=max(1, reading.count(turns[0][1])),
                 turns=tuple(turns),
             )
         else:
-            left.add("no question with an answer")
+            reading.add("no question with an answer")
 
 
-def read_openai(trace: Trace, left: Left) -> Iterator[TraceRow]:
+def read_openai(trace: Trace, reading: Reading) -> Iterator[TraceRow]:
     """Requests in OpenAI's fields, one a line: `messages`, `prompt` or `input`, and what else they say.
 
     A line may be one of OpenAI's batch files, whose `body` is the request; `timestamp` (seconds) is when,
@@ -194,18 +194,18 @@ def read_openai(trace: Trace, left: Left) -> Iterator[TraceRow]:
             output = value if isinstance(value, int) and output is None else output
         yield TraceRow(
             at=None if when is None else float(when),
-            input_tokens=max(1, _words_in(asked)),
+            input_tokens=max(1, _words_in(asked, reading.count)),
             output_tokens=output or 0,
             body=body,
         )
 
 
-def _words_in(value: object, deep: int = 8) -> int:
-    """Words of a prompt: of a text, of all messages, of token ids their number."""
+def _words_in(value: object, count: Callable[[str], int], deep: int = 8) -> int:
+    """Tokens of a prompt: of a text, of all messages, of token ids their number."""
     if isinstance(value, str):
-        return count_words(value)
+        return count(value)
     if isinstance(value, list) and deep:
-        return sum(_words_in(item, deep - 1) for item in value)
+        return sum(_words_in(item, count, deep - 1) for item in value)
     if isinstance(value, dict) and deep:
-        return _words_in(value.get("content", value.get("text")), deep - 1)
+        return _words_in(value.get("content", value.get("text")), count, deep - 1)
     return 1 if isinstance(value, int) else 0

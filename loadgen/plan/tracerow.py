@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,10 +35,17 @@ class TraceRow:
     """The turns after this one, which start by `delay`."""
 
 
-class Left:
-    """What of a trace was not read, by reason."""
+def count_words(text: str) -> int:
+    """Tokens of a text as the plan counts them: words, and characters of writing without blanks."""
+    unspaced = len(_UNSPACED.findall(text)) if not text.isascii() else 0
+    return unspaced + len((_UNSPACED.sub(" ", text) if unspaced else text).split())
 
-    def __init__(self) -> None:
+
+class Reading:
+    """How a trace is read: by what its texts are counted, and what of it was left out, by reason."""
+
+    def __init__(self, count: Callable[[str], int] = count_words) -> None:
+        self.count = count
         self._counts: Counter[str] = Counter()
 
     def add(self, reason: str, count: int = 1) -> None:
@@ -48,9 +56,3 @@ class Left:
     def words(self) -> tuple[str, ...]:
         """A sentence for each reason."""
         return tuple(f"{count} rows left out: {reason}" for reason, count in sorted(self._counts.items()))
-
-
-def count_words(text: str) -> int:
-    """Tokens of a text as the plan counts them: words, and characters of writing without blanks."""
-    unspaced = len(_UNSPACED.findall(text)) if not text.isascii() else 0
-    return unspaced + len((_UNSPACED.sub(" ", text) if unspaced else text).split())

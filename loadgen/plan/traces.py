@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from loadgen.errors import TraceError
 from loadgen.plan.trace_csv import read_azure, read_burstgpt
 from loadgen.plan.trace_json import read_bailian, read_mooncake, read_openai, read_sharegpt, read_timed
-from loadgen.plan.tracerow import Left, TraceRow
+from loadgen.plan.tracerow import Reading, TraceRow
 from loadgen.scenario.scenario import Trace
 
-_READERS: dict[str, Callable[[Trace, Left], Iterator[TraceRow]]] = {
+_READERS: dict[str, Callable[[Trace, Reading], Iterator[TraceRow]]] = {
     "mooncake": read_mooncake,
     "timed_trace": read_timed,
     "bailian": read_bailian,
@@ -22,12 +22,12 @@ _READERS: dict[str, Callable[[Trace, Left], Iterator[TraceRow]]] = {
 }
 
 
-def read_trace(trace: Trace, left: Left | None = None) -> list[TraceRow]:
-    """All rows, at most `limit`; times begin at 0. `left` learns what was left out.
+def read_trace(trace: Trace, reading: Reading | None = None) -> list[TraceRow]:
+    """All rows, at most `limit`; times begin at 0. `reading` learns what was left out.
 
     TraceError when there are none, or when only some of them have a time.
     """
-    reader = _READERS[trace.format](trace, left if left is not None else Left())
+    reader = _READERS[trace.format](trace, reading or Reading())
     rows = list(itertools.islice(reader, trace.limit))
     if not rows:
         raise TraceError("holds no request", file=trace.path)

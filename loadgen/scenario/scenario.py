@@ -298,6 +298,8 @@ class Scenario:
     """Path of the YAML file, for messages."""
     text: str = ""
     """The YAML as read, secrets taken out, so that a run directory and a plan carry their scenario."""
+    tokenizer: Path | None = None
+    """tokenizer.json of the model, or its directory, by which lengths are exact."""
     api_key_env: str | None = None
     """Environment variable that holds the key which requests without an authorization header carry."""
     api_key: str | None = field(default=None, repr=False)

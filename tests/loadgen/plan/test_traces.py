@@ -11,7 +11,7 @@ import pytest
 from loadgen.errors import ScenarioError, TraceError
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import Plan, load_plan, write_plan
-from loadgen.plan.tracerow import Left, TraceRow, count_words
+from loadgen.plan.tracerow import Reading, TraceRow, count_words
 from loadgen.plan.traces import read_trace
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Trace
@@ -346,13 +346,13 @@ def test_burstgpt_leaves_out_what_failed_and_says_so(tmp_path: Path) -> None:
         "45,ChatGPT,1087,0,1087,Conversation log\n"
         "118.5,GPT-4,417,276,693,API log\n"
     )
-    left = Left()
-    rows = read_trace(Trace(path, "burstgpt"), left)
+    reading = Reading()
+    rows = read_trace(Trace(path, "burstgpt"), reading)
     assert [(row.at, row.input_tokens, row.output_tokens) for row in rows] == [
         (0, 472, 18),
         (113.5, 417, 276),
     ]
-    assert left.words == ("1 rows left out: failed where they were recorded (no response tokens)",)
+    assert reading.words == ("1 rows left out: failed where they were recorded (no response tokens)",)
 
 
 def test_bailian_has_conversations_and_blocks_of_16(tmp_path: Path) -> None:
