@@ -135,7 +135,7 @@ SERVERS = {
             *(sys.executable, "-P", "-c", SERVE, "serve", "--model", "m", "--port", "PORT"),
             *("--time-to-first-token", "100ms", "--inter-token-latency", "10ms", "--max-num-seqs", "8"),
         ],
-        "startup complete",
+        "INFO ready",
         8 / 0.29,
     ),
 }
