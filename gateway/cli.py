@@ -17,6 +17,7 @@ SIMULATOR = {
     "serve": "one replica: an imitation of `vllm serve`, with its flags",
     "fleet": "many replicas in one process, each on its own address",
     "replay": "a workload through engines in virtual time",
+    "calibrate": "a step model of one's own server, from runs measured there",
     "profiles": "the named step models",
 }
 STACK = {

@@ -90,8 +90,9 @@ class Engine:
         if request.kv_transfer_params is not None:
             self._transfers.used = True
         request.num_tokens = num_prompt
-        request.queued_time = now
         request.arrival_time = request.arrival_time or now
+        now += self.config.api_overhead
+        request.queued_time = now
         self._plan(request)
         self._requests[request.request_id] = request
         put(self._arrivals, (now, request))

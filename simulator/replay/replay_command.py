@@ -14,9 +14,10 @@ from typing import Any, TextIO
 from kit.console import complain, show
 from simulator.config.compat import DEFAULT_COMPAT, compat
 from simulator.config.flags.values import duration
+from simulator.config.profilefile import find_profile
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
-from simulator.engine.pace.profiles import PROFILES, Profile
+from simulator.engine.pace.profiles import Profile
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.errors import ConfigError
 from simulator.replay import report
@@ -113,9 +114,7 @@ def run(args: argparse.Namespace) -> int:
 def _step_model(args: argparse.Namespace) -> tuple[Profile | None, tuple[StepCoefficients, HostOverhead]]:
     profile = None
     if args.profile is not None:
-        profile = PROFILES.get(args.profile)
-        if profile is None:
-            raise ConfigError(f"--profile {args.profile!r} is unknown; there are {', '.join(PROFILES)}")
+        profile = find_profile(args.profile)
     if args.step_model is not None:
         coefficients = parse_coefficients(args.step_model)
     elif profile is not None:
@@ -184,6 +183,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         else args.async_scheduling,
         check_invariants=args.check_invariants,
         **dataclasses.asdict(behaviour.engine),
+        api_overhead=profile.api_us * 1e-6 if profile is not None else 0.0,
         seed=args.seed,
     )
 
