@@ -112,7 +112,7 @@ def probe(target: str, model: str, out: Path, longest: int, say: Say) -> list[Pa
 
 
 def limits(target: str, model: str) -> Limits:
-    """What /v1/models and /metrics of a server say of its limits; raises ConfigError where it cannot be asked."""
+    """What a server says of its limits; raises ConfigError where it cannot be asked."""
     listing = _get(f"{target}/v1/models")
     try:
         rows = json.loads(listing)["data"]
