@@ -91,8 +91,7 @@ class Engine:
             self._transfers.used = True
         request.num_tokens = num_prompt
         request.arrival_time = request.arrival_time or now
-        now += self.config.api_overhead
-        request.queued_time = now
+        request.queued_time = now = now + self.config.api_overhead
         self._plan(request)
         self._requests[request.request_id] = request
         put(self._arrivals, (now, request))
