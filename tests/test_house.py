@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("simulator", "gateway", "loadgen", "kit")
+ROOMS = ("simulator", "gateway", "loadgen", "kit", "simfleet")
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 FOLDERS = sorted({p.parent for p in FILES})
 MAX_MODULES = 15
@@ -28,6 +28,7 @@ MAX_LINES, COLUMNS = 400, 100
 ALLOWED = {
     "gateway.stack.stack": {"simulator.fleet.fleet", "simulator.config", "simulator.errors"},
     "gateway.cli": {"simulator.cli"},
+    "simfleet.load": {"loadgen.judge.report"},
 }
 # Modules that are started, not imported: by `python -m`, by a console script or from a Makefile.
 STARTED = {
@@ -37,6 +38,8 @@ STARTED = {
     "gateway.commands.demo": "make demo",
     "gateway.commands.table": "imported by name when a live table is asked for",
     "loadgen.cli": "the console script loadgen",
+    "simfleet": "what users import",
+    "simfleet.pytest_plugin": "the entry point pytest11",
     "loadgen.client.nullserver": "a process of its own, started by loadgen.run.selftest",
 }
 
