@@ -10,9 +10,9 @@ The pytest plugin (simfleet.pytest_plugin) gives fixtures of the same things.
 
 from __future__ import annotations
 
+from simfleet.errors import CommandError
 from simfleet.fleet import Fleet
 from simfleet.load import Comparison, Result, compare, run
-from simfleet.process import CommandError
 from simfleet.stack import Pod, Stack
 
 __all__ = ["CommandError", "Comparison", "Fleet", "Pod", "Result", "Stack", "compare", "run"]

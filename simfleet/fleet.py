@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from kit.children import python
-from simfleet.process import SIMFLEET, CommandError, flags
+from simfleet.errors import CommandError
+from simfleet.process import SIMFLEET, flags
 
 _READY = re.compile(r"\bready\b.*\baddress=(http://[\d.]+:\d+)")
 _KEPT_LINES = 20

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simfleet.process import LOADGEN, CommandError, call, flags, last_words
+from simfleet.errors import CommandError
+from simfleet.process import LOADGEN, call, flags, last_words
 
 if TYPE_CHECKING:
     from loadgen.judge.report import Report

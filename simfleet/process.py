@@ -10,20 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.children import python
+from simfleet.errors import CommandError
 
 SIMFLEET = "import sys; from gateway.cli import main; sys.exit(main(sys.argv[1:]))"
 LOADGEN = "import sys; from loadgen.cli import main; sys.exit(main(sys.argv[1:]))"
 _LAST_LINES = 20
-
-
-class CommandError(RuntimeError):
-    """A command ended badly. command: its arguments; code: its exit code; output: the end of what it said."""
-
-    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
-        self.command = tuple(command)
-        self.code = code
-        self.output = output
-        super().__init__(f"{' '.join(command)} ended with {code}: {output.strip() or 'it said nothing'}")
 
 
 @dataclass(frozen=True, slots=True)

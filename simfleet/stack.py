@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from simfleet.process import SIMFLEET, CommandError, call, flags
+from simfleet.errors import CommandError
+from simfleet.process import SIMFLEET, call, flags
 
 _UP_SECONDS = 120.0
 _CONTROL_SECONDS = 60.0
