@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from gateway.errors import ManifestError
+from gateway.manifests.charts import check_chart, check_object, check_text
 from gateway.manifests.destinationrule import DestinationRule, read_destination_rule
+from gateway.manifests.expand import LWS, expand
 from gateway.manifests.gatewayapi import (
     GATEWAY_GROUP,
     Gateway,
@@ -45,7 +47,7 @@ class Manifests:
     """All objects of a set of manifests; the typed ones by (namespace, name), in the order of the files."""
 
     resources: list[Resource] = field(default_factory=list)
-    workloads: list[Workload] = field(default_factory=list)  # Deployments and StatefulSets
+    workloads: list[Workload] = field(default_factory=list)  # whatever makes pods
     services: dict[Key, Service] = field(default_factory=dict)
     config_maps: dict[Key, Files] = field(default_factory=dict)
     secrets: dict[Key, Files] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def read(documents: Iterable[Document], namespace: str = "default") -> Manifests
     manifests = Manifests()
     seen: dict[tuple[str, str, str, str], Resource] = {}
     for document in documents:
+        check_object(document)
         for root in _objects(document.cursor()):
             resource = read_resource(root, namespace)
             identity = (resource.group, resource.kind, resource.namespace, resource.name)
@@ -89,6 +92,10 @@ def read(documents: Iterable[Document], namespace: str = "default") -> Manifests
             seen[identity] = resource
             manifests.resources.append(resource)
             _file(manifests, resource)
+            for made in expand(resource):
+                below = replace(read_resource(made, namespace), made_by=resource)
+                manifests.resources.append(below)
+                _file(manifests, below)
     return manifests
 
 
@@ -98,6 +105,7 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
         return
     path = Path(source)
     if path.is_dir():
+        check_chart(path)
         if (kustomization := kustomization_in(path)) is not None:
             yield from build(kustomization)
             return
@@ -113,6 +121,7 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"cannot be read: {error}", str(file)) from error
+        check_text(text, str(file))
         yield from load_documents(text, str(file), ManifestError)
 
 
@@ -159,8 +168,13 @@ def _listed(
 
 
 _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
-    ("apps", "Deployment"): _listed("workloads", read_workload),
-    ("apps", "StatefulSet"): _listed("workloads", read_workload),
+    **dict.fromkeys(
+        (
+            *(("apps", kind) for kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet")),
+            *(("batch", "Job"), ("", "Pod"), ("", "ReplicationController")),
+        ),
+        _listed("workloads", read_workload),
+    ),
     ("", "Service"): _keyed("services", read_service),
     ("", "ConfigMap"): _keyed("config_maps", read_config_map),
     ("", "Secret"): _keyed("secrets", read_secret),
@@ -170,3 +184,6 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
     (GATEWAY_GROUP, "ReferenceGrant"): _listed("grants", read_grant),
     ("networking.istio.io", "DestinationRule"): _listed("destination_rules", read_destination_rule),
 }
+
+READ_KINDS = {*_READERS, ("inference.networking.k8s.io", "InferencePool"), LWS}
+"""(group, kind) of what has a typed reader, or is expanded into what has one."""

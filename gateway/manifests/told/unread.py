@@ -1,0 +1,83 @@
+"""What is not read or not simulated, one entry for each object or field: for `up`, `lint`, `ps` and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from gateway.manifests.load import READ_KINDS, Manifests
+from gateway.manifests.resources import Resource
+from gateway.manifests.told.fields import idle_fields, unknown_fields
+from gateway.manifests.told.kinds import CHANGING, is_quiet
+from kit.yamldoc import Path, show_path
+
+ISTIO_CLASSES = {"istio", "istio-waypoint", "istio-remote"}
+
+
+class Why(StrEnum):
+    """not simulated: known, and without effect here; not read: unknown, kind or field."""
+
+    NOT_SIMULATED = "not simulated"
+    NOT_READ = "not read"
+    RUN_ELSE = "run as Istio's"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """One thing of the manifests that has no part in the lab."""
+
+    why: Why
+    resource: Resource
+    consequence: str
+    path: Path = ()  # of the field; empty: the whole object
+
+    @property
+    def object(self) -> str:
+        """`EnvoyFilter istio-ingress/tweak`, a field behind it."""
+        return f"{self.resource} {show_path(self.path)}" if self.path else str(self.resource)
+
+    @property
+    def as_data(self) -> dict[str, Any]:
+        """For machines: why, kind, namespace, name, field, consequence, where."""
+        return {
+            "why": str(self.why),
+            "kind": self.resource.kind,
+            "namespace": self.resource.namespace,
+            "name": self.resource.name,
+            "field": show_path(self.path) if self.path else None,
+            "consequence": self.consequence,
+            "where": f"{self.resource.root.file}:{self.resource.line_of(*self.path)}",
+        }
+
+    def __str__(self) -> str:
+        return f"{self.why}: {self.object}: {self.consequence}"
+
+
+def unread(manifests: Manifests) -> list[Unread]:
+    """Everything of `manifests` that is not read or not simulated, in the order of the files."""
+    return [found for resource in manifests.resources if not resource.made_by for found in _of(resource)]
+
+
+def _of(resource: Resource) -> Iterator[Unread]:
+    kind = (resource.group, resource.kind)
+    if (consequence := CHANGING.get(kind)) is not None:
+        yield Unread(Why.NOT_SIMULATED, resource, consequence)
+    elif kind not in READ_KINDS and not is_quiet(kind):
+        text = f"kind {resource.kind} of {resource.api_version} is unknown here; whatever it does is missing"
+        yield Unread(Why.NOT_READ, resource, text)
+    if kind == ("gateway.networking.k8s.io", "Gateway"):
+        yield from _class(resource)
+    for path in unknown_fields(resource):
+        text = "an API server has no such field: it refuses or drops it, and nothing here acts on it"
+        yield Unread(Why.NOT_READ, resource, text, path)
+    for path, consequence in idle_fields(resource):
+        yield Unread(Why.NOT_SIMULATED, resource, consequence, path)
+
+
+def _class(resource: Resource) -> Iterable[Unread]:
+    name = resource.root.at("spec", "gatewayClassName").value
+    if name not in ISTIO_CLASSES:
+        text = f"class {name} is not Istio's; the gateway is run as Istio would run it"
+        yield Unread(Why.RUN_ELSE, resource, text, ("spec", "gatewayClassName"))
