@@ -264,6 +264,11 @@ def _print_stack(report: dict[str, Any]) -> None:
         load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
         ports = ",".join(map(str, pod["ports"]))
         say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
+    for found in report.get("not_simulated", ()):
+        name = " ".join(
+            filter(None, (found["kind"], f"{found['namespace']}/{found['name']}".lstrip("/"), found["field"]))
+        )
+        say(f"  {found['why']}: {name}: {found['consequence']}")
 
 
 def _scale(argv: list[str]) -> int:

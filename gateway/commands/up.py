@@ -69,7 +69,8 @@ def read_manifests(sources: Sequence[str], namespace: str) -> Manifests:
 
 def print_manifests(sources: Sequence[str], namespace: str) -> int:
     """The objects as they were given, kustomizations built, and nothing run; the exit code."""
-    objects = [resource.root.value for resource in read_manifests(sources, namespace).resources]
+    resources = read_manifests(sources, namespace).resources
+    objects = [resource.root.value for resource in resources if not resource.made_by]
     show(yaml.safe_dump_all(objects, sort_keys=False))
     return 0
 
@@ -122,7 +123,12 @@ class Runner:
         plan = make_plan(manifests, options.replicas, "" if name == DEFAULT_NAME else name)
         if not plan.servers and not plan.gateways:
             raise StackError(
-                "nothing to run: these manifests have neither an InferencePool with pods nor a Gateway"
+                "\n  ".join(
+                    [
+                        "nothing to run: these manifests have neither model servers nor a Gateway",
+                        *map(str, plan.unread),
+                    ]
+                )
             )
         what = ", ".join(options.sources) or "preset lab"
         self.report(
@@ -132,6 +138,8 @@ class Runner:
         )
         for note in plan.notes:
             self.report(f"note: {note}")
+        for found in plan.unread:
+            self.report(str(found))
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
         async with Stack(plan, settings, self.report) as stack:
             control = ControlServer(options.directory.socket, self._commands(stack))

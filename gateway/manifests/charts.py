@@ -9,7 +9,9 @@ from gateway.errors import ManifestError
 from kit.yamldoc import Document
 
 # An action of Go's templates at the start of a line or as a value: no YAML of an object has it there.
-_ACTION = re.compile(r"^\s*\{\{-?\s*(?:if|with|range|define|include|template|end|\$|/\*)|[:\-]\s+\{\{-?\s*[.$]", re.M)
+_ACTION = re.compile(
+    r"^\s*\{\{-?\s*(?:if|with|range|define|include|template|end|\$|/\*)|[:\-]\s+\{\{-?\s*[.$]", re.MULTILINE
+)
 
 
 def check_chart(folder: Path) -> None:
@@ -19,21 +21,23 @@ def check_chart(folder: Path) -> None:
 
 
 def check_text(text: str, file: str) -> None:
-    """Raise ManifestError for a chart's template."""
+    """Raise ManifestError for a chart's template; asked of what is no YAML."""
     if (found := _ACTION.search(text)) is not None and "{{" in found[0]:
         line = text.count("\n", 0, found.end()) + 1
         chart = _chart_of(Path(file))
-        raise ManifestError(f"a template of a Helm chart, not manifests: {_command('NAME', chart)}", file, line)
+        raise ManifestError(
+            f"a template of a Helm chart, not manifests: {_command('NAME', chart)}", file, line
+        )
 
 
 def check_object(document: Document) -> None:
-    """Raise ManifestError for a document that is no object, and whose use is known: Chart.yaml, values, ..."""
+    """Raise ManifestError for a document that is no object, such as Chart.yaml or values."""
     data = document.data
     if not isinstance(data, dict) or "metadata" in data:
         return
     file = document.file
     if data.get("kind") == "EndpointPickerConfig":
-        text = f"a picker's configuration, no object: mount it by a ConfigMap, or `simfleet up --epp-config {file}`"
+        text = f"a picker's configuration: mount it by a ConfigMap, or `simfleet up --epp-config {file}`"
     elif "apiVersion" not in data:
         values = _command("NAME", _chart_of(Path(file)), file)
         text = f"apiVersion is missing: no object. If these are values of a Helm chart: {values}"

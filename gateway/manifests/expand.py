@@ -68,9 +68,7 @@ def _set(resource: Resource, name: str, replicas: int, start: int, template: Obj
     }
 
 
-def _template(
-    resource: Resource, written: Cursor, labels: dict[str, str], size: int, leader: str
-) -> Object:
+def _template(resource: Resource, written: Cursor, labels: dict[str, str], size: int, leader: str) -> Object:
     """The pod template with the labels and variables that the controller's webhook adds."""
     made: Object = copy.deepcopy(written.value)
     meta = made.get("metadata") or {}

@@ -121,8 +121,11 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"cannot be read: {error}", str(file)) from error
-        check_text(text, str(file))
-        yield from load_documents(text, str(file), ManifestError)
+        try:
+            yield from load_documents(text, str(file), ManifestError)
+        except ManifestError:
+            check_text(text, str(file))
+            raise
 
 
 def _objects(root: Cursor) -> Iterator[Cursor]:

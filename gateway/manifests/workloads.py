@@ -66,7 +66,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Workload(Typed):
-    """What makes pods of one template: Deployment, StatefulSet, ReplicaSet, DaemonSet, Job, or one bare Pod."""
+    """What makes pods of one template: a Deployment, StatefulSet, Job, ..., or one bare Pod."""
 
     template: Cursor  # metadata and spec of its pods
     replicas: int

@@ -125,7 +125,7 @@ class PickerSet:
     def update(self, pods: PodTable) -> None:
         """Tell every picker the endpoints of its pool."""
         for handle in self._handles:
-            handle.process.update_endpoints(pods.endpoints(handle.pool) if handle.pool else [])
+            handle.process.update_endpoints(pods.choices(handle.pool) if handle.pool else [])
 
     def behind(self, service: Service, port: ServicePort) -> list[Address]:
         """Where a Service port leads to among the pickers that run."""

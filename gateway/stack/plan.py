@@ -18,6 +18,7 @@ from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import selects
+from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
@@ -25,12 +26,26 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowel
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """Replicas of one workload that serve a pool's model."""
+    """Replicas of one workload that serve a model: a pool's, a plain Service's, or nobody's (both None)."""
 
-    pool: InferencePool
+    pool: InferencePool | None
     workload: Workload
     container: Container
     replicas: int
+    service: Service | None = None  # the first that selects its pods
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The ports at which requests come to its pods, as far as the manifests name numbers."""
+        if self.pool is not None:
+            return self.pool.target_ports
+        found = (container_port(self.container, p) for p in (self.service.ports if self.service else ()))
+        return tuple(dict.fromkeys(n for n in found if n is not None))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a command may call it, besides the workload's own name."""
+        return (self.pool.name, str(self.pool)) if self.pool is not None else ()
 
 
 @dataclass(frozen=True)
@@ -50,31 +65,70 @@ class Plan:
     pickers: list[PickerPlan] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)  # what has no part in the lab
     stack: str = ""  # what its pods' names hang on beside the manifests
 
 
 def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:
     """The plan of `manifests`; `replicas` overrides every model server workload's."""
-    plan = Plan(manifests, stack=stack)
+    plan = Plan(manifests, stack=stack, unread=unread(manifests))
     taken: dict[str, InferencePool] = {}
     for pool in manifests.pools.values():
         workloads = [w for w in manifests.workloads if _is_behind(w, pool)]
         if not workloads:
-            plan.notes.append(
-                f"{pool}: no Deployment or StatefulSet has pods with labels {dict(pool.selector)}"
-            )
+            plan.notes.append(f"{pool}: no workload has pods with labels {dict(pool.selector)}")
         for workload in workloads:
-            if str(workload) in taken:
-                plan.notes.append(f"{workload} serves {taken[str(workload)]} already, and {pool} too")
+            identity = f"{workload} {workload.first_ordinal}"  # workers of a LeaderWorkerSet share a name
+            if identity in taken:
+                plan.notes.append(f"{workload} serves {taken[identity]} already, and {pool} too")
                 continue
-            taken[str(workload)] = pool
-            count = workload.replicas if replicas is None else replicas
+            taken[identity] = pool
+            if _is_helper(workload):
+                text = f"works for its leader; {pool} counts it as an endpoint that refuses connections"
+                plan.unread.append(Unread(Why.NOT_RUN, workload.resource, text))
+                continue
             container = model_server(workload, pool.target_ports)
-            plan.servers.append(ServerPlan(pool, workload, container, count))
+            plan.servers.append(ServerPlan(pool, workload, container, _count(workload, replicas)))
         _plan_picker(plan, pool)
+    for workload in manifests.workloads:
+        if f"{workload} {workload.first_ordinal}" not in taken:
+            _plan_plain(plan, workload, replicas)
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
+
+
+def _count(workload: Workload, replicas: int | None) -> int:
+    """Its own replicas, or what the command line says; a bare Pod is one."""
+    return workload.replicas if replicas is None or workload.resource.kind == "Pod" else replicas
+
+
+def _is_helper(workload: Workload) -> bool:
+    """Whether this is a worker of a LeaderWorkerSet whose command serves nothing, such as `ray start`."""
+    is_worker = workload.resource.made_by is not None and workload.first_ordinal > 0
+    return is_worker and not any(is_model_server(c) for c in workload.containers)
+
+
+def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
+    """A workload of no pool: model servers run, other programs are told of."""
+    if any(p.workload is workload for p in plan.pickers):
+        return
+    services = [
+        s
+        for s in plan.manifests.services.values()
+        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
+    ]
+    serves = [c for c in workload.containers if is_model_server(c)]
+    if serves and (services or workload.resource.kind != "Job"):
+        ports = [p.target_port for s in services for p in s.ports if isinstance(p.target_port, int)]
+        container = serving_container(serves, ports)
+        service = services[0] if services else None
+        plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
+        return
+    image = next((c.image for c in workload.containers if c.image), "none")
+    what = "a Job that no Service leads to" if serves else f"image {image} is no model server"
+    follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
+    plan.unread.append(Unread(Why.NOT_RUN, workload.resource, f"{what}{follows}"))
 
 
 def _is_behind(workload: Workload, pool: InferencePool) -> bool:
@@ -103,6 +157,43 @@ def fronting_ports(workload: Workload, server: Container, ports: Sequence[int]) 
         p.number for c in (*workload.containers, *workload.sidecars) if c is not server for p in c.ports
     }
     return declared.issuperset(ports)
+
+
+_NO_SERVER = re.compile(r"router|epp|endpoint-picker|proxy|sidecar|bench|gateway|loadgen|exporter|operator")
+_PROGRAM = re.compile(
+    r"\bvllm serve\b|\bvllm\.entrypoints|inference-sim\b|\bsimfleet serve\b|\bsglang\.launch_server\b"
+    r"|\btrtllm-serve\b|(?:^|\s)--(?:model|served-model-name)[=\s]"
+)
+_IMAGE = re.compile(r"(?:^|[-_])vllm|inference-sim|vllm-simfleet|^simfleet|sglang|tensorrt-llm")
+
+
+def is_model_server(container: Container) -> bool:
+    """Whether a container that no pool names serves a model: by its program or flags, else by its image."""
+    text = " ".join((*container.command, *container.args))
+    image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    if _PROGRAM.search(text):
+        return "vllm bench" not in text
+    idle = container.command and not text.startswith("-")  # a program of its own that is none of those
+    return not idle and bool(_IMAGE.search(image)) and not _NO_SERVER.search(image)
+
+
+def listening_ports(server: ServerPlan, port: int, ranks: int) -> tuple[int, ...]:
+    """Where a pod of `server` listens whose server has --port `port` and `ranks` data-parallel ranks.
+
+    A server of one rank whose port is among several targets stands for one process for each of the targets
+    that its containers declare. Where another container takes requests on the targets and passes them on, the
+    server takes them itself. Everything else listens where its flags say, and other targets refuse.
+    """
+    targets = server.targets
+    if ranks > 1:
+        return tuple(port + rank for rank in range(ranks))
+    if port in targets:
+        declared = {p.number for c in server.workload.containers for p in c.ports}
+        active = server.workload.active_ports
+        return tuple(t for t in targets if t == port or (t in declared and (active is None or t in active)))
+    if targets and fronting_ports(server.workload, server.container, targets):
+        return targets
+    return (port,)
 
 
 def _plan_picker(plan: Plan, pool: InferencePool) -> None:
@@ -179,11 +270,16 @@ def pod_name(workload: Workload, ordinal: int, stack: str = "") -> str:
 
     Pods of a Deployment in stacks of other names end otherwise: what an answer names is of one stack.
     """
-    if workload.resource.kind == "StatefulSet":
+    kind = workload.resource.kind
+    if kind == "Pod":
+        return workload.name
+    if workload.is_ordinal:
         return f"{workload.name}-{ordinal}"
-    template = json.dumps(workload.resource.root.at("spec", "template").value, sort_keys=True, default=str)
     identity = f"{workload.namespace}/{workload.name}/{ordinal}" + (f"/{stack}" if stack else "")
     base = workload.name[: 63 - 17]
+    if kind != "Deployment":  # its ReplicaSet is named after the template; nothing stands between the others
+        return f"{base}-{_letters(identity, 5)}"
+    template = json.dumps(workload.template.value, sort_keys=True, default=str)
     return f"{base}-{_letters(template, 10)}-{_letters(identity, 5)}"
 
 

@@ -37,6 +37,7 @@ def status(stack: Stack, name: str, started: float) -> Json:
         "pods": [_pod(stack, pod) for pod in stack.pods],
         "pickers": [_picker(handle) for handle in stack.pickers],
         "notes": stack.plan.notes,
+        "not_simulated": [found.as_data for found in stack.plan.unread],
     }
 
 
@@ -106,7 +107,7 @@ def _pod(stack: Stack, pod: Pod) -> Json:
     return {
         "name": pod.name,
         "namespace": pod.namespace,
-        "pool": pod.pool.name,
+        "pool": pod.pool.name if pod.pool else None,
         "workload": pod.server.workload.name,
         "address": pod.address,
         "ports": list(pod.ports),

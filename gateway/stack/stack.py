@@ -25,7 +25,7 @@ from gateway.manifests.inside import inside
 from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
-from gateway.stack.plan import Plan, ServerPlan, fronting_ports
+from gateway.stack.plan import Plan, ServerPlan, listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
@@ -85,7 +85,8 @@ class Stack:
         self.pickers.make()
         for gateway in self.plan.gateways:
             directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
-            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway)
+            taken = {port: g.name for g in self.gateways for port in g.ports.values()}
+            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway, taken)
             self.gateways.append(process)
         self.pickers.update(self.pods)
         pickers = [self._start_picker(handle) for handle in self.pickers]
@@ -183,10 +184,11 @@ class Stack:
 
     async def _add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
-        ports = _ports(server, self._config(server, name, "127.0.0.2"))
+        sketch = self._config(server, name, "127.0.0.2")
+        ports = listening_ports(server, sketch.port, sketch.data_parallel_size)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
+            address = self._addresses.take(sorted({*ports, *server.targets}))
             config = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
@@ -347,26 +349,12 @@ class Stack:
         """The workload called `target`, or the only one of the pool called so."""
         servers = self.plan.servers
         found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
-        found = found or [s for s in servers if target in {s.pool.name, str(s.pool)}]
+        found = found or [s for s in servers if target in s.names]
         if len(found) != 1:
-            names = ", ".join(sorted({s.pool.name for s in servers} | {s.workload.name for s in servers}))
+            names = ", ".join(sorted({name for s in servers for name in (*s.names[:1], s.workload.name)}))
             problem = "is ambiguous, name the workload" if found else "does not exist"
             raise ControlError(f"pool {target!r} {problem}; there are: {names}")
         return found[0]
-
-
-def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
-    """The ports that a pod listens on, one per data-parallel rank.
-
-    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
-    whose --port is none of them listens where it says, and the pool does not reach it.
-    """
-    targets = server.pool.target_ports
-    if config.data_parallel_size == 1 and config.port in targets:
-        return targets
-    if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
-    return tuple(config.port + rank for rank in range(config.data_parallel_size))
 
 
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:

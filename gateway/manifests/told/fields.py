@@ -54,7 +54,7 @@ _IDLE: dict[tuple[str, str], dict[str, str]] = {
         "spec.listeners.*.tls.frontendValidation": "certificates of clients are not asked for",
         "spec.tls": "certificates of clients and backends are not asked for",
         "spec.allowedListeners": "ListenerSets are not read",
-        "spec.listeners.*.allowedRoutes.namespaces.selector.matchExpressions": "matchLabels alone are looked at",
+        "spec.listeners.*.allowedRoutes.namespaces.selector.matchExpressions": "only matchLabels count",
     },
     ("networking.istio.io", "DestinationRule"): {
         "spec.subsets": "no route of the Gateway API names subsets",
@@ -72,7 +72,7 @@ _IDLE: dict[tuple[str, str], dict[str, str]] = {
         "spec.trafficPolicy.proxyProtocol": "no PROXY header is sent",
         "spec.trafficPolicy.tunnel": "nothing is tunnelled",
         "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive": "connections have the system's keep-alive",
-        "spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration": "connections live as long as they are used",
+        "spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration": "connections live on",
     },
     ("", "Service"): {
         "spec.externalName": "hosts outside the manifests are not reached",

@@ -8,6 +8,7 @@ from __future__ import annotations
 Kind = tuple[str, str]  # (API group, kind)
 
 _ISTIO, _SECURITY = "networking.istio.io", "security.istio.io"
+_ENVOY_GATEWAY = "it is Envoy Gateway's; the lab runs gateways as Istio does"
 _NOT_SENT = "requests take the Gateway API's routes alone"
 _PODS = "its pods are not run: "
 _ITS_CONTROLLER = (
@@ -40,7 +41,7 @@ CHANGING: dict[Kind, str] = {
     ("cilium.io", "CiliumNetworkPolicy"): "every connection is allowed",
     ("cilium.io", "CiliumClusterwideNetworkPolicy"): "every connection is allowed",
     ("inference.networking.x-k8s.io", "InferencePoolImport"): "pools of other clusters are not reached",
-    ("inference.networking.x-k8s.io", "InferenceModel"): "pickers since GIE v1.0 read InferenceObjective instead",
+    ("inference.networking.x-k8s.io", "InferenceModel"): "pickers since GIE v1.0 read InferenceObjective",
     ("gateway.networking.k8s.io", "TCPRoute"): "TCP listeners are not run",
     ("gateway.networking.k8s.io", "TLSRoute"): "TLS listeners are not run",
     ("gateway.networking.k8s.io", "UDPRoute"): "UDP listeners are not run",
@@ -48,12 +49,12 @@ CHANGING: dict[Kind, str] = {
     ("gateway.networking.k8s.io", "ListenerSet"): "its listeners are not opened",
     ("gateway.networking.x-k8s.io", "XListenerSet"): "its listeners are not opened",
     ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"): "retry budgets and sessions are not kept",
-    ("gateway.envoyproxy.io", "BackendTrafficPolicy"): "it is Envoy Gateway's; the lab runs gateways as Istio does",
-    ("gateway.envoyproxy.io", "ClientTrafficPolicy"): "it is Envoy Gateway's; the lab runs gateways as Istio does",
+    ("gateway.envoyproxy.io", "BackendTrafficPolicy"): _ENVOY_GATEWAY,
+    ("gateway.envoyproxy.io", "ClientTrafficPolicy"): _ENVOY_GATEWAY,
     ("gateway.envoyproxy.io", "SecurityPolicy"): "it is Envoy Gateway's; every request is let through",
     ("gateway.envoyproxy.io", "EnvoyPatchPolicy"): "it is Envoy Gateway's; nothing is patched",
     ("gateway.envoyproxy.io", "EnvoyExtensionPolicy"): "it is Envoy Gateway's; its extensions do not run",
-    ("gateway.envoyproxy.io", "EnvoyProxy"): "it is Envoy Gateway's; Envoy runs as the command line says",
+    ("gateway.envoyproxy.io", "EnvoyProxy"): "it is Envoy Gateway's; Envoy runs as flags say",
     ("gateway.envoyproxy.io", "Backend"): "hosts outside the manifests are not reached",
     ("aigateway.envoyproxy.io", "AIGatewayRoute"): f"it is Envoy AI Gateway's; {_NOT_SENT}",
     ("aigateway.envoyproxy.io", "AIServiceBackend"): f"it is Envoy AI Gateway's; {_NOT_SENT}",
@@ -69,7 +70,7 @@ CHANGING: dict[Kind, str] = {
     ("networking.gke.io", "GCPRoutingExtension"): "it is GKE's; only InferencePools name pickers here",
     ("batch", "CronJob"): f"{_PODS}no schedule is kept",
     ("serving.kserve.io", "LLMInferenceService"): _ITS_CONTROLLER,
-    ("serving.kserve.io", "LLMInferenceServiceConfig"): "it is a part of LLMInferenceServices, which are not read",
+    ("serving.kserve.io", "LLMInferenceServiceConfig"): "a part of LLMInferenceServices, which are not read",
     ("serving.kserve.io", "InferenceService"): _ITS_CONTROLLER,
     ("serving.kserve.io", "ServingRuntime"): "it is a part of InferenceServices, which are not read",
     ("serving.kserve.io", "ClusterServingRuntime"): "it is a part of InferenceServices, which are not read",
@@ -94,27 +95,27 @@ CHANGING: dict[Kind, str] = {
     ("serving.knative.dev", "Service"): _ITS_CONTROLLER,
     ("argoproj.io", "Rollout"): f"{_PODS}a Deployment's are",
     ("argoproj.io", "Application"): "what it would apply is not fetched: give those objects",
-    ("helm.toolkit.fluxcd.io", "HelmRelease"): "its chart is not rendered: `helm template ... | simfleet up -f -`",
+    ("helm.toolkit.fluxcd.io", "HelmRelease"): "not rendered: `helm template ... | simfleet up -f -`",
     ("kustomize.toolkit.fluxcd.io", "Kustomization"): "what it would apply is not fetched: give that folder",
-    ("cert-manager.io", "Certificate"): "no certificate is made: an HTTPS listener needs its Secret in the manifests",
+    ("cert-manager.io", "Certificate"): "no certificate is made: listeners need its Secret",
     ("cert-manager.io", "Issuer"): "no certificate is made",
     ("cert-manager.io", "ClusterIssuer"): "no certificate is made",
-    ("external-secrets.io", "ExternalSecret"): "no Secret is made: variables and files from it are empty",
-    ("bitnami.com", "SealedSecret"): "no Secret is made: variables and files from it are empty",
+    ("external-secrets.io", "ExternalSecret"): "no Secret is made: it counts as empty",
+    ("bitnami.com", "SealedSecret"): "no Secret is made: it counts as empty",
     ("", "Endpoints"): "endpoints outside the manifests are not reached",
     ("discovery.k8s.io", "EndpointSlice"): "endpoints outside the manifests are not reached",
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): "objects stay as they are written",
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): "objects stay as they are written",
 }  # fmt: skip
 
-# What changes neither requests nor pods of the lab: rights, quotas, storage, monitoring. Nobody asks for them.
+# What changes neither requests nor pods of the lab: rights, quotas, storage, monitoring.
 _INERT_GROUPS = {
     *("rbac.authorization.k8s.io", "apiextensions.k8s.io", "storage.k8s.io", "scheduling.k8s.io", "policy"),
-    *("monitoring.coreos.com", "monitoring.googleapis.com", "operator.victoriametrics.com", "coordination.k8s.io"),
+    *("monitoring.coreos.com", "monitoring.googleapis.com", "operator.victoriametrics.com"),
     *("resource.k8s.io", "snapshot.storage.k8s.io", "node.k8s.io", "flowcontrol.apiserver.k8s.io"),
     *("authentication.k8s.io", "authorization.k8s.io", "certificates.k8s.io", "events.k8s.io"),
     *("grafana.integreatly.org", "k8s.cni.cncf.io", "apiregistration.k8s.io", "kueue.x-k8s.io"),
-    *("opentelemetry.io", "karpenter.sh"),
+    *("opentelemetry.io", "karpenter.sh", "coordination.k8s.io"),
 }  # fmt: skip
 _INERT: set[Kind] = {
     *(("", kind) for kind in ("Namespace", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim")),

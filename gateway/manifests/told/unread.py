@@ -1,4 +1,4 @@
-"""What is not read or not simulated, one entry for each object or field: for `up`, `lint`, `ps` and the page."""
+"""What is not read or not simulated, an entry for each object or field."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ ISTIO_CLASSES = {"istio", "istio-waypoint", "istio-remote"}
 
 
 class Why(StrEnum):
-    """not simulated: known, and without effect here; not read: unknown, kind or field."""
+    """How a thing has no part: known and without effect; unknown; pods without a server; another's class."""
 
     NOT_SIMULATED = "not simulated"
     NOT_READ = "not read"
+    NOT_RUN = "not run"
     RUN_ELSE = "run as Istio's"
 
 

@@ -17,7 +17,7 @@ def test_servers_and_picker_of_a_pool() -> None:
     made = plan(
         worlds.servers("x", 4), worlds.servers("y"), worlds.pool("p", "x", "epp"), worlds.picker("epp", "p")
     )
-    assert [(s.workload.name, s.replicas) for s in made.servers] == [("x", 4)]
+    assert [(s.workload.name, s.replicas) for s in made.servers] == [("x", 4), ("y", 3)]
     assert [p.workload.name for p in made.pickers] == ["epp"]
     assert made.notes == []
     assert plan(worlds.servers("x"), worlds.pool("p", "x", "e"), replicas=9).servers[0].replicas == 9
@@ -61,7 +61,7 @@ def test_what_will_not_work_is_noted() -> None:
         return "\n".join(plan(*objects).notes)
 
     pool = worlds.pool("p", "x", "epp")
-    assert "no Deployment or StatefulSet has pods with labels {'app': 'x'}" in notes(pool)
+    assert "no workload has pods with labels {'app': 'x'}" in notes(pool)
     assert "picker Service epp does not exist; requests get 500" in notes(pool)
     open_pool = worlds.pool("p", "x", "epp", fail_open=True)
     assert "requests get 200 by round robin" in notes(open_pool)

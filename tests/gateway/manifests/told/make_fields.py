@@ -19,7 +19,9 @@ import yaml
 
 CORE = {
     **{f"apps/{kind}": f"V1{kind}" for kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet")},
-    **{f"/{kind}": f"V1{kind}" for kind in ("Pod", "Service", "ConfigMap", "Secret", "ReplicationController")},
+    **{
+        f"/{kind}": f"V1{kind}" for kind in ("Pod", "Service", "ConfigMap", "Secret", "ReplicationController")
+    },
     "batch/Job": "V1Job",
     "batch/CronJob": "V1CronJob",
     "autoscaling/HorizontalPodAutoscaler": "V2HorizontalPodAutoscaler",
@@ -143,7 +145,10 @@ def main(folder: str, out: str) -> None:
     parts = {"types": types, "kinds": kinds}
     lines = []
     for part, found in parts.items():
-        rows = [f"  {json.dumps(n)}: {json.dumps(small(t), separators=(',', ':'))}" for n, t in sorted(found.items())]
+        rows = [
+            f"  {json.dumps(n)}: {json.dumps(small(t), separators=(',', ':'))}"
+            for n, t in sorted(found.items())
+        ]
         lines.append(f" {json.dumps(part)}: {{\n" + ",\n".join(rows) + "\n }")
     Path(out).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
