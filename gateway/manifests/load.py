@@ -188,5 +188,5 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
     ("networking.istio.io", "DestinationRule"): _listed("destination_rules", read_destination_rule),
 }
 
+# (group, kind) of what has a typed reader, or is expanded into what has one
 READ_KINDS = {*_READERS, ("inference.networking.k8s.io", "InferencePool"), LWS}
-"""(group, kind) of what has a typed reader, or is expanded into what has one."""

@@ -252,11 +252,6 @@ def _note_conditions(plan: Plan) -> None:
 
 
 def _note_what_is_not_run(plan: Plan) -> None:
-    for listener, gateway in ((x, g) for g in plan.gateways for x in g.listeners):
-        if listener.protocol not in {"HTTP", "HTTPS"}:
-            plan.notes.append(
-                f"{gateway}: listener {listener.name} speaks {listener.protocol}, which is not run"
-            )
     for resource in plan.manifests.of_kind("InferencePool"):
         if (resource.namespace, resource.name) not in plan.manifests.pools:
             plan.notes.append(

@@ -22,14 +22,13 @@ from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.manifests.inside import inside
-from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan, listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from simulator.config.resolve import parse_args
+from gateway.stack.serving import server_config
 from simulator.config.serve import ServeConfig
-from simulator.errors import ConfigError, FleetError
+from simulator.errors import FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
 WATCH_INTERVAL_S = 0.1  # how often pods are asked for their readiness; a kubelet does it every second at most
@@ -207,16 +206,7 @@ class Stack:
         return pod
 
     def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        workload, container = server.workload, server.container
-        path = (workload.namespace, workload.resource.kind.lower(), workload.name)
-        volumes = inside(self.options.directory / "volumes", *path)
-        flags, env = server_command(
-            self.plan.manifests, workload, container, name=name, address=address, directory=volumes
-        )
-        try:
-            return parse_args(flags, env)
-        except ConfigError as error:
-            raise container.root.error(f"the model server would not start: {error}", "args") from error
+        return server_config(self.plan.manifests, server, name, address, self.options.directory / "volumes")
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.manifests.resources import Resource
 from kit.yamldoc import Cursor, Path
 
+_OLD_POOL = ("inference.networking.x-k8s.io", "InferencePool")  # told of as a whole
 Tree = Any  # None: anything; list: leaves; dict: fields below; str: one of the named types
 
 
@@ -24,7 +25,7 @@ def _known() -> dict[str, Any]:
 def unknown_fields(resource: Resource) -> Iterator[Path]:
     """The paths of fields that this kind does not have in any version. Nothing for kinds without a list."""
     tree = _known()["kinds"].get(f"{resource.group}/{resource.kind}")
-    if tree is not None:
+    if tree is not None and (resource.group, resource.kind) != _OLD_POOL:
         yield from _unknown(tree, resource.root)
 
 

@@ -70,6 +70,7 @@ def _of(resource: Resource) -> Iterator[Unread]:
         yield Unread(Why.NOT_READ, resource, text)
     if kind == ("gateway.networking.k8s.io", "Gateway"):
         yield from _class(resource)
+        yield from _listeners(resource)
     for path in unknown_fields(resource):
         text = "an API server has no such field: it refuses or drops it, and nothing here acts on it"
         yield Unread(Why.NOT_READ, resource, text, path)
@@ -82,3 +83,13 @@ def _class(resource: Resource) -> Iterable[Unread]:
     if name not in ISTIO_CLASSES:
         text = f"class {name} is not Istio's; the gateway is run as Istio would run it"
         yield Unread(Why.RUN_ELSE, resource, text, ("spec", "gatewayClassName"))
+
+
+def _listeners(resource: Resource) -> Iterator[Unread]:
+    for i, listener in enumerate(resource.root.child("spec").items("listeners")):
+        if (protocol := listener.text("protocol")) not in {"HTTP", "HTTPS"}:
+            text = f"listeners that speak {protocol} are not run"
+            yield Unread(Why.NOT_SIMULATED, resource, text, ("spec", "listeners", i, "protocol"))
+        elif listener.at("tls", "mode").value == "Passthrough":
+            text = "TLS is ended at the gateway or not at all: the listener is not run"
+            yield Unread(Why.NOT_SIMULATED, resource, text, ("spec", "listeners", i, "tls", "mode"))

@@ -75,7 +75,9 @@ def test_what_will_not_work_is_noted() -> None:
     idle[0]["spec"]["replicas"] = 0
     assert "0 replicas; requests get 500" in notes(pool, idle)
     tcp = {"name": "t", "port": 1, "protocol": "TCP"}
-    assert "listener t speaks TCP" in notes(worlds.gateway("g", tcp))
+    assert [str(u) for u in plan(worlds.gateway("g", tcp)).unread] == [
+        "not simulated: Gateway infra/g spec.listeners[0].protocol: listeners that speak TCP are not run"
+    ]
     old = {**pool, "apiVersion": "inference.networking.x-k8s.io/v1alpha2"}
     assert "v1alpha2 is ignored" in notes(old)
 
