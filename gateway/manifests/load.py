@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gateway.errors import ManifestError
+from gateway.manifests.authorization import AuthorizationPolicy, read_policy
 from gateway.manifests.charts import check_chart, check_object, check_text
 from gateway.manifests.destinationrule import DestinationRule, read_destination_rule
 from gateway.manifests.expand import LWS, expand
@@ -56,6 +57,7 @@ class Manifests:
     grants: list[Grant] = field(default_factory=list)
     pools: dict[Key, InferencePool] = field(default_factory=dict)
     destination_rules: list[DestinationRule] = field(default_factory=list)
+    policies: list[AuthorizationPolicy] = field(default_factory=list)
 
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [r for r in self.resources if r.kind in kinds]
@@ -186,6 +188,7 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
     (GATEWAY_GROUP, "GRPCRoute"): _listed("routes", read_route),
     (GATEWAY_GROUP, "ReferenceGrant"): _listed("grants", read_grant),
     ("networking.istio.io", "DestinationRule"): _listed("destination_rules", read_destination_rule),
+    ("security.istio.io", "AuthorizationPolicy"): _listed("policies", read_policy),
 }
 
 # (group, kind) of what has a typed reader, or is expanded into what has one

@@ -58,16 +58,23 @@ class Unread:
 
 def unread(manifests: Manifests) -> list[Unread]:
     """Everything of `manifests` that is not read or not simulated, in the order of the files."""
-    return [found for resource in manifests.resources if not resource.made_by for found in _of(resource)]
+    return [
+        found
+        for resource in manifests.resources
+        if not resource.made_by
+        for found in _of(manifests, resource)
+    ]
 
 
-def _of(resource: Resource) -> Iterator[Unread]:
+def _of(manifests: Manifests, resource: Resource) -> Iterator[Unread]:
     kind = (resource.group, resource.kind)
     if (consequence := CHANGING.get(kind)) is not None:
         yield Unread(Why.NOT_SIMULATED, resource, consequence)
     elif kind not in READ_KINDS and not is_quiet(kind):
         text = f"kind {resource.kind} of {resource.api_version} is unknown here; whatever it does is missing"
         yield Unread(Why.NOT_READ, resource, text)
+    if kind == ("security.istio.io", "AuthorizationPolicy"):
+        yield from _policy(manifests, resource)
     if kind == ("gateway.networking.k8s.io", "Gateway"):
         yield from _class(resource)
         yield from _listeners(resource)
@@ -83,6 +90,22 @@ def _class(resource: Resource) -> Iterable[Unread]:
     if name not in ISTIO_CLASSES:
         text = f"class {name} is not Istio's; the gateway is run as Istio would run it"
         yield Unread(Why.RUN_ELSE, resource, text, ("spec", "gatewayClassName"))
+
+
+def _policy(manifests: Manifests, resource: Resource) -> Iterator[Unread]:
+    """An AuthorizationPolicy, as far as it does nothing at the gateways."""
+    policy = next(p for p in manifests.policies if p.resource is resource)
+    if policy.action in {"AUDIT", "CUSTOM"} or policy.dry_run:
+        how = "a dry run" if policy.dry_run else f"action {policy.action}"
+        yield Unread(Why.NOT_SIMULATED, resource, f"{how} lets every request pass here")
+    elif manifests.gateways and not any(policy.selects(g) for g in manifests.gateways.values()):
+        text = "it applies to no Gateway of the manifests, and pods have no sidecar that would enforce it"
+        yield Unread(Why.NOT_SIMULATED, resource, text)
+    fields = [v for r in policy.rules for vs in (*r.sources, r.conditions) for v in vs]
+    asked = sorted({v.key for v in fields if v.key.startswith(("request.auth", "requestPrincipals"))})
+    if asked:
+        text = f"no token is checked here, so nobody fits {', '.join(asked)}"
+        yield Unread(Why.NOT_SIMULATED, resource, text, ("spec", "rules"))
 
 
 def _listeners(resource: Resource) -> Iterator[Unread]:
