@@ -122,6 +122,13 @@ def _up_parser() -> _Parser:
         action="store_true",
         help="print the manifests (for `loadgen scenarios NAME --manifests -`) and run nothing",
     )
+    add(
+        "--hpa-sync-period",
+        type=_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
+    )
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -132,6 +139,16 @@ def _count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"must be 0.1 to 3600 seconds, not {text!r}")
+    return seconds
 
 
 def _up(argv: list[str]) -> int:
@@ -172,6 +189,7 @@ def _up(argv: list[str]) -> int:
         replicas=arguments.replicas,
         picker=picker,
         gateway=gateway,
+        hpa_sync_period=arguments.hpa_sync_period,
         live=live,
         ready_fd=arguments.ready_fd,
     )
@@ -264,6 +282,10 @@ def _print_stack(report: dict[str, Any]) -> None:
         load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
         ports = ",".join(map(str, pod["ports"]))
         say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
+    for hpa in report.get("autoscalers", ()):
+        held = f", {hpa['problem'] or hpa['limited']}" if hpa["problem"] or hpa["limited"] else ""
+        bounds = f"{hpa['min_replicas']} to {hpa['max_replicas']}"
+        say(f"  hpa      {hpa['name']}  {hpa['target']}  {hpa['current_replicas']} pods of {bounds}{held}")
     for found in report.get("not_simulated", ()):
         name = " ".join(
             filter(None, (found["kind"], f"{found['namespace']}/{found['name']}".lstrip("/"), found["field"]))

@@ -21,9 +21,11 @@ from typing import Any
 
 import yaml
 
+from gateway.autoscale.loop import SYNC_PERIOD_S
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
 from gateway.manifests.load import Manifests, load
+from gateway.stack.autoscaling import Autoscaling
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
@@ -51,6 +53,7 @@ class UpOptions:
     replicas: int | None = None
     picker: PickerOptions = field(default_factory=PickerOptions)
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    hpa_sync_period: float = SYNC_PERIOD_S  # seconds
     live: bool = False  # draw the table
     ready_fd: int | None = None  # of a detached stack: told when it is ready
 
@@ -141,8 +144,11 @@ class Runner:
         for found in plan.unread:
             self.report(str(found))
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
-        async with Stack(plan, settings, self.report) as stack:
-            control = ControlServer(options.directory.socket, self._commands(stack))
+        async with (
+            Stack(plan, settings, self.report) as stack,
+            Autoscaling(stack, self.report, options.hpa_sync_period) as scaling,
+        ):
+            control = ControlServer(options.directory.socket, self._commands(stack, scaling))
             await control.start()
             try:
                 self._announce(stack)
@@ -162,10 +168,10 @@ class Runner:
                 self.report(f"\n  {shown.command()}\n")
         self._announced = True
 
-    def _commands(self, stack: Stack) -> dict[str, Any]:
+    def _commands(self, stack: Stack, scaling: Autoscaling) -> dict[str, Any]:
         async def answer_status() -> dict[str, Any]:
             report = status(stack, self.options.directory.name, self._started)
-            return {**report, "events": list(self.events)}
+            return {**report, "autoscalers": scaling.status(), "events": list(self.events)}
 
         async def down() -> str:
             self._ended.set()

@@ -192,4 +192,9 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
 }
 
 # (group, kind) of what has a typed reader, or is expanded into what has one
-READ_KINDS = {*_READERS, ("inference.networking.k8s.io", "InferencePool"), LWS}
+READ_KINDS = {
+    *_READERS,
+    ("inference.networking.k8s.io", "InferencePool"),
+    LWS,
+    ("autoscaling", "HorizontalPodAutoscaler"),  # by gateway/autoscale
+}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gateway.autoscale.hpa import Hpa, read_hpa
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.gatewayapi import Gateway
@@ -64,6 +65,7 @@ class Plan:
     servers: list[ServerPlan] = field(default_factory=list)
     pickers: list[PickerPlan] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
+    autoscalers: list[tuple[Hpa, ServerPlan]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)  # what has no part in the lab
     stack: str = ""  # what its pods' names hang on beside the manifests
@@ -93,6 +95,8 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
     for workload in manifests.workloads:
         if f"{workload} {workload.first_ordinal}" not in taken:
             _plan_plain(plan, workload, replicas)
+    for resource in manifests.of_kind("HorizontalPodAutoscaler"):
+        _plan_autoscaler(plan, read_hpa(resource))
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
@@ -129,6 +133,27 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     what = "a Job that no Service leads to" if serves else f"image {image} is no model server"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     plan.unread.append(Unread(Why.NOT_RUN, workload.resource, f"{what}{follows}"))
+
+
+def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
+    """An HPA and the servers that it scales; one that scales nothing here is told of."""
+    name, kind = hpa.target_name, hpa.target_kind
+
+    def is_target(server: ServerPlan) -> bool:
+        resource = server.workload.resource.made_by or server.workload.resource
+        return (resource.namespace, resource.kind, resource.name) == (hpa.namespace, kind, name)
+
+    target = next((s for s in plan.servers if is_target(s)), None)
+    if target is None:
+        text = f"there are no pods of {kind} {hpa.namespace}/{name} here: nothing is scaled"
+        plan.unread.append(Unread(Why.NOT_SIMULATED, hpa.resource, text))
+        return
+    for metric in hpa.metrics:
+        if not metric.is_simulated:
+            text = f"{metric} counts as unavailable, as without a metrics server: nothing shrinks by it"
+            path = metric.root.path
+            plan.unread.append(Unread(Why.NOT_SIMULATED, hpa.resource, text, path))
+    plan.autoscalers.append((hpa, target))
 
 
 def _is_behind(workload: Workload, pool: InferencePool) -> bool:
