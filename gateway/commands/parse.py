@@ -283,7 +283,7 @@ def _print_stack(report: dict[str, Any]) -> None:
         ports = ",".join(map(str, pod["ports"]))
         say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
     for hpa in report.get("autoscalers", ()):
-        held = f", {hpa['problem'] or hpa['limited']}" if hpa["problem"] or hpa["limited"] else ""
+        held = f", {hpa['problem']}" if hpa["problem"] else ""
         bounds = f"{hpa['min_replicas']} to {hpa['max_replicas']}"
         say(f"  hpa      {hpa['name']}  {hpa['target']}  {hpa['current_replicas']} pods of {bounds}{held}")
     for found in report.get("not_simulated", ()):
