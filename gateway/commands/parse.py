@@ -97,7 +97,13 @@ def _up_parser() -> _Parser:
     add(
         "--istio-bugs",
         action="store_true",
-        help="route wrongly where Istio up to 1.31 does (docs/fidelity.md)",
+        help="route wrongly where that release of Istio does (docs/fidelity.md)",
+    )
+    add(
+        "--istio-release",
+        default="1.31",
+        metavar="1.28|...|1.31",
+        help="translate as this release of Istio does (default 1.31)",
     )
     add(
         "--epp",
@@ -161,6 +167,7 @@ def _up(argv: list[str]) -> int:
     if arguments.detach:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
     from gateway.commands.up import UpOptions, up  # noqa: PLC0415
+    from gateway.envoy.compat import istio  # noqa: PLC0415
     from gateway.envoy.process import GatewayOptions  # noqa: PLC0415 - --help must be fast
     from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
@@ -180,6 +187,7 @@ def _up(argv: list[str]) -> int:
         first,
         arguments.envoy_concurrency,
         arguments.istio_bugs,
+        istio(arguments.istio_release).name,
     )
     live = sys.stdout.isatty() and not arguments.no_live and arguments.ready_fd is None
     options = UpOptions(

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.envoy.clusters import ClusterSpec
+from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.eds import Address, replace_file, write_endpoints
 from gateway.errors import StackError, UsageError
@@ -40,6 +41,7 @@ class GatewayOptions:
     first_port: int | None = None  # local port of the very first listener
     concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
+    istio_release: str = LATEST
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -95,7 +97,12 @@ class GatewayProcess:
         open_admin = () if limits_admin else (f"gateway  {self.name}  {_OPEN_ADMIN}",)
         self.notes = (*open_admin, *_spread(gateway, options, taken, self.ports))
         envoy = EnvoyOptions(
-            directory, self.ports, self.admin_port, options.host, options.istio_bugs, limits_admin
+            directory,
+            self.ports,
+            self.admin_port,
+            options.host,
+            istio(options.istio_release, bugs=options.istio_bugs),
+            limits_admin,
         )
         self.access_log = envoy.access_log
         self.config: EnvoyConfig = build(manifests, gateway, envoy)

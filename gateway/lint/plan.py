@@ -49,7 +49,8 @@ def _check_servers(plan: Plan, volumes: Path) -> Iterator[Finding]:
             yield _refused(server.container.root, config)
             continue
         ports = listening_ports(server, config.port, config.data_parallel_size)
-        missing = [p for p in server.targets if p not in ports]
+        active = server.workload.active_ports  # a picker chooses no others
+        missing = [p for p in server.targets if p not in ports and (active is None or p in active)]
         for port in missing:
             if server.pool is not None:
                 at = server.pool.resource.root.child("spec")

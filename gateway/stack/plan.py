@@ -130,7 +130,7 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
         plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
         return
     image = next((c.image for c in workload.containers if c.image), "none")
-    what = "a Job that no Service leads to" if serves else f"image {image} is no model server"
+    what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     plan.unread.append(Unread(Why.NOT_RUN, workload.resource, f"{what}{follows}"))
 

@@ -12,7 +12,7 @@ _ENVOY_GATEWAY = "it is Envoy Gateway's; the lab runs gateways as Istio does"
 _NOT_SENT = "requests take the Gateway API's routes alone"
 _PODS = "its pods are not run: "
 _ITS_CONTROLLER = (
-    "its controller is not there: what it would make is; give those objects instead "
+    "its controller does not run here, so its pods are missing; give what it makes of it "
     "(`kubectl get deployments,services,inferencepools,httproutes -o yaml`)"
 )
 
