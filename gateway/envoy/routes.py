@@ -20,7 +20,7 @@ from gateway.envoy.rewrites import (
 )
 from gateway.manifests.attach import Attachment
 from gateway.manifests.durations import Duration
-from gateway.manifests.gatewayapi import Filter, Match, Retry, Route, Rule, read_backend
+from gateway.manifests.gatewayapi import FILTERS, Filter, Match, Retry, Route, Rule, read_backend
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import Backend, resolve_backend
@@ -29,10 +29,6 @@ from kit.yamldoc import Cursor
 Json = dict[str, Any]
 
 _PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-_FILTERS = {
-    *("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"),
-    "CORS",
-}
 
 
 @dataclass
@@ -72,7 +68,7 @@ class RouteBuilder:
 
     def _route(self, route: Route, rule: Rule, match: Match) -> Json:
         result: Json = {"match": build_match(match)}
-        unknown = [f.type for f in rule.filters if f.type not in _FILTERS]
+        unknown = [f.type for f in rule.filters if f.type not in FILTERS]
         backends = [resolve_backend(self.manifests, route, ref) for ref in rule.backends]
         live = [b for b in backends if b.ref.weight > 0]
         if (action := redirect(rule.filters, match)) is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gateway.manifests.gatewayapi import FILTERS
 from gateway.manifests.load import READ_KINDS, Manifests
 from gateway.manifests.resources import Resource
 from gateway.manifests.told.fields import idle_fields, unknown_fields
@@ -75,6 +76,8 @@ def _of(manifests: Manifests, resource: Resource) -> Iterator[Unread]:
         yield Unread(Why.NOT_READ, resource, text)
     if kind == ("security.istio.io", "AuthorizationPolicy"):
         yield from _policy(manifests, resource)
+    if kind in {("gateway.networking.k8s.io", k) for k in ("HTTPRoute", "GRPCRoute")}:
+        yield from _filters(resource)
     if kind == ("gateway.networking.k8s.io", "Gateway"):
         yield from _class(resource)
         yield from _listeners(resource)
@@ -106,6 +109,15 @@ def _policy(manifests: Manifests, resource: Resource) -> Iterator[Unread]:
     if asked:
         text = f"no token is checked here, so nobody fits {', '.join(asked)}"
         yield Unread(Why.NOT_SIMULATED, resource, text, ("spec", "rules"))
+
+
+def _filters(resource: Resource) -> Iterator[Unread]:
+    """Filters of a route that are not translated."""
+    for rule in resource.root.child("spec").items("rules"):
+        for i, item in enumerate(rule.items("filters")):
+            if (name := item.text("type")) not in FILTERS:
+                text = f"filter {name} is not translated: the rule answers 500"
+                yield Unread(Why.NOT_SIMULATED, resource, text, (*rule.path, "filters", i, "type"))
 
 
 def _listeners(resource: Resource) -> Iterator[Unread]:

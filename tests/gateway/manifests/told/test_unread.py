@@ -122,6 +122,16 @@ def test_known_fields_without_effect() -> None:
     ]
 
 
+def test_filters_that_are_not_translated() -> None:
+    more = {"type": "ExtensionRef", "extensionRef": {"group": "x", "kind": "Y", "name": "z"}}
+    route = worlds.route("r", "g", worlds.rule(worlds.to_pool("p"), filters=[worlds.rewrite_to("/v1"), more]))
+    (found,) = told(route)
+    assert str(found) == (
+        "not simulated: HTTPRoute apps/r spec.rules[0].filters[1].type: "
+        "filter ExtensionRef is not translated: the rule answers 500"
+    )
+
+
 def test_classes_and_listeners_of_gateways() -> None:
     gateway = worlds.gateway(
         "g",
