@@ -45,7 +45,7 @@ class Target(Protocol):
 class State:
     """What the last look said; `metrics` has (metric, its value in thousandths or None)."""
 
-    current: int = 0
+    looked: bool = False
     desired: int = 0
     metrics: list[tuple[MetricSpec, int | None]] = field(default_factory=list)
     active: str = ""  # why metrics could not be had; empty: they could
@@ -90,7 +90,7 @@ class Autoscaler:
         """One look, and the scaling that it calls for."""
         hpa, state = self.hpa, self.state
         current = self.target.replicas() if self._asked is None else self._asked
-        state.current = state.desired = current
+        state.looked, state.desired = True, current
         state.metrics, state.limited = [], ""
         if current == 0 and hpa.min_replicas != 0:
             state.active = "scaling is disabled since the replica count of the target is zero"
@@ -178,8 +178,8 @@ class Autoscaler:
             "target": f"{hpa.target_kind}/{hpa.target_name}",
             "min_replicas": hpa.min_replicas,
             "max_replicas": hpa.max_replicas,
-            "current_replicas": state.current,
-            "desired_replicas": state.desired,
+            "current_replicas": self.target.replicas(),
+            "desired_replicas": state.desired if state.looked else self.target.replicas(),
             "metrics": [
                 {
                     "type": metric.kind,

@@ -18,7 +18,7 @@ from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import resolve_backend
-from gateway.manifests.resources import selects
+from gateway.manifests.resources import Resource, selects
 from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
 
@@ -42,6 +42,16 @@ class ServerPlan:
             return self.pool.target_ports
         found = (container_port(self.container, p) for p in (self.service.ports if self.service else ()))
         return tuple(dict.fromkeys(n for n in found if n is not None))
+
+    @property
+    def why_fixed(self) -> str | None:
+        """Why the number of its pods cannot be changed; None where it can."""
+        resource = self.workload.resource
+        if resource.kind in {"Pod", "DaemonSet", "Job"}:
+            return f"a {resource.kind} has no scale"
+        if resource.made_by is not None and _group_size(resource.made_by) > 1:
+            return f"{resource.made_by} has groups of several pods, which are not made anew here"
+        return None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,6 +145,12 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     plan.unread.append(Unread(Why.NOT_RUN, workload.resource, f"{what}{follows}"))
 
 
+def _group_size(resource: Resource) -> int:
+    """Pods of one group of a LeaderWorkerSet."""
+    size = resource.root.at("spec", "leaderWorkerTemplate", "size").value
+    return size if isinstance(size, int) else 1
+
+
 def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
     """An HPA and the servers that it scales; one that scales nothing here is told of."""
     name, kind = hpa.target_name, hpa.target_kind
@@ -144,8 +160,9 @@ def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
         return (resource.namespace, resource.kind, resource.name) == (hpa.namespace, kind, name)
 
     target = next((s for s in plan.servers if is_target(s)), None)
-    if target is None:
-        text = f"there are no pods of {kind} {hpa.namespace}/{name} here: nothing is scaled"
+    if target is None or target.why_fixed:
+        why = target.why_fixed if target else f"there are no pods of {kind} {hpa.namespace}/{name} here"
+        text = f"{why}: nothing is scaled"
         plan.unread.append(Unread(Why.NOT_SIMULATED, hpa.resource, text))
         return
     for metric in hpa.metrics:

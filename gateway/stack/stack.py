@@ -259,6 +259,8 @@ class Stack:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
         async with self._changing:
             server = self._server(target)
+            if server.why_fixed:
+                raise ControlError(f"{server.workload.name} cannot be scaled: {server.why_fixed}")
             pods = self.pods.of_workload(server)
             try:
                 try:

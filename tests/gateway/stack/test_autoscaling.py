@@ -95,6 +95,18 @@ def test_what_an_autoscaler_does_not_do_is_told() -> None:
         hpa_object(pods_metric(), cpu),
         {**hpa_object(pods_metric(), scaleTargetRef=nobody), "metadata": worlds.meta("second")},
     )
+    alone = worlds.dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": worlds.meta("x"),
+            "spec": {"containers": [{"name": "vllm", "args": ["--model", "m"]}]},
+        },
+        hpa_object(pods_metric(), scaleTargetRef={"kind": "Pod", "name": "x"}),
+    )
+    assert [str(u) for u in make_plan(read(documents(alone))).unread] == [
+        "not simulated: HorizontalPodAutoscaler apps/hpa: a Pod has no scale: nothing is scaled"
+    ]
     plan = make_plan(read(documents(text)))
     assert [hpa.name for hpa, _ in plan.autoscalers] == ["hpa"]
     assert [str(u) for u in plan.unread] == [
