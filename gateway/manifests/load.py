@@ -41,6 +41,7 @@ from gateway.manifests.workloads import (
 from kit.yamldoc import Cursor, Document, load_documents
 
 Key = tuple[str, str]  # (namespace, name)
+Identity = tuple[str, str, str, str]  # (API group, kind, namespace, name)
 
 
 @dataclass
@@ -83,22 +84,32 @@ def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | Non
 def read(documents: Iterable[Document], namespace: str = "default") -> Manifests:
     """Documents that are already parsed, as typed objects; ManifestError for an object that stands twice."""
     manifests = Manifests()
-    seen: dict[tuple[str, str, str, str], Resource] = {}
+    seen: dict[Identity, Resource] = {}
     for document in documents:
         check_object(document)
         for root in _objects(document.cursor()):
-            resource = read_resource(root, namespace)
-            identity = (resource.group, resource.kind, resource.namespace, resource.name)
-            if (first := seen.get(identity)) is not None:
-                raise resource.error(f"stands twice; the first is at {first.where}")
-            seen[identity] = resource
-            manifests.resources.append(resource)
-            _file(manifests, resource)
-            for made in expand(resource):
-                below = replace(read_resource(made, namespace), made_by=resource)
-                manifests.resources.append(below)
-                _file(manifests, below)
+            try:
+                _take(manifests, seen, read_resource(root, namespace), namespace)
+            except ManifestError as error:
+                if "${" not in error.message:
+                    raise
+                hint = "a variable that is still to be filled in, `... | envsubst | simfleet up -f -`"
+                raise ManifestError(f"{error.message}: {hint}", error.file, error.line) from error
     return manifests
+
+
+def _take(manifests: Manifests, seen: dict[Identity, Resource], resource: Resource, namespace: str) -> None:
+    """An object and what its controller would make of it."""
+    identity = (resource.group, resource.kind, resource.namespace, resource.name)
+    if (first := seen.get(identity)) is not None:
+        raise resource.error(f"stands twice; the first is at {first.where}")
+    seen[identity] = resource
+    manifests.resources.append(resource)
+    _file(manifests, resource)
+    for made in expand(resource):
+        below = replace(read_resource(made, namespace), made_by=resource)
+        manifests.resources.append(below)
+        _file(manifests, below)
 
 
 def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:

@@ -97,7 +97,7 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
             taken[identity] = pool
             if _is_helper(workload):
                 text = f"works for its leader; {pool} counts it as an endpoint that refuses connections"
-                plan.unread.append(Unread(Why.NOT_RUN, workload.resource, text))
+                _tell(plan, workload, text)
                 continue
             container = model_server(workload, pool.target_ports)
             plan.servers.append(ServerPlan(pool, workload, container, _count(workload, replicas)))
@@ -142,7 +142,14 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     image = next((c.image for c in workload.containers if c.image), "none")
     what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
-    plan.unread.append(Unread(Why.NOT_RUN, workload.resource, f"{what}{follows}"))
+    _tell(plan, workload, f"{what}{follows}")
+
+
+def _tell(plan: Plan, workload: Workload, text: str) -> None:
+    """A workload that is not run, once where its controller makes several."""
+    found = Unread(Why.NOT_RUN, workload.resource.made_by or workload.resource, text)
+    if found not in plan.unread:
+        plan.unread.append(found)
 
 
 def _group_size(resource: Resource) -> int:

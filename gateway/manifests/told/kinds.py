@@ -85,6 +85,8 @@ CHANGING: dict[Kind, str] = {
     ("orchestration.aibrix.ai", "RoleSet"): _ITS_CONTROLLER,
     ("orchestration.aibrix.ai", "KVCache"): "pods share no cache server",
     ("model.aibrix.ai", "ModelAdapter"): "adapters are loaded by flags or by /v1/load_lora_adapter",
+    ("disaggregatedset.x-k8s.io", "DisaggregatedSet"): _ITS_CONTROLLER,
+    ("route.openshift.io", "Route"): _NOT_SENT,
     ("ray.io", "RayService"): _ITS_CONTROLLER,
     ("ray.io", "RayCluster"): _ITS_CONTROLLER,
     ("ray.io", "RayJob"): _ITS_CONTROLLER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_templates_of_others_within_an_object_are_no_chart_s(tmp_path: Path) -> 
     assert len(load([str(file)]).config_maps) == 1
     file.write_text("a: [\n")
     assert "Helm" not in refused(file)
+
+
+def test_variables_that_are_still_to_be_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "svc.yaml"
+    written = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "${NAME}"}, "spec": {}}
+    file.write_text(json.dumps(written))
+    words = refused(file)
+    assert "is '${NAME}'" in words
+    assert "`... | envsubst | simfleet up -f -`" in words

@@ -103,11 +103,11 @@ def test_workers_that_serve_nothing_are_told() -> None:
     leader = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [SERVER]}}
     worker = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [RAY]}}
     plan = make_plan(
-        read(lws(2, 1, leaderTemplate=leader, workerTemplate=worker), worlds.pool("pool", "x", None))
+        read(lws(3, 2, leaderTemplate=leader, workerTemplate=worker), worlds.pool("pool", "x", None))
     )
-    assert [(s.workload.name, s.replicas) for s in plan.servers] == [("it", 1)]
+    assert [(s.workload.name, s.replicas) for s in plan.servers] == [("it", 2)]
     assert [str(u) for u in plan.unread] == [
-        "not run: StatefulSet apps/it-0: works for its leader; "
+        "not run: LeaderWorkerSet apps/it: works for its leader; "
         "InferencePool apps/pool counts it as an endpoint that refuses connections"
     ]
 
