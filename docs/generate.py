@@ -101,6 +101,34 @@ def _behaviours(path: str, columns: Sequence[Any], without: Sequence[str] = ()) 
     return rows
 
 
+def istio() -> str:
+    """The table of Istio's releases, with their bugs; the last column has none."""
+    from gateway.envoy.compat import LATEST, TABLE, istio
+
+    columns = [*(istio(name, bugs=True) for name in TABLE), TABLE[LATEST]]
+    rows = _behaviours("gateway/envoy/compat.py", columns, without=("name",))
+    return table(["behaviour", *(f"`{name}`" for name in TABLE), "without flags", ""], rows)
+
+
+def kinds() -> str:
+    """Kinds that change traffic and are not simulated."""
+    from gateway.manifests.told.kinds import CHANGING
+
+    rows: list[list[object]] = [
+        [f"`{kind}`", group, text[:1].upper() + text[1:]] for (group, kind), text in CHANGING.items()
+    ]
+    return table(["kind", "API group", "what follows"], rows)
+
+
+def shapes() -> str:
+    """The manifests of tests/gateway/stack/shapes, by their own first lines."""
+    rows: list[list[object]] = []
+    for path in sorted((ROOT / "tests" / "gateway" / "stack" / "shapes").glob("*.yaml")):
+        what, comes = (line.removeprefix("# ") for line in path.read_text().splitlines()[:2])
+        rows.append([f"`{path.stem}`", what.removesuffix("."), comes])
+    return table(["shape", "what it is", "what comes of it"], rows)
+
+
 def figures(part: str) -> str:
     """The figures of a part of the report, as their fields tell them; a distribution is one row."""
     from loadgen.judge.figures import Figures
@@ -249,6 +277,9 @@ MAKERS: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "causes": causes,
     "compat": compat,
+    "istio": istio,
+    "kinds": kinds,
+    "shapes": shapes,
     "lint-rules": lint_rules,
     "limits": limits,
     **{

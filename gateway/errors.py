@@ -9,7 +9,7 @@ GatewayError
 └── PickerError       (picker/errors.py, with the branches below it)
 
 Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
-BadQueryError (kubeapi/query.py).
+BadQueryError (kubeapi/query.py); and NoMetricError (autoscale/compute.py), which the loop catches.
 """
 
 from __future__ import annotations

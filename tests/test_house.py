@@ -27,6 +27,7 @@ MAX_LINES, COLUMNS = 400, 100
 # module -> the modules of another room that it may import; kit is open to every room
 ALLOWED = {
     "gateway.stack.stack": {"simulator.fleet.fleet", "simulator.config", "simulator.errors"},
+    "gateway.stack.serving": {"simulator.config", "simulator.errors"},
     "gateway.cli": {"simulator.cli"},
     "simfleet.load": {"loadgen.judge.report"},
 }

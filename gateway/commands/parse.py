@@ -97,7 +97,13 @@ def _up_parser() -> _Parser:
     add(
         "--istio-bugs",
         action="store_true",
-        help="route wrongly where Istio up to 1.31 does (docs/fidelity.md)",
+        help="route wrongly where that release of Istio does (docs/fidelity.md)",
+    )
+    add(
+        "--istio-release",
+        default="1.31",
+        metavar="1.28|...|1.31",
+        help="translate as this release of Istio does (default 1.31)",
     )
     add(
         "--epp",
@@ -122,6 +128,13 @@ def _up_parser() -> _Parser:
         action="store_true",
         help="print the manifests (for `loadgen scenarios NAME --manifests -`) and run nothing",
     )
+    add(
+        "--hpa-sync-period",
+        type=_seconds,
+        default=15.0,
+        metavar="SECONDS",
+        help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
+    )
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -134,6 +147,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text.removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"must be 0.1 to 3600 seconds, not {text!r}")
+    return seconds
+
+
 def _up(argv: list[str]) -> int:
     arguments = _up_parser().parse_args(argv)
     if arguments.print_manifests:
@@ -144,6 +167,7 @@ def _up(argv: list[str]) -> int:
     if arguments.detach:
         return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}])
     from gateway.commands.up import UpOptions, up  # noqa: PLC0415
+    from gateway.envoy.compat import istio  # noqa: PLC0415
     from gateway.envoy.process import GatewayOptions  # noqa: PLC0415 - --help must be fast
     from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
@@ -163,6 +187,7 @@ def _up(argv: list[str]) -> int:
         first,
         arguments.envoy_concurrency,
         arguments.istio_bugs,
+        istio(arguments.istio_release).name,
     )
     live = sys.stdout.isatty() and not arguments.no_live and arguments.ready_fd is None
     options = UpOptions(
@@ -172,6 +197,7 @@ def _up(argv: list[str]) -> int:
         replicas=arguments.replicas,
         picker=picker,
         gateway=gateway,
+        hpa_sync_period=arguments.hpa_sync_period,
         live=live,
         ready_fd=arguments.ready_fd,
     )
@@ -264,6 +290,15 @@ def _print_stack(report: dict[str, Any]) -> None:
         load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
         ports = ",".join(map(str, pod["ports"]))
         say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
+    for hpa in report.get("autoscalers", ()):
+        held = f", {hpa['problem']}" if hpa["problem"] else ""
+        bounds = f"{hpa['min_replicas']} to {hpa['max_replicas']}"
+        say(f"  hpa      {hpa['name']}  {hpa['target']}  {hpa['current_replicas']} pods of {bounds}{held}")
+    for found in report.get("not_simulated", ()):
+        name = " ".join(
+            filter(None, (found["kind"], f"{found['namespace']}/{found['name']}".lstrip("/"), found["field"]))
+        )
+        say(f"  {found['why']}: {name}: {found['consequence']}")
 
 
 def _scale(argv: list[str]) -> int:

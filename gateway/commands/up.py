@@ -21,9 +21,11 @@ from typing import Any
 
 import yaml
 
+from gateway.autoscale.loop import SYNC_PERIOD_S
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import GatewayError, StackError
 from gateway.manifests.load import Manifests, load
+from gateway.stack.autoscaling import Autoscaling
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
@@ -51,6 +53,7 @@ class UpOptions:
     replicas: int | None = None
     picker: PickerOptions = field(default_factory=PickerOptions)
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    hpa_sync_period: float = SYNC_PERIOD_S  # seconds
     live: bool = False  # draw the table
     ready_fd: int | None = None  # of a detached stack: told when it is ready
 
@@ -69,7 +72,8 @@ def read_manifests(sources: Sequence[str], namespace: str) -> Manifests:
 
 def print_manifests(sources: Sequence[str], namespace: str) -> int:
     """The objects as they were given, kustomizations built, and nothing run; the exit code."""
-    objects = [resource.root.value for resource in read_manifests(sources, namespace).resources]
+    resources = read_manifests(sources, namespace).resources
+    objects = [resource.root.value for resource in resources if not resource.made_by]
     show(yaml.safe_dump_all(objects, sort_keys=False))
     return 0
 
@@ -122,7 +126,12 @@ class Runner:
         plan = make_plan(manifests, options.replicas, "" if name == DEFAULT_NAME else name)
         if not plan.servers and not plan.gateways:
             raise StackError(
-                "nothing to run: these manifests have neither an InferencePool with pods nor a Gateway"
+                "\n  ".join(
+                    [
+                        "nothing to run: these manifests have neither model servers nor a Gateway",
+                        *map(str, plan.unread),
+                    ]
+                )
             )
         what = ", ".join(options.sources) or "preset lab"
         self.report(
@@ -132,9 +141,14 @@ class Runner:
         )
         for note in plan.notes:
             self.report(f"note: {note}")
+        for found in plan.unread:
+            self.report(str(found))
         settings = StackOptions(options.directory.path, options.picker, options.gateway)
-        async with Stack(plan, settings, self.report) as stack:
-            control = ControlServer(options.directory.socket, self._commands(stack))
+        async with (
+            Stack(plan, settings, self.report) as stack,
+            Autoscaling(stack, self.report, options.hpa_sync_period) as scaling,
+        ):
+            control = ControlServer(options.directory.socket, self._commands(stack, scaling))
             await control.start()
             try:
                 self._announce(stack)
@@ -154,10 +168,10 @@ class Runner:
                 self.report(f"\n  {shown.command()}\n")
         self._announced = True
 
-    def _commands(self, stack: Stack) -> dict[str, Any]:
+    def _commands(self, stack: Stack, scaling: Autoscaling) -> dict[str, Any]:
         async def answer_status() -> dict[str, Any]:
             report = status(stack, self.options.directory.name, self._started)
-            return {**report, "events": list(self.events)}
+            return {**report, "autoscalers": scaling.status(), "events": list(self.events)}
 
         async def down() -> str:
             self._ended.set()

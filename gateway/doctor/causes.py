@@ -205,6 +205,14 @@ CAUSES: tuple[Cause, ...] = (
         _flag("DC"),
     ),
     Cause(
+        "policy-denied",
+        "403, details rbac_access_denied, body RBAC: access denied",
+        "an AuthorizationPolicy that applies to the gateway denies the request, or none of its ALLOW policies "
+        "allows it; the details name the rule",
+        "the rules' paths, methods, hosts and headers; targetRefs or selector of the policy",
+        lambda e: e.status == 403 and ("rbac_access_denied" in e.details or e.body.startswith("RBAC:")),
+    ),
+    Cause(
         "no-route",
         "404, flag NR, details route_not_found, empty body",
         "no route has this host and path (PathPrefix /v1/completions does not cover /v1/chat/completions), or the "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.envoy.compat import LATEST, TABLE, Istio
 from gateway.manifests.destinationrule import SYSTEM_AUTHORITIES, DestinationRule, tls_file
 from gateway.manifests.durations import istio_duration
 from gateway.manifests.inference import SHADOW_PORT, InferencePool
@@ -53,7 +54,7 @@ def service_spec(service: Service, port: ServicePort, directory: Path) -> Cluste
     return ClusterSpec(name, file, service=service, port=port)
 
 
-def build_cluster(spec: ClusterSpec, rule: DestinationRule | None) -> Json:
+def build_cluster(spec: ClusterSpec, rule: DestinationRule | None, istio: Istio = TABLE[LATEST]) -> Json:
     """The cluster of `spec` under the DestinationRule that applies to it."""
     pool = rule.settings("connectionPool", spec.number) if rule else None
     cluster: Json = {
@@ -68,7 +69,7 @@ def build_cluster(spec: ClusterSpec, rule: DestinationRule | None) -> Json:
             },
         },
         "connect_timeout": _duration(pool.opt("tcp") if pool else None, "connectTimeout", "10s"),
-        "circuit_breakers": {"thresholds": [_thresholds(pool)]},
+        "circuit_breakers": {"thresholds": [_thresholds(pool, istio)]},
         # Istio never panics: with no endpoint left that is not ejected a request fails
         "common_lb_config": {"healthy_panic_threshold": {"value": _least_healthy(spec, rule)}},
     }
@@ -114,7 +115,7 @@ def _duration(root: Cursor | None, key: str, default: str) -> str:
     return found.envoy if (found := istio_duration(root, key)) else default
 
 
-def _thresholds(pool: Cursor | None) -> Json:
+def _thresholds(pool: Cursor | None, istio: Istio) -> Json:
     """Istio lifts Envoy's limits of 1024 to the maximum; only a connectionPool sets any."""
     tcp = pool.opt("tcp") if pool else None
     http = pool.opt("http") if pool else None
@@ -123,7 +124,7 @@ def _thresholds(pool: Cursor | None) -> Json:
         "max_pending_requests": http.number("http1MaxPendingRequests", MAX) if http else MAX,
         "max_requests": http.number("http2MaxRequests", MAX) if http else MAX,
         "max_retries": http.number("maxRetries", MAX) if http else MAX,
-        "track_remaining": True,
+        **({"track_remaining": True} if istio.tracks_remaining else {}),
     }
 
 

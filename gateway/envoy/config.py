@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, service_spec
+from gateway.envoy.compat import LATEST, TABLE, Istio
 from gateway.envoy.listeners import Bound, build_listener
 from gateway.envoy.routes import RouteBuilder
 from gateway.manifests.attach import attach, attachments_of
@@ -28,7 +29,7 @@ class EnvoyOptions:
     ports: Mapping[int, int]  # listener port -> local port
     admin_port: int
     host: str = "127.0.0.1"
-    istio_bugs: bool = False
+    istio: Istio = TABLE[LATEST]
     limits_admin: bool = True  # whether this Envoy has admin.allow_paths
 
     @property
@@ -61,7 +62,7 @@ def listener_ports(gateway: Gateway) -> dict[int, tuple[Listener, ...]]:
 def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> EnvoyConfig:
     """Everything of `manifests` that belongs to `gateway`, for an Envoy that runs as `options` says."""
     attachments = list(attachments_of(gateway, attach(manifests)))
-    routes = RouteBuilder(manifests, options.istio_bugs)
+    routes = RouteBuilder(manifests, options.istio)
     listeners, bound = [], []
     for port, of_port in listener_ports(gateway).items():
         place = Bound(port, of_port[0].protocol, of_port, options.host, options.ports[port])
@@ -73,7 +74,7 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
     for spec in specs:
         owner = (spec.pool or spec.service or gateway).namespace
         rule = rule_for(manifests.destination_rules, spec.host, owner, gateway.namespace)
-        clusters.append(build_cluster(spec, rule))
+        clusters.append(build_cluster(spec, rule, options.istio))
     return EnvoyConfig(_bootstrap(gateway, listeners, clusters, options), tuple(specs), tuple(bound))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gateway.envoy import extproc
+from gateway.envoy import extproc, rbac
 from gateway.envoy.clusters import PICKED_KEY, SCORES_KEY, SERVED_KEY
 from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
 from gateway.manifests.load import Manifests
@@ -50,6 +50,13 @@ ACCESS_LOG_FIELDS = {
 }
 
 
+# Istio's sampling. No provider is there to send a span to, but with it a route's name goes to the servers.
+_TRACING: Json = {
+    "client_sampling": {"value": 100},
+    "random_sampling": {"value": 1},
+    "overall_sampling": {"value": 100},
+}
+
 PROXY_CONFIG = "proxy.istio.io/config"
 
 
@@ -68,6 +75,8 @@ def build_listener(
     manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], access_log: Path
 ) -> Json:
     manager = _connection_manager(bound, virtual_hosts, access_log)
+    ports = [(bound.port, bound.local_port)]
+    manager["http_filters"] = [*rbac.filters(manifests.policies, gateway, ports), *_http_filters()]
     if not makes_request_ids(gateway):
         manager["generate_request_id"] = False
     chain: Json = {
@@ -162,9 +171,9 @@ def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Pat
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "stream_idle_timeout": "0s",
         "proxy_100_continue": True,
+        "tracing": _TRACING,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {},
-        "http_filters": _http_filters(),
         "access_log": [_access_log(access_log)],
         "route_config": {
             "name": name,

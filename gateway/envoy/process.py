@@ -9,11 +9,13 @@ import json
 import mmap
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.envoy.clusters import ClusterSpec
+from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.eds import Address, replace_file, write_endpoints
 from gateway.errors import StackError, UsageError
@@ -39,6 +41,7 @@ class GatewayOptions:
     first_port: int | None = None  # local port of the very first listener
     concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
+    istio_release: str = LATEST
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -76,18 +79,30 @@ class GatewayProcess:
     """Envoy for one Gateway object."""
 
     def __init__(
-        self, manifests: Manifests, gateway: Gateway, directory: Path, options: GatewayOptions
+        self,
+        manifests: Manifests,
+        gateway: Gateway,
+        directory: Path,
+        options: GatewayOptions,
+        taken: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
+        """`taken`: the local ports of the stack's other gateways, and whose they are."""
         self.gateway = gateway
         self.name = f"{gateway.name}-istio"
         self.directory = directory
-        self.ports = _local_ports(gateway, options)
+        self.ports = _local_ports(gateway, options, taken)
         self.admin_port = free_port()
         binary = find_envoy(options.binary)
         limits_admin = _has_field(binary, b"allow_paths")
-        self.notes = () if limits_admin else (f"gateway  {self.name}  {_OPEN_ADMIN}",)
+        open_admin = () if limits_admin else (f"gateway  {self.name}  {_OPEN_ADMIN}",)
+        self.notes = (*open_admin, *_spread(gateway, options, taken, self.ports))
         envoy = EnvoyOptions(
-            directory, self.ports, self.admin_port, options.host, options.istio_bugs, limits_admin
+            directory,
+            self.ports,
+            self.admin_port,
+            options.host,
+            istio(options.istio_release, bugs=options.istio_bugs),
+            limits_admin,
         )
         self.access_log = envoy.access_log
         self.config: EnvoyConfig = build(manifests, gateway, envoy)
@@ -164,15 +179,43 @@ def _addresses(status: dict[str, list[dict[str, dict[str, dict[str, object]]]]])
     return found
 
 
-def _local_ports(gateway: Gateway, options: GatewayOptions) -> dict[int, int]:
-    """A free local port for each listener port: as asked, else 80 at 8080 and 443 at 8443, else any."""
-    chosen = {}
+def _wanted(gateway: Gateway, options: GatewayOptions) -> dict[int, int]:
+    """The local ports that --port asks for, by listener port."""
+    asked = {}
     for i, port in enumerate(listener_ports(gateway)):
         wanted = options.ports.get(port) or (options.first_port if i == 0 else None)
         if wanted is not None:
+            asked[port] = wanted
+    return asked
+
+
+def _local_ports(gateway: Gateway, options: GatewayOptions, taken: Mapping[int, str]) -> dict[int, int]:
+    """A free local port for each listener port: as asked, else 80 at 8080 and 443 at 8443, else any.
+
+    What is asked for goes to the first gateway and its first listener that want it: Envoys would share a port
+    by SO_REUSEPORT, and each request would go to either.
+    """
+    asked = _wanted(gateway, options)
+    chosen: dict[int, int] = {}
+    for port in listener_ports(gateway):
+        wanted = asked.get(port)
+        if wanted is not None and wanted not in taken and wanted not in chosen.values():
             if not is_free(options.host, wanted):
                 raise UsageError(f"--port {wanted}: taken on {options.host}, choose another")
             chosen[port] = wanted
         else:
             chosen[port] = free_port(options.host, [port + 8000 if port < 1024 else port])
     return chosen
+
+
+def _spread(
+    gateway: Gateway, options: GatewayOptions, taken: Mapping[int, str], ports: Mapping[int, int]
+) -> Iterator[str]:
+    """What to say of listeners that did not get the port that --port names."""
+    for port, wanted in _wanted(gateway, options).items():
+        if ports[port] != wanted:
+            holder = taken.get(wanted, f"{gateway.name}-istio")
+            yield (
+                f"gateway  {gateway.name}-istio  --port {wanted} is that of {holder}: "
+                f"listener port {port} is at {ports[port]}"
+            )

@@ -54,14 +54,14 @@ def host_rewrite(filters: Sequence[Filter]) -> str | None:
     return host
 
 
-def path_rewrite(filters: Sequence[Filter], match: Match, *, istio_bugs: bool = False) -> Json:
-    """prefix_rewrite or regex_rewrite of a RouteAction; `istio_bugs` loses the slash behind a new root."""
+def path_rewrite(filters: Sequence[Filter], match: Match, *, loses_slash: bool = False) -> Json:
+    """prefix_rewrite or regex_rewrite of a RouteAction; `loses_slash`: the one behind a new root is lost."""
     for item in filters:
         path = item.root.opt("path") if item.type == "URLRewrite" else None
         if path is not None:
             rewrite = _rewrite(path, match)
             if (
-                istio_bugs
+                loses_slash
                 and not match.path.rstrip("/")
                 and len(new := rewrite.get("prefix_rewrite", "")) > 1
             ):
@@ -113,8 +113,11 @@ def redirect(filters: Sequence[Filter], match: Match) -> Json | None:
     return action
 
 
-def cors(filters: Sequence[Filter]) -> Json:
-    """`typed_per_filter_config` of a CORS filter, empty without one."""
+def cors(filters: Sequence[Filter], *, answers_foreign: bool = True) -> Json:
+    """`typed_per_filter_config` of a CORS filter, empty without one.
+
+    `answers_foreign`: a preflight of an origin that is not allowed ends here, not at the model server.
+    """
     item = next((f for f in filters if f.type == "CORS"), None)
     if item is None:
         return {}
@@ -124,7 +127,7 @@ def cors(filters: Sequence[Filter]) -> Json:
         "filter_enabled": {"default_value": {"numerator": 100}},
         "allow_origin_string_match": [_origin(origin) for origin in root.strings("allowOrigins")],
         "allow_credentials": root.flag("allowCredentials", False),
-        "forward_not_matching_preflights": False,
+        **({"forward_not_matching_preflights": False} if answers_foreign else {}),
     }
     for key, name in (
         ("allowMethods", "allow_methods"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.envoy import extproc
+from gateway.envoy.compat import LATEST, TABLE, Istio
 from gateway.envoy.matches import build_match, precedence
 from gateway.envoy.rewrites import (
     CORS_FILTER,
@@ -19,7 +20,7 @@ from gateway.envoy.rewrites import (
 )
 from gateway.manifests.attach import Attachment
 from gateway.manifests.durations import Duration
-from gateway.manifests.gatewayapi import Filter, Match, Retry, Route, Rule, read_backend
+from gateway.manifests.gatewayapi import FILTERS, Filter, Match, Retry, Route, Rule, read_backend
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import Backend, resolve_backend
@@ -28,22 +29,14 @@ from kit.yamldoc import Cursor
 Json = dict[str, Any]
 
 _PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-_FILTERS = {
-    *("RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"),
-    "CORS",
-}
 
 
 @dataclass
 class RouteBuilder:
-    """Translates routes and remembers the backends that they lead to.
-
-    `istio_bugs` reproduces what Istio up to 1.31 gets wrong: one picker for all pools of a rule (the last
-    backendRef's), no picker under a CORS filter, none for a GRPCRoute, no slash where `/` is replaced.
-    """
+    """Translates routes as `istio` does, and remembers the backends that they lead to."""
 
     manifests: Manifests
-    istio_bugs: bool = False
+    istio: Istio = TABLE[LATEST]
     backends: dict[str, Backend] = field(default_factory=dict)  # by cluster name
 
     def virtual_hosts(self, attachments: Iterable[Attachment], name: str) -> list[Json]:
@@ -51,7 +44,7 @@ class RouteBuilder:
         entries: dict[str, list[tuple[Any, Json]]] = {}
         for attachment in attachments:
             for hostname in attachment.hostnames:
-                entries.setdefault(hostname, []).extend(self._entries(attachment.route))
+                entries.setdefault(hostname, []).extend(self._entries(attachment.route, name))
         return [
             {
                 "name": f"{hostname}:{name}",
@@ -62,17 +55,20 @@ class RouteBuilder:
             for hostname, found in entries.items()
         ]
 
-    def _entries(self, route: Route) -> Iterable[tuple[Any, Json]]:
+    def _entries(self, route: Route, port: str) -> Iterable[tuple[Any, Json]]:
         """(sort key, Envoy route) of every match. Ties go to the name, then to the order in the route."""
         for i, rule in enumerate(route.rules):
             for j, match in enumerate(rule.matches):
                 rank = tuple(-n for n in precedence(match))
                 name = f"{route.namespace}.{route.name}.{i}"
-                yield (rank, route.key, i, j), {"name": name, **self._route(route, rule, match)}
+                made = self._route(route, rule, match)
+                if "route" in made:
+                    made["decorator"] = {"operation": _operation(made, f"{route.name}-{i}", port)}
+                yield (rank, route.key, i, j), {"name": name, **made}
 
     def _route(self, route: Route, rule: Rule, match: Match) -> Json:
         result: Json = {"match": build_match(match)}
-        unknown = [f.type for f in rule.filters if f.type not in _FILTERS]
+        unknown = [f.type for f in rule.filters if f.type not in FILTERS]
         backends = [resolve_backend(self.manifests, route, ref) for ref in rule.backends]
         live = [b for b in backends if b.ref.weight > 0]
         if (action := redirect(rule.filters, match)) is not None:
@@ -86,21 +82,23 @@ class RouteBuilder:
             result["typed_per_filter_config"] = config
         result["route"] = {
             **self._destination(live),
-            **path_rewrite(filters, match, istio_bugs=self.istio_bugs),
+            **path_rewrite(filters, match, loses_slash=self.istio.root_loses_slash),
             **self._behaviour(route, rule, filters),
         }
         return result
 
     def _filter_config(self, route: Route, rule: Rule, backends: Sequence[Backend]) -> Json:
         """Route level: CORS, and the picker where one serves the whole rule."""
-        config = cors(rule.filters)
+        config = cors(rule.filters, answers_foreign=self.istio.answers_foreign_preflights)
         pool = self._rule_pool(backends)
-        if self.istio_bugs and (route.is_grpc or CORS_FILTER in config):
+        if self.istio.grpc_has_no_picker and route.is_grpc:
+            return config
+        if self.istio.cors_drops_picker and CORS_FILTER in config:
             return config
         return {**config, **(extproc.route_override(pool) if pool else {})}
 
     def _rule_pool(self, backends: Sequence[Backend]) -> InferencePool | None:
-        if self.istio_bugs:
+        if self.istio.last_pool_picks:
             return backends[-1].pool
         live = [b for b in backends if b.ref.weight > 0]
         return live[0].pool if len(live) == 1 else None
@@ -116,7 +114,7 @@ class RouteBuilder:
             "weight": backend.ref.weight,
             **header_changes(backend.ref.filters),
         }
-        if backend.pool is not None and not self.istio_bugs:
+        if backend.pool is not None and not self.istio.last_pool_picks:
             entry["typed_per_filter_config"] = extproc.route_override(backend.pool)
         return entry
 
@@ -155,6 +153,27 @@ class RouteBuilder:
             "runtime_fraction": fraction,
             "disable_shadow_host_suffix_append": True,
         }
+
+
+def _operation(made: Json, rule: str, port: str) -> str:
+    """What istiod calls a route in traces: host, port and path of its cluster; of several, the rule's name.
+
+    Model servers get it as `x-envoy-decorator-operation`.
+    """
+    match = made["match"]
+    path = "/*"
+    if "prefix" in match:
+        path = f"{match['prefix']}*"
+    elif "path_separated_prefix" in match:
+        path = f"{match['path_separated_prefix']}/*"
+    elif "path" in match:
+        path = str(match["path"])
+    elif "safe_regex" in match:
+        path = str(match["safe_regex"]["regex"])
+    parts = str(made["route"].get("cluster", "")).split("|")
+    if len(parts) == 4:
+        return f"{parts[3]}:{parts[1]}{path}"
+    return f"{rule}-istio-autogenerated-k8s-gateway:{port}{path}"
 
 
 def _retry_policy(retry: Retry | None) -> Json | None:

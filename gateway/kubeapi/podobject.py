@@ -18,9 +18,12 @@ def pod(
     terminating_since: str | None = None,
     restarts: int = 0,
     image: str = "",
+    annotations: Mapping[str, str] | None = None,
 ) -> Object:
     """A v1 Pod running at `address`; `terminating_since` (RFC 3339) marks one that is being deleted."""
     meta: Object = {"name": name, "namespace": namespace, "labels": dict(labels)}
+    if annotations:
+        meta["annotations"] = dict(annotations)
     if terminating_since:
         meta["deletionTimestamp"] = terminating_since
     flag = "True" if ready else "False"

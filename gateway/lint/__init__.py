@@ -9,8 +9,10 @@ from gateway.errors import GatewayError, UsageError
 from gateway.lint import deadflags, pickers, pools, routes
 from gateway.lint.finding import Finding, Severity
 from gateway.lint.output import FORMATS
+from gateway.lint.plan import check as check_plan
 from gateway.lint.schema import check_schemas, load_crds
 from gateway.manifests.load import Manifests, load
+from gateway.stack.plan import make_plan
 from kit.console import complain, show
 
 CHECKS = (pools.check, pickers.check, routes.check, deadflags.check)
@@ -19,6 +21,7 @@ CHECKS = (pools.check, pickers.check, routes.check, deadflags.check)
 def lint(manifests: Manifests, crds: str | None = None) -> list[Finding]:
     """Every finding, errors first. `crds` is a folder of CRDs. Raises UsageError for a folder without any."""
     found = [finding for check in CHECKS for finding in check(manifests)]
+    found += check_plan(make_plan(manifests), {f.rule.id for f in found})
     if crds:
         found += check_schemas(manifests, load_crds(crds))
     return sorted(dict.fromkeys(found), key=lambda f: f.sort_key)

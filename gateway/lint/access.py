@@ -116,11 +116,9 @@ def _check_account(manifests: Manifests, workload: Workload) -> Iterator[Finding
         return
     yield find(
         "picker-service-account",
-        workload.resource.root,
+        workload.template,
         f"{workload} runs as service account default, which the manifests give the picker's rights",
         "every pod of the namespace may watch its pods and pools",
         "a ServiceAccount of its own in serviceAccountName and in the RoleBinding",
-        "spec",
-        "template",
         "spec",
     )

@@ -32,6 +32,11 @@ RULES = {
     r.id: r
     for r in (
         Rule("schema", _E, "an object that its CRD refuses"),
+        Rule("up-refuses", _E, "what `simfleet up` cannot start, or an API server refuses"),
+        Rule("not-simulated", _W, "an object or field that changes traffic in a cluster and nothing here"),
+        Rule("not-read", _W, "a kind or field that is unknown"),
+        Rule("not-run", _W, "pods that serve no model"),
+        Rule("gateway-class", _I, "a Gateway of a class that is not Istio's"),
         Rule("pool-api-version", _E, "a pool of an API version that Istio does not read"),
         Rule("pool-selector", _E, "a pool whose selector matches no pod"),
         Rule("pool-target-port", _E, "a target port that no server listens on"),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.lint.facts import flags_of, is_fixed, picker_of, servers_of, split_image
+from gateway.lint.facts import is_fixed, picker_of, servers_of, split_image
 from gateway.lint.finding import Finding, find
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Container, Workload
-
-DEFAULT_PORT = 8000
+from gateway.stack.plan import model_server
 
 
 def check(manifests: Manifests) -> Iterator[Finding]:
@@ -54,54 +53,10 @@ def _check_pool(manifests: Manifests, pool: InferencePool) -> Iterator[Finding]:
     picker = picker_of(manifests, pool).workload
     for workload in servers:
         if workload is not picker:
-            yield from _check_ports(pool, workload)
-            yield from _check_server(workload)
+            yield from _check_server(workload, model_server(workload, pool.target_ports))
 
 
-def _check_ports(pool: InferencePool, workload: Workload) -> Iterator[Finding]:
-    spec = pool.resource.root.child("spec")
-    serving = _server(workload)
-    declared = {p.number for c in workload.containers for p in c.ports}
-    listening = _listening(serving)
-    for i, port in enumerate(pool.target_ports):
-        if declared and port not in declared:
-            message = f"{pool} targets port {port}; the containers of {workload} have {sorted(declared)}"
-        elif listening and port not in listening:
-            message = f"{pool} targets port {port}; {workload} serves on {sorted(listening)} by its flags"
-        else:
-            continue
-        yield find(
-            "pool-target-port",
-            spec,
-            message,
-            "connections to the pod are refused: 503 (upstream connect error), and the picker has no metrics",
-            "make targetPorts, containerPort and --port the same number",
-            "targetPorts",
-            i,
-            "number",
-        )
-
-
-def _server(workload: Workload) -> Container:
-    """The container that serves: the one that names a model, else the first."""
-    return next((c for c in workload.containers if "model" in flags_of(c)), workload.containers[0])
-
-
-def _listening(container: Container) -> set[int]:
-    """Ports by the flags of vLLM and its simulators; empty where another program decides."""
-    given = flags_of(container)
-    if "model" not in given and "serve" not in (*container.command, *container.args):
-        return set()
-    try:
-        port = int(given.get("port", DEFAULT_PORT))
-        ranks = int(given.get("data-parallel-size", given.get("dp", 1)))
-    except ValueError:
-        return set()
-    return set(range(port, port + ranks))
-
-
-def _check_server(workload: Workload) -> Iterator[Finding]:
-    container = _server(workload)
+def _check_server(workload: Workload, container: Container) -> Iterator[Finding]:
     name, tag = split_image(container.image)
     names = {e.name for e in container.env}
     if name.endswith("llm-d-inference-sim") and "NAMESPACE" in names and "POD_NAMESPACE" not in names:
@@ -127,7 +82,7 @@ def _check_server(workload: Workload) -> Iterator[Finding]:
 
 def _check_hardening(workload: Workload, container: Container) -> Iterator[Finding]:
     root = container.root
-    pod = workload.resource.root.at("spec", "template", "spec")
+    pod = workload.template.at("spec")
     missing = [p for p in ("readinessProbe", "livenessProbe") if not root.has(p)]
     if root.at("resources", "requests", "memory").value is None:
         missing.append("resources.requests.memory")

@@ -14,6 +14,18 @@ from kit.yamldoc import Cursor
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 POOL_GROUP = "inference.networking.k8s.io"
 
+# Filters that are translated; a rule with any other is answered 500, as the API asks.
+FILTERS = frozenset(
+    (
+        "CORS",
+        "RequestHeaderModifier",
+        "RequestMirror",
+        "RequestRedirect",
+        "ResponseHeaderModifier",
+        "URLRewrite",
+    )
+)
+
 MatchType = Literal["Exact", "PathPrefix", "RegularExpression"]
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from gateway.errors import ManifestError
+from gateway.manifests.authorization import AuthorizationPolicy, read_policy
+from gateway.manifests.charts import check_chart, check_object, check_text
 from gateway.manifests.destinationrule import DestinationRule, read_destination_rule
+from gateway.manifests.expand import LWS, expand
 from gateway.manifests.gatewayapi import (
     GATEWAY_GROUP,
     Gateway,
@@ -38,6 +41,7 @@ from gateway.manifests.workloads import (
 from kit.yamldoc import Cursor, Document, load_documents
 
 Key = tuple[str, str]  # (namespace, name)
+Identity = tuple[str, str, str, str]  # (API group, kind, namespace, name)
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Manifests:
     """All objects of a set of manifests; the typed ones by (namespace, name), in the order of the files."""
 
     resources: list[Resource] = field(default_factory=list)
-    workloads: list[Workload] = field(default_factory=list)  # Deployments and StatefulSets
+    workloads: list[Workload] = field(default_factory=list)  # whatever makes pods
     services: dict[Key, Service] = field(default_factory=dict)
     config_maps: dict[Key, Files] = field(default_factory=dict)
     secrets: dict[Key, Files] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Manifests:
     grants: list[Grant] = field(default_factory=list)
     pools: dict[Key, InferencePool] = field(default_factory=dict)
     destination_rules: list[DestinationRule] = field(default_factory=list)
+    policies: list[AuthorizationPolicy] = field(default_factory=list)
 
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [r for r in self.resources if r.kind in kinds]
@@ -79,17 +84,32 @@ def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | Non
 def read(documents: Iterable[Document], namespace: str = "default") -> Manifests:
     """Documents that are already parsed, as typed objects; ManifestError for an object that stands twice."""
     manifests = Manifests()
-    seen: dict[tuple[str, str, str, str], Resource] = {}
+    seen: dict[Identity, Resource] = {}
     for document in documents:
+        check_object(document)
         for root in _objects(document.cursor()):
-            resource = read_resource(root, namespace)
-            identity = (resource.group, resource.kind, resource.namespace, resource.name)
-            if (first := seen.get(identity)) is not None:
-                raise resource.error(f"stands twice; the first is at {first.where}")
-            seen[identity] = resource
-            manifests.resources.append(resource)
-            _file(manifests, resource)
+            try:
+                _take(manifests, seen, read_resource(root, namespace), namespace)
+            except ManifestError as error:
+                if "${" not in error.message:
+                    raise
+                hint = "a variable that is still to be filled in, `... | envsubst | simfleet up -f -`"
+                raise ManifestError(f"{error.message}: {hint}", error.file, error.line) from error
     return manifests
+
+
+def _take(manifests: Manifests, seen: dict[Identity, Resource], resource: Resource, namespace: str) -> None:
+    """An object and what its controller would make of it."""
+    identity = (resource.group, resource.kind, resource.namespace, resource.name)
+    if (first := seen.get(identity)) is not None:
+        raise resource.error(f"stands twice; the first is at {first.where}")
+    seen[identity] = resource
+    manifests.resources.append(resource)
+    _file(manifests, resource)
+    for made in expand(resource):
+        below = replace(read_resource(made, namespace), made_by=resource)
+        manifests.resources.append(below)
+        _file(manifests, below)
 
 
 def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
@@ -98,6 +118,7 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
         return
     path = Path(source)
     if path.is_dir():
+        check_chart(path)
         if (kustomization := kustomization_in(path)) is not None:
             yield from build(kustomization)
             return
@@ -113,7 +134,11 @@ def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError(f"cannot be read: {error}", str(file)) from error
-        yield from load_documents(text, str(file), ManifestError)
+        try:
+            yield from load_documents(text, str(file), ManifestError)
+        except ManifestError:
+            check_text(text, str(file))
+            raise
 
 
 def _objects(root: Cursor) -> Iterator[Cursor]:
@@ -159,8 +184,13 @@ def _listed(
 
 
 _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
-    ("apps", "Deployment"): _listed("workloads", read_workload),
-    ("apps", "StatefulSet"): _listed("workloads", read_workload),
+    **dict.fromkeys(
+        (
+            *(("apps", kind) for kind in ("Deployment", "StatefulSet", "ReplicaSet", "DaemonSet")),
+            *(("batch", "Job"), ("", "Pod"), ("", "ReplicationController")),
+        ),
+        _listed("workloads", read_workload),
+    ),
     ("", "Service"): _keyed("services", read_service),
     ("", "ConfigMap"): _keyed("config_maps", read_config_map),
     ("", "Secret"): _keyed("secrets", read_secret),
@@ -169,4 +199,13 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
     (GATEWAY_GROUP, "GRPCRoute"): _listed("routes", read_route),
     (GATEWAY_GROUP, "ReferenceGrant"): _listed("grants", read_grant),
     ("networking.istio.io", "DestinationRule"): _listed("destination_rules", read_destination_rule),
+    ("security.istio.io", "AuthorizationPolicy"): _listed("policies", read_policy),
+}
+
+# (group, kind) of what has a typed reader, or is expanded into what has one
+READ_KINDS = {
+    *_READERS,
+    ("inference.networking.k8s.io", "InferencePool"),
+    LWS,
+    ("autoscaling", "HorizontalPodAutoscaler"),  # by gateway/autoscale
 }

@@ -29,6 +29,7 @@ class Resource:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     root: Cursor
+    made_by: Resource | None = None  # whose controller would have made it
 
     @property
     def group(self) -> str:

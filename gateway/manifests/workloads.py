@@ -1,14 +1,17 @@
-"""Kinds that run or feed pods: Deployment, StatefulSet, Service, ConfigMap, Secret, Namespace."""
+"""Kinds that run or feed pods: whatever has a pod template, bare Pods, Service, ConfigMap, Secret."""
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.manifests import names
 from gateway.manifests.resources import Resource, Typed
 from kit.yamldoc import Cursor
+
+ACTIVE_PORTS = "inference.networking.k8s.io/active-ports"
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,9 @@ class Container:
 
 @dataclass(frozen=True)
 class Workload(Typed):
-    """A Deployment or StatefulSet."""
+    """What makes pods of one template: a Deployment, StatefulSet, Job, ..., or one bare Pod."""
 
+    template: Cursor  # metadata and spec of its pods
     replicas: int
     selector: Mapping[str, str]
     pod_labels: Mapping[str, str]
@@ -73,6 +77,18 @@ class Workload(Typed):
     sidecars: tuple[Container, ...]  # init containers; some run as long as the pod
     volumes: Mapping[str, Volume]
     service_account: str
+    first_ordinal: int = 0  # of a StatefulSet's pods
+
+    @property
+    def is_ordinal(self) -> bool:
+        """Whether its pods are numbered, and come back under the same name."""
+        return self.resource.kind == "StatefulSet"
+
+    @property
+    def active_ports(self) -> frozenset[int] | None:
+        """Target ports that pickers may choose of these pods (GIE's annotation); None: all of the pool's."""
+        text = self.pod_annotations.get(ACTIVE_PORTS)
+        return None if text is None else frozenset(int(p) for p in re.findall(r"\d+", text))
 
 
 @dataclass(frozen=True)
@@ -112,19 +128,18 @@ class Files(Typed):
 def read_workload(resource: Resource) -> Workload:
     """What runs pods; ManifestError for one without containers, or with fewer than 0 replicas."""
     spec = resource.root.child("spec")
-    template = spec.child("template")
+    template = resource.root if resource.kind == "Pod" else spec.child("template")
     meta = template.opt("metadata")
     pod = template.child("spec")
-    selector = spec.opt("selector")
-    replicas = spec.number("replicas", 1)
-    if replicas < 0:
-        raise spec.error(f"must be 0 or more, is {replicas}", "replicas")
+    selector = None if resource.kind == "Pod" else spec.opt("selector")
     containers = tuple(_read_container(c) for c in pod.items("containers"))
     if not containers:
         raise pod.error("containers is missing: a pod has at least one")
+    ordinals = spec.opt("ordinals") if resource.kind == "StatefulSet" else None
     return Workload(
         resource=resource,
-        replicas=replicas,
+        template=template,
+        replicas=_replicas(resource.kind, spec),
         selector=selector.string_map("matchLabels") if selector else {},
         pod_labels=meta.string_map("labels") if meta else {},
         pod_annotations=meta.string_map("annotations") if meta else {},
@@ -132,7 +147,23 @@ def read_workload(resource: Resource) -> Workload:
         sidecars=tuple(_read_container(c) for c in pod.items("initContainers")),
         volumes=_read_volumes(pod),
         service_account=pod.text("serviceAccountName", "default"),
+        first_ordinal=ordinals.number("start", 0) if ordinals else 0,
     )
+
+
+def _replicas(kind: str, spec: Cursor) -> int:
+    """How many pods there are at once; this machine is one node, so a DaemonSet has one."""
+    if kind in {"Pod", "DaemonSet"}:
+        return 1
+    if kind == "Job":
+        if spec.flag("suspend", False):
+            return 0
+        parallelism = spec.number("parallelism", 1)
+        return min(parallelism, spec.number("completions", parallelism))
+    replicas = spec.number("replicas", 1)
+    if replicas < 0:
+        raise spec.error(f"must be 0 or more, is {replicas}", "replicas")
+    return replicas
 
 
 def _read_container(root: Cursor) -> Container:

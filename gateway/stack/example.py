@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gateway.manifests.attach import Attachment
-from gateway.manifests.gatewayapi import POOL_GROUP, Match
+from gateway.manifests.gatewayapi import POOL_GROUP, BackendRef, Match
+from gateway.manifests.load import Key
 
 PROMPT = "What do reviewers think about The Comedy of Errors?"
 _GENERATING = ("/v1/completions", "/v1/chat/completions")
@@ -30,16 +32,34 @@ class Example:
         return " ".join([*map(shlex.quote, words), "-d", shlex.quote(self.body)])
 
 
-def example(attachments: Sequence[Attachment], url: str, model: str) -> Example | None:
-    """A request through the first route of `attachments` that a completion fits; None when there is none."""
-    for attachment in attachments:
-        for rule in attachment.route.rules:
-            to_pool = any((b.group, b.kind) == (POOL_GROUP, "InferencePool") for b in rule.backends)
-            for match in rule.matches if to_pool else ():
-                path = _path(match)
-                if path is not None and match.method in {None, "POST"}:
-                    return Example(url + path, _body(path, model), _headers(attachment, match))
+def example(
+    attachments: Sequence[Attachment],
+    url: str,
+    model: str,
+    services: Mapping[Key, str] = MappingProxyType({}),
+) -> Example | None:
+    """A request through the first route of `attachments` that a completion fits; None when there is none.
+
+    A route to a pool comes before one to a Service of `services`, which says the model behind each.
+    """
+    rules = [(attachment, rule) for attachment in attachments for rule in attachment.route.rules]
+    to_pools = [(a, r, model) for a, r in rules if any(_is_pool(b) for b in r.backends)]
+    to_services = [
+        (a, r, services[b.namespace, b.name])
+        for a, r in rules
+        for b in r.backends[:1]
+        if b.kind == "Service" and (b.namespace, b.name) in services
+    ]
+    for attachment, rule, asked in (*to_pools, *to_services):
+        for match in rule.matches:
+            path = _path(match)
+            if path is not None and match.method in {None, "POST"}:
+                return Example(url + path, _body(path, asked), _headers(attachment, match))
     return None
+
+
+def _is_pool(backend: BackendRef) -> bool:
+    return (backend.group, backend.kind) == (POOL_GROUP, "InferencePool")
 
 
 def _path(match: Match) -> str | None:

@@ -84,11 +84,12 @@ class PickerSet:
         """Write the files of every picker and make its process, not yet started."""
         several = len(self._plan.pickers) > 1
         for picker in self._plan.pickers:
-            spec = self._spec(picker, several=several)
+            spec = self.spec_of(picker, several=several)
             pool = self._pool_of(spec, picker)
             self._handles.append(PickerHandle(picker, make_picker(spec), pool, free_port()))
 
-    def _spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
+    def spec_of(self, picker: PickerPlan, *, several: bool = False) -> PickerSpec:
+        """What its process is made of, its files written. Raises ManifestError for what cannot start."""
         manifests, workload = self._plan.manifests, picker.workload
         name = pod_name(workload, 0, self._plan.stack)
         directory = inside(self._directory / "pickers", name)
@@ -125,7 +126,7 @@ class PickerSet:
     def update(self, pods: PodTable) -> None:
         """Tell every picker the endpoints of its pool."""
         for handle in self._handles:
-            handle.process.update_endpoints(pods.endpoints(handle.pool) if handle.pool else [])
+            handle.process.update_endpoints(pods.choices(handle.pool) if handle.pool else [])
 
     def behind(self, service: Service, port: ServicePort) -> list[Address]:
         """Where a Service port leads to among the pickers that run."""

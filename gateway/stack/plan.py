@@ -11,13 +11,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gateway.autoscale.hpa import Hpa, read_hpa
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import resolve_backend
-from gateway.manifests.resources import selects
+from gateway.manifests.resources import Resource, selects
+from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
@@ -25,12 +27,36 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowel
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """Replicas of one workload that serve a pool's model."""
+    """Replicas of one workload that serve a model: a pool's, a plain Service's, or nobody's (both None)."""
 
-    pool: InferencePool
+    pool: InferencePool | None
     workload: Workload
     container: Container
     replicas: int
+    service: Service | None = None  # the first that selects its pods
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The ports at which requests come to its pods, as far as the manifests name numbers."""
+        if self.pool is not None:
+            return self.pool.target_ports
+        found = (container_port(self.container, p) for p in (self.service.ports if self.service else ()))
+        return tuple(dict.fromkeys(n for n in found if n is not None))
+
+    @property
+    def why_fixed(self) -> str | None:
+        """Why the number of its pods cannot be changed; None where it can."""
+        resource = self.workload.resource
+        if resource.kind in {"Pod", "DaemonSet", "Job"}:
+            return f"a {resource.kind} has no scale"
+        if resource.made_by is not None and _group_size(resource.made_by) > 1:
+            return f"{resource.made_by} has groups of several pods, which are not made anew here"
+        return None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a command may call it, besides the workload's own name."""
+        return (self.pool.name, str(self.pool)) if self.pool is not None else ()
 
 
 @dataclass(frozen=True)
@@ -49,32 +75,109 @@ class Plan:
     servers: list[ServerPlan] = field(default_factory=list)
     pickers: list[PickerPlan] = field(default_factory=list)
     gateways: list[Gateway] = field(default_factory=list)
+    autoscalers: list[tuple[Hpa, ServerPlan]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)  # what has no part in the lab
     stack: str = ""  # what its pods' names hang on beside the manifests
 
 
 def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:
     """The plan of `manifests`; `replicas` overrides every model server workload's."""
-    plan = Plan(manifests, stack=stack)
+    plan = Plan(manifests, stack=stack, unread=unread(manifests))
     taken: dict[str, InferencePool] = {}
     for pool in manifests.pools.values():
         workloads = [w for w in manifests.workloads if _is_behind(w, pool)]
         if not workloads:
-            plan.notes.append(
-                f"{pool}: no Deployment or StatefulSet has pods with labels {dict(pool.selector)}"
-            )
+            plan.notes.append(f"{pool}: no workload has pods with labels {dict(pool.selector)}")
         for workload in workloads:
-            if str(workload) in taken:
-                plan.notes.append(f"{workload} serves {taken[str(workload)]} already, and {pool} too")
+            identity = f"{workload} {workload.first_ordinal}"  # workers of a LeaderWorkerSet share a name
+            if identity in taken:
+                plan.notes.append(f"{workload} serves {taken[identity]} already, and {pool} too")
                 continue
-            taken[str(workload)] = pool
-            count = workload.replicas if replicas is None else replicas
+            taken[identity] = pool
+            if _is_helper(workload):
+                text = f"works for its leader; {pool} counts it as an endpoint that refuses connections"
+                _tell(plan, workload, text)
+                continue
             container = model_server(workload, pool.target_ports)
-            plan.servers.append(ServerPlan(pool, workload, container, count))
+            plan.servers.append(ServerPlan(pool, workload, container, _count(workload, replicas)))
         _plan_picker(plan, pool)
+    for workload in manifests.workloads:
+        if f"{workload} {workload.first_ordinal}" not in taken:
+            _plan_plain(plan, workload, replicas)
+    for resource in manifests.of_kind("HorizontalPodAutoscaler"):
+        _plan_autoscaler(plan, read_hpa(resource))
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
+
+
+def _count(workload: Workload, replicas: int | None) -> int:
+    """Its own replicas, or what the command line says; a bare Pod is one."""
+    return workload.replicas if replicas is None or workload.resource.kind == "Pod" else replicas
+
+
+def _is_helper(workload: Workload) -> bool:
+    """Whether this is a worker of a LeaderWorkerSet whose command serves nothing, such as `ray start`."""
+    is_worker = workload.resource.made_by is not None and workload.first_ordinal > 0
+    return is_worker and not any(is_model_server(c) for c in workload.containers)
+
+
+def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
+    """A workload of no pool: model servers run, other programs are told of."""
+    if any(p.workload is workload for p in plan.pickers):
+        return
+    services = [
+        s
+        for s in plan.manifests.services.values()
+        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
+    ]
+    serves = [c for c in workload.containers if is_model_server(c)]
+    if serves and (services or workload.resource.kind != "Job"):
+        ports = [p.target_port for s in services for p in s.ports if isinstance(p.target_port, int)]
+        container = serving_container(serves, ports)
+        service = services[0] if services else None
+        plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
+        return
+    image = next((c.image for c in workload.containers if c.image), "none")
+    what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
+    follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
+    _tell(plan, workload, f"{what}{follows}")
+
+
+def _tell(plan: Plan, workload: Workload, text: str) -> None:
+    """A workload that is not run, once where its controller makes several."""
+    found = Unread(Why.NOT_RUN, workload.resource.made_by or workload.resource, text)
+    if found not in plan.unread:
+        plan.unread.append(found)
+
+
+def _group_size(resource: Resource) -> int:
+    """Pods of one group of a LeaderWorkerSet."""
+    size = resource.root.at("spec", "leaderWorkerTemplate", "size").value
+    return size if isinstance(size, int) else 1
+
+
+def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
+    """An HPA and the servers that it scales; one that scales nothing here is told of."""
+    name, kind = hpa.target_name, hpa.target_kind
+
+    def is_target(server: ServerPlan) -> bool:
+        resource = server.workload.resource.made_by or server.workload.resource
+        return (resource.namespace, resource.kind, resource.name) == (hpa.namespace, kind, name)
+
+    target = next((s for s in plan.servers if is_target(s)), None)
+    if target is None or target.why_fixed:
+        why = target.why_fixed if target else f"there are no pods of {kind} {hpa.namespace}/{name} here"
+        text = f"{why}: nothing is scaled"
+        plan.unread.append(Unread(Why.NOT_SIMULATED, hpa.resource, text))
+        return
+    for metric in hpa.metrics:
+        if not metric.is_simulated:
+            text = f"{metric} counts as unavailable, as without a metrics server: nothing shrinks by it"
+            path = metric.root.path
+            plan.unread.append(Unread(Why.NOT_SIMULATED, hpa.resource, text, path))
+    plan.autoscalers.append((hpa, target))
 
 
 def _is_behind(workload: Workload, pool: InferencePool) -> bool:
@@ -103,6 +206,43 @@ def fronting_ports(workload: Workload, server: Container, ports: Sequence[int]) 
         p.number for c in (*workload.containers, *workload.sidecars) if c is not server for p in c.ports
     }
     return declared.issuperset(ports)
+
+
+_NO_SERVER = re.compile(r"router|epp|endpoint-picker|proxy|sidecar|bench|gateway|loadgen|exporter|operator")
+_PROGRAM = re.compile(
+    r"\bvllm serve\b|\bvllm\.entrypoints|inference-sim\b|\bsimfleet serve\b|\bsglang\.launch_server\b"
+    r"|\btrtllm-serve\b|(?:^|\s)--(?:model|served-model-name)[=\s]"
+)
+_IMAGE = re.compile(r"(?:^|[-_])vllm|inference-sim|vllm-simfleet|^simfleet|sglang|tensorrt-llm")
+
+
+def is_model_server(container: Container) -> bool:
+    """Whether a container that no pool names serves a model: by its program or flags, else by its image."""
+    text = " ".join((*container.command, *container.args))
+    image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    if _PROGRAM.search(text):
+        return "vllm bench" not in text
+    idle = container.command and not text.startswith("-")  # a program of its own that is none of those
+    return not idle and bool(_IMAGE.search(image)) and not _NO_SERVER.search(image)
+
+
+def listening_ports(server: ServerPlan, port: int, ranks: int) -> tuple[int, ...]:
+    """Where a pod of `server` listens whose server has --port `port` and `ranks` data-parallel ranks.
+
+    A server of one rank whose port is among several targets stands for one process for each of the targets
+    that its containers declare. Where another container takes requests on the targets and passes them on, the
+    server takes them itself. Everything else listens where its flags say, and other targets refuse.
+    """
+    targets = server.targets
+    if ranks > 1:
+        return tuple(port + rank for rank in range(ranks))
+    if port in targets:
+        declared = {p.number for c in server.workload.containers for p in c.ports}
+        active = server.workload.active_ports
+        return tuple(t for t in targets if t == port or (t in declared and (active is None or t in active)))
+    if targets and fronting_ports(server.workload, server.container, targets):
+        return targets
+    return (port,)
 
 
 def _plan_picker(plan: Plan, pool: InferencePool) -> None:
@@ -161,11 +301,6 @@ def _note_conditions(plan: Plan) -> None:
 
 
 def _note_what_is_not_run(plan: Plan) -> None:
-    for listener, gateway in ((x, g) for g in plan.gateways for x in g.listeners):
-        if listener.protocol not in {"HTTP", "HTTPS"}:
-            plan.notes.append(
-                f"{gateway}: listener {listener.name} speaks {listener.protocol}, which is not run"
-            )
     for resource in plan.manifests.of_kind("InferencePool"):
         if (resource.namespace, resource.name) not in plan.manifests.pools:
             plan.notes.append(
@@ -179,11 +314,16 @@ def pod_name(workload: Workload, ordinal: int, stack: str = "") -> str:
 
     Pods of a Deployment in stacks of other names end otherwise: what an answer names is of one stack.
     """
-    if workload.resource.kind == "StatefulSet":
+    kind = workload.resource.kind
+    if kind == "Pod":
+        return workload.name
+    if workload.is_ordinal:
         return f"{workload.name}-{ordinal}"
-    template = json.dumps(workload.resource.root.at("spec", "template").value, sort_keys=True, default=str)
     identity = f"{workload.namespace}/{workload.name}/{ordinal}" + (f"/{stack}" if stack else "")
     base = workload.name[: 63 - 17]
+    if kind != "Deployment":  # its ReplicaSet is named after the template; nothing stands between the others
+        return f"{base}-{_letters(identity, 5)}"
+    template = json.dumps(workload.template.value, sort_keys=True, default=str)
     return f"{base}-{_letters(template, 10)}-{_letters(identity, 5)}"
 
 

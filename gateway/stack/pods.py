@@ -61,7 +61,7 @@ class Pod:
         return self.server.workload.namespace
 
     @property
-    def pool(self) -> InferencePool:
+    def pool(self) -> InferencePool | None:
         return self.server.pool
 
     @property
@@ -106,8 +106,9 @@ class PodTable:
     def next_identity(self, server: ServerPlan) -> tuple[str, int]:
         """Name and ordinal of a pod to be made; the pods of a Deployment never get a name twice."""
         taken = {p.ordinal for p in self.of_workload(server)}
-        if server.workload.resource.kind == "StatefulSet":
-            ordinal = next(i for i in range(len(taken) + 1) if i not in taken)
+        if server.workload.is_ordinal:
+            first = server.workload.first_ordinal
+            ordinal = next(i for i in range(first, first + len(taken) + 1) if i not in taken)
         else:
             ordinal = self._ordinals.get(server.workload.key, 0)
             self._ordinals[server.workload.key] = ordinal + 1
@@ -116,6 +117,12 @@ class PodTable:
     def endpoints(self, pool: InferencePool) -> list[Endpoint]:
         """Ready pods of the pool times its target ports, named as the EPP names them."""
         return [endpoint for pod in self if _is_endpoint(pod, pool) for endpoint in _endpoints_of(pod, pool)]
+
+    def choices(self, pool: InferencePool) -> list[Endpoint]:
+        """The endpoints that a picker may choose: of a pod with the annotation active-ports only those."""
+        active = {pod.name: pod.server.workload.active_ports for pod in self}
+        found = ((e, active[e.pod]) for e in self.endpoints(pool))
+        return [e for e, ports in found if ports is None or e.port in ports]
 
     def behind(self, service: Service, port: ServicePort) -> list[tuple[str, int]]:
         """Addresses of the ready pods that a Service port leads to."""

@@ -37,6 +37,7 @@ def status(stack: Stack, name: str, started: float) -> Json:
         "pods": [_pod(stack, pod) for pod in stack.pods],
         "pickers": [_picker(handle) for handle in stack.pickers],
         "notes": stack.plan.notes,
+        "not_simulated": [found.as_data for found in stack.plan.unread],
     }
 
 
@@ -63,9 +64,10 @@ def example_request(stack: Stack, process: GatewayProcess) -> Example | None:
     """The request to show for a gateway, at the first of its listeners that has one."""
     results = attach(stack.plan.manifests)
     model = next((pod.models[0] for pod in stack.pods if pod.models), "model")
+    behind = {p.server.service.key: p.models[0] for p in stack.pods if p.server.service and p.models}
     for port, url in process.urls.items():
         of_port = [a for a in attachments_of(process.gateway, results) if a.listener.port == port]
-        if (found := example(of_port, url, model)) is not None:
+        if (found := example(of_port, url, model, behind)) is not None:
             return found
     return None
 
@@ -106,7 +108,7 @@ def _pod(stack: Stack, pod: Pod) -> Json:
     return {
         "name": pod.name,
         "namespace": pod.namespace,
-        "pool": pod.pool.name,
+        "pool": pod.pool.name if pod.pool else None,
         "workload": pod.server.workload.name,
         "address": pod.address,
         "ports": list(pod.ports),

@@ -22,14 +22,13 @@ from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.manifests.inside import inside
-from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
-from gateway.stack.plan import Plan, ServerPlan, fronting_ports
+from gateway.stack.plan import Plan, ServerPlan, listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from simulator.config.resolve import parse_args
+from gateway.stack.serving import server_config
 from simulator.config.serve import ServeConfig
-from simulator.errors import ConfigError, FleetError
+from simulator.errors import FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
 WATCH_INTERVAL_S = 0.1  # how often pods are asked for their readiness; a kubelet does it every second at most
@@ -85,7 +84,8 @@ class Stack:
         self.pickers.make()
         for gateway in self.plan.gateways:
             directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
-            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway)
+            taken = {port: g.name for g in self.gateways for port in g.ports.values()}
+            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway, taken)
             self.gateways.append(process)
         self.pickers.update(self.pods)
         pickers = [self._start_picker(handle) for handle in self.pickers]
@@ -183,10 +183,11 @@ class Stack:
 
     async def _add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
-        ports = _ports(server, self._config(server, name, "127.0.0.2"))
+        sketch = self._config(server, name, "127.0.0.2")
+        ports = listening_ports(server, sketch.port, sketch.data_parallel_size)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
+            address = self._addresses.take(sorted({*ports, *server.targets}))
             config = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
@@ -205,16 +206,7 @@ class Stack:
         return pod
 
     def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        workload, container = server.workload, server.container
-        path = (workload.namespace, workload.resource.kind.lower(), workload.name)
-        volumes = inside(self.options.directory / "volumes", *path)
-        flags, env = server_command(
-            self.plan.manifests, workload, container, name=name, address=address, directory=volumes
-        )
-        try:
-            return parse_args(flags, env)
-        except ConfigError as error:
-            raise container.root.error(f"the model server would not start: {error}", "args") from error
+        return server_config(self.plan.manifests, server, name, address, self.options.directory / "volumes")
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
@@ -267,6 +259,8 @@ class Stack:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
         async with self._changing:
             server = self._server(target)
+            if server.why_fixed:
+                raise ControlError(f"{server.workload.name} cannot be scaled: {server.why_fixed}")
             pods = self.pods.of_workload(server)
             try:
                 try:
@@ -347,26 +341,12 @@ class Stack:
         """The workload called `target`, or the only one of the pool called so."""
         servers = self.plan.servers
         found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
-        found = found or [s for s in servers if target in {s.pool.name, str(s.pool)}]
+        found = found or [s for s in servers if target in s.names]
         if len(found) != 1:
-            names = ", ".join(sorted({s.pool.name for s in servers} | {s.workload.name for s in servers}))
+            names = ", ".join(sorted({name for s in servers for name in (*s.names[:1], s.workload.name)}))
             problem = "is ambiguous, name the workload" if found else "does not exist"
             raise ControlError(f"pool {target!r} {problem}; there are: {names}")
         return found[0]
-
-
-def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
-    """The ports that a pod listens on, one per data-parallel rank.
-
-    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
-    whose --port is none of them listens where it says, and the pool does not reach it.
-    """
-    targets = server.pool.target_ports
-    if config.data_parallel_size == 1 and config.port in targets:
-        return targets
-    if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
-    return tuple(config.port + rank for rank in range(config.data_parallel_size))
 
 
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:

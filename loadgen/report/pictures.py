@@ -149,11 +149,26 @@ def gauges(report: Report) -> list[Picture]:
         return []
     marks = events(report)
     found = (
+        _replicas(timeline.running or timeline.waiting, timeline.edges, marks),
         _gauge("Queue", timeline.waiting, timeline.edges, marks),
         _gauge("Running requests", timeline.running, timeline.edges, marks),
         _gauge("KV cache in use", timeline.kv, timeline.edges, marks, show=percent, top=1.0),
     )
     return [picture for picture in found if picture is not None]
+
+
+def _replicas(
+    columns: Mapping[str, Sequence[float | None]], edges: Sequence[float], marks: Sequence[tuple[float, str]]
+) -> Picture | None:
+    """How many pods answered scrapes over time, of a fleet that grew on the way."""
+    rows = list(columns.values())
+    numbers = [float(sum(c[i] is not None for c in rows)) or math.nan for i in range(len(edges) - 1)]
+    known = [number for number in numbers if math.isfinite(number)]
+    if not known or max(known) == known[0]:
+        return None
+    line = Line("pods", _middles(edges), numbers, colour(0))
+    draw = _bind(plots.lines, "Pods", [line], number, events=marks, span=(edges[0], edges[-1]))
+    return Picture("Pods", draw, "that answered scrapes")
 
 
 def _by_pod(title: str, values: Mapping[str, float], mark: float, note: str, cls: str) -> Picture:

@@ -56,6 +56,8 @@ class Fleet:
     pools: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
     servers: tuple[Server, ...] = ()
+    scales: bool = False
+    """Whether autoscalers change its pods while a run goes on."""
 
 
 def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | None = None) -> Fleet:
@@ -90,6 +92,7 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
         pools=_pools(items),
         others=_others(stacks, stack),
         servers=tuple(_server(pod) for pod in items if pod.get("name")),
+        scales=bool(stack.get("autoscalers")),
     )
 
 

@@ -1,7 +1,8 @@
 """Reads the /metrics of pods and picker into a time series while the load runs.
 
-Whose: addresses as given, the output of `simfleet ps --format json` (a command or a file, read again
-after each event), or a Prometheus that scrapes them already. Every look is recorded with its cost.
+Whose: addresses as given, the output of `simfleet ps --format json` (a command or a file, read again after
+each event, and every few seconds where autoscalers change the pods), or a Prometheus that scrapes them
+already. Every look is recorded with its cost.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from loadgen.scenario.scenario import Scrape
 TIMEOUT = 2.0
 SETTLE = 3.0  # seconds that the scrape after the run waits at most for pods to have nothing running
 FLEET_TIMEOUT = 30.0
+FOLLOW = 2.0  # seconds between two looks for the pods of a fleet that scales itself
 Phase = Literal["before", "during", "after"]
 PROMETHEUS_QUERY = '{__name__=~"vllm:.+|inference_.+|llm_d_.+",__name__!~".+_bucket"}'
 POD_LABELS = ("pod", "kubernetes_pod_name", "instance")
@@ -149,6 +151,21 @@ class Scraper:
 
     async def run(self) -> None:
         """Scrape at each interval until cancelled; a slow page delays only itself."""
+        follow = asyncio.create_task(self._follow()) if self.fleet and self.fleet.scales else None
+        try:
+            await self._run()
+        finally:
+            if follow is not None:
+                follow.cancel()
+
+    async def _follow(self) -> None:
+        """Find the pods of a fleet that scales itself; a listing that fails is asked for again."""
+        while True:
+            await asyncio.sleep(FOLLOW)
+            with contextlib.suppress(LoadgenError):
+                await self.discover()
+
+    async def _run(self) -> None:
         turn = 0
         while True:
             turn += 1

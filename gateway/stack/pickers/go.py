@@ -24,6 +24,7 @@ from gateway.kubeapi.store import Store
 from gateway.machine.ports import free_port
 from gateway.machine.processes import Process
 from gateway.machine.readiness import grpc_is_serving, http_get
+from gateway.manifests.workloads import ACTIVE_PORTS
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerProcess, PickerSpec, file_discovery
 from kit.yamldoc import load_value
@@ -262,4 +263,8 @@ class KubeApiPicker(_GoPicker):
         for name, found in new.items():
             first = found[0]
             ports = tuple(e.port for e in found)
-            self.store.apply(pod(name, first.namespace, first.address, first.labels, ports))
+            idle = set(self.spec.pool.target_ports) - set(ports)
+            active = {ACTIVE_PORTS: ",".join(map(str, ports))} if idle else None
+            self.store.apply(
+                pod(name, first.namespace, first.address, first.labels, ports, annotations=active)
+            )

@@ -47,6 +47,8 @@ CASES = [
     (Evidence(status=504, flags="UT", details="response_timeout"), "timeout"),
     (Evidence(flags="DC", details="downstream_remote_disconnect", seconds=9.0), "picker-hangs"),
     (Evidence(flags="DC", details="downstream_remote_disconnect", upstream_host="127.0.0.2:8000", seconds=9.0), "client-left"),
+    (Evidence(status=403, details="rbac_access_denied_matched_policy[ns[i]-policy[p]-rule[0]]"), "policy-denied"),
+    (Evidence(status=403, body="RBAC: access denied"), "policy-denied"),
     (Evidence(status=404, flags="NR", details="route_not_found"), "no-route"),
     (Evidence(status=404), "no-route"),
     (Evidence(status=500, flags="NC", details="cluster_not_found"), "route-without-backend"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.envoy.compat import istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build
 from gateway.envoy.extproc import FILTER
 from gateway.errors import ManifestError
@@ -22,7 +23,7 @@ def config(*objects: Any, istio_bugs: bool = False) -> EnvoyConfig:
     manifests = load(["-"], "apps", io.StringIO(worlds.dump(*objects)))
     gateway = next(iter(manifests.gateways.values()))
     ports = {listener.port: 20000 + listener.port for listener in gateway.listeners}
-    return build(manifests, gateway, EnvoyOptions(Path("/state"), ports, 19000, istio_bugs=istio_bugs))
+    return build(manifests, gateway, EnvoyOptions(Path("/state"), ports, 19000, istio=istio(bugs=istio_bugs)))
 
 
 def manager(made: EnvoyConfig, listener: int = 0) -> dict[str, Any]:

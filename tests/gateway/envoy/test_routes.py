@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.envoy.compat import istio
 from gateway.envoy.config import EnvoyOptions
 from gateway.envoy.extproc import picker_cluster, route_override
 from gateway.envoy.listeners import ACCESS_LOG_FIELDS, Bound, build_listener, makes_request_ids
@@ -28,7 +29,7 @@ def load(*objects: Any) -> Manifests:
 def hosts(*objects: Any, istio_bugs: bool = False) -> tuple[RouteBuilder, dict[str, list[dict[str, Any]]]]:
     """The builder, and the routes of each hostname at one gateway."""
     manifests = load(worlds.gateway("gw"), *objects)
-    builder = RouteBuilder(manifests, istio_bugs)
+    builder = RouteBuilder(manifests, istio(bugs=istio_bugs))
     gateway = next(iter(manifests.gateways.values()))
     made = builder.virtual_hosts(attachments_of(gateway, attach(manifests)), "80")
     return builder, {h["domains"][0]: h["routes"] for h in made}

@@ -221,7 +221,7 @@ def test_a_pool_without_a_picker() -> None:
     text = WORLD[:start] + WORLD[WORLD.index("---", start) :]
     text = text.replace("spec:\n  selector:\n    matchLabels", "spec: # <-\n  selector:\n    matchLabels")
     found = {f.rule.id: f for f in findings(text)}
-    assert set(found) == {"picker-missing", "pool-failure-mode"}
+    assert set(found) == {"picker-missing", "pool-failure-mode", "not-run"}
     assert found["picker-missing"].message == "InferencePool apps/pool has no endpointPickerRef"
     assert [found["picker-missing"].line] == marked(text)
 

@@ -34,7 +34,7 @@ CASES = [
     Case(
         "pool-target-port",
         ((PORT, "  - number: 8001 # <-\n"),),
-        "InferencePool apps/pool targets port 8001; the containers of Deployment apps/server have [8000]",
+        "InferencePool apps/pool targets port 8001; pods of Deployment apps/server listen on 8000",
         (
             (PORT, "  - number: 8001\n"),
             (CONTAINER_PORT, "        - containerPort: 8001\n"),
@@ -44,7 +44,7 @@ CASES = [
     Case(
         "pool-target-port",
         ((PORT, PORT + "  - number: 8001 # <-\n"),),
-        "InferencePool apps/pool targets port 8001; the containers of Deployment apps/server have [8000]",
+        "InferencePool apps/pool targets port 8001; pods of Deployment apps/server listen on 8000",
         (
             (PORT, PORT + "  - number: 8001\n"),
             (CONTAINER_PORT, CONTAINER_PORT + "        - containerPort: 8001\n"),
@@ -54,8 +54,13 @@ CASES = [
     Case(
         "pool-target-port",
         ((ARGS, "        args: [--model, base, --port, '8002']\n"), (PORT, "  - number: 8000 # <-\n")),
-        "InferencePool apps/pool targets port 8000; Deployment apps/server serves on [8002] by its flags",
-        ((ARGS, "        args: [--model, base, --port, $(PORT)]\n"),),
+        "InferencePool apps/pool targets port 8000; pods of Deployment apps/server listen on 8002",
+        (
+            (
+                ARGS,
+                "        env: [{name: PORT, value: '8000'}]\n        args: [--model, base, --port, $(PORT)]\n",
+            ),
+        ),
     ),
     Case(
         "pool-target-port",
@@ -63,8 +68,8 @@ CASES = [
             (ARGS, "        command: [vllm, serve, base, --port, '8002']\n"),
             (PORT, "  - number: 8000 # <-\n"),
         ),
-        "InferencePool apps/pool targets port 8000; Deployment apps/server serves on [8002] by its flags",
-        ((ARGS, "        command: [my-server, --port, '8002']\n"),),
+        "InferencePool apps/pool targets port 8000; pods of Deployment apps/server listen on 8002",
+        ((ARGS, "        command: [vllm, serve, base, --port, '8000']\n"),),
     ),
     Case(
         "pool-target-port",
@@ -72,7 +77,7 @@ CASES = [
             (ARGS, "        args: [--model, base, --port=7999, --data_parallel_size=1]\n"),
             (PORT, "  - number: 8000 # <-\n"),
         ),
-        "InferencePool apps/pool targets port 8000; Deployment apps/server serves on [7999] by its flags",
+        "InferencePool apps/pool targets port 8000; pods of Deployment apps/server listen on 7999",
         ((ARGS, "        args: [--model, base, --port=7999, --data_parallel_size=2]\n"),),
     ),
     Case(
@@ -190,7 +195,7 @@ def test_a_pool_of_the_old_api() -> None:
     old = "apiVersion: inference.networking.x-k8s.io/v1alpha2 # <-\nkind: InferencePool"
     text = world(("apiVersion: inference.networking.k8s.io/v1\nkind: InferencePool", old))
     found = {f.rule.id: f for f in findings(text)}
-    assert set(found) == {"pool-api-version"}
+    assert set(found) == {"pool-api-version", "not-run"}
     about = found["pool-api-version"]
     assert about.message == "InferencePool apps/pool is of inference.networking.x-k8s.io/v1alpha2"
     assert [about.line] == marked(text)
@@ -222,7 +227,7 @@ def test_every_workload_of_a_pool_is_looked_at() -> None:
     assert [(f.rule.id, f.message) for f in found] == [
         (
             "pool-target-port",
-            "InferencePool apps/pool targets port 8000; the containers of Deployment apps/second have [8009]",
+            "InferencePool apps/pool targets port 8000; pods of Deployment apps/second listen on 8009",
         )
     ]
 

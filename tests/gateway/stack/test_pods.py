@@ -206,6 +206,20 @@ def example_of(*rules: dict[str, Any], hosts: tuple[str, ...] = ()) -> Example |
     return example(list(attachments_of(gateway, attach(manifests))), "http://x:1", "m")
 
 
+def test_a_route_to_a_service_is_the_example_where_none_goes_to_a_pool() -> None:
+    rules = [
+        worlds.rule(worlds.to_service("other", 80), matches=[worlds.prefix("/o")]),
+        worlds.rule(worlds.to_service("svc", 80), matches=[worlds.prefix("/s")]),
+    ]
+    text = worlds.dump(worlds.gateway("gw"), worlds.route("r", "gw", *rules))
+    manifests = load(["-"], "apps", io.StringIO(text))
+    attachments = list(attachments_of(manifests.gateways["infra", "gw"], attach(manifests)))
+    assert example(attachments, "http://x:1", "m") is None
+    made = example(attachments, "http://x:1", "m", {("apps", "svc"): "its"})
+    assert made is not None
+    assert (made.url, json.loads(made.body)["model"]) == ("http://x:1/s/v1/completions", "its")
+
+
 def rule_at(*matches: dict[str, Any]) -> dict[str, Any]:
     return worlds.rule(worlds.to_pool("p"), matches=list(matches))
 

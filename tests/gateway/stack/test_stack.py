@@ -45,6 +45,27 @@ def world(replicas: int = 2, *, ports: tuple[int, ...] = (8000,), args: tuple[st
     return [servers, worlds.pool("pool", "x", None, ports=ports)]
 
 
+def test_what_has_no_scale_is_not_scaled(tmp_path: Path) -> None:
+    spec = {"containers": [{"name": "vllm", "args": ["--model", "base"]}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": worlds.meta("alone"), "spec": spec}
+    template = {"metadata": {"labels": {"app": "g"}}, "spec": spec}
+    group = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": worlds.meta("group"),
+        "spec": {"replicas": 1, "leaderWorkerTemplate": {"size": 2, "workerTemplate": template}},
+    }
+
+    async def check(stack: Stack, said: list[str]) -> None:
+        with pytest.raises(ControlError, match="alone cannot be scaled: a Pod has no scale"):
+            await stack.scale("alone", 2)
+        with pytest.raises(ControlError, match=r"group cannot be scaled: .* has groups of several pods"):
+            await stack.scale("group", 2)
+        assert [pod.name for pod in stack.pods] == ["alone", "group-0", "group-0-1"]
+
+    running(tmp_path, pod, group, check=check)
+
+
 def states(stack: Stack) -> list[str]:
     return [pod.state.value for pod in stack.pods]
 

@@ -15,7 +15,7 @@ from loadgen.compare import arm_plots
 from loadgen.compare.arm_plots import Effect
 from loadgen.judge.paired import METRICS
 from loadgen.records.records import Record, RecordsHeader, write_records
-from loadgen.report import plots
+from loadgen.report import pictures, plots
 from loadgen.report.html import html
 from loadgen.report.plots import Line
 from loadgen.report.svg import Canvas, Scale, linear_ticks, log_ticks, number, seconds
@@ -189,3 +189,14 @@ def test_in_a_browser_nothing_is_wider_than_the_screen(tmp_path: Path) -> None:
     found = re.search(r"<title>(\d+)/(\d+)</title>", out)
     assert found is not None, out[:500]
     assert int(found[1]) <= int(found[2])
+
+
+def test_a_fleet_that_grows_is_drawn() -> None:
+    """Where its number of pods only falls, as by a death, the gauges show it."""
+    edges = [0.0, 1.0, 2.0, 3.0, 4.0]
+    grown = {"a": [None, 0.0, 1.0, 0.0], "b": [None, None, 2.0, None]}
+    picture = pictures._replicas(grown, edges, [])
+    assert picture is not None
+    assert (picture.title, "<svg" in picture.draw(400)) == ("Pods", True)
+    assert pictures._replicas({"a": [0.0, 0.0, None, None], "b": [0.0, None, None, None]}, edges, []) is None
+    assert pictures._replicas({}, edges, []) is None

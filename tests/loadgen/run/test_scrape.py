@@ -18,6 +18,7 @@ from loadgen.run.scrape import Scraper, read_fleet, split_name
 from loadgen.scenario.scenario import Scrape
 from tests.loadgen.fakes import FakeServer, Reply, Seen, plain
 from tests.ports import free_port
+from tests.waiting import until_async
 
 PAGE = """# HELP vllm:num_requests_running Running.
 # TYPE vllm:num_requests_running gauge
@@ -290,3 +291,40 @@ def test_of_two_stacks_the_one_that_is_meant(name: str | None, target: str | Non
 def test_the_wrong_stack_is_named(name: str | None, target: str | None, words: str) -> None:
     with pytest.raises(TargetError, match=words):
         parse_fleet(TWO, "ps", name, target)
+
+
+def test_pods_that_an_autoscaler_adds_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that says of autoscalers is read again while the run goes on, also after one that fails."""
+    monkeypatch.setattr("loadgen.run.scrape.FOLLOW", 0.01)
+    listing, lines = tmp_path / "fleet.json", tmp_path / "scrapes.jsonl"
+
+    def write(*names: str, **more: object) -> None:
+        pods = [{"name": name, "metrics_urls": [f"{url}/{name}"]} for name in names]
+        aside = listing.with_suffix(".new")
+        aside.write_text(json.dumps({"stacks": [{"pods": pods, **more}]}))
+        aside.replace(listing)
+
+    url = ""
+
+    async def main() -> None:
+        nonlocal url
+        async with FakeServer(page) as server:
+            url = server.url
+            write("a", autoscalers=[{"name": "hpa"}])
+            writer = JsonlWriter(lines)
+            scraper = Scraper(Scrape(fleet=str(listing), interval=0.02), writer)
+            await scraper.discover()
+            scraper.begin(time.monotonic())
+            running = asyncio.create_task(scraper.run())
+            await asyncio.sleep(0)
+            listing.write_text("{")
+            await until_async(lambda: scraper.scrapes > 1)
+            write("a", "b")
+            await until_async(lambda: scraper.states.keys() == {"a", "b"})
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            scraper.close()
+            writer.close()
+
+    asyncio.run(main())
+    assert {line.name for line in read_scrapes(tmp_path)} == {"a", "b"}

@@ -32,7 +32,7 @@ kind: InferencePool
 metadata: {name: pool, namespace: ns, annotations: {since: 2026-01-02}}
 spec:
   selector: {matchLabels: {app: x}}
-  targetPorts: [{number: 8000}]
+  targetPorts: [{number: 8000}, {number: 8001}]
   endpointPickerRef: {name: epp, port: {number: 9002}}
 ---
 apiVersion: inference.networking.x-k8s.io/v1alpha2
@@ -241,6 +241,8 @@ def test_api_stand_in(tmp_path: Path) -> None:
         ("p3", "127.0.0.3"),
     ]
     assert [p["containerPort"] for p in before[1]["spec"]["containers"][0]["ports"]] == [8000, 8001]
+    active = "inference.networking.k8s.io/active-ports"  # of a pod that serves fewer than the pool's
+    assert [p["metadata"].get("annotations") for p in before] == [{active: "8000"}, None]
     assert [p["metadata"]["name"] for p in after] == ["p3", "p4"]
     assert after[0]["metadata"]["uid"] == before[1]["metadata"]["uid"]
     assert [o["metadata"]["name"] for o in objectives] == ["low"]

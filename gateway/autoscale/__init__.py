@@ -1,0 +1,1 @@
+"""HorizontalPodAutoscalers: as Kubernetes' controller computes them, and as a loop."""

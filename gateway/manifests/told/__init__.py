@@ -1,0 +1,1 @@
+"""What of a set of manifests is not read or not simulated, by name and with what follows."""

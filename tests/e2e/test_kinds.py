@@ -1,0 +1,159 @@
+"""Manifests of many kinds, a real Envoy: what is built works, what is not is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e import worlds
+from tests.e2e.labkit import Lab, Labs
+from tests.ports import free_port
+
+COMMAND = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": worlds.meta("bare-0", labels={"app": "bare"}),
+    "spec": {
+        "containers": [{"name": "vllm", "image": "vllm/vllm-openai:v0.21.0", "args": ["--model", "base"]}]
+    },
+}
+DENY = {
+    "apiVersion": "security.istio.io/v1",
+    "kind": "AuthorizationPolicy",
+    "metadata": worlds.meta("deny", "infra"),
+    "spec": {
+        "action": "DENY",
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "first"}],
+        "rules": [{"to": [{"operation": {"paths": ["*/v1/completions"]}}]}],
+    },
+}
+TELEMETRY = {
+    "apiVersion": "telemetry.istio.io/v1",
+    "kind": "Telemetry",
+    "metadata": worlds.meta("t", "infra"),
+    "spec": {"tracing": [{"randomSamplingPercentage": 10}]},
+}
+
+
+def active(ports: str) -> dict[str, Any]:
+    """Servers of two target ports, one of which they say is active."""
+    made = worlds.servers("active", 1, ports=(8000, 8001))
+    made["spec"]["template"]["metadata"]["annotations"] = {"inference.networking.k8s.io/active-ports": ports}
+    return made
+
+
+def world() -> str:
+    stripped = {"filters": [worlds.rewrite_to("/v1")]}
+    return worlds.dump(
+        worlds.gateway("first"),
+        worlds.gateway("second"),
+        POD,
+        worlds.service("bare", "bare", 80, 8000),
+        worlds.service("closed", "bare", 80, 9999),
+        active("8001"),
+        worlds.pool("pool", "active", "epp", ports=(8000, 8001)),
+        worlds.picker("epp", "pool"),
+        worlds.route(
+            "r",
+            "first",
+            worlds.rule(worlds.to_service("bare", 80), matches=[worlds.prefix("/bare")], **stripped),
+            worlds.rule(worlds.to_service("closed", 80), matches=[worlds.prefix("/closed")], **stripped),
+            worlds.rule(worlds.to_pool("pool"), matches=[worlds.prefix("/pool")], **stripped),
+        ),
+        worlds.route("s", "second", worlds.rule(worlds.to_service("bare", 80))),
+        DENY,
+        TELEMETRY,
+    )
+
+
+@pytest.fixture(scope="module")
+def lab(labs: Labs) -> Lab:
+    return labs.up("-f", labs.manifests(world(), "kinds.yaml"), "--port", str(free_port()), name="kinds")
+
+
+def models(http: httpx.Client, lab: Lab, path: str) -> int:
+    return http.get(f"{lab.url}{path}/models").status_code
+
+
+def test_a_pod_behind_a_plain_service_answers(lab: Lab, http: httpx.Client) -> None:
+    assert models(http, lab, "/bare") == 200
+    assert "pod      bare-0  " in lab.text
+
+
+def test_a_port_that_no_container_listens_on_is_a_503(lab: Lab, http: httpx.Client) -> None:
+    assert models(http, lab, "/closed") == 503
+
+
+def test_a_picker_chooses_active_ports_only(lab: Lab, http: httpx.Client) -> None:
+    """Every endpoint is offered by the test's header; the one that the pod does not name is not known."""
+    report = lab.ask("status")
+    (pool,) = report["pools"]
+    assert [e.rpartition(":")[2] for e in pool["endpoints"]] == ["8000", "8001"]
+    place = pool["endpoints"][0].rpartition(":")[0]
+    headers = {"test-epp-endpoint-selection": f"{place}:8000,{place}:8001"}
+    for _ in range(5):
+        answer = http.post(f"{lab.url}/pool/chat/completions", headers=headers, json={
+            "model": "base", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1,
+        })  # fmt: skip
+        assert answer.status_code == 200
+        assert answer.headers["x-went-into-resp-headers"] == "true"
+    served = {pod["name"]: pod for pod in report["pods"] if pod["workload"] == "active"}
+    assert len(served) == 1
+    pages = [httpx.get(url).text for url in next(iter(served.values()))["metrics_urls"]]
+    assert [_successes(page) for page in pages] == [0, 5]
+
+
+def _successes(page: str) -> float:
+    lines = [line for line in page.splitlines() if line.startswith("vllm:request_success_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def test_the_policy_refuses_as_istio_does(lab: Lab, http: httpx.Client) -> None:
+    answer = http.post(f"{lab.url}/bare/completions", json={"model": "base", "prompt": "x"})
+    assert answer.status_code == 200  # the rule is for the path that clients ask for
+    answer = http.post(f"{lab.url}/bare/v1/completions", json={"model": "base", "prompt": "x"})
+    assert (answer.status_code, answer.text) == (403, "RBAC: access denied")
+    (other,) = [g["url"] for g in lab.ask("status")["gateways"] if g["name"] == "second"]
+    answer = http.post(f"{other}/v1/completions", json={"model": "base", "prompt": "x"})
+    assert answer.status_code == 200
+
+
+def test_two_gateways_have_two_ports(lab: Lab) -> None:
+    first, second = (g["url"] for g in lab.ask("status")["gateways"])
+    assert first != second
+    mine, other = (url.rpartition(":")[2] for url in (first, second))
+    assert f"--port {mine} is that of first-istio: listener port 80 is at {other}" in lab.text
+
+
+def test_what_is_not_simulated_is_told_everywhere(lab: Lab, labs: Labs) -> None:
+    line = (
+        "not simulated: Telemetry infra/t: access log and metrics are the lab's own, and no traces are sent"
+    )
+    assert lab.text.count(line) == 1
+    (found,) = lab.ask("status")["not_simulated"]
+    assert (found["kind"], found["namespace"], found["name"]) == ("Telemetry", "infra", "t")
+    shown = subprocess.run(
+        [*COMMAND, "ps", "--name", "kinds"],
+        capture_output=True,
+        text=True,
+        env=lab.env,
+        timeout=30,
+        check=True,
+    )
+    assert line in shown.stdout
+
+
+def test_nothing_to_run_says_what_was_given(labs: Labs) -> None:
+    text = worlds.dump({**TELEMETRY})
+    argv = [*COMMAND, "up", "--name", "none", "-f", labs.manifests(text, "none.yaml")]
+    env = {**os.environ, "SIMFLEET_STATE_DIR": str(labs.state)}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env=env)
+    assert done.returncode == 1
+    assert "nothing to run" in done.stderr
+    assert "not simulated: Telemetry infra/t" in done.stderr
