@@ -2,6 +2,8 @@
 
 GatewayError
 ├── ManifestError     a manifest that cannot be read or contradicts itself; carries file and line; exit code 2
+│   └── ContainerError  a container that cannot be run here; the rest of the stack goes on without it
+├── ScriptError       a shell script of a container that cannot be read; carries its line, becomes a ContainerError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
@@ -27,6 +29,20 @@ class ManifestError(GatewayError, DocumentError):
     """A manifest that cannot be used: what is wrong, where, what would be right."""
 
     exit_code = 2
+
+
+class ContainerError(ManifestError):
+    """A container that cannot be run here; the rest of the stack goes on without it."""
+
+
+class ScriptError(GatewayError):
+    """A shell script of a container that cannot be read, or whose server cannot be known; `line` from 1."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        self.line = line
+        super().__init__(message if line is None else f"line {line}: {message}")
 
 
 class UsageError(GatewayError):
