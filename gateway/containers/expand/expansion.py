@@ -119,7 +119,7 @@ class Expander:
         return any(
             isinstance(p, Param)
             and p.quoted
-            and not p.op
+            and p.op[-1:] not in ("-", "=", "?", "+")
             and (p.name == "@" or (p.index is not None and p.index.plain == "@"))
             and not p.is_length
             for p in word.parts
@@ -166,8 +166,8 @@ class Expander:
             raise ScriptError(f"{word.source[:40]} becomes too long", word.line)
         is_glob = any(not p.quoted and isinstance(p.value, str) and _GLOB.search(p.value) for p in pieces)
         if isinstance(value, str) and is_glob and "f" not in self.state.options:
-            return Unknown(f"{value}, names of files in the container,", word.line)
-        return value
+            return Unknown(f"{value}, names of files in the container,", word.line, word.source)
+        return value if isinstance(value, str) else Unknown(value.why, value.line or word.line, word.source)
 
     # parts
 

@@ -14,6 +14,7 @@ class Unknown:
 
     why: str
     line: int
+    source: str = ""  # the word as written, where it is one
 
     def __str__(self) -> str:
         return f"{self.why} (line {self.line}) cannot be known without running it"
@@ -124,6 +125,7 @@ class State:
         self.name = name
         self.positional = positional
         self.functions: dict[str, Command] = {}
+        self.exports: set[str] = set()  # names that are exported as soon as they are set
         self.options: set[str] = set()
         self.status: Status = 0
         self.directory: str | None = None
@@ -140,6 +142,7 @@ class State:
         }
         other = State(variables, self.name, list(self.positional))
         other.functions = dict(self.functions)
+        other.exports = set(self.exports)
         other.options = set(self.options)
         other.status, other.directory, other.unset = self.status, self.directory, self.unset
         other.scopes = [dict(s) for s in self.scopes]
@@ -155,7 +158,8 @@ class State:
 
     def set(self, name: str, value: Value | Array, *, exported: bool = False) -> None:
         known = self.variables.get(name)
-        is_exported = exported or (known is not None and known.is_exported) or "a" in self.options
+        is_exported = exported or name in self.exports or "a" in self.options
+        is_exported |= known is not None and known.is_exported
         self.variables[name] = Variable(value, is_exported, known is not None and known.is_integer)
 
     def make_local(self, name: str) -> None:

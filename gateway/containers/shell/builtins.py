@@ -153,12 +153,13 @@ def _declare_one(context: Context, arg: Value, line: int, name: str, options: st
         state.variables.pop(key, None)
     variable = state.variables.get(key)
     if name == "export" and "n" in options:
+        state.exports.discard(key)
         if variable:
             variable.is_exported = False
     elif (name == "export" or "x" in options) and variable is not None:
         variable.is_exported = True
-    elif (name == "export" or "x" in options) and (unset := state.get(key, line)) is not None:
-        state.set(key, unset, exported=True)
+    elif name == "export" or "x" in options:
+        state.exports.add(key)
 
 
 def _unset(context: Context, args: list[Value], line: int) -> Status:
@@ -167,6 +168,7 @@ def _unset(context: Context, args: list[Value], line: int) -> Status:
             continue
         if isinstance(arg, str) and not arg.startswith("-"):
             context.state.variables.pop(arg, None)
+            context.state.exports.discard(arg)
     return 0
 
 

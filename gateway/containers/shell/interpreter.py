@@ -584,7 +584,11 @@ class Shell(Context):
         """Whether the output of a text program is known, and was written."""
         function, reads = FILTERS[base]
         known = texts(args)
-        text = self.input.all() if reads else ""
+        text: Value = ""
+        if reads and not isinstance(known, Unknown) and (content := self._operand(known)) is not None:
+            known, text = known[:-1], content
+        elif reads:
+            text = self.input.all()
         if isinstance(known, Unknown) or isinstance(text, Unknown):
             unknown = known if isinstance(known, Unknown) else text
             self.output.write(unknown)
@@ -596,6 +600,12 @@ class Shell(Context):
         self.output.write(result)
         self.state.status = 0
         return True
+
+    def _operand(self, args: list[str]) -> Value | None:
+        """What the file holds that stands behind a filter's own arguments, where one does."""
+        if len(args) < 2 or args[-1].startswith("-"):
+            return None
+        return self.run.content(absolute(args[-1], self.state.directory))
 
     def _copy(self, base: str, args: list[Value], line: int) -> None:
         names = [a for a in args if a not in ("-a", "-", "--", "-u")]

@@ -103,6 +103,10 @@ def unwrap(words: Sequence[Value], line: int) -> Unwrapped | None:
     while rest:
         word = rest[0]
         if not isinstance(word, str):
+            if wrapper.assigns and (found := _ASSIGNMENT.fullmatch(word.source)):
+                env[found[1]] = word
+                rest = rest[1:]
+                continue
             if not wrapper.before:
                 break
             raise ScriptError(f"{name}: {word}", line)
