@@ -1,7 +1,7 @@
 """Which command is a model server, and its flags as the simulator takes them.
 
 vLLM, llm-d-inference-sim and simfleet itself take the same flags. SGLang and TensorRT-LLM are served by the
-simulator with what has a counterpart there; what has none is said by name. Servers of other kinds are refused.
+simulator with what has a counterpart there; what has none is said by name. Other servers are refused.
 Facts: sglang/srt/server_args.py, tensorrt_llm/commands/serve.py.
 """
 
@@ -116,7 +116,7 @@ def _of_program(program: str, rest: list[Value]) -> Command | None:
         return Command("vllm", tuple(rest))
     if program == "trtllm-serve":
         return Command(program, tuple(rest[1:] if rest[:1] == ["serve"] else rest))
-    if program in {"ollama", "lmdeploy"} and rest[:1] not in (["serve"],):
+    if program in {"ollama", "lmdeploy"} and rest[:1] != ["serve"]:
         return None
     return Command(program, tuple(rest)) if program in _OTHERS else None
 
@@ -145,8 +145,9 @@ def server(words: Sequence[Value]) -> Server:
 
 # flag of SGLang -> vLLM's; "" has no counterpart that matters to who sends requests
 _SGLANG = {
-    "model-path": "model", "model": "model", "served-model-name": "served-model-name", "port": "port", "host": "host",
-    "context-length": "max-model-len", "tp": "tensor-parallel-size", "tp-size": "tensor-parallel-size",
+    "model-path": "model", "model": "model", "served-model-name": "served-model-name", "port": "port",
+    "host": "host", "context-length": "max-model-len", "tp": "tensor-parallel-size",
+    "tp-size": "tensor-parallel-size",
     "tensor-parallel-size": "tensor-parallel-size", "max-running-requests": "max-num-seqs",
     "page-size": "block-size", "chunked-prefill-size": "max-num-batched-tokens", "api-key": "api-key",
     "log-level": "log-level", "random-seed": "seed", "mem-fraction-static": "gpu-memory-utilization",
@@ -204,8 +205,8 @@ def _trtllm(words: list[str]) -> Server:
 def _told(name: str, metrics: str, dropped: list[str]) -> str:
     without = f"; without a counterpart: {' '.join(dict.fromkeys(dropped))}" if dropped else ""
     return (
-        f"{name} is played by the simulator of vLLM with its model, names, port and limits: metrics are vllm:*, "
-        f"not {metrics}*, and so are its errors{without}"
+        f"{name} is played by the simulator of vLLM with its model, names, port and limits: metrics are "
+        f"vllm:*, not {metrics}*, and so are its errors{without}"
     )
 
 

@@ -14,8 +14,8 @@ _TOKEN = re.compile(
 )
 # operator -> how tightly it binds; C's order
 _BINDING = {
-    ",": 1, "=": 2, "?": 3, "||": 4, "&&": 5, "|": 6, "^": 7, "&": 8, "==": 9, "!=": 9, "<": 10, ">": 10, "<=": 10,
-    ">=": 10, "<<": 11, ">>": 11, "+": 12, "-": 12, "*": 13, "/": 13, "%": 13, "**": 15,
+    ",": 1, "=": 2, "?": 3, "||": 4, "&&": 5, "|": 6, "^": 7, "&": 8, "==": 9, "!=": 9, "<": 10, ">": 10,
+    "<=": 10, ">=": 10, "<<": 11, ">>": 11, "+": 12, "-": 12, "*": 13, "/": 13, "%": 13, "**": 15,
 }  # fmt: skip
 _ASSIGNING = {"=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "<<=", ">>="}
 _DEEPEST = 50  # names that stand for names, and parentheses
@@ -133,8 +133,8 @@ class Reckoner:
             return left << (right % 64) if op == "<<" else left >> (right % 64)
         table: dict[str, int] = {
             ",": right, "|": left | right, "^": left ^ right, "&": left & right, "==": left == right,
-            "!=": left != right, "<": left < right, ">": left > right, "<=": left <= right, ">=": left >= right,
-            "+": left + right, "-": left - right, "*": left * right,
+            "!=": left != right, "<": left < right, ">": left > right, "<=": left <= right,
+            ">=": left >= right, "+": left + right, "-": left - right, "*": left * right,
         }  # fmt: skip
         return int(table[op])
 

@@ -15,8 +15,8 @@ Truth = bool | Unknown
 Exists = Callable[[str, str], Truth]  # a file test's letter and a path of the container
 _FILE_TESTS = frozenset("abcdefghkprstuwxGLNOS")
 _NUMBERS: dict[str, Callable[[int, int], bool]] = {
-    "-eq": lambda a, b: a == b, "-ne": lambda a, b: a != b, "-lt": lambda a, b: a < b, "-le": lambda a, b: a <= b,
-    "-gt": lambda a, b: a > b, "-ge": lambda a, b: a >= b,
+    "-eq": lambda a, b: a == b, "-ne": lambda a, b: a != b, "-lt": lambda a, b: a < b,
+    "-le": lambda a, b: a <= b, "-gt": lambda a, b: a > b, "-ge": lambda a, b: a >= b,
 }  # fmt: skip
 _TEXTS: dict[str, Callable[[str, str], bool]] = {
     "=": lambda a, b: a == b, "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, b: a < b,
@@ -197,7 +197,8 @@ class Tester:
         unknown = next((v for v in (left, right) if isinstance(v, Unknown)), None)
         if unknown is not None:
             return unknown
-        assert isinstance(left, str) and isinstance(right, str)
+        assert isinstance(left, str)
+        assert isinstance(right, str)
         if op in _TEXTS:
             return _TEXTS[op](left, right)
         if op in _NUMBERS:

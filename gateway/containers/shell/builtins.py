@@ -125,9 +125,8 @@ def _declare(context: Context, args: list[Value], line: int, *, name: str) -> St
         options += args[0]
         args = args[1:]
     args = args[1:] if args[:1] == ["--"] else args
-    if "A" in options or "n" in options.replace("export -n", ""):
-        if name != "export":
-            raise ScriptError(f"{name} {options} is not read", line)
+    if ("A" in options or "n" in options) and name != "export":
+        raise ScriptError(f"{name} {options} is not read", line)
     if not args and ("p" in options or name != "local"):
         context.output.write(Unknown(f"the output of `{name}`", line))
     for arg in args:
@@ -176,8 +175,8 @@ def _set(context: Context, args: list[Value], line: int) -> Status:
     rest = list(args)
     if not rest:
         context.output.write(Unknown("the output of `set`", line))
-    while rest and isinstance(rest[0], str) and rest[0][:1] in ("-", "+") and rest[0] not in ("-", "+"):
-        word = rest.pop(0)
+    while rest and isinstance(word := rest[0], str) and word[:1] in ("-", "+") and len(word) > 1:
+        rest = rest[1:]
         if word == "--":
             context.state.positional = rest
             return 0
@@ -193,15 +192,12 @@ def _set(context: Context, args: list[Value], line: int) -> Status:
 
 
 def _shift(context: Context, args: list[Value], line: int) -> Status:
-    count = args[0] if args else "1"
-    known = texts(context.state.positional)
-    if isinstance(count, Unknown) or isinstance(known, Unknown) or not count.isdigit():
-        raise ScriptError(
-            f"shift by what is not known: {count if isinstance(count, Unknown) else known}", line
-        )
-    if int(count) > len(context.state.positional):
+    known = texts([*(args or ["1"]), *context.state.positional])
+    if isinstance(known, Unknown) or not known[0].isdigit():
+        raise ScriptError(f"shift of what is not known: {known}", line)
+    if int(known[0]) > len(context.state.positional):
         return 1
-    context.state.positional = context.state.positional[int(count) :]
+    context.state.positional = context.state.positional[int(known[0]) :]
     return 0
 
 
@@ -225,33 +221,28 @@ def _pwd(context: Context, args: list[Value], line: int) -> Status:
 
 def _read(context: Context, args: list[Value], line: int) -> Status:
     """`read [-r] [-a ARRAY] NAMES`; what comes from outside is not known."""
-    names, array, is_raw, rest = [], None, False, list(args)
+    names, array, is_raw, rest = list[str](), "", False, texts(args)
+    if isinstance(rest, Unknown):
+        raise ScriptError(f"read: a name {rest}", line)
     while rest:
         word = rest.pop(0)
-        if not isinstance(word, str):
-            raise ScriptError(f"read: a name {word}", line)
-        if word.startswith("-") and len(word) > 1:
-            is_raw |= "r" in word
-            if word[-1] == "a":
-                array = rest.pop(0) if rest else None
-            elif word[-1] in "dnNptiu":
-                return _read_unknown(context, [n for n in rest if isinstance(n, str)] or ["REPLY"], line)
-        else:
+        if not word.startswith("-") or len(word) == 1:
             names.append(word)
+            continue
+        is_raw |= "r" in word
+        if word[-1] in "dnNptiu":
+            return _read_unknown(context, rest[1:] or ["REPLY"], line)
+        if word[-1] == "a":
+            array = rest.pop(0) if rest else "REPLY"
     text = context.input.line()
-    if isinstance(text, Unknown):
-        return _read_unknown(context, names or ["REPLY"], line)
-    if isinstance(array, Unknown):
-        raise ScriptError(f"read: a name {array}", line)
-    line_text = text or ""
-    if not is_raw and "\\" in line_text:
-        return _read_unknown(context, names or ["REPLY"], line)
-    if array is not None:
-        context.state.set(array, dict(enumerate(_ifs_split(context, line_text, None))))
+    if isinstance(text, Unknown) or (not is_raw and "\\" in (text or "")):
+        return _read_unknown(context, [array] if array else names or ["REPLY"], line)
+    if array:
+        context.state.set(array, dict(enumerate(_ifs_split(context, text or "", None))))
     elif not names:
-        context.state.set("REPLY", line_text)
+        context.state.set("REPLY", text or "")
     else:
-        parts = _ifs_split(context, line_text, len(names))
+        parts = _ifs_split(context, text or "", len(names))
         for name, part in zip(names, [*parts, *[""] * len(names)], strict=False):
             context.state.set(name, part)
     return 0 if text is not None else 1
@@ -355,11 +346,12 @@ def _testing(bracket: bool) -> Builtin:
 
 
 BUILTINS: dict[str, Builtin] = {
-    **dict.fromkeys((":", "true", "ulimit", "umask", "hash", "shopt", "jobs", "disown", "alias", "unalias"), _nothing),
-    **dict.fromkeys(("history", "bg", "complete", "enable", "kill", "times", "sync"), _nothing),
+    **dict.fromkeys((":", "true", "ulimit", "umask", "hash", "shopt", "jobs", "disown", "alias"), _nothing),
+    **dict.fromkeys(("unalias", "history", "bg", "complete", "enable", "kill", "times", "sync"), _nothing),
     **{name: _declaring(name) for name in ("export", "declare", "typeset", "local", "readonly")},
-    "false": _false, "echo": _echo, "printf": _printf, "unset": _unset, "set": _set, "shift": _shift, "cd": _cd,
-    "pushd": _cd, "popd": _cd, "pwd": _pwd, "read": _read, "test": _testing(False), "[": _testing(True),
+    "false": _false, "echo": _echo, "printf": _printf, "unset": _unset, "set": _set, "shift": _shift,
+    "cd": _cd, "pushd": _cd, "popd": _cd,
+    "pwd": _pwd, "read": _read, "test": _testing(False), "[": _testing(True),
     "let": _let, "mapfile": _mapfile, "readarray": _mapfile, "getopts": _getopts, "type": _uncertain,
     "which": _which, "printenv": _printenv,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Programs that only turn text into text, as far as scripts use them to cut names apart; their output is known.
+"""Programs that only turn text into text, as far as scripts cut names apart with them: their output is known.
 
 An option or a program text that is not understood makes the output unknown, not wrong: the function is None.
 """
@@ -37,25 +37,18 @@ def _selected(fields: str, count: int) -> list[int] | None:
 
 
 def _cut(args: list[str], text: str, _: World) -> str | None:
-    delimiter, fields, chars, only = "\t", None, None, False
+    given: dict[str, str] = {"-d": "\t"}
     rest = list(args)
     while rest:
         word = rest.pop(0)
         option, value = word[:2], word[2:]
-        if option not in ("-d", "-f", "-c", "-s") or (option == "-s" and value):
-            return None
-        if option != "-s" and not value:
-            if not rest:
-                return None
-            value = rest.pop(0)
-        if option == "-d":
-            delimiter = value
-        elif option == "-f":
-            fields = value
-        elif option == "-c":
-            chars = value
+        if option == "-s" and not value:
+            given["-s"] = ""
+        elif option in {"-d", "-f", "-c"} and (value or rest):
+            given[option] = value or rest.pop(0)
         else:
-            only = True
+            return None
+    delimiter, fields, chars, only = given["-d"], given.get("-f"), given.get("-c"), "-s" in given
     if (fields is None) == (chars is None) or len(delimiter) != 1:
         return None
     found = []
@@ -115,10 +108,8 @@ def _awk(args: list[str], text: str, _: World) -> str | None:
     rest = list(args)
     if rest and rest[0].startswith("-F"):
         separator = rest.pop(0)[2:] or (rest.pop(0) if rest else "")
-        if len(separator) != 1 or separator in " .*+?[](){}^$|\\":
-            separator = separator if separator in {"."} else None
-            if separator is None:
-                return None
+        if len(separator) != 1 or separator in " *+?[](){}^$|\\":
+            return None
     found = re.fullmatch(r"\s*\{\s*print\s+\$(\d+|NF)\s*;?\s*\}\s*", rest[0]) if len(rest) == 1 else None
     if found is None:
         return None

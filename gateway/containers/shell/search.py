@@ -1,7 +1,7 @@
 """All ways through a script: the one server that it starts, or why that cannot be said.
 
-Where a condition is not known, both outcomes are followed. A way on which no server starts is one on which the
-container fails or waits, and says nothing; ways that start different servers are an error that names both.
+Where a condition is not known, both outcomes are followed. A way on which no server starts is one on which
+the container fails or waits, and says nothing; ways that start different servers are an error naming both.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.containers.expand.expansion import Ended
+from gateway.containers.expand.parameters import Ended
 from gateway.containers.expand.values import State, Unknown, Value, Variable
-from gateway.containers.shell.interpreter import Left, Returned, Shell
+from gateway.containers.shell.context import Left, Returned
+from gateway.containers.shell.interpreter import Shell
 from gateway.containers.shell.run import Found, Run, Start, World
 from gateway.errors import ScriptError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateway.containers.expand.values import Unknown, Value
 from gateway.errors import ScriptError
 
-_LETTERS = frozenset("abefhiklmnprstuvxBCDEHPTcO")
+_LETTERS = frozenset("abcefhiklmnoprstuvxBCDEHOPT")
 _LONG = frozenset({"--login", "--noprofile", "--norc", "--posix", "--noediting", "--restricted", "--verbose"})
 _LONG_OPTIONS = {"errexit": "e", "nounset": "u", "noglob": "f", "allexport": "a", "pipefail": "pipefail"}
 
@@ -26,28 +26,8 @@ class ShellCall:
 
 def shell_call(words: Sequence[Value], line: int) -> ShellCall:
     """What a shell is asked to run; a ScriptError for options that shells do not have."""
-    options: set[str] = set()
-    rest = list(words[1:])
-    is_command = is_input = False
-    while rest and (word := rest[0]) and isinstance(word, str) and word[0] in "-+" and len(word) > 1:
-        rest = rest[1:]
-        if word == "--":
-            break
-        if word.startswith("--"):
-            if word not in _LONG:
-                raise ScriptError(f"a shell has no option {word}", line)
-            continue
-        for letter in word[1:]:
-            if letter not in _LETTERS and letter != "o":
-                raise ScriptError(f"a shell has no option {word}", line)
-            is_command |= letter == "c"
-            is_input |= letter == "s"
-            if letter in "oO":
-                name = rest.pop(0) if rest else ""
-                if word[0] == "-" and isinstance(name, str):
-                    options.add(_LONG_OPTIONS.get(name, ""))
-            elif word[0] == "-":
-                options.add(letter)
+    options, rest = _options(list(words[1:]), line)
+    is_command, is_input = "c" in options, "s" in options
     if is_command:
         if not rest:
             raise ScriptError("a shell with -c has no script behind it", line)
@@ -62,3 +42,23 @@ def shell_call(words: Sequence[Value], line: int) -> ShellCall:
             raise ScriptError(f"runs a file that is not known: {file}", line)
         return ShellCall(None, file, file, tuple(rest[1:]), frozenset(options))
     return ShellCall(None, None, words[0], tuple(rest), frozenset(options))
+
+
+def _options(words: list[Value], line: int) -> tuple[set[str], list[Value]]:
+    """The options that are on, and what stands behind them."""
+    options: set[str] = set()
+    rest = words
+    while rest and (word := rest[0]) and isinstance(word, str) and word[0] in "-+" and len(word) > 1:
+        rest = rest[1:]
+        if word == "--":
+            break
+        if word in _LONG:
+            continue
+        if not _LETTERS.issuperset(word[1:]):
+            raise ScriptError(f"a shell has no option {word}", line)
+        for letter in word[1:]:
+            name = rest.pop(0) if letter in "oO" and rest else ""
+            option = _LONG_OPTIONS.get(name, "") if letter == "o" and isinstance(name, str) else letter
+            if word[0] == "-":
+                options.add(option)
+    return options, rest

@@ -45,7 +45,9 @@ _TABLE = {
     ),
     "nohup": _wrapper(),
     "time": _wrapper("-p -v -a --portability --verbose --append -q --quiet", "-f --format -o --output"),
-    "timeout": _wrapper("-v --verbose -f --foreground -p --preserve-status", "-k --kill-after -s --signal", 1),
+    "timeout": _wrapper(
+        "-v --verbose -f --foreground -p --preserve-status", "-k --kill-after -s --signal", 1
+    ),
     "nice": _wrapper("", "-n --adjustment"),
     "ionice": _wrapper("-t --ignore", "-c --class -n --classdata"),
     "stdbuf": _wrapper("", "-i --input -o --output -e --error"),
