@@ -3,7 +3,7 @@
 GatewayError
 ├── ManifestError     a manifest that cannot be read or contradicts itself; carries file and line; exit code 2
 │   └── ContainerError  a container that cannot be run here; the rest of the stack goes on without it
-├── ScriptError       a shell script of a container that cannot be read; carries its line, becomes a ContainerError
+├── ScriptError       a container's script that cannot be read; carries its line, becomes a ContainerError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
@@ -11,7 +11,8 @@ GatewayError
 └── PickerError       (picker/errors.py, with the branches below it)
 
 Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
-BadQueryError (kubeapi/query.py).
+BadQueryError (kubeapi/query.py). Of a script that is followed: UnknownNumberError and BadTestError
+(containers/expand/arithmetic.py and conditions.py).
 """
 
 from __future__ import annotations

@@ -41,6 +41,9 @@ _OTHERS = {
 }  # fmt: skip
 
 
+Recogniser = Callable[[list[Value]], bool]  # whether words start what is looked for
+
+
 @dataclass(frozen=True)
 class Server:
     """A server's flags for the simulator; `kind` is vllm, sglang, trtllm-serve or another's name.

@@ -55,6 +55,7 @@ class Pod:
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
+    args: tuple[str, ...] = ()  # flags of its server
 
     @property
     def namespace(self) -> str:

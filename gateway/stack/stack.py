@@ -7,25 +7,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from gateway.containers.command import ServerCommand, container_error, server_command
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
-from gateway.errors import ControlError, StackError
+from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
+from gateway.machine.processes import together
 from gateway.manifests.inside import inside
-from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
-from gateway.stack.plan import Plan, ServerPlan, fronting_ports
+from gateway.stack.plan import Plan, ServerPlan
+from gateway.stack.podports import listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
@@ -47,10 +48,7 @@ class StackOptions:
 
 
 class Stack:
-    """Everything that a plan asks for, running; `failure` is done when a part died unasked.
-
-    What it is asked and cannot do is a ControlError.
-    """
+    """All that a plan asks for; `failure` is done when a part died. What it cannot do is a ControlError."""
 
     def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
         self.plan = plan
@@ -89,7 +87,7 @@ class Stack:
             self.gateways.append(process)
         self.pickers.update(self.pods)
         pickers = [self._start_picker(handle) for handle in self.pickers]
-        await _all(*pickers, *(self._start_gateway(g) for g in self.gateways))
+        await together(*pickers, *(self._start_gateway(g) for g in self.gateways))
         self.publish()
         await self._until_applied()
         self._tasks = [
@@ -125,13 +123,26 @@ class Stack:
         """All replicas. What they are built of stays: the garbage collector need not see it."""
         gc.disable()
         try:
+            refused = []
             for server in self.plan.servers:
-                for _ in range(server.replicas):
-                    await self._add_pod(server)
+                try:
+                    for _ in range(server.replicas):
+                        await self._add_pod(server)
+                except ContainerError as error:  # in a cluster its pods would not start, and the others would
+                    refused.append(error)
+                    self.note(f"{server.workload} is not run: {error}")
+            if refused and not len(self.pods):
+                raise refused[0]
         finally:
             gc.enable()
         gc.collect()
         gc.freeze()
+
+    def note(self, text: str) -> None:
+        """Tell once what of the manifests is not run as written, and keep it for `ps`."""
+        if text not in self.plan.notes:
+            self.plan.notes.append(text)
+            self.report(f"note: {text}")
 
     # what runs, and who is told
 
@@ -183,11 +194,12 @@ class Stack:
 
     async def _add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
-        ports = _ports(server, self._config(server, name, "127.0.0.2"))
+        first, _ = self._config(server, name, "127.0.0.2")
+        ports = listening_ports(server, first.port, first.data_parallel_size)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
             address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
-            config = self._config(server, name, address)
+            config, command = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
                 break
@@ -198,23 +210,25 @@ class Stack:
         pod = Pod(name, server, ordinal, address, ports)
         pod.has_probe = server.container.root.has("readinessProbe")
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
-        pod.latency = config.latency.kind
+        pod.latency, pod.args = config.latency.kind, command.flags
         self.pods.add(pod)
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
         return pod
 
-    def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
+    def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
         workload, container = server.workload, server.container
         path = (workload.namespace, workload.resource.kind.lower(), workload.name)
         volumes = inside(self.options.directory / "volumes", *path)
-        flags, env = server_command(
+        command = server_command(
             self.plan.manifests, workload, container, name=name, address=address, directory=volumes
         )
+        for note in command.notes:
+            self.note(f"{workload}, container {container.name}: {note}")
         try:
-            return parse_args(flags, env)
+            return parse_args(command.flags, command.env), command
         except ConfigError as error:
-            raise container.root.error(f"the model server would not start: {error}", "args") from error
+            raise container_error(container, f"the model server would not start: {error}") from error
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
@@ -355,32 +369,6 @@ class Stack:
         return found[0]
 
 
-def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
-    """The ports that a pod listens on, one per data-parallel rank.
-
-    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
-    whose --port is none of them listens where it says, and the pool does not reach it.
-    """
-    targets = server.pool.target_ports
-    if config.data_parallel_size == 1 and config.port in targets:
-        return targets
-    if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
-    return tuple(config.port + rank for rank in range(config.data_parallel_size))
-
-
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
     """Without a readiness probe a container is ready as soon as it runs."""
     return not pod.has_probe or replica.state.is_ready()
-
-
-async def _all(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run them together; the first error cancels the rest and is the one that is raised."""
-    tasks = [asyncio.create_task(c) for c in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)

@@ -28,7 +28,7 @@ from gateway.containers.grammar.syntax import (
 
 
 class Parser(SimpleReader):
-    """Reads the whole script, or a part of it up to where it ends."""
+    """Reads the whole script, or a part of it up to where it ends. Raises ScriptError."""
 
     def script(self) -> Block:
         """All commands; a ScriptError for what is left over, and for what cannot be read."""

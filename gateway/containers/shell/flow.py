@@ -50,6 +50,19 @@ class Flow(Context):
         """A simple command; the shell's."""
         raise NotImplementedError
 
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """The whole of a shell: its end is not the end of the one around it."""
+        try:
+            yield
+        except Ended as ended:
+            self.run.ended.append(f"line {ended.line}: {ended.why}")
+            if ended.status < 0:  # it waits for ever, and so does whoever waits for it
+                raise
+            self.state.status = ended.status
+        except (Returned, Left):
+            pass
+
     def block(self, block: Block) -> None:
         for item in block:
             self._item(item)
@@ -136,15 +149,10 @@ class Flow(Context):
             is_last = i == len(pipeline.commands) - 1
             shell.output = output if is_last else Output()
             try:
-                shell.command(command)
+                with shell.contained():
+                    shell.command(command)
             except Found:
                 found = True
-            except Ended as ended:
-                if ended.status < 0:
-                    raise
-                shell.state.status = ended.status
-            except (Returned, Left):
-                pass
             statuses.append(shell.state.status)
             if not is_last:
                 source = Input(shell.output.text())
@@ -201,14 +209,8 @@ class Flow(Context):
             self.block(group.body)
             return
         shell = self.subshell()
-        try:
+        with shell.contained():
             shell.block(group.body)
-        except Ended as ended:
-            if ended.status < 0:
-                raise
-            shell.state.status = ended.status
-        except (Returned, Left):
-            pass
         self.state.status = shell.state.status
 
     def _if(self, command: If) -> None:

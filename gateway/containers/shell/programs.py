@@ -17,7 +17,7 @@ from gateway.containers.expand.values import State, Unknown, Value, Variable, jo
 from gateway.containers.grammar.parser import parse
 from gateway.containers.grammar.syntax import CommandSub
 from gateway.containers.shell.builtins import run_builtin
-from gateway.containers.shell.context import Left, Output, Returned, short, texts
+from gateway.containers.shell.context import Output, short, texts
 from gateway.containers.shell.filters import FILTERS
 from gateway.containers.shell.flow import Flow
 from gateway.containers.shell.run import Found, Start
@@ -175,32 +175,20 @@ class Programs(Flow):
         state.directory, state.unset = self.state.directory, self.state.unset
         shell = type(self)(state, self.run, self.depth + 1)
         shell.input, shell.output, shell.tested = self.input, self.output, 0
-        if (shebang := re.match(r"#!\s*(\S+)(?:\s+(\S+))?", script)) and (
+        if (shebang := re.match(r"#![ \t]*(\S+)(?:[ \t]+(\S+))?", script)) and (
             posixpath.basename(shebang[2] or shebang[1]) not in SHELLS
         ):
             self.run.unread.append(f"line {line} runs {name}, which is no shell script")
             self.state.status = Unknown(f"whether {name} succeeds", line)
             return
-        try:
+        with shell.contained():
             shell.block(parse(script))
-        except Ended as ended:
-            if ended.status < 0:
-                raise
-            shell.state.status = ended.status
-        except (Returned, Left):
-            pass
         self.state.status = shell.state.status
 
     def capture(self, part: CommandSub) -> Value:
         shell = self.subshell()
         shell.output = Output()
-        try:
+        with shell.contained():
             shell.block(part.body)
-        except Ended as ended:
-            if ended.status < 0:
-                raise
-            shell.state.status = ended.status
-        except (Returned, Left):
-            pass
         self.state.status = shell.state.status
         return shell.output.text()

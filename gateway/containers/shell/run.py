@@ -9,7 +9,7 @@ from gateway.containers.expand.conditions import Truth
 from gateway.containers.expand.values import Unknown, Value
 from gateway.errors import ScriptError
 
-_MOST_STEPS = 20_000  # commands that are followed on one way; loops end within some hundreds
+_MOST_STEPS = 10_000  # commands that are followed on all ways together; people's have some dozens
 _MOST_DECISIONS = 40  # conditions on one way whose outcome is not known
 
 
@@ -47,6 +47,7 @@ class Run:
     asked: list[Unknown] = field(default_factory=list)
     files: dict[str, Value] = field(default_factory=dict)  # written by the script
     starts: list[Start] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)  # where shells ended, and why
     unread: list[str] = field(default_factory=list)  # what was met and not read, in words
     ran: list[str] = field(default_factory=list)  # programs that are no servers
     unset: dict[str, int] = field(default_factory=dict)

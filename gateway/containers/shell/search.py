@@ -35,8 +35,10 @@ class Search:
         Raises ScriptError where there is none, where it cannot be known, and where ways differ.
         """
         given: list[bool] = []
+        steps = 0
         for _ in range(_MOST_WAYS):
-            run = self._way(words, env, given)
+            run = self._way(words, env, given, steps)
+            steps = run.steps
             if run.starts:
                 self._compare(run)
             given = list(run.decisions[: len(run.asked)])
@@ -53,20 +55,19 @@ class Search:
             raise ScriptError("; ".join(["no server command found", *self._why()]))
         return self.start
 
-    def _way(self, words: Sequence[Value], env: Mapping[str, Value], given: list[bool]) -> Run:
-        run = Run(self.world, list(given))
+    def _way(self, words: Sequence[Value], env: Mapping[str, Value], given: list[bool], steps: int) -> Run:
+        run = Run(self.world, list(given), steps=steps)
         state = State({n: Variable(v, True) for n, v in env.items()}, "sh", [])
         try:
             Shell(state, run).program(list(words))
         except Found:
             pass
         except Ended as ended:
-            end = f"line {ended.line}: {ended.why}"
-            if not run.starts and end not in self.ends:
-                self.ends.append(end)
+            run.ended.append(f"line {ended.line}: {ended.why}")
         except (Left, Returned):
             pass
         for text in (
+            *run.ended,
             *run.unread,
             *(["it runs " + ", ".join(f"`{r}`" for r in run.ran[:5])] if run.ran else []),
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -226,8 +227,25 @@ def test_a_server_that_would_not_start_names_its_manifest(tmp_path: Path) -> Non
     async def never(_: Stack, __: list[str]) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(ManifestError, match=r"m\.yaml.*args: the model server would not start: .*max-num"):
+    with pytest.raises(ManifestError, match=r"m\.yaml.*args: container vllm: the model server would not start: .*max-num"):
         running(tmp_path, *world(1, args=("--max-num-seqs", "none")), check=never)
+
+
+def test_a_container_that_cannot_run_keeps_only_its_own_pods_from_it(tmp_path: Path) -> None:
+    """A broken script is told by name and line, a file of the image by its stand-in; the others are ready."""
+    objects = world(1, args=("--chat-template", "examples/x.jinja"))
+    broken = worlds.servers("broken", 2)
+    broken["spec"]["template"]["metadata"]["labels"] = objects[0]["spec"]["template"]["metadata"]["labels"]
+    broken["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", "sleep infinity"]
+
+    async def check(stack: Stack, lines: list[str]) -> None:
+        assert [p.server.workload.name for p in stack.pods] == [objects[0]["metadata"]["name"]]
+        told = [n for n in stack.plan.notes if "container vllm" in n]
+        assert ["note: " + n for n in told] == [x for x in lines if "container vllm" in x]
+        assert "a file of the image: the simulator's own template stands in" in told[0]
+        assert re.search(r"broken is not run: .*m\.yaml:\d+: .*no server command found; .*sleeps for ever", told[1])
+
+    running(tmp_path, *objects, broken, check=check)
 
 
 def test_endpoints_that_no_gateway_takes_over(tmp_path: Path) -> None:
