@@ -227,7 +227,9 @@ def test_a_server_that_would_not_start_names_its_manifest(tmp_path: Path) -> Non
     async def never(_: Stack, __: list[str]) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(ManifestError, match=r"m\.yaml.*args: container vllm: the model server would not start: .*max-num"):
+    with pytest.raises(
+        ManifestError, match=r"m\.yaml.*args: container vllm: the model server would not start: .*max-num"
+    ):
         running(tmp_path, *world(1, args=("--max-num-seqs", "none")), check=never)
 
 
@@ -243,7 +245,9 @@ def test_a_container_that_cannot_run_keeps_only_its_own_pods_from_it(tmp_path: P
         told = [n for n in stack.plan.notes if "container vllm" in n]
         assert ["note: " + n for n in told] == [x for x in lines if "container vllm" in x]
         assert "a file of the image: the simulator's own template stands in" in told[0]
-        assert re.search(r"broken is not run: .*m\.yaml:\d+: .*no server command found; .*sleeps for ever", told[1])
+        assert re.search(
+            r"broken is not run: .*m\.yaml:\d+: .*no server command found; .*sleeps for ever", told[1]
+        )
 
     running(tmp_path, *objects, broken, check=check)
 
