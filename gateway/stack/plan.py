@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gateway.errors import ControlError
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.gatewayapi import Gateway
@@ -51,6 +52,16 @@ class Plan:
     gateways: list[Gateway] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stack: str = ""  # what its pods' names hang on beside the manifests
+
+    def server(self, target: str) -> ServerPlan:
+        """The workload called `target`, or the only one of the pool called so. Raises ControlError."""
+        found = [s for s in self.servers if target in {s.workload.name, str(s.workload)}]
+        found = found or [s for s in self.servers if target in {s.pool.name, str(s.pool)}]
+        if len(found) != 1:
+            names = ", ".join(sorted({n for s in self.servers for n in (s.pool.name, s.workload.name)}))
+            problem = "is ambiguous, name the workload" if found else "does not exist"
+            raise ControlError(f"pool {target!r} {problem}; there are: {names}")
+        return found[0]
 
 
 def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:

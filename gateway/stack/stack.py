@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.machine.processes import together
 from gateway.manifests.inside import inside
+from gateway.stack.faults import change
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan
@@ -196,12 +198,13 @@ class Stack:
         name, ordinal = self.pods.next_identity(server)
         first, _ = self._config(server, name, "127.0.0.2")
         ports = listening_ports(server, first.port, first.data_parallel_size)
+        taken = ports if first.control.port is None else (*ports, first.control.port)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
+            address = self._addresses.take(sorted({*taken, *server.pool.target_ports}))
             config, command = self._config(server, name, address)
             try:
-                replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
+                replica = await self._fleet.add(ReplicaSpec(name, address, ports, config, own_control=True))
                 break
             except FleetError as error:
                 # Another stack may have taken the address since; any other failure is final.
@@ -280,7 +283,7 @@ class Stack:
         if not 0 <= replicas <= MAX_ADDRESSES:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
         async with self._changing:
-            server = self._server(target)
+            server = self.plan.server(target)
             pods = self.pods.of_workload(server)
             try:
                 try:
@@ -331,6 +334,18 @@ class Stack:
             finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
+    async def fault(
+        self, name: str, changes: dict[str, object], clear: bool = False, stall_s: float = 0.0
+    ) -> str:
+        """Change the faults of a pod, or of `all` that run; those in force, a line a pod."""
+        try:
+            return await change(
+                partial(self._fleet.fault, changes=changes, clear=clear, stall_s=stall_s),
+                self.pods.named(name),
+            )
+        except FleetError as error:
+            raise ControlError(str(error)) from error
+
     async def _drain(self, pods: Sequence[Pod], grace_s: float) -> bool:
         """All of them together: endpoints are published and applied once. False: some were cut off."""
         self._set_state(PodState.DRAINING, *pods)
@@ -357,18 +372,7 @@ class Stack:
             await self._until_applied()
         return f"pod {pod.name} restarted"
 
-    def _server(self, target: str) -> ServerPlan:
-        """The workload called `target`, or the only one of the pool called so."""
-        servers = self.plan.servers
-        found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
-        found = found or [s for s in servers if target in {s.pool.name, str(s.pool)}]
-        if len(found) != 1:
-            names = ", ".join(sorted({s.pool.name for s in servers} | {s.workload.name for s in servers}))
-            problem = "is ambiguous, name the workload" if found else "does not exist"
-            raise ControlError(f"pool {target!r} {problem}; there are: {names}")
-        return found[0]
-
 
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
     """Without a readiness probe a container is ready as soon as it runs."""
-    return not pod.has_probe or replica.state.is_ready()
+    return not pod.has_probe or (replica.state.is_ready() and not replica.prepared.faults.unready)
