@@ -20,6 +20,7 @@ from gateway.manifests.load import Manifests
 from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
+from gateway.sidecar.options import is_sidecar
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
 
@@ -103,7 +104,9 @@ _SERVER = re.compile(r"vllm|inference-sim|simfleet|sglang|--model\b|--served-mod
 def model_server(workload: Workload, ports: Sequence[int]) -> Container:
     """The container that is a model server by image, command or flags; a proxy may have the port."""
     servers = [
-        c for c in workload.containers if any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
+        c
+        for c in workload.containers
+        if not is_sidecar(c) and any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
     ]
     return serving_container(servers or workload.containers, ports)
 

@@ -24,12 +24,13 @@ from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.machine.processes import together
 from gateway.manifests.inside import inside
+from gateway.sidecar.plan import sidecar_options
 from gateway.stack.faults import change
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan
-from gateway.stack.podports import listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
+from gateway.stack.sidecars import Sidecars, pod_ports
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError, FleetError
@@ -61,6 +62,7 @@ class Stack:
         self.gateways: list[GatewayProcess] = []
         self.failure: asyncio.Future[StackError] = asyncio.get_running_loop().create_future()
         self._fleet = Fleet()
+        self._sidecars = Sidecars(self.note)
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
         self._changing = asyncio.Lock()  # one scale, drain or restart at a time
@@ -118,6 +120,7 @@ class Stack:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(g.stop() for g in self.gateways))
         await self.pickers.stop()
+        self._sidecars.close()
         await self._fleet.__aexit__(None, None, None)
         self._addresses.close()
 
@@ -190,6 +193,8 @@ class Stack:
     def _set_state(self, state: PodState, *pods: Pod) -> None:
         for pod in pods:
             pod.state = state
+            if not pod.is_running:
+                self._sidecars.stop(pod)
         self.publish()
 
     # model servers
@@ -197,11 +202,11 @@ class Stack:
     async def _add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
         first, _ = self._config(server, name, "127.0.0.2")
-        ports = listening_ports(server, first.port, first.data_parallel_size)
-        taken = ports if first.control.port is None else (*ports, first.control.port)
+        sidecar = sidecar_options(self.plan.manifests, server.workload, name, "127.0.0.2")
+        ports, more = pod_ports(server, first.port, first.data_parallel_size, first.control.port, sidecar)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*taken, *server.pool.target_ports}))
+            address = self._addresses.take(sorted({*ports, *server.pool.target_ports, *more}))
             config, command = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config, own_control=True))
@@ -214,6 +219,7 @@ class Stack:
         pod.has_probe = server.container.root.has("readinessProbe")
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
         pod.latency, pod.args = config.latency.kind, command.flags
+        await self._sidecars.add(pod, sidecar)
         self.pods.add(pod)
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
@@ -231,7 +237,7 @@ class Stack:
         try:
             return parse_args(command.flags, command.env), command
         except ConfigError as error:
-            raise container_error(container, f"the model server would not start: {error}") from error
+            raise container_error(container, f"the server would not start: {error}") from error
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
@@ -368,6 +374,7 @@ class Stack:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
+            await self._sidecars.start(pod)
             self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
             await self._until_applied()
         return f"pod {pod.name} restarted"

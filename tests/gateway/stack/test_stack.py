@@ -230,7 +230,7 @@ def test_a_server_that_would_not_start_names_its_manifest(tmp_path: Path) -> Non
         raise AssertionError("it started")
 
     with pytest.raises(
-        ManifestError, match=r"m\.yaml.*args: container vllm: the model server would not start: .*max-num"
+        ManifestError, match=r"m\.yaml.*args: container vllm: the server would not start: .*max-num"
     ):
         running(tmp_path, *world(1, args=("--max-num-seqs", "none")), check=never)
 
