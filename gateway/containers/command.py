@@ -10,7 +10,7 @@ from gateway.containers import servers
 from gateway.containers.environment import PodIdentity, environment, expand
 from gateway.containers.expand.values import Unknown, Value
 from gateway.containers.files import local_flags
-from gateway.containers.images import entrypoint, with_compat
+from gateway.containers.images import entrypoint, vllm_version, with_compat
 from gateway.containers.mounts import mount_files, mounted, relocate
 from gateway.containers.shell.run import Start, World
 from gateway.containers.shell.search import Search
@@ -44,7 +44,8 @@ class _Context:
 
     def world(self, is_server: servers.Recogniser) -> World:
         files = mounted(self.container, self.places, self.directory)
-        return World(is_server, files.read, files.exists, self.pod.name, self.pod.address)
+        version = vllm_version(self.container.image)
+        return World(is_server, files.read, files.exists, self.pod.name, self.pod.address, version)
 
     def words(self) -> tuple[list[str], list[str]]:
         """Command and args, references resolved."""
@@ -96,7 +97,7 @@ def _server_command(context: _Context) -> ServerCommand:
     env = {n: v for n, v in start.env.items() if isinstance(v, str)}
     env.setdefault("POD_NAME", context.pod.name)
     env.setdefault("POD_NAMESPACE", context.pod.namespace)
-    notes += [*server.notes, *local.notes, *(f"{text}, is not read" for text in run.unread)]
+    notes += [*server.notes, *local.notes, *run.unread]
     notes += [_empty(n, line) for n, line in run.unset.items() if _matters(n, start)]
     notes += [
         f"{n} is left out: {v}"

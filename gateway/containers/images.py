@@ -24,6 +24,16 @@ _COMPAT = (
 )
 
 
+_VLLM = re.compile(r"(?:^|/)vllm[\w-]*:v?(\d+\.\d+\.\d+)")
+_IMITATED = "0.33.0"  # the vLLM that the simulator imitates where nothing says otherwise
+
+
+def vllm_version(image: str) -> str:
+    """What `vllm --version` says in an image: its tag's where it is vLLM's own, else the imitated one."""
+    found = _VLLM.search(image)
+    return found[1] if found else _IMITATED
+
+
 def entrypoint(image: str) -> tuple[str, ...] | str | None:
     """The words that an image starts with; a text that says what it is instead; None for an unknown one."""
     for pattern, words, about in _ENTRYPOINTS:

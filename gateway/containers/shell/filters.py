@@ -177,6 +177,18 @@ def _rev(args: list[str], text: str, _: World) -> str | None:
     return None if args else _ended([line[::-1] for line in _lines(text)])
 
 
+def _sort(args: list[str], text: str, _: World) -> str | None:
+    """Plain names and numbers: what a locale could order otherwise stays unknown."""
+    options = set("".join(a[1:] for a in args if re.fullmatch(r"-[Vnru]+", a)))
+    lines = _lines(text)
+    is_version = "V" in options and all(re.fullmatch(r"\d+(\.\d+)*", line) for line in lines)
+    is_number = "n" in options and all(re.fullmatch(r"-?\d+", line) for line in lines)
+    if len(options) != sum(len(a) - 1 for a in args) or not (is_version or is_number):
+        return None
+    ordered = sorted(lines, key=lambda line: [int(n) for n in line.split(".")], reverse="r" in options)
+    return _ended(list(dict.fromkeys(ordered)) if "u" in options else ordered)
+
+
 def _count(args: list[str], text: str, _: World) -> str | None:
     counts = {"-l": text.count("\n"), "-w": len(text.split()), "-c": len(text.encode())}
     return f"{counts[args[0]]}\n" if len(args) == 1 and args[0] in counts else None
@@ -198,7 +210,7 @@ def _expr(args: list[str], _text: str, _: World) -> str | None:
 # program -> its function, and whether it reads standard input
 FILTERS: dict[str, tuple[Filter, bool]] = {
     "cut": (_cut, True), "tr": (_tr, True), "head": (_head, True), "tail": (_tail, True), "awk": (_awk, True),
-    "gawk": (_awk, True), "sed": (_sed, True), "rev": (_rev, True), "wc": (_count, True),
+    "gawk": (_awk, True), "sed": (_sed, True), "rev": (_rev, True), "sort": (_sort, True), "wc": (_count, True),
     "basename": (_basename, False), "dirname": (_dirname, False), "seq": (_seq, False),
     "hostname": (_hostname, False), "expr": (_expr, False),
 }  # fmt: skip

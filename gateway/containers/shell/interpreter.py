@@ -188,7 +188,7 @@ class Shell(Programs):
         if isinstance(content, Unknown):
             raise ScriptError(f"reads {name}: {content}", line)
         if content is None:
-            self.run.unread.append(f"line {line} reads {name}, a file of the image")
+            self.run.unread.append(f"line {line} reads {name}, a file of the image that is not read")
             self.state.status = 0
             if not _ACTIVATES.search(name):
                 self._tainted(Unknown(f"a variable that {name}, a file of the image, may set", line))

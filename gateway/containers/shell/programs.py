@@ -62,6 +62,8 @@ class Programs(Flow):
             self._copy(base, words[1:], line)
         elif (builtin := run_builtin(self, [base, *words[1:]], line) if "/" in name else None) is not None:
             self.state.status = builtin
+        elif base == "vllm" and words[1:] in (["--version"], ["-v"]):
+            self._version(line)
         elif base not in FILTERS or not self._filter(base, words[1:]):
             self._other(base, words, line, source)
 
@@ -95,6 +97,15 @@ class Programs(Flow):
         self.output.write(result)
         self.state.status = 0
         return True
+
+    def _version(self, line: int) -> None:
+        """`vllm --version`: vLLM is the simulator here."""
+        version = self.run.world.vllm_version
+        told = f"line {line} asks for vLLM's version and is answered {version}"
+        if told not in self.run.unread:
+            self.run.unread.append(told)
+        self.output.write(f"{version}\n")
+        self.state.status = 0
 
     def _operand(self, args: list[str]) -> Value | None:
         """What the file holds that stands behind a filter's own arguments, where one does."""
@@ -150,7 +161,7 @@ class Programs(Flow):
             return
         content = self.run.content(absolute(call.file, self.state.directory))
         if content is None:
-            self.run.unread.append(f"line {line} runs {call.file}, a file of the image")
+            self.run.unread.append(f"line {line} runs {call.file}, a file of the image that is not read")
             self._other("sh", words, line, source)
             return
         self._script(content, [call.file, *call.args], env, line, call.options)
@@ -178,7 +189,7 @@ class Programs(Flow):
         if (shebang := re.match(r"#![ \t]*(\S+)(?:[ \t]+(\S+))?", script)) and (
             posixpath.basename(shebang[2] or shebang[1]) not in SHELLS
         ):
-            self.run.unread.append(f"line {line} runs {name}, which is no shell script")
+            self.run.unread.append(f"line {line} runs {name}, which is no shell script and is not read")
             self.state.status = Unknown(f"whether {name} succeeds", line)
             return
         with shell.contained():

@@ -32,6 +32,7 @@ class World:
     exists: Callable[[str, str], Truth | None] = lambda _letter, _path: None
     hostname: str = "localhost"
     address: str = "127.0.0.1"
+    vllm_version: str = "0.33.0"
 
 
 class Found(Exception):  # noqa: N818 - what was looked for
@@ -48,7 +49,7 @@ class Run:
     files: dict[str, Value] = field(default_factory=dict)  # written by the script
     starts: list[Start] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)  # where shells ended, and why
-    unread: list[str] = field(default_factory=list)  # what was met and not read, in words
+    unread: list[str] = field(default_factory=list)  # what was not read or is answered otherwise, in words
     ran: list[str] = field(default_factory=list)  # programs that are no servers
     unset: dict[str, int] = field(default_factory=dict)
     steps: int = 0

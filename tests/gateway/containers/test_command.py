@@ -104,6 +104,11 @@ def test_the_server_s_flags(tmp_path: Path, command: list[str], args: list[str],
         ("exec $(which vllm) serve m", ["m"]),
         ("i=0; while ! curl x; do i=$((i+1)); [ $i -gt 9 ] && exit 1; done; vllm serve m", ["m"]),
         ("vllm --version; vllm serve m", ["m"]),
+        (
+            'V=$(vllm --version | tail -1)\n[ "$(printf "%s\\n" 0.22.0 $V | sort -V | head -1)" = 0.22.0 ] && A=--new\n'
+            "vllm serve m $A --v $V",
+            ["m", "--v", "0.21.0"],
+        ),
         ("vllm serve --help > /tmp/help; vllm serve m", ["m"]),
     ],
 )
