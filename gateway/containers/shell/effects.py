@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 
 from gateway.containers.grammar.syntax import (
+    ArithmeticFor,
     Assignment,
     Block,
-    Command,
+    Condition,
     For,
     Function,
     HereDoc,
@@ -193,6 +194,19 @@ def _runs_others(node: object, functions: frozenset[str]) -> bool:
     return name is None or name in functions or name in {"eval", ".", "source"}
 
 
-def names_of(command: Command) -> str:
-    """The program that a simple command starts, for messages."""
-    return (_program(command) or command.source) if isinstance(command, Simple) else type(command).__name__
+def beyond_posix(block: Block) -> str:
+    """The first thing in `block` that only bash has and dash reads otherwise; empty where there is none."""
+    for node in _nodes(block):
+        if isinstance(node, Condition):
+            return "[[ ]]"
+        if isinstance(node, Reckoning | ArithmeticFor):
+            return "(( ))"
+        if isinstance(node, Assignment) and (isinstance(node.value, tuple) or node.index or node.is_append):
+            return f"an array or += ({node.name})"
+        if isinstance(node, Param) and (
+            node.op[:1] in "/^,:@" and node.op[1:] not in set("-=?+") and node.op
+        ):
+            return node.source
+        if isinstance(node, Redirect) and node.op in {"<<<", "&>", "&>>"}:
+            return node.op
+    return ""

@@ -189,6 +189,14 @@ def _sort(args: list[str], text: str, _: World) -> str | None:
     return _ended(list(dict.fromkeys(ordered)) if "u" in options else ordered)
 
 
+def _getent(args: list[str], _text: str, world: World) -> str | None:
+    """`getent hosts` of the pod itself and of an address."""
+    if len(args) != 2 or args[0] not in {"hosts", "ahosts"}:
+        return None
+    address = world.address if args[1] == world.hostname else args[1]
+    return f"{address:<15} {args[1]}\n" if re.fullmatch(r"(\d{1,3}\.){3}\d{1,3}", address) else None
+
+
 def _count(args: list[str], text: str, _: World) -> str | None:
     counts = {"-l": text.count("\n"), "-w": len(text.split()), "-c": len(text.encode())}
     return f"{counts[args[0]]}\n" if len(args) == 1 and args[0] in counts else None
@@ -210,7 +218,8 @@ def _expr(args: list[str], _text: str, _: World) -> str | None:
 # program -> its function, and whether it reads standard input
 FILTERS: dict[str, tuple[Filter, bool]] = {
     "cut": (_cut, True), "tr": (_tr, True), "head": (_head, True), "tail": (_tail, True), "awk": (_awk, True),
-    "gawk": (_awk, True), "sed": (_sed, True), "rev": (_rev, True), "sort": (_sort, True), "wc": (_count, True),
-    "basename": (_basename, False), "dirname": (_dirname, False), "seq": (_seq, False),
+    "gawk": (_awk, True), "sed": (_sed, True), "rev": (_rev, True), "sort": (_sort, True),
+    "wc": (_count, True), "getent": (_getent, False), "basename": (_basename, False),
+    "dirname": (_dirname, False), "seq": (_seq, False),
     "hostname": (_hostname, False), "expr": (_expr, False),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from gateway.containers.grammar.parser import parse
 from gateway.containers.grammar.syntax import CommandSub
 from gateway.containers.shell.builtins import run_builtin
 from gateway.containers.shell.context import Output, short, texts
+from gateway.containers.shell.effects import beyond_posix
 from gateway.containers.shell.filters import FILTERS
 from gateway.containers.shell.flow import Flow
 from gateway.containers.shell.run import Found, Start
@@ -98,6 +99,14 @@ class Programs(Flow):
         self.state.status = 0
         return True
 
+    def _tell_of_bash(self, shell: Value, script: Value) -> None:
+        """A script for bash that another shell is to run: what it means hangs on the image's."""
+        if not isinstance(script, str) or not isinstance(shell, str) or posixpath.basename(shell) == "bash":
+            return
+        if found := beyond_posix(parse(script)):
+            told = f"the script is run by {shell} and read as bash reads it: {found} is not POSIX"
+            self.run.unread += [told] if told not in self.run.unread else []
+
     def _version(self, line: int) -> None:
         """`vllm --version`: vLLM is the simulator here."""
         version = self.run.world.vllm_version
@@ -153,6 +162,7 @@ class Programs(Flow):
         """`bash -c SCRIPT NAME ARGS`, `bash FILE ARGS`."""
         call = shell_call(words, line)
         if call.script is not None:
+            self._tell_of_bash(words[0], call.script)
             self._script(call.script, [call.name, *call.args], env, line, call.options)
             return
         if call.file is None:

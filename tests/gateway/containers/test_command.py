@@ -105,7 +105,8 @@ def test_the_server_s_flags(tmp_path: Path, command: list[str], args: list[str],
         ("i=0; while ! curl x; do i=$((i+1)); [ $i -gt 9 ] && exit 1; done; vllm serve m", ["m"]),
         ("vllm --version; vllm serve m", ["m"]),
         (
-            'V=$(vllm --version | tail -1)\n[ "$(printf "%s\\n" 0.22.0 $V | sort -V | head -1)" = 0.22.0 ] && A=--new\n'
+            "V=$(vllm --version | tail -1)\n"
+            '[ "$(printf "%s\\n" 0.22.0 $V | sort -V | head -1)" = 0.22.0 ] && A=--new\n'
             "vllm serve m $A --v $V",
             ["m", "--v", "0.21.0"],
         ),
@@ -165,6 +166,23 @@ def test_the_variables_of_the_script_are_the_server_s(tmp_path: Path) -> None:
         "POD_NAMESPACE": "apps",
     }  # fmt: skip
     assert [note.split(":")[0] for note in found.notes] == ["POD_IP is left out"]
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("[[ -n x ]] && vllm serve m", "[[ ]]"),
+        ("A=(m); vllm serve ${A[0]}", "an array"),
+        ("vllm serve ${M//x/y}", "${M//x/y}"),
+        ("vllm serve m &> /dev/null", "&>"),
+        ('vllm serve "${M:-m}" > /dev/null 2>&1', ""),
+    ],
+)
+def test_scripts_for_bash_that_sh_is_to_run_are_told(tmp_path: Path, script: str, found: str) -> None:
+    notes = command_of(tmp_path, ["sh", "-c"], [script], {"M": "m"}).notes
+    assert bool(notes) == bool(found)
+    assert found in " ".join(notes)
+    assert not command_of(tmp_path, ["bash", "-c"], [script], {"M": "m"}).notes
 
 
 def test_a_variable_without_a_value_is_told(tmp_path: Path) -> None:
