@@ -29,6 +29,7 @@ STACK = {
     "kill": "end a replica at once, connections and all",
     "restart": "a fresh replica on the same address",
     "drain": "readiness off, requests in flight finish, then the replica ends",
+    "fault": "stall, slow, cut, refuse, errors, false metrics: faults of pods by name",
     "lint": "mistakes in the manifests, before traffic finds them",
     "doctor": "why the gateway answers as it does",
 }

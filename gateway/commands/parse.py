@@ -365,6 +365,12 @@ def _logs(argv: list[str]) -> int:
     return logs(find_stack(arguments.stack), arguments.what, arguments.lines, follow=arguments.follow)
 
 
+def _fault(argv: list[str]) -> int:
+    from gateway.commands.fault import fault_parser, run_fault  # noqa: PLC0415
+
+    return run_fault(fault_parser(_parser("fault", "Make pods fail while they run.")).parse_args(argv))
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "up": _up,
     "ps": _ps,
@@ -374,4 +380,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "kill": _kill,
     "restart": _restart,
     "drain": _drain,
+    "fault": _fault,
 }

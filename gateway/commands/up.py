@@ -177,7 +177,10 @@ class Runner:
             self._ended.set()
             return "going down"
 
-        changes = {"scale": stack.scale, "kill": stack.kill, "restart": stack.restart, "drain": stack.drain}
+        changes = {
+            "scale": stack.scale, "kill": stack.kill, "restart": stack.restart, "drain": stack.drain,
+            "fault": stack.fault,
+        }  # fmt: skip
         return {"status": answer_status, "down": down, **{n: self._logged(c) for n, c in changes.items()}}
 
     def _logged(self, command: Any) -> Any:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.containers.command import picker_words
+from gateway.containers.environment import PodIdentity, environment
+from gateway.containers.mounts import mount_files
 from gateway.envoy.eds import Address
 from gateway.errors import ManifestError
 from gateway.machine.ports import free_port
@@ -15,7 +18,6 @@ from gateway.manifests.inference import InferencePool
 from gateway.manifests.inside import inside, is_inside
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Service, ServicePort
-from gateway.stack.containers import PodIdentity, command_line, environment, mount_files
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.make import make_picker
 from gateway.stack.pickers.process import (
@@ -99,7 +101,7 @@ class PickerSet:
         )
         env = environment(manifests, workload, picker.container, identity)
         places = mount_files(manifests, workload, picker.container, directory / "volumes")
-        words = command_line(picker.container, env, places)
+        words = picker_words(picker.container, env, places)
         options = self._options
         if several and options.decision_log is not None:
             log = options.decision_log

@@ -30,6 +30,10 @@ class ReplicaView(Protocol):
         """All data-parallel ranks of the pod, this one among them."""
 
     @property
+    def prepared(self) -> Any:
+        """Its `faults` are what it does wrong on purpose."""
+
+    @property
     def engine(self) -> Any:
         """Its `stats` are plain numbers."""
 
@@ -55,6 +59,7 @@ class Pod:
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
+    args: tuple[str, ...] = ()  # flags of its server
 
     @property
     def namespace(self) -> str:
@@ -99,6 +104,10 @@ class PodTable:
         names = ", ".join(p.name for p in found or self._pods.values())
         problem = "is ambiguous" if found else "does not exist"
         raise ControlError(f"pod {name!r} {problem}; pods: {names or 'none'}")
+
+    def named(self, name: str) -> list[Pod]:
+        """The pod of that name, or with `all` every one that runs. Raises ControlError."""
+        return [pod for pod in self if pod.is_running] if name == "all" else [self.get(name)]
 
     def of_workload(self, server: ServerPlan) -> list[Pod]:
         return [p for p in self if p.server.workload is server.workload]

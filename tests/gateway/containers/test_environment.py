@@ -1,4 +1,4 @@
-"""Containers as command lines: variables, downward API, mounts, shells, programs."""
+"""A container's variables and files: env, downward API, references, mounts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway.containers.environment import PodIdentity, environment, expand
+from gateway.containers.mounts import mount_files, mounted, relocate
 from gateway.errors import ManifestError
 from gateway.manifests.load import Manifests, load
-from gateway.stack.containers import (
-    PodIdentity,
-    command_line,
-    environment,
-    expand,
-    mount_files,
-    relocate,
-    server_flags,
-    with_compat,
-)
 from tests.e2e import worlds
 
 POD = PodIdentity("pod-1", "apps", "127.0.0.2", {"app": "x", "tier": "a"}, {"note": "n"})
@@ -93,9 +85,19 @@ def test_mounted_files_and_paths_in_arguments(tmp_path: Path) -> None:
     places = mount_files(manifests, workload, workload.containers[0], tmp_path)
     assert list(places) == ["/config"]
     assert (tmp_path / "v" / "a.yaml").read_text() == "A"
-    assert command_line(workload.containers[0], {}, places) == [
+    assert [relocate(word, places) for word in workload.containers[0].args] == [
         f"--config={tmp_path}/v/a.yaml", "--x", "/configs/b", f"{tmp_path}/v"
     ]  # fmt: skip
+    files = mounted(workload.containers[0], places, tmp_path)
+    assert (files.read("/config/a.yaml"), files.read("/config/b"), files.read("/etc/x")) == ("A", None, None)
+    tests = [
+        ("f", "/config/a.yaml"),
+        ("f", "/config/b"),
+        ("d", "/tmp"),
+        ("f", "/tmp/x"),
+        ("x", "/config/a.yaml"),
+    ]
+    assert [files.exists(letter, path) for letter, path in tests] == [True, False, True, None, None]
 
 
 def test_items_and_sub_paths(tmp_path: Path) -> None:
@@ -107,44 +109,12 @@ def test_items_and_sub_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "args", "flags"),
+    ("text", "expanded"),
     [
-        ([], ["--model", "m"], ["--model", "m"]),
-        ([], ["m", "--port", "1"], ["m", "--port", "1"]),
-        (["vllm", "serve"], ["m"], ["m"]),
-        (["vllm"], ["serve", "m"], ["m"]),
-        ([], ["vllm", "serve", "m"], ["m"]),
-        (["/app/llm-d-inference-sim"], ["--model", "m"], ["--model", "m"]),
-        (["python3", "-m", "vllm.entrypoints.openai.api_server"], ["--model", "m"], ["--model", "m"]),
-        (["simfleet", "serve"], ["--model", "m"], ["--model", "m"]),
-        (["sh", "-c"], ["exec vllm serve $MODEL --port ${PORT:-8000}"], ["m", "--port", "8000"]),
-        (["/bin/bash", "-c", "pip install x && vllm serve m \\\n --port 1"], [], ["m", "--port", "1"]),
-        (["bash", "-lc"], ["vllm serve 'a b' --x '{\"k\": 1}'"], ["a b", "--x", '{"k": 1}']),
+        ("$(A) $(B) $$(A) $A", "1 $(B) $(A) $A"),
+        ("$(echo a) $$ $(A", "$(echo a) $ $(A"),
+        ("$(basename $(A))", "$(basename $(A))"),  # a reference ends at the first parenthesis
     ],
 )
-def test_the_server_s_flags(command: list[str], args: list[str], flags: list[str]) -> None:
-    container = world(command=command, args=args).workloads[0].containers[0]
-    assert server_flags(container, command_line(container, {"MODEL": "m"}, {})) == flags
-
-
-@pytest.mark.parametrize(
-    ("image", "compat"),
-    [
-        ("ghcr.io/llm-d/llm-d-inference-sim:v0.7.1", "llm-d-0.7"),
-        ("vllm/vllm-openai:v0.11.2", "vllm-0.11"),
-        ("vllm/vllm-openai:v0.33.0", None),
-        ("example.com/simfleet", None),
-    ],
-)
-def test_the_image_decides_whom_to_imitate(image: str, compat: str | None) -> None:
-    container = world(image=image).workloads[0].containers[0]
-    assert with_compat(container, ["--model", "m"]) == [
-        "--model",
-        "m",
-        *(["--compat", compat] if compat else []),
-    ]
-    assert with_compat(container, ["--compat=vllm-0.33"]) == ["--compat=vllm-0.33"]
-
-
-def test_expand() -> None:
-    assert expand("$(A) $(B) $$(A) $A", {"A": "1"}) == "1 $(B) $(A) $A"
+def test_expand(text: str, expanded: str) -> None:
+    assert expand(text, {"A": "1"}) == expanded
