@@ -15,9 +15,9 @@ import msgspec
 from gateway.picker import compat as compat_table
 from gateway.picker.config import (
     EndpointPickerConfig,
-    api_version_of,
     duration_of,
     parse_config,
+    read_yaml,
     without_effect,
 )
 from gateway.picker.decisions import DecisionLog
@@ -55,7 +55,7 @@ class Picker:
         text = _config_text(options)
         name = options.compat
         self.compat = (
-            compat_table.by_name(name) if name else compat_table.for_api_version(api_version_of(text or "{}"))
+            compat_table.by_name(name) if name else compat_table.for_document(read_yaml(text or "{}"))
         )
         config = parse_config(text, self.compat) if text else None
         for path in without_effect(config) if config else ():
@@ -78,7 +78,10 @@ class Picker:
         registry = dict(BUILTIN)
         for path in self.options.plugin:
             registry.update(load_plugin_file(path))
-        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning).load(config)
+        experimental = self.options.allow_experimental_plugins
+        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning, experimental).load(
+            config
+        )
 
     def _metric_overrides(self) -> dict[str, str]:
         overrides = self.options.metric_overrides

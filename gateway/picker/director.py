@@ -162,9 +162,7 @@ class Director:
             raise
 
     def _decode(self, incoming: Incoming) -> RequestBody:
-        if self._loaded.passthrough:
-            return RequestBody("raw", {})
-        return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity)
+        return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity, self._loaded.parsers)
 
     def _request(self, incoming: Incoming, body: RequestBody) -> InferenceRequest:
         headers = incoming.headers
@@ -214,7 +212,7 @@ class Director:
             cycle = self._scheduler.run(request, candidates)
         except UnschedulableError as error:
             self._scheduled(request, None, started)
-            refused = UnschedulableError(error.cycle, self.compat.unschedulable_prefix)
+            refused = UnschedulableError(error.cycle, self.compat)
             self._log(request, candidates, error.cycle, refused, started)
             raise refused from None
         target = cycle.picked[0]
@@ -250,7 +248,8 @@ class Director:
         return self._loaded.detector.saturation(self._candidates({}), time.monotonic())
 
     def _no_candidates(self) -> RequestError:
-        return RequestError("ServiceUnavailable", self.compat.no_candidates_message, "rejected-no-endpoints")
+        dropped = "rejected-no-endpoints" if self.compat.no_endpoints_reason else None
+        return RequestError("ServiceUnavailable", self.compat.no_candidates_message, dropped)
 
     def _outgoing(self, request: InferenceRequest, incoming: Incoming) -> bytes:
         """The body that is sent on: encoded anew where the release does that, or where the model changed."""

@@ -301,6 +301,8 @@ BUILTIN: Registry = {
     "core-metrics-extractor": settings,
     "model-server-protocol-metrics": settings,
     "openai-parser": settings,
+    "anthropic-parser": settings,
+    "vllmhttp-parser": settings,
     "passthrough-parser": settings,
     "fcfs-ordering-policy": settings,
     "edf-ordering-policy": settings,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.picker.compat import TABLE, Compat
+from gateway.picker.compat import Compat
 from gateway.picker.config import (
     DataLayer,
     EndpointPickerConfig,
@@ -43,11 +43,12 @@ from gateway.picker.plugins.base import (
     Scorer,
 )
 from gateway.picker.plugins.builtin import UtilizationDetector
-from gateway.picker.plugins.known_types import since, that_only_the_epp_has
+from gateway.picker.plugins.known_types import parameters_of, release_hint
 from gateway.picker.plugins.prefix_plugins import producer_parameters
 from gateway.picker.plugins.saturation import UtilizationLimits
 from gateway.picker.plugins.scheduler import Profile
 from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.request import PARSERS
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
 PRODUCER = "approx-prefix-cache-producer"
@@ -63,7 +64,7 @@ class Loaded:
     profile: Profile
     detector: Detector
     flow_control: FlowControlLimits | None
-    passthrough: bool  # no body is read: every request goes by metrics alone
+    parsers: tuple[str, ...] | None  # types of the configured ones; None: the release's own
 
     def settings_of(self, plugin_type: str) -> dict[str, Any] | None:
         """The parameters of the first plugin of a type; None when there is no such plugin."""
@@ -82,6 +83,7 @@ class Loader:
     rng: random.Random
     inflight: InflightLoad
     warn: Callable[[str], None]
+    experimental: bool = True  # plugins that llm-d-router calls Alpha may be used
     _sees_in_flight: bool = True
 
     def load(self, config: EndpointPickerConfig | None) -> Loaded:
@@ -102,9 +104,9 @@ class Loader:
         self._add_producer(specs, plugins)
         profile = self._profile(config.scheduling_profiles, specs, plugins)
         detector = self._detector(config, specs, plugins)
-        flow = self._flow_control(config.flow_control, specs) if gates["flowControl"] else None
+        flow = self._flow_control(config.flow_control, specs) if gates.get("flowControl") else None
         self._check_data_layer(config.data_layer or config.data, specs)
-        return Loaded(plugins, specs, profile, detector, flow, self._passthrough(config, specs))
+        return Loaded(plugins, specs, profile, detector, flow, self._parsers(config, specs))
 
     def _default_config(self) -> EndpointPickerConfig:
         if not self.compat.default_config:
@@ -123,7 +125,7 @@ class Loader:
         )
 
     def _feature_gates(self, gates: list[str]) -> dict[str, bool]:
-        state = dict.fromkeys(self.compat.feature_gates, False)
+        state = {gate: gate in self.compat.gates_on for gate in self.compat.feature_gates}
         for gate in gates:
             name, _, value = gate.partition("=")
             if name not in state or value not in ("", "true", "false"):
@@ -137,16 +139,11 @@ class Loader:
     def _build(self, spec: PluginSpec) -> Plugin:
         factory = self.registry.get(spec.type)
         if factory is None:
-            hint = that_only_the_epp_has(spec.type)
             raise PickerConfigError(
                 f"plugin type '{spec.type}' is not found in registry"
-                + (f": {hint}" if hint else f"; there are {', '.join(sorted(self.registry))}")
+                + (release_hint(spec.type) or f"; there are {', '.join(sorted(self.registry))}")
             )
-        release = since(spec.type)
-        if release and list(TABLE).index(release) > list(TABLE).index(self.compat.name):
-            self.warn(
-                f"{self.compat.name} has no plugin type {spec.type} (since {release}); used all the same"
-            )
+        spec.parameters = parameters_of(spec, self.compat, self.warn, experimental=self.experimental)
         context = PluginContext(
             type_name=spec.type,
             name=spec.name,
@@ -298,12 +295,17 @@ class Loader:
         if layer and layer.discovery:
             _referenced(layer.discovery.plugin_ref, specs)
 
-    def _passthrough(self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]) -> bool:
-        parsers = config.request_handler.parsers if config.request_handler else []
-        if not parsers and config.parser:
-            parsers = [config.parser]
-        types = [specs[p.plugin_ref].type if p.plugin_ref in specs else p.plugin_ref for p in parsers]
-        return bool(types) and all(kind == "passthrough-parser" for kind in types)
+    def _parsers(
+        self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]
+    ) -> tuple[str, ...] | None:
+        given = config.request_handler.parsers if config.request_handler else []
+        if not given and config.parser:
+            given = [config.parser]
+        types = tuple(specs[p.plugin_ref].type if p.plugin_ref in specs else p.plugin_ref for p in given)
+        for name in types:
+            if name not in PARSERS:
+                raise PickerConfigError(f"parser references undefined plugin '{name}'")
+        return types or None
 
 
 def _limits(config: EndpointPickerConfig) -> UtilizationLimits:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gateway.picker.compat import Compat
 from gateway.picker.errors import RequestError
 from gateway.picker.plugins.base import Filter, Picker, Plugin, Producer, Scorer
 from gateway.picker.pool.endpoints import Candidate
@@ -92,8 +93,11 @@ class Scheduler:
 class UnschedulableError(RequestError):
     """The filters left no candidate; `cycle` is as far as it got."""
 
-    def __init__(self, cycle: Cycle, prefix: str = "") -> None:
-        super().__init__("ResourceExhausted", f"{prefix}failed to run scheduler profile '{cycle.profile}'")
+    def __init__(self, cycle: Cycle, compat: Compat | None = None) -> None:
+        prefix = compat.unschedulable_prefix if compat else ""
+        message = f"{prefix}failed to run scheduler profile '{cycle.profile}'"
+        told = compat.filtered_message if compat else ""
+        super().__init__("ResourceExhausted", told or message, "rejected-saturated" if told else None)
         self.cycle = cycle
 
 

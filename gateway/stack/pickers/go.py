@@ -25,7 +25,14 @@ from gateway.machine.ports import free_port
 from gateway.machine.processes import Process
 from gateway.machine.readiness import grpc_is_serving, http_get
 from gateway.stack.pickers import goflags
-from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerProcess, PickerSpec, file_discovery
+from gateway.stack.pickers.process import (
+    READY_TIMEOUT_S,
+    Endpoint,
+    PickerProcess,
+    PickerSpec,
+    config_text,
+    file_discovery,
+)
 from kit.yamldoc import load_value
 
 LLMD_API_VERSION = "llm-d.ai/v1alpha1"
@@ -163,7 +170,7 @@ class FileDiscoveryPicker(_GoPicker):
         self._endpoints_file = spec.directory / "endpoints.yaml"
         self.update_endpoints(())
         config = spec.directory / "epp-config.yaml"
-        text = with_file_discovery(_config_text(spec), self._endpoints_file)
+        text = with_file_discovery(config_text(spec), self._endpoints_file)
         config.write_text(text, encoding="utf-8")
         argv = [str(binary.path), *self._flags({"config-file": str(config), "config-text": None})]
         self.process = Process(spec.name, argv, spec.log, {**os.environ, **spec.env})
@@ -178,15 +185,6 @@ class FileDiscoveryPicker(_GoPicker):
     def update_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = tuple(endpoints)
         replace_file(self._endpoints_file, file_discovery(endpoints))
-
-
-def _config_text(spec: PickerSpec) -> str:
-    """The EndpointPickerConfig that the picker is given; empty where it is given none."""
-    if spec.options.config_file is not None:
-        return spec.options.config_file.read_text(encoding="utf-8")
-    if named := goflags.value_of(spec.flags, "config-file"):
-        return Path(named).read_text(encoding="utf-8")
-    return goflags.value_of(spec.flags, "config-text") or ""
 
 
 def with_file_discovery(text: str, endpoints: Path) -> str:
