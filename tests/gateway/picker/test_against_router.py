@@ -169,7 +169,7 @@ def test_the_comparison_itself(tmp_path: Path) -> None:
     """The reference picker beside itself."""
     said: list[str] = []
     binary = dressed_up(tmp_path)
-    assert inspect(binary).discovers_files
+    assert inspect(binary).is_router
     check("itself", asyncio.run(compare(binary, tmp_path, 40)), said.append)
     assert said == [
         "itself beside the reference picker: 160 of 160 emitted scores, 40 of 40 argmax sets equal"
