@@ -224,6 +224,7 @@ class Conversation:
 
     def _observe_first(self) -> None:
         if self._routed is not None:
+            self._director.first_byte(self._routed)
             self._metrics.request_ttft.observe(time.monotonic() - self._received, *self._labels)
 
     def _finish(self, ended: bool) -> None:

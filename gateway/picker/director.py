@@ -146,10 +146,14 @@ class Director:
         for plugin in self._hooks:
             plugin.response_headers(request, endpoint, headers, metadata)
 
+    def first_byte(self, routed: Routed) -> None:
+        """The body of the response begins."""
+        self._inflight.first_byte(routed.request)
+
     def complete(self, routed: Routed) -> None:
         """The response has ended, in whatever way."""
         endpoint = routed.endpoints[0].id
-        self._inflight.end(routed.request, endpoint)
+        self._inflight.end(routed.request)
         for plugin in self._hooks:
             plugin.response_complete(routed.request, endpoint)
 
@@ -218,7 +222,7 @@ class Director:
         target = cycle.picked[0]
         outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
-        self._inflight.begin(request, target.endpoint.id)
+        self._inflight.begin(request, target)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)

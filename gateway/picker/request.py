@@ -87,6 +87,26 @@ class InferenceRequest:
     priority: int = 0
     state: dict[str, Any] = field(default_factory=dict)  # what a plugin keeps from one hook to the next
 
+    @property
+    def max_output_tokens(self) -> int | None:
+        """What the client wants at most; None where it does not say."""
+        payload = self.body.payload
+        if self.body.api == "generate":
+            sampling = payload.get("sampling_params")
+            payload = sampling if isinstance(sampling, dict) else {}
+        names = _MOST_TOKENS.get(self.body.api, ("max_tokens",) if self.body.api == "generate" else ())
+        found = (payload[name] for name in names if isinstance(payload.get(name), int | float))
+        return next((int(value) for value in found if value >= 0), None)
+
+
+# The fields that bound a request's output, the first that is there.
+_MOST_TOKENS: Mapping[str, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "messages": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+}
+
 
 def decode_body(
     raw: bytes,

@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.picker.compat import Compat
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.plugins.assets import Estimate
 from gateway.picker.plugins.scorers import NoParameters
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.pool.inflight import InflightLoad
@@ -41,6 +42,7 @@ class PluginContext:
     inflight: InflightLoad
     warn: Callable[[str], None] = field(default=lambda _: None)
     sees_in_flight: bool = True
+    estimate: Estimate = field(default_factory=Estimate)
 
     def hears_of_no_load(self) -> bool:
         """Whether this plugin is to take every endpoint for idle, because the release's own does; warns."""
@@ -108,7 +110,9 @@ class Plugin:
 
 
 class Producer(Plugin):
-    """Adds data to candidates before any filter or scorer runs."""
+    """Adds data to candidates before any filter or scorer runs; a late one reads what others added."""
+
+    late = False
 
     def prepare(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> None:
         raise NotImplementedError

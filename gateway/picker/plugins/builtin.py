@@ -29,6 +29,7 @@ from gateway.picker.plugins.base import (
     Settings,
     scorer,
 )
+from gateway.picker.plugins.load_plugins import TokenLoad, inflight_load_producer
 from gateway.picker.plugins.prefix_plugins import PrefixProducer, prefix_scorer
 from gateway.picker.pool import labels
 from gateway.picker.pool.endpoints import Candidate
@@ -228,20 +229,6 @@ class ConcurrencyDetector(Detector, Filter):
         return candidates if self._blind else saturation.within_concurrency(candidates, self._parameters)
 
 
-class TokenLoad(Scorer):
-    """Tokens in flight, as far as the release counts them."""
-
-    def __init__(self, context: PluginContext) -> None:
-        super().__init__(context)
-        self._parameters = context.decode(scorers.TokenLoadParameters)
-        self._blind = context.hears_of_no_load()
-
-    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
-        if self._blind:
-            return [1.0] * len(candidates)
-        return scorers.token_load(request, candidates, self._parameters)
-
-
 class ServedVerifier(Plugin):
     """Conformance: tells the client which endpoint the data plane says it used."""
 
@@ -292,10 +279,11 @@ BUILTIN: Registry = {
     "utilization-detector": UtilizationDetector,
     "concurrency-detector": ConcurrencyDetector,
     "approx-prefix-cache-producer": PrefixProducer,
+    "inflight-load-producer": inflight_load_producer,
     "destination-endpoint-served-verifier": ServedVerifier,
     # Parameters for other parts of the picker.
-    "inflight-load-producer": settings,
     "token-producer": settings,
+    "tokenizer": settings,
     "file-discovery": settings,
     "metrics-data-source": settings,
     "core-metrics-extractor": settings,

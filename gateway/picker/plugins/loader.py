@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -31,6 +31,7 @@ from gateway.picker.flowcontrol import (
     BandLimits,
     FlowControlLimits,
 )
+from gateway.picker.plugins.assets import Estimate
 from gateway.picker.plugins.base import (
     Detector,
     Filter,
@@ -52,6 +53,8 @@ from gateway.picker.request import PARSERS
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
 PRODUCER = "approx-prefix-cache-producer"
+LOADS = "inflight-load-producer"
+_NEEDS_LOADS = {"active-request-scorer", "concurrency-detector"}
 _NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer"}
 
 
@@ -85,12 +88,15 @@ class Loader:
     warn: Callable[[str], None]
     experimental: bool = True  # plugins that llm-d-router calls Alpha may be used
     _sees_in_flight: bool = True
+    _estimate: Estimate = field(default_factory=Estimate)
 
     def load(self, config: EndpointPickerConfig | None) -> Loaded:
         """PickerConfigError for everything that the EPP refuses to start with."""
         config = config or self._default_config()
         gates = self._feature_gates(config.feature_gates)
         self._check_in_flight({spec.type for spec in config.plugins})
+        tokens = (s.parameters for s in config.plugins if s.type in ("token-producer", "tokenizer"))
+        self._estimate = Estimate.of(next(tokens, None))
         specs: dict[str, PluginSpec] = {}
         plugins: dict[str, Plugin] = {}
         for spec in config.plugins:
@@ -153,22 +159,32 @@ class Loader:
             inflight=self.inflight,
             warn=self.warn,
             sees_in_flight=self._sees_in_flight,
+            estimate=self._estimate,
         )
         return factory(context)
 
     def _check_in_flight(self, types: set[str]) -> None:
         """GIE v1.5 has a producer of loads in flight, and refuses it beside the scorer that reads them."""
-        has_producer = "inflight-load-producer" in types
+        has_producer = LOADS in types
         if self.compat.in_flight_plugin and has_producer and "token-load-scorer" in types:
             raise PickerConfigError(
                 "data type mismatch between produced and consumed data for key: InFlightLoadKey "
                 f"({self.compat.name} refuses token-load-scorer beside inflight-load-producer)"
             )
         self._sees_in_flight = has_producer or not self.compat.in_flight_plugin
+        if self.compat.prefix_hash == "pseudo-tokens" and "token-load-scorer" in types and not has_producer:
+            raise PickerConfigError(
+                "failed to create missing data producers - no default producer found for missing data key "
+                "UncachedRequestTokensDataKey/inflight-load-producer, consumed by token-load-scorer: "
+                "configure an inflight-load-producer"
+            )
 
     def _add_producer(self, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]) -> None:
         """Scorers that read prefix matches get a producer when none is configured."""
         types = {spec.type for spec in specs.values()}
+        if self.compat.prefix_hash == "pseudo-tokens" and LOADS not in types and types & _NEEDS_LOADS:
+            specs[LOADS] = PluginSpec(type=LOADS, name=LOADS)
+            plugins[LOADS] = self._build(specs[LOADS])
         if PRODUCER in types or not types & _NEEDS_PRODUCER:
             return
         if self.compat.prefix_hash == "chars" and "prefix-cache-scorer" in types:
@@ -348,5 +364,6 @@ def _referenced(name: str, specs: Mapping[str, PluginSpec]) -> PluginSpec:
 
 
 def producers_of(plugins: Mapping[str, Plugin]) -> list[Producer]:
-    """The producers among plugins, in their order."""
-    return [plugin for plugin in plugins.values() if isinstance(plugin, Producer)]
+    """The producers among plugins in their order, those that read the others' data last."""
+    found = [plugin for plugin in plugins.values() if isinstance(plugin, Producer)]
+    return sorted(found, key=lambda plugin: plugin.late)

@@ -99,7 +99,7 @@ class Tracking(Plugin):
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
-        self.tracker = PrefixTracker(prefix_settings(context))
+        self.tracker = PrefixTracker(prefix_settings(context), context.estimate)
         self.on_match: Callable[[int, int], Any] = lambda _matched, _total: None
 
     def pre_request(self, request: InferenceRequest, target: Candidate) -> None:

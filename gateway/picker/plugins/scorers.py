@@ -91,9 +91,9 @@ class TokenLoadParameters(msgspec.Struct, rename="camel"):
 def token_load(
     _: InferenceRequest, candidates: Sequence[Candidate], parameters: TokenLoadParameters
 ) -> list[float]:
-    """1 with no tokens in flight, falling to 0 at the threshold (picker's own estimate)."""
+    """1 with no tokens in flight or of its own, falling to 0 at the threshold (picker's own estimate)."""
     threshold = parameters.queue_threshold_tokens if parameters.queue_threshold_tokens > 0 else 4194304
-    return [1.0 - min(max(c.inflight_tokens, 0), threshold) / threshold for c in candidates]
+    return [1.0 - min(max(c.inflight_tokens + c.own_tokens, 0), threshold) / threshold for c in candidates]
 
 
 class PrefixScoreParameters(msgspec.Struct, rename="camel"):

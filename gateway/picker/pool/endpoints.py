@@ -66,6 +66,7 @@ class Candidate:
     metrics: EndpointMetrics
     inflight_requests: int = 0
     inflight_tokens: int = 0
+    own_tokens: int = 0  # what this request would add
     prefix_matched: int = 0  # blocks
     prefix_total: int = 0  # blocks
     prefix_block_tokens: int = 0

@@ -95,10 +95,8 @@ def inspect(path: Path) -> Binary:
     """Ask the binary for its flags. Raises StackError for what is no endpoint picker."""
     done = _ask(path, "--help")
     flags = frozenset(_HELP_FLAG.findall(done.stdout + done.stderr))
-    if not {"grpc-port", "grpc-health-port"} <= flags:
-        raise StackError(
-            f"{path} is no endpoint picker: its --help has neither grpc-port nor grpc-health-port"
-        )
+    if not {"grpc-port", "pool-name"} <= flags:
+        raise StackError(f"{path} is no endpoint picker: its --help has no grpc-port or no pool-name")
     return Binary(path, flags)
 
 
