@@ -1,7 +1,8 @@
 """Everything that differs between EPP releases, as one table; code asks the table, never a version string.
 
-Read from the sources of GIE v1.0.0, v1.1.0, v1.2.0, v1.3.1, v1.4.0 and v1.5.0 and of llm-d-router v0.9.0,
-v0.10.0 and its head of August 2026. What a release's configuration may hold is in releases.py.
+Read from the sources of GIE v1.0.0, v1.1.0, v1.2.0, v1.3.1, v1.4.0 and v1.5.0, of llm-d-inference-scheduler
+v0.4.0, v0.5.1 and v0.7.1, which are GIE's v1.2, v1.3 and v1.4 with plugins of their own, and of llm-d-router
+v0.9.0, v0.10.0 and its head of August 2026. What a release's configuration may hold is in releases.py.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Compat:
     prefix_hash: Literal["chars", "chars-tokens", "pseudo-tokens"]
     prefix_tunes: bool  # sizes of prefix blocks and indexes follow what the model servers tell
     prefix_index_strays: bool  # blocks evicted while their own prompt is added stay findable
+    pd_threshold: bool  # pd-profile-handler has a threshold of its own instead of a decider
     in_flight_plugin: bool  # loads in flight are known only where an inflight-load-producer is configured
     mean_saturation: bool  # saturation is the mean over endpoints, not "no endpoint has room"
     sheds_before_queue: bool  # with flow control, sheddable requests are refused before they queue
@@ -116,6 +118,7 @@ GIE_V12 = Compat(
     prefix_hash="chars",
     prefix_tunes=True,
     prefix_index_strays=True,
+    pd_threshold=True,
     in_flight_plugin=False,
     mean_saturation=False,
     sheds_before_queue=True,
@@ -186,6 +189,10 @@ GIE_V15 = replace(
     usage_anywhere=True,
 )
 
+LLMD_V04 = replace(GIE_V12, name="llm-d-v0.4")
+LLMD_V05 = replace(GIE_V13, name="llm-d-v0.5")
+LLMD_V07 = replace(GIE_V14, name="llm-d-v0.7", pd_threshold=False)
+
 LLMD_V09 = replace(
     GIE_V15,
     name="llm-d-v0.9",
@@ -197,6 +204,7 @@ LLMD_V09 = replace(
     header_prefixes=_LLMD_HEADERS,
     prefix_hash="pseudo-tokens",
     prefix_index_strays=False,
+    pd_threshold=False,
     in_flight_plugin=False,
     request_ttl=60.0,
     dropped_reason=True,
@@ -221,11 +229,9 @@ LLMD_HEAD = replace(
     no_endpoints_reason=True,
 )
 
-_ROWS = (GIE_V10, GIE_V11, GIE_V12, GIE_V13, GIE_V14, GIE_V15, LLMD_V09, LLMD_V010, LLMD_HEAD)
-TABLE: dict[str, Compat] = {row.name: row for row in _ROWS}
-
-# The GIE release inside each release of llm-d's picker, before it had a repository of its own.
-_SCHEDULER = {4: GIE_V12, 5: GIE_V13, 6: GIE_V14, 7: GIE_V14, 8: GIE_V15}
+_GIE = (GIE_V10, GIE_V11, GIE_V12, GIE_V13, GIE_V14, GIE_V15)
+_SCHEDULERS = (LLMD_V04, LLMD_V05, LLMD_V07)
+TABLE: dict[str, Compat] = {row.name: row for row in (*_GIE, *_SCHEDULERS, LLMD_V09, LLMD_V010, LLMD_HEAD)}
 
 
 def by_name(name: str) -> Compat:
@@ -262,7 +268,8 @@ def _of_llm_d(number: tuple[int, int] | None, tag: str) -> Compat | None:
         return LLMD_HEAD if tag in ("main", "latest", "dev") else None
     if number[0] or number[1] > 10:
         return LLMD_HEAD
-    return _SCHEDULER.get(number[1]) or TABLE.get(f"llm-d-v0.{number[1]}")
+    minor = {6: 7, 8: 9}.get(number[1], max(number[1], 4))  # what has no row has the next one's
+    return TABLE[f"llm-d-v0.{minor}"]
 
 
 def for_document(document: Any, image: str = "") -> Compat:
@@ -275,7 +282,8 @@ def for_document(document: Any, image: str = "") -> Compat:
         return told
     asked = document if isinstance(document, dict) else {}
     first = for_api_version(asked.get("apiVersion"))
-    order = (first, LLMD_HEAD, LLMD_V09) if first is LLMD_V010 else (first, *_ROWS[3:6], LLMD_V010, LLMD_HEAD)
+    old = (*_GIE[2:], *reversed(_SCHEDULERS), LLMD_V010, LLMD_HEAD)
+    order = (first, LLMD_HEAD, LLMD_V09) if first is LLMD_V010 else old
     return next((row for row in order if not any(strange_in(asked, row))), first)
 
 

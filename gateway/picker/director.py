@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -24,6 +24,7 @@ from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
 from gateway.picker.plugins.loader import Loaded, producers_of
+from gateway.picker.plugins.profiles import Scheduling
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
@@ -32,6 +33,7 @@ from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
 from gateway.picker.wire import gojson
 
+PREFILL = "prefill"  # the profile whose work is over when the answer begins
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 _REWRITE_HEADERS = ("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite")
@@ -86,7 +88,9 @@ class Director:
         self._decisions = decisions
         self._subset_filter = subset_filter
         self._verbosity = verbosity
-        self._scheduler = Scheduler(loaded.profile, producers_of(loaded.plugins), self._observe)
+        producers = producers_of(loaded.plugins)
+        schedulers = {n: Scheduler(p, producers, self._observe) for n, p in loaded.profiles.items()}
+        self._scheduler = Scheduling(loaded.handler, schedulers, compat)
         self._hooks = list(loaded.plugins.values())
         self.flow_controller: FlowController | None = None
         if loaded.flow_control is not None:
@@ -216,19 +220,32 @@ class Director:
             cycle = self._scheduler.run(request, candidates)
         except UnschedulableError as error:
             self._scheduled(request, None, started)
-            refused = UnschedulableError(error.cycle, self.compat)
+            refused = UnschedulableError(error.cycle, self.compat, error.reason)
             self._log(request, candidates, error.cycle, refused, started)
             raise refused from None
         target = cycle.picked[0]
+        self._disaggregated(request)
         outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
         self._inflight.begin(request, target)
+        for name, other in cycle.others.items():
+            if other.picked:
+                self._inflight.begin(request, other.picked[0], is_prefill=name == PREFILL)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)
         endpoints = [candidate.endpoint for candidate in cycle.picked]
+        if cycle.port:
+            endpoints = [replace(endpoint, port=cycle.port) for endpoint in endpoints]
         scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
         return Routed(request, endpoints, outgoing, scores)
+
+    def _disaggregated(self, request: InferenceRequest) -> None:
+        handler, decision = request.state.get("disaggregation", (None, ""))
+        if handler is not None:
+            family = self.metrics.disaggregations[handler.type_name]
+            model = self.metrics.model_label(request.target_model or "unknown")
+            family.inc(handler.name, handler.type_name, model, decision)
 
     def _candidates(self, metadata: Mapping[str, Any]) -> list[Candidate]:
         """The endpoints the data plane allows, as they are now."""

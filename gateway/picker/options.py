@@ -216,7 +216,7 @@ ports
   --grpc-max-recv-msg-size N    4194304, bytes of one ext_proc message
 decisions
   --config-file FILE            EndpointPickerConfig (or --config-text TEXT)
-  --compat NAME                 gie-v1.0 to gie-v1.5, llm-d-v0.9, llm-d-v0.10 or llm-d-head (default: the
+  --compat NAME                 gie-v1.0 to gie-v1.5, llm-d-v0.4 to llm-d-v0.10 or llm-d-head (default: the
                                 release that has what the configuration names, gie-v1.2 or llm-d-v0.10 first)
   --allow-experimental-plugins  plugins that llm-d-router calls Alpha
   --plugin FILE                 a Python file with PLUGINS = {"my-scorer": scorer(function)}; may be repeated

@@ -7,7 +7,7 @@ structs, because a body it refuses is a 400 of the picker, not of the model serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ class InferenceRequest:
     request_id: str
     model: str  # as the client named it
     target_model: str  # after rewrites; the adapter for LoRA scorers
-    headers: Mapping[str, str]
+    headers: MutableMapping[str, str]  # what a plugin sets here is sent on
     body: RequestBody
     size_bytes: int = 0
     objective: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,8 +146,26 @@ class Detector(Plugin):
         raise NotImplementedError
 
 
+# What each profile that ran has picked; None for one that found nobody or was passed over.
+Results = dict[str, "list[Candidate] | None"]
+
+
 class ProfileHandler(Plugin):
-    """Decides which profiles run; the reference picker knows the one that runs a single profile."""
+    """Decides which profiles run; this one runs a single profile, without being asked."""
+
+    is_single = True
+    port = 0  # that requests go to, whatever the endpoint's own; 0: its own
+
+    def bind(self, plugins: Mapping[str, Plugin]) -> None:
+        """Look up other plugins that it refers to by name; an error where there is none."""
+
+    def choose(self, request: InferenceRequest, profiles: Collection[str], results: Results) -> Sequence[str]:
+        """The profiles to run next; none when all is known."""
+        raise NotImplementedError
+
+    def conclude(self, request: InferenceRequest, results: Results) -> tuple[str, str]:
+        """The profile that has the destination, and why there is none ("" where there is)."""
+        raise NotImplementedError
 
 
 class Settings(Plugin):

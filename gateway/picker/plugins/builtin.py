@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.picker.config import duration_of
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import filters, pickers, saturation, scorers
+from gateway.picker.plugins import filters, pickers, profiles, saturation, scorers
 from gateway.picker.plugins.base import (
     Detector,
     Factory,
@@ -102,6 +102,17 @@ class ByLabel(Filter):
             raise PickerConfigError(
                 f"plugin '{self.name}' (type {self.type_name}): 'label' must be specified"
             )
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return filters.by_label(candidates, self._parameters)
+
+
+class ByRole(Filter):
+    """decode-, prefill- and encode-filter: endpoints by the role of their pods."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = filters.ROLES[self.type_name]
 
     def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
         return filters.by_label(candidates, self._parameters)
@@ -270,12 +281,25 @@ BUILTIN: Registry = {
     "header-based-testing-filter": HeaderBasedTestingFilter,
     "by-label": ByLabel,
     "by-label-selector": ByLabelSelector,
+    "label-selector-filter": ByLabelSelector,
+    "decode-filter": ByRole,
+    "prefill-filter": ByRole,
+    "encode-filter": ByRole,
     "max-score-picker": picker(pickers.max_score),
     "random-picker": picker(pickers.uniform),
     "weighted-random-picker": picker(pickers.weighted_random),
     "round-robin-picker": RoundRobinPicker,
     "least-request-picker": LeastRequestPicker,
     "single-profile-handler": ProfileHandler,
+    "header-profile-handler": profiles.HeaderProfileHandler,
+    "data-parallel-profile-handler": profiles.DataParallelProfileHandler,
+    "disagg-profile-handler": profiles.DisaggProfileHandler,
+    "pd-profile-handler": profiles.DisaggProfileHandler,
+    "disagg-headers-handler": profiles.DisaggHeadersHandler,
+    "prefill-header-handler": profiles.DisaggHeadersHandler,
+    "always-disagg-pd-decider": profiles.AlwaysDecider,
+    "always-disagg-multimodal-decider": profiles.MultimodalDecider,
+    "prefix-based-pd-decider": profiles.PrefixDecider,
     "utilization-detector": UtilizationDetector,
     "concurrency-detector": ConcurrencyDetector,
     "approx-prefix-cache-producer": PrefixProducer,

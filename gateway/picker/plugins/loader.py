@@ -53,9 +53,10 @@ from gateway.picker.request import PARSERS
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
 PRODUCER = "approx-prefix-cache-producer"
+SINGLE = "single-profile-handler"
 LOADS = "inflight-load-producer"
 _NEEDS_LOADS = {"active-request-scorer", "concurrency-detector"}
-_NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer"}
+_NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer", "disagg-profile-handler", "pd-profile-handler"}
 
 
 @dataclass(slots=True)
@@ -64,10 +65,16 @@ class Loaded:
 
     plugins: dict[str, Plugin]  # by name, in the order of the configuration
     specs: dict[str, PluginSpec]
-    profile: Profile
+    profiles: dict[str, Profile]
+    handler: ProfileHandler
     detector: Detector
     flow_control: FlowControlLimits | None
     parsers: tuple[str, ...] | None  # types of the configured ones; None: the release's own
+
+    @property
+    def profile(self) -> Profile:
+        """The first profile, or the only one."""
+        return next(iter(self.profiles.values()))
 
     def settings_of(self, plugin_type: str) -> dict[str, Any] | None:
         """The parameters of the first plugin of a type; None when there is no such plugin."""
@@ -108,11 +115,11 @@ class Loader:
             specs[spec.name] = spec
             plugins[spec.name] = self._build(spec)
         self._add_producer(specs, plugins)
-        profile = self._profile(config.scheduling_profiles, specs, plugins)
+        profiles, handler = self._profiles(config.scheduling_profiles, specs, plugins)
         detector = self._detector(config, specs, plugins)
         flow = self._flow_control(config.flow_control, specs) if gates.get("flowControl") else None
         self._check_data_layer(config.data_layer or config.data, specs)
-        return Loaded(plugins, specs, profile, detector, flow, self._parsers(config, specs))
+        return Loaded(plugins, specs, profiles, handler, detector, flow, self._parsers(config, specs))
 
     def _default_config(self) -> EndpointPickerConfig:
         if not self.compat.default_config:
@@ -194,33 +201,44 @@ class Loader:
         specs[PRODUCER] = spec
         plugins[PRODUCER] = self._build(spec)
 
-    def _profile(
+    def _profiles(
         self, profiles: list[SchedulingProfile], specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
-    ) -> Profile:
+    ) -> tuple[dict[str, Profile], ProfileHandler]:
         if not profiles:
             usable = [name for name, p in plugins.items() if isinstance(p, Filter | Scorer | Picker)]
             profiles = [
                 SchedulingProfile(name="default", plugins=[SchedulingPlugin(plugin_ref=n) for n in usable])
             ]
         self._check_profiles(profiles, plugins)
-        handlers = [name for name, plugin in plugins.items() if isinstance(plugin, ProfileHandler)]
-        if len(handlers) > 1:
-            raise PickerConfigError(
-                f"only one profile handler is allowed. Both {handlers[0]} and {handlers[1]} "
-                "are profile handlers"
-            )
-        if len(profiles) > 1:
-            raise PickerConfigError(
-                "single profile handler is intended to be used with a single profile, but multiple profiles "
-                "were specified"
-                if handlers
-                else "no profile handler was specified"
-            )
+        handler = self._handler(len(profiles), specs, plugins)
         if not any(isinstance(plugin, Picker) for plugin in plugins.values()):
             spec = PluginSpec(type="max-score-picker", name="max-score-picker")
             specs[spec.name] = spec
             plugins[spec.name] = self._build(spec)
-        return self._assemble(profiles[0], plugins)
+        return {profile.name: self._assemble(profile, plugins) for profile in profiles}, handler
+
+    def _handler(
+        self, profiles: int, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
+    ) -> ProfileHandler:
+        handlers = [plugin for plugin in plugins.values() if isinstance(plugin, ProfileHandler)]
+        if len(handlers) > 1:
+            raise PickerConfigError(
+                f"only one profile handler is allowed. Both {handlers[0].name} and {handlers[1].name} "
+                "are profile handlers"
+            )
+        if profiles > 1 and not handlers:
+            raise PickerConfigError("no profile handler was specified")
+        if profiles > 1 and handlers[0].is_single:
+            raise PickerConfigError(
+                "single profile handler is intended to be used with a single profile, but multiple profiles "
+                "were specified"
+            )
+        if not handlers:
+            specs[SINGLE] = PluginSpec(type=SINGLE, name=SINGLE)
+            plugins[SINGLE] = self._build(specs[SINGLE])
+            return self._handler(profiles, specs, plugins)
+        handlers[0].bind(plugins)
+        return handlers[0]
 
     def _check_profiles(self, profiles: list[SchedulingProfile], plugins: Mapping[str, Plugin]) -> None:
         seen = set()

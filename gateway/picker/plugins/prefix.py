@@ -181,8 +181,11 @@ class PrefixTracker:
 
     def record(self, request: InferenceRequest, target: Candidate) -> tuple[int, int]:
         """Remember where the request goes; bytes matched and bytes in all, for the metrics."""
-        for hashes in request.state.pop("prefix-hashes", ()):
-            self.index.add(hashes, target.endpoint.id, self.capacity(target))
+        prefill: list[Candidate] = request.state.get("profiles", {}).get("prefill", [])
+        prompts = request.state.pop("prefix-hashes", ())
+        for place in (target, *prefill[:1]):
+            for hashes in prompts:
+                self.index.add(hashes, place.endpoint.id, self.capacity(place))
         block = self.block_chars([target])
         return target.prefix_matched * block, target.prefix_total * block
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.picker.compat import Compat
@@ -40,6 +40,8 @@ class Cycle:
     weights: list[float] = field(default_factory=list)  # of these scorers
     totals: list[float] = field(default_factory=list)
     picked: list[Candidate] = field(default_factory=list)
+    others: Mapping[str, Cycle] = field(default_factory=dict)  # of the profiles beside it, by name
+    port: int = 0  # that the request goes to, whatever the endpoint's own
 
 
 @dataclass(slots=True)
@@ -93,11 +95,13 @@ class Scheduler:
 class UnschedulableError(RequestError):
     """The filters left no candidate; `cycle` is as far as it got."""
 
-    def __init__(self, cycle: Cycle, compat: Compat | None = None) -> None:
+    def __init__(self, cycle: Cycle, compat: Compat | None = None, message: str = "") -> None:
+        """`message`: why, where it is not that a profile found nobody."""
         prefix = compat.unschedulable_prefix if compat else ""
-        message = f"{prefix}failed to run scheduler profile '{cycle.profile}'"
+        self.reason = message or f"failed to run scheduler profile '{cycle.profile}'"
         told = compat.filtered_message if compat else ""
-        super().__init__("ResourceExhausted", told or message, "rejected-saturated" if told else None)
+        dropped = "rejected-saturated" if told else None
+        super().__init__("ResourceExhausted", told or prefix + self.reason, dropped)
         self.cycle = cycle
 
 

@@ -141,6 +141,12 @@ class PickerMetrics:
                 ("model_rewrite_name", "model_name", "target_model"),
             )
         )
+        names = {"pd-profile-handler": "pd_decision_total", "disagg-profile-handler": "disagg_decision_total"}
+        labels = ("plugin_name", "plugin_type", "model_name", "decision_type")
+        self.disaggregations = {
+            handler: self.registry.add(Counter(f"llm_d_epp_{name}", "Decisions of disaggregation.", labels))
+            for handler, name in names.items()
+        }
         self.info = self.registry.add(
             Gauge(
                 "inference_extension_info", "The picker and the release it follows.", ("commit", "build_ref")

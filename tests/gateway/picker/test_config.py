@@ -114,8 +114,8 @@ def test_api_versions() -> None:
         (config(QUEUE, QUEUE), "plugin name 'queue-scorer' used more than once"),
         (config("{type: qeue-scorer}"), "plugin type 'qeue-scorer' is not found in registry; there are"),
         (
-            config("{type: pd-profile-handler}"),
-            "is a type of llm-d-v0.9, llm-d-v0.10, llm-d-head: run the real picker",
+            config("{type: topology-extractor}"),
+            "is a type of llm-d-v0.10, llm-d-head: run the real picker",
         ),
         (config(QUEUE, rest="schedulingProfiles:\n- plugins: []\n"), "must have a name"),
         (config(QUEUE, rest=ONE_PROFILE + "  - {weight: 1}\n"), "must have a plugin reference"),

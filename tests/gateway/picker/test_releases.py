@@ -27,6 +27,9 @@ REGISTERED = {  # as many types as each release's runner registers
     "gie-v1.3": 14,
     "gie-v1.4": 20,
     "gie-v1.5": 36,
+    "llm-d-v0.4": 22,
+    "llm-d-v0.5": 26,
+    "llm-d-v0.7": 42,
     "llm-d-v0.9": 71,
     "llm-d-v0.10": 96,
     "llm-d-head": 97,
@@ -59,7 +62,7 @@ def test_each_type_of_a_release_is_built_or_refused_by_name(release: str) -> Non
     for known in plugin_types().values():
         if release not in known.releases:
             continue
-        text = config(f"{{type: {known.name}}}", api="llm-d" if release.startswith("llm-d") else "gie")
+        text = config(f"{{type: {known.name}}}", api="llm-d" if compat.strict_parameters else "gie")
         if known.name in BUILTIN:
             assert "registry" not in refused(text, compat)  # at most something that it needs
             continue
@@ -92,8 +95,8 @@ def test_unknown_fields_are_found_at_any_depth() -> None:
         ("registry.k8s.io/gateway-api-inference-extension/epp:v1.0.0", "gie-v1.0"),
         ("registry.k8s.io/gateway-api-inference-extension/epp:v1.5.0", "gie-v1.5"),
         ("localhost:5000/gateway-api-inference-extension/epp:v20251119-2aaf2a6", "gie-v1.2"),
-        ("ghcr.io/llm-d/llm-d-inference-scheduler:v0.4.0", "gie-v1.2"),
-        ("ghcr.io/llm-d/llm-d-inference-scheduler:v0.8.0", "gie-v1.5"),
+        ("ghcr.io/llm-d/llm-d-inference-scheduler:v0.4.0", "llm-d-v0.4"),
+        ("ghcr.io/llm-d/llm-d-inference-scheduler:v0.6.0", "llm-d-v0.7"),
         ("ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.9.0", "llm-d-v0.9"),
         ("ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.10.0-rc.1", "llm-d-v0.10"),
         ("ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.11.2", "llm-d-head"),
@@ -118,7 +121,9 @@ FLOW = "featureGates: [flowControl]\nflowControl: {defaultRequestTTL: 30s}\n"
         (config("{type: running-requests-size-scorer}"), "gie-v1.3"),
         (config("{type: queue-scorer}", rest=FLOW), "gie-v1.4"),
         (config("{type: token-load-scorer}"), "gie-v1.5"),
-        (config("{type: decode-filter}"), "llm-d-v0.10"),
+        (config("{type: decode-filter}"), "llm-d-v0.7"),
+        (config("{type: pd-profile-handler, parameters: {threshold: 1}}"), "llm-d-v0.5"),
+        (config("{type: label-selector-filter}"), "llm-d-v0.10"),
         (config("{type: queue-scorer}", api="llm-d"), "llm-d-v0.10"),
         (config("{type: sglanghttp-parser}", api="llm-d"), "llm-d-head"),
         (
