@@ -105,7 +105,7 @@ def decision_record(
         "pick": [candidate.endpoint.host_port for candidate in cycle.picked] if cycle else [],
         "profiles": {
             name: [candidate.endpoint.host_port for candidate in other.picked]
-            for name, other in (cycle.others.items() if cycle else ())
+            for name, other in (cycle.others.items() if cycle and cycle.others else ())
         },
         "error": {"status": error.status, "message": error.message} if error else None,
         "duration_us": round(duration * 1e6, 1),

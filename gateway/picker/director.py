@@ -5,10 +5,9 @@ The order of steps, and the words of each refusal, are the EPP's (requestcontrol
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,33 +100,32 @@ class Director:
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
         request = self._read(incoming)
-        with self._logged(request):
+        try:
             self._shed(request, incoming)
             return self._schedule(request, incoming)
+        except (RequestError, gojson.NumberError) as error:
+            raise self._refused(request, error) from None
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
         """The same with flow control, where a request may have to wait."""
         request = self._read(incoming)
-        with self._logged(request):
+        try:
             if self.compat.sheds_before_queue:
                 self._shed(request, incoming)
             if self.flow_controller is not None:
                 await self.flow_controller.admit(request)
             return self._schedule(request, incoming)
+        except (RequestError, gojson.NumberError) as error:
+            raise self._refused(request, error) from None
 
-    @contextlib.contextmanager
-    def _logged(self, request: InferenceRequest) -> Iterator[None]:
+    def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
-        try:
-            yield
-        except RequestError as error:
-            if not isinstance(error, UnschedulableError):
-                self._log(request, [], None, error, time.perf_counter())
-            raise
-        except gojson.NumberError as error:
-            refused = RequestError("BadRequest", bad_json(self.compat, error))
-            self._log(request, [], None, refused, time.perf_counter())
-            raise refused from None
+        if isinstance(error, UnschedulableError):
+            return error
+        if isinstance(error, gojson.NumberError):
+            error = RequestError("BadRequest", bad_json(self.compat, error))
+        self._log(request, [], None, error, time.perf_counter())
+        return error
 
     def random_endpoint(self, headers: Mapping[str, str]) -> Endpoint:
         """For a request without a body; RequestError when there is no pod."""
@@ -224,13 +222,11 @@ class Director:
             self._log(request, candidates, error.cycle, refused, started)
             raise refused from None
         target = cycle.picked[0]
-        self._disaggregated(request)
         outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
         self._inflight.begin(request, target)
-        for name, other in cycle.others.items():
-            if other.picked:
-                self._inflight.begin(request, other.picked[0], is_prefill=name == PREFILL)
+        if cycle.others is not None:
+            self._begin_others(request, cycle.others)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)
@@ -240,7 +236,11 @@ class Director:
         scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
         return Routed(request, endpoints, outgoing, scores)
 
-    def _disaggregated(self, request: InferenceRequest) -> None:
+    def _begin_others(self, request: InferenceRequest, others: Mapping[str, Cycle]) -> None:
+        """The parts of a request's work that other endpoints do."""
+        for name, other in others.items():
+            if other.picked:
+                self._inflight.begin(request, other.picked[0], is_prefill=name == PREFILL)
         handler, decision = request.state.get("disaggregation", (None, ""))
         if handler is not None:
             family = self.metrics.disaggregations[handler.type_name]

@@ -40,7 +40,7 @@ class Cycle:
     weights: list[float] = field(default_factory=list)  # of these scorers
     totals: list[float] = field(default_factory=list)
     picked: list[Candidate] = field(default_factory=list)
-    others: Mapping[str, Cycle] = field(default_factory=dict)  # of the profiles beside it, by name
+    others: Mapping[str, Cycle] | None = None  # of the profiles beside it, by name
     port: int = 0  # that the request goes to, whatever the endpoint's own
 
 
@@ -81,7 +81,7 @@ class Scheduler:
             cycle.scores.append((scorer.name, scores))
             cycle.weights.append(weight)
             for index, score in enumerate(scores):
-                cycle.totals[index] += _clamped(score) * weight
+                cycle.totals[index] += (score if 0.0 < score < 1.0 else _clamped(score)) * weight
         start = time.perf_counter()
         cycle.picked = self.profile.picker.pick(cycle.candidates, cycle.totals)
         self._observed("Picker", self.profile.picker, start)

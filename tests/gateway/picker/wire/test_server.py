@@ -333,7 +333,7 @@ def test_flow_control_lets_requests_through_when_there_is_room(tmp_path: Path) -
     async def talk(_: Picker, stream: Stream) -> None:
         await ask(stream, prompt())
         assert (await stream.next()).WhichOneof("response") == "request_headers"
-        assert await stream.body("request_body") == (prompt(), 1)
+        assert await stream.body("request_body") == (b'{"model":"m","prompt":"x"}', 1)
         await stream.close()
 
     converse(tmp_path, talk, text=text)
