@@ -27,6 +27,7 @@ from gateway.picker.options import Options
 from gateway.picker.plugins.base import load_plugin_file
 from gateway.picker.plugins.builtin import BUILTIN
 from gateway.picker.plugins.loader import Loaded, Loader
+from gateway.picker.plugins.precise import Precise, PreciseProducer, PreciseScorer
 from gateway.picker.plugins.prefix_plugins import Tracking
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
@@ -157,6 +158,10 @@ class Picker:
             verbosity=options.v,
         )
         self._wire_metrics()
+        for precise in self._precise():
+            precise.subscriber.start(options.bind_address)
+            self.datastore.on_added.append(precise.subscriber.add)
+            self.datastore.on_removed.append(precise.subscriber.remove)
         for file in self._files:
             file.load()
         self._tasks = [
@@ -209,9 +214,16 @@ class Picker:
         while self._stops:
             await self._stops.pop()()
         self._scraper.stop()
+        for precise in self._precise():
+            precise.subscriber.stop()
         if self._decisions is not None:
             self._decisions.close()
             self._decisions = None
+
+    def _precise(self) -> list[Precise]:
+        """The parts of plugins that hear of the engines' own caches."""
+        plugins = self._loaded.plugins.values()
+        return [p.precise for p in plugins if isinstance(p, PreciseProducer | PreciseScorer)]
 
     def _wire_metrics(self) -> None:
         metrics = self.metrics

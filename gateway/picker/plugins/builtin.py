@@ -30,6 +30,7 @@ from gateway.picker.plugins.base import (
     scorer,
 )
 from gateway.picker.plugins.load_plugins import TokenLoad, inflight_load_producer
+from gateway.picker.plugins.precise import PreciseProducer, PreciseScorer
 from gateway.picker.plugins.prefix_plugins import PrefixProducer, prefix_scorer
 from gateway.picker.pool import labels
 from gateway.picker.pool.endpoints import Candidate
@@ -263,6 +264,13 @@ def picker(function: Callable[..., list[int]]) -> Factory:
     return lambda context: FunctionPicker(context, function)
 
 
+def token_producer(context: PluginContext) -> Plugin:
+    """token-producer and tokenizer: what they estimate is done; texts are never made tokens of a model."""
+    given = context.parameters or {}
+    context.warn_inert(name for name in ("vllm", "udsTokenizerConfig", "modelName") if given.get(name))
+    return Settings(context, given)
+
+
 def settings(context: PluginContext) -> Plugin:
     return Settings(context, context.parameters or {})
 
@@ -304,10 +312,12 @@ BUILTIN: Registry = {
     "concurrency-detector": ConcurrencyDetector,
     "approx-prefix-cache-producer": PrefixProducer,
     "inflight-load-producer": inflight_load_producer,
+    "precise-prefix-cache-producer": PreciseProducer,
+    "precise-prefix-cache-scorer": PreciseScorer,
     "destination-endpoint-served-verifier": ServedVerifier,
     # Parameters for other parts of the picker.
-    "token-producer": settings,
-    "tokenizer": settings,
+    "token-producer": token_producer,
+    "tokenizer": token_producer,
     "file-discovery": settings,
     "metrics-data-source": settings,
     "core-metrics-extractor": settings,

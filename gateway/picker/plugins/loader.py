@@ -52,6 +52,7 @@ from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import PARSERS
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
+PRECISE = "precise-prefix-cache-producer"
 PRODUCER = "approx-prefix-cache-producer"
 SINGLE = "single-profile-handler"
 LOADS = "inflight-load-producer"
@@ -192,7 +193,7 @@ class Loader:
         if self.compat.prefix_hash == "pseudo-tokens" and LOADS not in types and types & _NEEDS_LOADS:
             specs[LOADS] = PluginSpec(type=LOADS, name=LOADS)
             plugins[LOADS] = self._build(specs[LOADS])
-        if PRODUCER in types or not types & _NEEDS_PRODUCER:
+        if PRODUCER in types or PRECISE in types or not types & _NEEDS_PRODUCER:
             return
         if self.compat.prefix_hash == "chars" and "prefix-cache-scorer" in types:
             return  # the scorer hashes by itself
