@@ -242,14 +242,7 @@ class Picker:
         )
         controller = self.director.flow_controller if self.director else None
         if controller is not None:
-            metrics.registry.add(
-                Gauge(
-                    "inference_extension_flow_control_queue_size",
-                    "Requests that wait in flow control.",
-                    ("fairness_id", "priority"),
-                    lambda: [((flow, str(p)), float(n)) for (flow, p), n in controller.depth().items()],
-                )
-            )
+            metrics.watch_flow_control(self.datastore.pool, controller)
 
     def _matched(self, matched: int, total: int) -> None:
         self.metrics.prefix_hit_bytes.observe(matched)

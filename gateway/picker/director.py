@@ -94,7 +94,13 @@ class Director:
         self.flow_controller: FlowController | None = None
         if loaded.flow_control is not None:
             self.flow_controller = FlowController(
-                loaded.flow_control, self._pool_saturation, lambda: bool(datastore.endpoints), self._queued
+                loaded.flow_control,
+                self._pool_saturation,
+                lambda: bool(datastore.endpoints),
+                self._queued,
+                on_cycle=metrics.dispatch_cycle.observe,
+                on_enqueue=self._enqueued,
+                busy_after_ttl=compat.busy_after_ttl,
             )
 
     def handle(self, incoming: Incoming) -> Routed:
@@ -296,7 +302,13 @@ class Director:
         )
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
-        self.metrics.queue_duration.observe(seconds, request.fairness_id, str(request.priority), outcome)
+        models = self.metrics.model_label(request.model), self.metrics.model_label(request.target_model)
+        labels = (request.fairness_id, str(request.priority), outcome, self._datastore.pool, *models)
+        self.metrics.queue_duration.observe(seconds, *labels)
+
+    def _enqueued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
+        labels = request.fairness_id, str(request.priority), outcome
+        self.metrics.enqueue_duration.observe(seconds, *labels)
 
     def _log(
         self,

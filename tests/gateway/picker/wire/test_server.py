@@ -317,8 +317,8 @@ def test_flow_control_makes_requests_wait(tmp_path: Path) -> None:
     async def talk(running: Picker, stream: Stream) -> None:
         await ask(stream, prompt())
         assert await refusal(stream) == (
-            503,
-            "inference error: ServiceUnavailable - request timed out in queue: request evicted from queue: "
+            429,
+            "inference error: ResourceExhausted - request timed out in queue: request evicted from queue: "
             "request TTL expired",
             {"x-llm-d-request-dropped-reason": "rejected-ttl-expired"},
         )
