@@ -35,7 +35,7 @@ DESTINATION = "x-gateway-destination-endpoint"
 
 
 def odd_picker(directory: Path, kind: str = "gie", *, log: Path | None = None) -> Path:
-    """An executable of `kind` gie, llm-d or lwepp. It writes its arguments to `log` as JSON, a line a start."""
+    """An executable of `kind` gie, llm-d or lwepp. It writes its arguments to `log`, a JSON line a start."""
     path = directory / f"odd-{kind}"
     root = Path(__file__).parents[2]
     path.write_text(

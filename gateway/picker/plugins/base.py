@@ -18,8 +18,8 @@ import msgspec
 
 from gateway.picker.compat import Compat
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins.assets import Estimate
 from gateway.picker.plugins.scorers import NoParameters
+from gateway.picker.plugins.text.assets import Estimate
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.releases import plugin_types

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.picker.config import duration_of
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import filters, pickers, profiles, saturation, scorers
+from gateway.picker.plugins import affinities, filters, pickers, profiles, saturation, scorers
 from gateway.picker.plugins.base import (
     Detector,
     Factory,
@@ -38,23 +38,6 @@ from gateway.picker.request import InferenceRequest
 
 SERVED_KEY = "x-gateway-destination-endpoint-served"
 SERVED_HEADER = "x-conformance-test-served-endpoint"
-
-
-class SessionAffinity(Scorer):
-    """Scores by the session token, and gives the client one."""
-
-    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
-        return scorers.session_affinity(request, candidates, scorers.NoParameters())
-
-    def response_headers(
-        self,
-        request: InferenceRequest | None,
-        endpoint: str,
-        headers: MutableMapping[str, str],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        if endpoint:
-            headers[scorers.SESSION_HEADER] = scorers.encode_session(endpoint)
 
 
 class NoHitLruParameters(msgspec.Struct, rename="camel"):
@@ -271,6 +254,15 @@ def token_producer(context: PluginContext) -> Plugin:
     return Settings(context, given)
 
 
+def inert(context: PluginContext) -> Plugin:
+    """A plugin of the data layer whose data nobody here reads; the picker says so."""
+    context.warn(
+        f"plugin '{context.name}' (type {context.type_name}) has no effect in the reference picker, only in "
+        "the EPP"
+    )
+    return Settings(context, context.parameters or {})
+
+
 def settings(context: PluginContext) -> Plugin:
     return Settings(context, context.parameters or {})
 
@@ -284,7 +276,14 @@ BUILTIN: Registry = {
     "active-request-scorer": scorer(scorers.active_request, scorers.ActiveRequestParameters),
     "load-aware-scorer": scorer(scorers.load_aware, scorers.LoadAwareParameters),
     "token-load-scorer": TokenLoad,
-    "session-affinity-scorer": SessionAffinity,
+    "session-affinity-scorer": affinities.SessionAffinity,
+    "session-affinity-filter": affinities.SessionAffinityFilter,
+    "context-length-aware": affinities.ContextLengthAware,
+    "header-label-affinity-scorer": affinities.HeaderLabelAffinity,
+    "utilization-filter": affinities.UtilizationFilter,
+    "prefix-cache-affinity-filter": affinities.PrefixAffinityFilter,
+    "latency-scorer": affinities.LatencyScorer,
+    "slo-headroom-tier-filter": affinities.HeadroomTierFilter,
     "no-hit-lru-scorer": NoHitLru,
     "header-based-testing-filter": HeaderBasedTestingFilter,
     "by-label": ByLabel,
@@ -326,7 +325,14 @@ BUILTIN: Registry = {
     "anthropic-parser": settings,
     "vllmhttp-parser": settings,
     "passthrough-parser": settings,
+    # What these watch or report, nothing here reads.
+    "models-data-source": inert,
+    "models-data-extractor": inert,
+    "k8s-notification-source": inert,
+    "endpoint-notification-source": inert,
+    "request-attribute-reporter": inert,
     "fcfs-ordering-policy": settings,
+    "slo-deadline-ordering-policy": settings,
     "edf-ordering-policy": settings,
     "global-strict-fairness-policy": settings,
     "round-robin-fairness-policy": settings,

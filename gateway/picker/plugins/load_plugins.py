@@ -9,7 +9,7 @@ import msgspec
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins import scorers
 from gateway.picker.plugins.base import Plugin, PluginContext, Producer, Scorer, Settings
-from gateway.picker.plugins.prompts import BYTES_PER_TOKEN, pseudo_tokens
+from gateway.picker.plugins.text.prompts import BYTES_PER_TOKEN, pseudo_tokens
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.pool.inflight import estimated_output
 from gateway.picker.request import InferenceRequest

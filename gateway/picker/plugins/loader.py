@@ -14,24 +14,15 @@ from gateway.picker.compat import Compat
 from gateway.picker.config import (
     DataLayer,
     EndpointPickerConfig,
-    FlowControl,
     PluginSpec,
-    PriorityBand,
     SchedulingPlugin,
     SchedulingProfile,
-    duration_of,
     parse_detector_ref,
-    parse_thresholds,
-    quantity_of,
 )
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.flowcontrol import (
-    DEFAULT_BAND_BYTES,
-    DEFAULT_BAND_REQUESTS,
-    BandLimits,
     FlowControlLimits,
 )
-from gateway.picker.plugins.assets import Estimate
 from gateway.picker.plugins.base import (
     Detector,
     Filter,
@@ -46,8 +37,9 @@ from gateway.picker.plugins.base import (
 from gateway.picker.plugins.builtin import UtilizationDetector
 from gateway.picker.plugins.known_types import parameters_of, release_hint
 from gateway.picker.plugins.prefix_plugins import producer_parameters
-from gateway.picker.plugins.saturation import UtilizationLimits
+from gateway.picker.plugins.queueing import flow_control_limits, referenced, utilization_limits
 from gateway.picker.plugins.scheduler import Profile
+from gateway.picker.plugins.text.assets import Estimate
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import PARSERS
 
@@ -56,8 +48,20 @@ PRECISE = "precise-prefix-cache-producer"
 PRODUCER = "approx-prefix-cache-producer"
 SINGLE = "single-profile-handler"
 LOADS = "inflight-load-producer"
-_NEEDS_LOADS = {"active-request-scorer", "concurrency-detector"}
-_NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer", "disagg-profile-handler", "pd-profile-handler"}
+_NEEDS_LOADS = {
+    "active-request-scorer",
+    "concurrency-detector",
+    "utilization-filter",
+    "prefix-cache-affinity-filter",
+}
+_NEEDS_PRODUCER = {
+    "prefix-cache-scorer",
+    "no-hit-lru-scorer",
+    "disagg-profile-handler",
+    "pd-profile-handler",
+    "latency-scorer",
+    "prefix-cache-affinity-filter",
+}
 
 
 @dataclass(slots=True)
@@ -118,7 +122,9 @@ class Loader:
         self._add_producer(specs, plugins)
         profiles, handler = self._profiles(config.scheduling_profiles, specs, plugins)
         detector = self._detector(config, specs, plugins)
-        flow = self._flow_control(config.flow_control, specs) if gates.get("flowControl") else None
+        flow = (
+            flow_control_limits(config.flow_control, specs, self.compat) if gates.get("flowControl") else None
+        )
         self._check_data_layer(config.data_layer or config.data, specs)
         return Loaded(plugins, specs, profiles, handler, detector, flow, self._parsers(config, specs))
 
@@ -284,7 +290,7 @@ class Loader:
     ) -> Detector:
         if not self.compat.plugin_detector:
             context = PluginContext("utilization-detector", "", None, self.compat, self.rng, self.inflight)
-            return UtilizationDetector(context, _limits(config))
+            return UtilizationDetector(context, utilization_limits(config))
         reference = parse_detector_ref(config.saturation_detector)
         if config.flow_control and config.flow_control.saturation_detector:
             reference = config.flow_control.saturation_detector
@@ -299,36 +305,13 @@ class Loader:
             raise PickerConfigError(f"plugin '{name}' is not a saturation detector")
         return detector
 
-    def _flow_control(self, config: FlowControl | None, specs: Mapping[str, PluginSpec]) -> FlowControlLimits:
-        given = config or FlowControl()
-        ttl = self.compat.request_ttl
-        if given.default_request_ttl is not None:
-            ttl = duration_of(given.default_request_ttl, "flowControl.defaultRequestTTL")
-        empty_ttl = self.compat.request_ttl
-        if given.no_endpoint_request_ttl is not None:
-            empty_ttl = duration_of(given.no_endpoint_request_ttl, "flowControl.noEndpointRequestTTL")
-        ceiling = 1.0
-        if reference := given.usage_limit_policy_plugin_ref:
-            ceiling = float((_referenced(reference, specs).parameters or {}).get("threshold", 1.0))
-        negative = given.default_negative_priority_band
-        return FlowControlLimits(
-            max_bytes=quantity_of(given.max_bytes, "flowControl.maxBytes") or 0,
-            max_requests=quantity_of(given.max_requests, "flowControl.maxRequests") or 0,
-            request_ttl=ttl,
-            no_endpoint_ttl=empty_ttl,
-            ceiling=ceiling,
-            default_band=_band(given.default_priority_band, specs),
-            negative_band=_band(negative, specs) if negative else None,
-            bands={band.priority: _band(band, specs) for band in given.priority_bands},
-        )
-
     def _check_data_layer(self, layer: DataLayer | None, specs: Mapping[str, PluginSpec]) -> None:
         for source in layer.sources if layer else ():
-            _referenced(source.plugin_ref, specs)
+            referenced(source.plugin_ref, specs)
             for extractor in source.extractors:
-                _referenced(extractor.plugin_ref, specs)
+                referenced(extractor.plugin_ref, specs)
         if layer and layer.discovery:
-            _referenced(layer.discovery.plugin_ref, specs)
+            referenced(layer.discovery.plugin_ref, specs)
 
     def _parsers(
         self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]
@@ -341,45 +324,6 @@ class Loader:
             if name not in PARSERS:
                 raise PickerConfigError(f"parser references undefined plugin '{name}'")
         return types or None
-
-
-def _limits(config: EndpointPickerConfig) -> UtilizationLimits:
-    """The three thresholds with GIE's defaults for what is zero or out of range."""
-    given = parse_thresholds(config.saturation_detector)
-    staleness = 0.0
-    if given.metrics_staleness_threshold:
-        where = "saturationDetector.metricsStalenessThreshold"
-        staleness = duration_of(given.metrics_staleness_threshold, where)
-    kv = given.kv_cache_util_threshold
-    return UtilizationLimits(
-        queue_depth=given.queue_depth_threshold if given.queue_depth_threshold > 0 else 5,
-        kv_cache=kv if 0.0 < kv < 1.0 else 0.8,
-        staleness=staleness if staleness > 0 else 0.2,
-    )
-
-
-def _band(config: PriorityBand | None, specs: Mapping[str, PluginSpec]) -> BandLimits:
-    if config is None:
-        return BandLimits()
-    where = f"flowControl.priorityBands[{config.priority}]"
-    names = {}
-    for kind, reference in (
-        ("fairness", config.fairness_policy_ref),
-        ("ordering", config.ordering_policy_ref),
-    ):
-        if reference:
-            names[kind] = specs[reference].type if reference in specs else reference
-    return BandLimits(
-        max_bytes=quantity_of(config.max_bytes, f"{where}.maxBytes") or DEFAULT_BAND_BYTES,
-        max_requests=quantity_of(config.max_requests, f"{where}.maxRequests") or DEFAULT_BAND_REQUESTS,
-        **names,
-    )
-
-
-def _referenced(name: str, specs: Mapping[str, PluginSpec]) -> PluginSpec:
-    if name not in specs:
-        raise PickerConfigError(f"{name} is a reference to an undefined Plugin")
-    return specs[name]
 
 
 def producers_of(plugins: Mapping[str, Plugin]) -> list[Producer]:

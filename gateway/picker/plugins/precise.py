@@ -14,7 +14,7 @@ import msgspec
 from gateway.picker.config import duration_of
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins.base import PluginContext, Producer, Scorer
-from gateway.picker.plugins.prompts import token_ids
+from gateway.picker.plugins.text.prompts import token_ids
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.pool.kvindex import WEIGHTS, KVIndex
 from gateway.picker.pool.kvsubscriber import KVEventSettings, KVSubscriber

@@ -10,7 +10,7 @@ import msgspec
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins import scorers
 from gateway.picker.plugins.base import Plugin, PluginContext, Producer, Scorer
-from gateway.picker.plugins.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
+from gateway.picker.plugins.text.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 

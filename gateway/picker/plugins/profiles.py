@@ -14,8 +14,8 @@ import msgspec
 from gateway.picker.compat import Compat
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins.base import Plugin, PluginContext, ProfileHandler, Results
-from gateway.picker.plugins.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
+from gateway.picker.plugins.text.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 

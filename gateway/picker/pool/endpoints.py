@@ -67,6 +67,7 @@ class Candidate:
     inflight_requests: int = 0
     inflight_tokens: int = 0
     own_tokens: int = 0  # what this request would add
+    headroom: tuple[float, float] | None = None  # ms that are left of the objectives for TTFT and TPOT
     prefix_matched: int = 0  # blocks
     prefix_total: int = 0  # blocks
     prefix_block_tokens: int = 0

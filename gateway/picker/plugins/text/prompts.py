@@ -13,7 +13,7 @@ from typing import Any
 
 import xxhash
 
-from gateway.picker.plugins.assets import Estimate, size_of_base64, size_of_url, sound_tokens
+from gateway.picker.plugins.text.assets import Estimate, size_of_base64, size_of_url, sound_tokens
 from gateway.picker.request import InferenceRequest, RequestBody
 from gateway.picker.wire import gojson
 

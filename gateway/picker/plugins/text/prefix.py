@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import xxhash
 
-from gateway.picker.plugins.assets import Estimate
-from gateway.picker.plugins.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.text.assets import Estimate
+from gateway.picker.plugins.text.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.request import InferenceRequest
 

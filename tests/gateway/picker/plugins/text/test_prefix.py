@@ -14,17 +14,17 @@ import xxhash
 
 from gateway.picker.compat import GIE_V12, GIE_V15, LLMD_V010, Compat
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins.assets import Estimate, size_of_base64, size_of_url
 from gateway.picker.plugins.base import PluginContext
-from gateway.picker.plugins.prefix import (
+from gateway.picker.plugins.prefix_plugins import prefix_settings
+from gateway.picker.plugins.text.assets import Estimate, size_of_base64, size_of_url
+from gateway.picker.plugins.text.prefix import (
     PrefixIndex,
     PrefixSettings,
     PrefixTracker,
     chain_chars,
     chain_tokens,
 )
-from gateway.picker.plugins.prefix_plugins import prefix_settings
-from gateway.picker.plugins.prompts import messages_json, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.text.prompts import messages_json, prompt_bytes, pseudo_tokens
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody
 from tests.gateway.picker.factories import candidate, request
