@@ -144,6 +144,9 @@ _INERT_PARAMETERS = {
     "active-request-scorer": ("inFlightLoadProducerName", "requestTimeout"),
     "token-load-scorer": ("inFlightLoadProducerName",),
     "concurrency-detector": ("inFlightLoadProducerName",),
+    "inflight-load-producer": ("prefixMatchInfoProducerName",),
+    "utilization-filter": ("inFlightLoadProducerName",),
+    "pd-profile-handler": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
     "prefix-cache-scorer": ("prefixMatchInfoProducerName",),
     "no-hit-lru-scorer": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
 }

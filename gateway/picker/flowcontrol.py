@@ -142,7 +142,8 @@ class FlowController:
                 "ResourceExhausted", "request rejected pre-queue: queue at capacity", "rejected-saturated"
             )
         now = time.monotonic()
-        item = _Item(request, now, self._deadline(request, now), asyncio.get_running_loop().create_future())
+        deadline = self._deadline(request, now, band.limits.ordering)
+        item = _Item(request, now, deadline, asyncio.get_running_loop().create_future())
         band.add(item)
         self._on_enqueue(request, "NotYetFinalized", time.perf_counter() - began)
         self._cycle()
@@ -198,10 +199,11 @@ class FlowController:
                         )
                     )
 
-    def _deadline(self, request: InferenceRequest, now: float) -> float:
-        text = request.headers.get("x-llm-d-slo-ttft-ms") or request.headers.get("x-slo-ttft-ms") or ""
-        if text.isdecimal():
-            return now + int(text) / 1000
+    def _deadline(self, request: InferenceRequest, now: float, ordering: str) -> float:
+        """By its objective for the first token where that is the order, else by its time in the queue."""
+        if ordering == "slo-deadline-ordering-policy":
+            text = request.headers.get("x-llm-d-slo-ttft-ms") or request.headers.get("x-slo-ttft-ms") or ""
+            return now + int(text) / 1000 if text.isdecimal() else float("inf")
         return now + (self._limits.request_ttl or float("inf"))
 
     def _has_capacity(self, band: _Band, size: int) -> bool:

@@ -219,14 +219,18 @@ def _valid(api: Api, payload: dict[str, Any], compat: Compat) -> bool:
         return isinstance(prompt, str) and bool(prompt) and _is(payload, str, "cache_salt")
     if api in ("chat", "messages"):
         return bool(payload.get("messages")) and _chat_types(payload)
-    if api == "images":
-        return isinstance(payload.get("prompt"), str) and bool(payload["prompt"])
-    if api == "generate":
-        ids = payload.get("token_ids")
-        return isinstance(ids, list) and bool(ids) and all(map(_is_token, ids))
+    if api in ("images", "generate"):
+        return _valid_newer(api, payload)
     if api == "conversations":
         return isinstance(payload.get("items"), list) and bool(payload["items"])
     return payload.get("input") is not None
+
+
+def _valid_newer(api: Api, payload: dict[str, Any]) -> bool:
+    if api == "images":
+        return isinstance(payload.get("prompt"), str) and bool(payload["prompt"])
+    ids = payload.get("token_ids")
+    return isinstance(ids, list) and bool(ids) and all(map(_is_token, ids))
 
 
 def _prompt_list(prompt: list[Any], compat: Compat) -> bool:

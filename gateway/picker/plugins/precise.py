@@ -27,12 +27,9 @@ class TokenProcessor(msgspec.Struct, rename="camel"):
     block_size: int = 0
     block_size_tokens: int = 0
     hash_seed: str = ""
-    hash_algorithm: str = ""
 
 
 class PodDiscovery(msgspec.Struct, rename="camel"):
-    pod_label_selector: str = ""
-    pod_namespace: str = ""
     socket_port: int = 5557
     replay_socket_port: int = 0
 

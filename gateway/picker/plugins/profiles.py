@@ -191,8 +191,12 @@ class DisaggParameters(msgspec.Struct, rename="camel"):
 
     def profile(self, stage: str) -> str:
         """The name of a stage's profile."""
-        flat: str = getattr(self, f"{stage}_profile")
-        return self.profiles.get(stage) or flat or stage
+        flat = {
+            "decode": self.decode_profile,
+            "prefill": self.prefill_profile,
+            "encode": self.encode_profile,
+        }
+        return self.profiles.get(stage) or flat[stage] or stage
 
 
 _ORDERS = {"": False, "decodefirst": False, "decode": False, "prefillfirst": True, "prefill": True}

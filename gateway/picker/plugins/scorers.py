@@ -121,14 +121,6 @@ def prefix_cache(
     return scores
 
 
-def session_affinity(
-    request: InferenceRequest, candidates: Sequence[Candidate], _: NoParameters
-) -> list[float]:
-    """1 for the endpoint that the session token names, 0 for the others."""
-    wanted = decode_session(request.headers.get(SESSION_HEADER, ""))
-    return [1.0 if candidate.endpoint.id == wanted else 0.0 for candidate in candidates]
-
-
 def decode_session(token: str) -> str:
     """The endpoint id in a session token; empty when there is none or it is broken."""
     try:

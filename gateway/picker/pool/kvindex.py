@@ -107,12 +107,8 @@ class KVIndex:
 
     def clear(self, endpoint: str) -> None:
         """An endpoint has nothing any more."""
-        self._stored.pop(endpoint, None)
-        for key in [key for key, holders in self._holders.items() if endpoint in holders]:
-            holders = self._holders[key]
-            del holders[endpoint]
-            if not holders:
-                del self._holders[key]
+        for engine_key, tier in self._stored.pop(endpoint, {}):
+            self.discard(self._keys.get(engine_key, ()), endpoint, tier)
 
     def sizes(self) -> dict[str, int]:
         """Blocks per endpoint."""
@@ -127,17 +123,20 @@ class KVIndex:
             return  # what it builds on was never heard of
         if tokens:
             keys = block_keys(tokens, self.block, model, self._seed, before[-1] if before else None)
-            for engine_key, mine in zip(hashes, _shared_out(keys, len(hashes)), strict=True):
-                self._keys[engine_key] = mine
-            if len(self._keys) > 2 * MOST_BLOCKS:
-                self._keys = {
-                    key: mine for key, mine in self._keys.items() if mine[-1:] and mine[-1] in self._holders
-                }
+            self._name(hashes, keys)
         for engine_key in hashes:
             stored = self._stored.setdefault(endpoint, Counter())
             stored[engine_key, tier] += 1
             if stored[engine_key, tier] == 1:
                 self.add(self._keys.get(engine_key, ()), endpoint, tier)
+
+    def _name(self, hashes: Sequence[EngineKey], keys: Sequence[int]) -> None:
+        """Remember which of our blocks the engine's names stand for."""
+        for engine_key, mine in zip(hashes, _shared_out(keys, len(hashes)), strict=True):
+            self._keys[engine_key] = mine
+        if len(self._keys) > 2 * MOST_BLOCKS:
+            known = self._holders
+            self._keys = {k: mine for k, mine in self._keys.items() if mine and mine[-1] in known}
 
     def _remove(self, endpoint: str, fields: Mapping[str, Any]) -> None:
         tier = str(fields.get("medium") or "gpu").lower()

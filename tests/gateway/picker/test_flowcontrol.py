@@ -75,7 +75,7 @@ def test_round_robin_between_flows() -> None:
 
 def test_earliest_deadline_first() -> None:
     async def scenario() -> None:
-        pool = Pool(FlowControlLimits(default_band=BandLimits(ordering="edf-ordering-policy")))
+        pool = Pool(FlowControlLimits(default_band=BandLimits(ordering="slo-deadline-ordering-policy")))
         slow = pool.send("slow", **{"x-slo-ttft-ms": "9000"})
         fast = pool.send("fast", **{"x-slo-ttft-ms": "100"})
         assert await pool.served([slow, fast]) == ["fast", "slow"]

@@ -159,15 +159,18 @@ def _append_message_block(
         out += ((block.get("id") or "") + (block.get("name") or "")).encode()
         out += gojson.encode(block["input"]) if block.get("input") is not None else b""
     elif kind == "tool_result":
-        content = block.get("content")
-        if isinstance(content, str):
-            out += content.encode()
-            return
-        parts = [item for item in content or [] if isinstance(item, dict)]
-        out += "\n".join(p.get("text") or "" for p in parts if p.get("type") == "text").encode()
-        for part in parts:
-            if part.get("type") == "image":
-                _append_source(out, part.get("source") or {}, estimate)
+        _append_result(out, block.get("content"), estimate)
+
+
+def _append_result(out: bytearray, content: Any, estimate: Estimate) -> None:
+    if isinstance(content, str):
+        out += content.encode()
+        return
+    parts = [item for item in content or [] if isinstance(item, dict)]
+    out += "\n".join(p.get("text") or "" for p in parts if p.get("type") == "text").encode()
+    for part in parts:
+        if part.get("type") == "image":
+            _append_source(out, part.get("source") or {}, estimate)
 
 
 def _append_source(out: bytearray, source: dict[str, Any], estimate: Estimate) -> None:
