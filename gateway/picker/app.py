@@ -15,9 +15,9 @@ import msgspec
 from gateway.picker import compat as compat_table
 from gateway.picker.config import (
     EndpointPickerConfig,
-    api_version_of,
     duration_of,
     parse_config,
+    read_yaml,
     without_effect,
 )
 from gateway.picker.decisions import DecisionLog
@@ -27,6 +27,7 @@ from gateway.picker.options import Options
 from gateway.picker.plugins.base import load_plugin_file
 from gateway.picker.plugins.builtin import BUILTIN
 from gateway.picker.plugins.loader import Loaded, Loader
+from gateway.picker.plugins.precise import Precise, PreciseProducer, PreciseScorer
 from gateway.picker.plugins.prefix_plugins import Tracking
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
@@ -55,7 +56,7 @@ class Picker:
         text = _config_text(options)
         name = options.compat
         self.compat = (
-            compat_table.by_name(name) if name else compat_table.for_api_version(api_version_of(text or "{}"))
+            compat_table.by_name(name) if name else compat_table.for_document(read_yaml(text or "{}"))
         )
         config = parse_config(text, self.compat) if text else None
         for path in without_effect(config) if config else ():
@@ -78,7 +79,10 @@ class Picker:
         registry = dict(BUILTIN)
         for path in self.options.plugin:
             registry.update(load_plugin_file(path))
-        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning).load(config)
+        experimental = self.options.allow_experimental_plugins
+        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning, experimental).load(
+            config
+        )
 
     def _metric_overrides(self) -> dict[str, str]:
         overrides = self.options.metric_overrides
@@ -154,6 +158,10 @@ class Picker:
             verbosity=options.v,
         )
         self._wire_metrics()
+        for precise in self._precise():
+            precise.subscriber.start(options.bind_address)
+            self.datastore.on_added.append(precise.subscriber.add)
+            self.datastore.on_removed.append(precise.subscriber.remove)
         for file in self._files:
             file.load()
         self._tasks = [
@@ -206,9 +214,16 @@ class Picker:
         while self._stops:
             await self._stops.pop()()
         self._scraper.stop()
+        for precise in self._precise():
+            precise.subscriber.stop()
         if self._decisions is not None:
             self._decisions.close()
             self._decisions = None
+
+    def _precise(self) -> list[Precise]:
+        """The parts of plugins that hear of the engines' own caches."""
+        plugins = self._loaded.plugins.values()
+        return [p.precise for p in plugins if isinstance(p, PreciseProducer | PreciseScorer)]
 
     def _wire_metrics(self) -> None:
         metrics = self.metrics
@@ -227,14 +242,7 @@ class Picker:
         )
         controller = self.director.flow_controller if self.director else None
         if controller is not None:
-            metrics.registry.add(
-                Gauge(
-                    "inference_extension_flow_control_queue_size",
-                    "Requests that wait in flow control.",
-                    ("fairness_id", "priority"),
-                    lambda: [((flow, str(p)), float(n)) for (flow, p), n in controller.depth().items()],
-                )
-            )
+            metrics.watch_flow_control(self.datastore.pool, controller)
 
     def _matched(self, matched: int, total: int) -> None:
         self.metrics.prefix_hit_bytes.observe(matched)

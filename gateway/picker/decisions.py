@@ -103,6 +103,10 @@ def decision_record(
         if cycle
         else {},
         "pick": [candidate.endpoint.host_port for candidate in cycle.picked] if cycle else [],
+        "profiles": {
+            name: [candidate.endpoint.host_port for candidate in other.picked]
+            for name, other in (cycle.others.items() if cycle and cycle.others else ())
+        },
         "error": {"status": error.status, "message": error.message} if error else None,
         "duration_us": round(duration * 1e6, 1),
     }

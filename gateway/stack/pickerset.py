@@ -112,7 +112,9 @@ class PickerSet:
             given = goflags.without(given, {"config-file", "config-text"})
         flags = local_files(given, directory, picker)
         log_file = self._directory / "pickers" / f"{name}.log"
-        return PickerSpec(name, picker.pool, flags, env, directory, log_file, manifests, options)
+        return PickerSpec(
+            name, picker.pool, flags, env, directory, log_file, manifests, options, picker.container.image
+        )
 
     def _pool_of(self, spec: PickerSpec, picker: PickerPlan) -> InferencePool | None:
         """The pool that the flags name; a picker told of a pool that does not exist knows no endpoints."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.picker.compat import Compat
 from gateway.picker.errors import RequestError
 from gateway.picker.plugins.base import Filter, Picker, Plugin, Producer, Scorer
 from gateway.picker.pool.endpoints import Candidate
@@ -39,6 +40,8 @@ class Cycle:
     weights: list[float] = field(default_factory=list)  # of these scorers
     totals: list[float] = field(default_factory=list)
     picked: list[Candidate] = field(default_factory=list)
+    others: Mapping[str, Cycle] | None = None  # of the profiles beside it, by name
+    port: int = 0  # that the request goes to, whatever the endpoint's own
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class Scheduler:
             cycle.scores.append((scorer.name, scores))
             cycle.weights.append(weight)
             for index, score in enumerate(scores):
-                cycle.totals[index] += _clamped(score) * weight
+                cycle.totals[index] += (score if 0.0 < score < 1.0 else _clamped(score)) * weight
         start = time.perf_counter()
         cycle.picked = self.profile.picker.pick(cycle.candidates, cycle.totals)
         self._observed("Picker", self.profile.picker, start)
@@ -92,8 +95,13 @@ class Scheduler:
 class UnschedulableError(RequestError):
     """The filters left no candidate; `cycle` is as far as it got."""
 
-    def __init__(self, cycle: Cycle, prefix: str = "") -> None:
-        super().__init__("ResourceExhausted", f"{prefix}failed to run scheduler profile '{cycle.profile}'")
+    def __init__(self, cycle: Cycle, compat: Compat | None = None, message: str = "") -> None:
+        """`message`: why, where it is not that a profile found nobody."""
+        prefix = compat.unschedulable_prefix if compat else ""
+        self.reason = message or f"failed to run scheduler profile '{cycle.profile}'"
+        told = compat.filtered_message if compat else ""
+        dropped = "rejected-saturated" if told else None
+        super().__init__("ResourceExhausted", told or prefix + self.reason, dropped)
         self.cycle = cycle
 
 

@@ -47,15 +47,15 @@ class Endpoint:
     scrapes: int = 0
     scrape_failures: int = 0
 
-    @property
-    def id(self) -> str:
-        """What the EPP calls the NamespacedName."""
-        return f"{self.namespace}/{self.name}"
+    # Made once: the picker asks for both many times a request.
+    id: str = field(init=False)  # what the EPP calls the NamespacedName
+    host_port: str = field(init=False)  # what the data plane is told, as net.JoinHostPort writes it
 
-    @property
-    def host_port(self) -> str:
-        """What the data plane is told, as net.JoinHostPort writes it."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+    def __post_init__(self) -> None:
+        self.id = f"{self.namespace}/{self.name}"
+        self.host_port = (
+            f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +66,8 @@ class Candidate:
     metrics: EndpointMetrics
     inflight_requests: int = 0
     inflight_tokens: int = 0
+    own_tokens: int = 0  # what this request would add
+    headroom: tuple[float, float] | None = None  # ms that are left of the objectives for TTFT and TPOT
     prefix_matched: int = 0  # blocks
     prefix_total: int = 0  # blocks
     prefix_block_tokens: int = 0

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import xxhash
 
-from gateway.picker.plugins.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.text.assets import Estimate
+from gateway.picker.plugins.text.prompts import BYTES_PER_TOKEN, prompt_bytes, pseudo_tokens
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.request import InferenceRequest
 
@@ -146,8 +147,9 @@ class PrefixIndex:
 class PrefixTracker:
     """Hashes a request, tells each candidate how much of it it has, and remembers where it went."""
 
-    def __init__(self, settings: PrefixSettings) -> None:
+    def __init__(self, settings: PrefixSettings, estimate: Estimate | None = None) -> None:
         self.settings = settings
+        self.estimate = estimate or Estimate()
         self.index = PrefixIndex(settings.strays)
 
     def hash(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> list[list[int]]:
@@ -157,7 +159,8 @@ class PrefixTracker:
         if settings.scheme == "pseudo-tokens":
             block = self.block_tokens(candidates)
             limit = self._limit(block)
-            return [chain_tokens(tokens, block, limit, seed) for tokens in pseudo_tokens(request.body)]
+            prompts = pseudo_tokens(request, self.estimate)
+            return [chain_tokens(tokens, block, limit, seed) for tokens in prompts]
         block = self.block_chars(candidates)
         limit = settings.max_blocks if settings.scheme == "chars" else self._limit(block // BYTES_PER_TOKEN)
         return [chain_chars(prompt_bytes(request.body), block, limit, seed)]
@@ -178,8 +181,11 @@ class PrefixTracker:
 
     def record(self, request: InferenceRequest, target: Candidate) -> tuple[int, int]:
         """Remember where the request goes; bytes matched and bytes in all, for the metrics."""
-        for hashes in request.state.pop("prefix-hashes", ()):
-            self.index.add(hashes, target.endpoint.id, self.capacity(target))
+        prefill: list[Candidate] = request.state.get("profiles", {}).get("prefill", [])
+        prompts = request.state.pop("prefix-hashes", ())
+        for place in (target, *prefill[:1]):
+            for hashes in prompts:
+                self.index.add(hashes, place.endpoint.id, self.capacity(place))
         block = self.block_chars([target])
         return target.prefix_matched * block, target.prefix_total * block
 

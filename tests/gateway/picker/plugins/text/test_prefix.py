@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 import struct
+import zlib
+from typing import Any
 
 import pytest
+import xxhash
 
 from gateway.picker.compat import GIE_V12, GIE_V15, LLMD_V010, Compat
+from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins.base import PluginContext
-from gateway.picker.plugins.prefix import (
+from gateway.picker.plugins.prefix_plugins import prefix_settings
+from gateway.picker.plugins.text.assets import Estimate, size_of_base64, size_of_url
+from gateway.picker.plugins.text.prefix import (
     PrefixIndex,
     PrefixSettings,
     PrefixTracker,
     chain_chars,
     chain_tokens,
 )
-from gateway.picker.plugins.prefix_plugins import prefix_settings
-from gateway.picker.plugins.prompts import messages_json, prompt_bytes, pseudo_tokens
+from gateway.picker.plugins.text.prompts import messages_json, prompt_bytes, pseudo_tokens
 from gateway.picker.pool.inflight import InflightLoad
-from gateway.picker.request import RequestBody
+from gateway.picker.request import InferenceRequest, RequestBody
 from tests.gateway.picker.factories import candidate, request
 
+HEADER = b"IHDR" + struct.pack(">IIBBBBB", 64, 48, 8, 2, 0, 0, 0)
+PNG = (
+    "data:image/png;base64,"
+    + base64.b64encode(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + HEADER + struct.pack(">I", zlib.crc32(HEADER))
+    ).decode()
+)
 MASK = 2**64 - 1
 P1, P2, P3, P4, P5 = (
     0x9E3779B185EBCA87,
@@ -122,11 +135,91 @@ def test_chat_prompt_of_gie_is_what_go_marshals() -> None:
 def test_prompts_of_lists_and_of_llm_d() -> None:
     strings = RequestBody("completions", {"prompt": ["ab", "c"]})
     assert prompt_bytes(strings) == b"ab c"
-    assert pseudo_tokens(strings) == [b"ab\0\0", b"c\0\0\0"]
-    assert pseudo_tokens(RequestBody("completions", {"prompt": [1, 258]})) == [b"\1\0\0\0\2\1\0\0"]
-    assert pseudo_tokens(RequestBody("completions", {"prompt": [[1], [2]]})) == [b"\1\0\0\0", b"\2\0\0\0"]
+    assert tokens(strings) == [b"ab\0\0", b"c\0\0\0"]
+    assert tokens(RequestBody("completions", {"prompt": [1, 258.0]})) == [b"\1\0\0\0\2\1\0\0"]
+    assert tokens(RequestBody("generate", {"token_ids": [7]})) == [b"\7\0\0\0"]
     chat = RequestBody("chat", {"tools": [{"b": 1, "a": 2}], "messages": [{"role": "user", "content": "hi"}]})
-    assert pseudo_tokens(chat) == [b'[{"a":2,"b":1}]userhi\0\0\0']
+    assert tokens(chat) == [b'[{"a":2,"b":1}]userhi\0\0\0']
+
+
+def tokens(body: RequestBody, estimate: Estimate | None = None, **headers: str) -> list[bytes]:
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = InferenceRequest("id", "m", "m", told, body)
+    return pseudo_tokens(asked, estimate or Estimate())
+
+
+def chat_of(*parts: dict[str, Any]) -> RequestBody:
+    return RequestBody("chat", {"messages": [{"role": "user", "content": list(parts)}]})
+
+
+def test_pictures_films_and_sounds_begin_at_a_token_and_count_by_their_size() -> None:
+    """llm-d-router v0.10: 1024 pixels a token, 640 x 360 where the size is not known."""
+    text = {"type": "text", "text": "h"}  # "userh": five bytes, so three of padding
+    url = "https://example.com/a.png"
+    (far,) = tokens(chat_of(text, {"type": "image_url", "image_url": {"url": url}}, text))
+    token = (xxhash.xxh64_intdigest(url.encode()) & 0xFFFFFFFF).to_bytes(4, "little")
+    assert far == b"userh\0\0\0" + token * 225 + b"h\0\0\0"
+    (near,) = tokens(chat_of({"type": "image_url", "image_url": {"url": PNG}}))
+    assert len(near) == 4 + 4 * (64 * 48 // 1024)
+    (film,) = tokens(chat_of({"type": "video_url", "video_url": {"url": "v"}}))
+    assert len(film) == 4 + 4 * 20 * 225  # 10 s, 2 frames a second
+    (told,) = tokens(
+        chat_of({"type": "video_url", "video_url": {"url": "v"}}),
+        x_llm_d_video_duration_seconds="3",
+        x_llm_d_video_resolution="64x32",
+    )
+    assert len(told) == 4 + 4 * 6 * 2
+    (sound,) = tokens(chat_of({"type": "input_audio", "input_audio": {"data": "QUJD", "format": "wav"}}))
+    assert len(sound) == 4 + 4 * 2
+
+
+def test_estimates_are_those_of_the_configuration() -> None:
+    static = Estimate.of({"estimate": {"image": {"mode": "static", "static": {"staticToken": 3}}}})
+    (made,) = tokens(chat_of({"type": "image_url", "image_url": {"url": PNG}}), static)
+    assert len(made) == 4 + 4 * 3
+    frames = {"mode": "strided", "maxFrames": 5, "strided": {"frameStride": 10, "defaultSourceFPS": 30}}
+    strided = Estimate.of({"estimate": {"video": {"frames": frames, "maxVideoTokens": 100}}})
+    (film,) = tokens(chat_of({"type": "video_url", "video_url": {"url": "v"}}), strided)
+    assert len(film) == 4 + 4 * 100
+    with pytest.raises(PickerConfigError, match="token-producer"):
+        Estimate.of({"estimate": {"image": {"mode": 1}}})
+
+
+def test_messages_of_anthropic() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "tool_use", "id": "i", "name": "n", "input": {"b": 1, "a": 2}},
+        {"type": "tool_result", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
+        {"type": "image", "source": {"type": "base64", "data": PNG.partition("base64,")[2]}},
+    ]
+    system = [{"type": "text", "text": "x-anthropic-billing-header: 1"}, {"type": "text", "text": "S"}]
+    body = RequestBody("messages", {"system": system, "messages": [{"role": "user", "content": parts}]})
+    (made,) = tokens(body)
+    assert made.startswith(b'Suserhmin{"a":2,"b":1}x\ny\0')
+    assert len(made) == 28 + 4 * 3
+
+
+@pytest.mark.parametrize(
+    ("head", "size"),
+    [
+        (b"GIF89a\x40\x00\x30\x00\0\0\0", (64, 48)),
+        (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08\x00\x30\x00\x40\x03", (64, 48)),
+        (b"\xff\xd8\xff\xe0\xff\xff", None),
+        (b"GIF89a\0\0\0\0\0\0\0", None),
+        (b"nothing at all", None),
+    ],
+)
+def test_sizes_of_pictures(head: bytes, size: tuple[int, int] | None) -> None:
+    assert size_of_base64(base64.b64encode(head).decode()) == size
+    assert size_of_base64("%%%") is None
+    assert size_of_url("data:image/gif;base32,AAAA") is None
+
+
+def test_pictures_that_claim_to_be_huge_are_bounded() -> None:
+    huge = base64.b64encode(b"GIF89a\xff\xff\xff\xff\0\0\0").decode()
+    part = {"type": "image_url", "image_url": {"url": "data:image/gif;base64," + huge}}
+    (made,) = tokens(chat_of(*[part] * 5))
+    assert len(made) <= 16 * 1024 * 1024
 
 
 def test_block_sizes_of_the_releases() -> None:
