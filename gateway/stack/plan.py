@@ -25,12 +25,22 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowel
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """Replicas of one workload that serve a pool's model."""
+    """Replicas of one workload that serve a model: a pool's, or nobody's."""
 
-    pool: InferencePool
+    pool: InferencePool | None
     workload: Workload
     container: Container
     replicas: int
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The ports at which requests come to its pods, as far as the manifests name numbers."""
+        return self.pool.target_ports if self.pool is not None else ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a command may call it, besides the workload's own name."""
+        return (self.pool.name, str(self.pool)) if self.pool is not None else ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,13 @@ class Plan:
     stack: str = ""  # what its pods' names hang on beside the manifests
 
 
-def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:
-    """The plan of `manifests`; `replicas` overrides every model server workload's."""
+def make_plan(
+    manifests: Manifests, replicas: int | None = None, stack: str = "", *, lone: bool = False
+) -> Plan:
+    """The plan of `manifests`; `replicas` overrides every model server workload's.
+
+    `lone`: model servers run that no pool selects (yet), as in a cluster.
+    """
     plan = Plan(manifests, stack=stack)
     taken: dict[str, InferencePool] = {}
     for pool in manifests.pools.values():
@@ -72,6 +87,10 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
             container = model_server(workload, pool.target_ports)
             plan.servers.append(ServerPlan(pool, workload, container, count))
         _plan_picker(plan, pool)
+    for workload in manifests.workloads if lone else ():
+        picks = any(p.workload.key == workload.key for p in plan.pickers)
+        if str(workload) not in taken and not picks and (alone := lone_server(workload)) is not None:
+            plan.servers.append(ServerPlan(None, workload, alone, workload.replicas))
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
@@ -88,6 +107,8 @@ def serving_container(containers: Sequence[Container], ports: Sequence[int]) -> 
 
 _SERVER = re.compile(r"vllm|inference-sim|simfleet|sglang|--model\b|--served-model-name\b")
 
+_IS_SERVER = re.compile(r"(?:^|[/-])vllm(?!.*(?:router|proxy))|inference-sim|simfleet|sglang")
+
 
 def model_server(workload: Workload, ports: Sequence[int]) -> Container:
     """The container that is a model server by image, command or flags; a proxy may have the port."""
@@ -97,12 +118,33 @@ def model_server(workload: Workload, ports: Sequence[int]) -> Container:
     return serving_container(servers or workload.containers, ports)
 
 
+def lone_server(workload: Workload) -> Container | None:
+    """The container of a workload without a pool that is a model server by its image or program."""
+    return next(
+        (c for c in workload.containers if any(_IS_SERVER.search(w) for w in (c.image, *c.command))), None
+    )
+
+
 def fronting_ports(workload: Workload, server: Container, ports: Sequence[int]) -> bool:
     """Whether another container of the pod takes requests on all of `ports` and passes them on."""
     declared = {
         p.number for c in (*workload.containers, *workload.sidecars) if c is not server for p in c.ports
     }
     return declared.issuperset(ports)
+
+
+def listening_ports(server: ServerPlan, port: int, ranks: int) -> tuple[int, ...]:
+    """Where a pod of `server` listens whose server has --port `port` and `ranks` data-parallel ranks.
+
+    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
+    whose --port is none of them listens where it says, and the pool does not reach it.
+    """
+    targets = server.targets
+    if ranks == 1 and port in targets:
+        return targets
+    if targets and port not in targets and fronting_ports(server.workload, server.container, targets):
+        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
+    return tuple(port + rank for rank in range(ranks))
 
 
 def _plan_picker(plan: Plan, pool: InferencePool) -> None:

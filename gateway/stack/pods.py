@@ -55,13 +55,14 @@ class Pod:
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
+    outdated: bool = False  # its workload's template has changed since it started
 
     @property
     def namespace(self) -> str:
         return self.server.workload.namespace
 
     @property
-    def pool(self) -> InferencePool:
+    def pool(self) -> InferencePool | None:
         return self.server.pool
 
     @property
@@ -101,7 +102,9 @@ class PodTable:
         raise ControlError(f"pod {name!r} {problem}; pods: {names or 'none'}")
 
     def of_workload(self, server: ServerPlan) -> list[Pod]:
-        return [p for p in self if p.server.workload is server.workload]
+        workload = server.workload
+        key = (workload.resource.kind, workload.key)
+        return [p for p in self if (p.server.workload.resource.kind, p.server.workload.key) == key]
 
     def next_identity(self, server: ServerPlan) -> tuple[str, int]:
         """Name and ordinal of a pod to be made; the pods of a Deployment never get a name twice."""

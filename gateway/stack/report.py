@@ -106,7 +106,7 @@ def _pod(stack: Stack, pod: Pod) -> Json:
     return {
         "name": pod.name,
         "namespace": pod.namespace,
-        "pool": pod.pool.name,
+        "pool": pod.pool.name if pod.pool else None,
         "workload": pod.server.workload.name,
         "address": pod.address,
         "ports": list(pod.ports),

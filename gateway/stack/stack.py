@@ -21,11 +21,12 @@ from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
+from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inside import inside
 from gateway.stack.containers import server_command
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
-from gateway.stack.plan import Plan, ServerPlan, fronting_ports
+from gateway.stack.plan import Plan, ServerPlan, listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
@@ -44,6 +45,7 @@ class StackOptions:
     directory: Path
     picker: PickerOptions = field(default_factory=PickerOptions)
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    place: Callable[[Gateway], GatewayOptions] | None = None  # of each gateway, where they differ
 
 
 class Stack:
@@ -63,7 +65,7 @@ class Stack:
         self._fleet = Fleet()
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
-        self._changing = asyncio.Lock()  # one scale, drain or restart at a time
+        self.changing = asyncio.Lock()  # one scale, drain or restart at a time
         self._untold: OSError | None = None  # why the endpoints could not be written
 
     async def __aenter__(self) -> Self:
@@ -81,31 +83,32 @@ class Stack:
 
     async def _start(self) -> None:
         await self._fleet.__aenter__()
-        await self._add_pods()
+        await self._add_all()
         self.pickers.make()
-        for gateway in self.plan.gateways:
-            directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
-            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway)
-            self.gateways.append(process)
+        self.gateways += [self.make_gateway(gateway) for gateway in self.plan.gateways]
         self.pickers.update(self.pods)
-        pickers = [self._start_picker(handle) for handle in self.pickers]
-        await _all(*pickers, *(self._start_gateway(g) for g in self.gateways))
+        pickers = [self.start_picker(handle) for handle in self.pickers]
+        await _all(*pickers, *(self.start_gateway(g) for g in self.gateways))
         self.publish()
-        await self._until_applied()
-        self._tasks = [
-            asyncio.create_task(self._watch_pods()),
-            *(asyncio.create_task(self._watch_gateway(g)) for g in self.gateways),
-        ]
+        await self.until_applied()
+        self._tasks.append(asyncio.create_task(self._watch_pods()))
 
-    async def _start_picker(self, handle: PickerHandle) -> None:
+    async def start_picker(self, handle: PickerHandle) -> None:
         for note in handle.process.notes:
             self.report(note)
         await handle.process.start()
         self._watch(handle)
         self.report(handle.describe())
 
-    async def _start_gateway(self, gateway: GatewayProcess) -> None:
-        await gateway.start(self._endpoints_of)
+    def make_gateway(self, gateway: Gateway) -> GatewayProcess:
+        """Its process with its files, not yet started. Raises DocumentError."""
+        directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
+        place = self.options.place(gateway) if self.options.place else self.options.gateway
+        return GatewayProcess(self.plan.manifests, gateway, directory, place)
+
+    async def start_gateway(self, gateway: GatewayProcess) -> None:
+        await gateway.start(self.endpoints_of)
+        self._tasks.append(asyncio.create_task(self._watch_gateway(gateway)))
         urls = ", ".join(f"{port} at {url}" for port, url in gateway.urls.items())
         self.report(f"gateway  {gateway.name}  Envoy, listens for port {urls}")
         for note in gateway.notes:
@@ -121,13 +124,13 @@ class Stack:
         await self._fleet.__aexit__(None, None, None)
         self._addresses.close()
 
-    async def _add_pods(self) -> None:
+    async def _add_all(self) -> None:
         """All replicas. What they are built of stays: the garbage collector need not see it."""
         gc.disable()
         try:
             for server in self.plan.servers:
                 for _ in range(server.replicas):
-                    await self._add_pod(server)
+                    await self.add_pod(server)
         finally:
             gc.enable()
         gc.collect()
@@ -143,7 +146,7 @@ class Stack:
         try:
             self.pickers.update(self.pods)
             for gateway in self.gateways:
-                gateway.publish(self._endpoints_of)
+                gateway.publish(self.endpoints_of)
         except OSError as error:
             if self._untold is None:
                 self.report(self._why_untold(error))
@@ -157,14 +160,14 @@ class Stack:
         cause = why if directory.is_dir() else f"the stack's directory {directory} is gone"
         return f"gateways and pickers cannot be told of changes: {cause}"
 
-    def _endpoints_of(self, spec: ClusterSpec) -> list[Address]:
+    def endpoints_of(self, spec: ClusterSpec) -> list[Address]:
         if spec.pool is not None:
             return [(e.address, e.port) for e in self.pods.endpoints(spec.pool)]
         if spec.service is None or spec.port is None:
             return []
         return self.pods.behind(spec.service, spec.port) + self.pickers.behind(spec.service, spec.port)
 
-    async def _until_applied(self, timeout_s: float = 5.0) -> None:
+    async def until_applied(self, timeout_s: float = 5.0) -> None:
         """Return when every Envoy has the endpoints that were published, in milliseconds."""
         if self._untold is not None:
             raise StackError(self._why_untold(self._untold))
@@ -181,12 +184,12 @@ class Stack:
 
     # model servers
 
-    async def _add_pod(self, server: ServerPlan) -> Pod:
+    async def add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
-        ports = _ports(server, self._config(server, name, "127.0.0.2"))
+        ports = self.ports_of(server, name)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*ports, *server.pool.target_ports}))
+            address = self._addresses.take(sorted({*ports, *server.targets}))
             config = self._config(server, name, address)
             try:
                 replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
@@ -203,6 +206,11 @@ class Stack:
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
         return pod
+
+    def ports_of(self, server: ServerPlan, name: str) -> tuple[int, ...]:
+        """Where a pod of that name listens. Raises ManifestError."""
+        config = self._config(server, name, "127.0.0.2")
+        return listening_ports(server, config.port, config.data_parallel_size)
 
     def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
         workload, container = server.workload, server.container
@@ -265,24 +273,24 @@ class Stack:
         """Change the number of pods of a pool or workload; those that go are drained first."""
         if not 0 <= replicas <= MAX_ADDRESSES:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
-        async with self._changing:
+        async with self.changing:
             server = self._server(target)
             pods = self.pods.of_workload(server)
             try:
                 try:
                     for _ in range(replicas - len(pods)):
-                        await self._add_pod(server)
+                        await self.add_pod(server)
                         await asyncio.sleep(0)  # the pods that run answer from the same thread
                 finally:
                     self.publish()
-                await self._remove(pods[replicas:])
-                await self._until_applied()
+                await self.remove_pods(pods[replicas:])
+                await self.until_applied()
             except (StackError, OSError) as error:
                 got = f"{len(pods)} -> {len(self.pods.of_workload(server))} pods"
                 raise ControlError(f"{server.workload.name}: {got}, then: {error}") from error
         return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
 
-    async def _remove(self, pods: Sequence[Pod]) -> None:
+    async def remove_pods(self, pods: Sequence[Pod]) -> None:
         if running := [pod for pod in pods if pod.is_running]:
             await self._drain(running, DRAIN_TIMEOUT_S)
         for pod in pods:
@@ -313,26 +321,26 @@ class Stack:
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
-        async with self._changing:
+        async with self.changing:
             finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
     async def _drain(self, pods: Sequence[Pod], grace_s: float) -> bool:
         """All of them together: endpoints are published and applied once. False: some were cut off."""
         self._set_state(PodState.DRAINING, *pods)
-        await self._until_applied()
+        await self.until_applied()
         finished = await asyncio.gather(*(self._fleet.drain(pod.name, grace_s) for pod in pods))
         self._set_state(PodState.DRAINED, *pods)
         return all(finished)
 
     async def restart(self, name: str) -> str:
         """Start a pod with an empty cache on its old address, or a picker anew."""
-        async with self._changing:
+        async with self.changing:
             if (handle := self.pickers.find(name)) is not None:
                 await handle.process.stop()
-                await self._start_picker(handle)
+                await self.start_picker(handle)
                 self.publish()
-                await self._until_applied()
+                await self.until_applied()
                 return f"picker {handle.name} restarted"
             pod = self.pods.get(name)
             try:
@@ -340,33 +348,19 @@ class Stack:
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
             self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
-            await self._until_applied()
+            await self.until_applied()
         return f"pod {pod.name} restarted"
 
     def _server(self, target: str) -> ServerPlan:
         """The workload called `target`, or the only one of the pool called so."""
         servers = self.plan.servers
         found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
-        found = found or [s for s in servers if target in {s.pool.name, str(s.pool)}]
+        found = found or [s for s in servers if target in s.names]
         if len(found) != 1:
-            names = ", ".join(sorted({s.pool.name for s in servers} | {s.workload.name for s in servers}))
+            names = ", ".join(sorted({name for s in servers for name in (*s.names[:1], s.workload.name)}))
             problem = "is ambiguous, name the workload" if found else "does not exist"
             raise ControlError(f"pool {target!r} {problem}; there are: {names}")
         return found[0]
-
-
-def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
-    """The ports that a pod listens on, one per data-parallel rank.
-
-    A server of one rank whose --port is among several targetPorts stands for one process per port; a server
-    whose --port is none of them listens where it says, and the pool does not reach it.
-    """
-    targets = server.pool.target_ports
-    if config.data_parallel_size == 1 and config.port in targets:
-        return targets
-    if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
-    return tuple(config.port + rank for rank in range(config.data_parallel_size))
 
 
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
