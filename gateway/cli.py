@@ -21,6 +21,7 @@ SIMULATOR = {
 }
 STACK = {
     "up": "run the manifests of an inference gateway on this machine",
+    "cluster": "a Kubernetes API that kubectl writes to; what is written runs",
     "ps": "what is running",
     "logs": "output of one part of the stack",
     "down": "stop the stack",

@@ -195,12 +195,12 @@ def _parse_ports(texts: Sequence[str]) -> tuple[dict[int, int], int | None]:
     return ports, first
 
 
-def _detach(directory: StackDirectory, argv: list[str]) -> int:
-    """Start `up` in a session of its own, which prints here until it is ready."""
+def _detach(directory: StackDirectory, argv: list[str], name: str = "up") -> int:
+    """Start the command in a session of its own, which prints here until it is ready."""
     if directory.is_held():
         raise directory.taken()
     read_end, write_end = os.pipe()
-    code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
+    code = f"import sys; from gateway.commands.parse import run; sys.exit(run({name!r}, sys.argv[1:]))"
     command = python("-c", code, *argv, "--ready-fd", str(write_end))
     pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
@@ -215,6 +215,46 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
         raise
     say(f"runs in the background; simfleet ps, logs, down --name {directory.name}")
     return 0
+
+
+# cluster
+
+
+def _cluster(argv: list[str]) -> int:
+    parser = _parser(
+        "cluster", "A Kubernetes API on loopback for kubectl; what is written to it runs.", stack=False
+    )
+    add = parser.add_argument
+    manifests = "objects to begin with: a file, a directory or -; repeatable"
+    add("-f", "--filename", action="append", default=[], metavar="FILE|DIR|-", dest="sources", help=manifests)
+    add("--name", default=DEFAULT_NAME, help="name of this cluster")
+    crds = "CustomResourceDefinitions in place of the stand-ins: a file or directory; repeatable"
+    add("--crds", action="append", default=[], metavar="FILE|DIR", help=crds)
+    add("--save", type=Path, metavar="DIR", help="keep what is written as YAML, and begin with it")
+    add("--api-port", type=_count, metavar="PORT", help="port of the API on 127.0.0.1")
+    add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
+    add("--epp", default="auto", metavar="auto|reference|PATH", help="endpoint picker, as of `up`")
+    add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
+    add("-d", "--detach", action="store_true", help="return when the API serves and leave it running")
+    add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
+    arguments = parser.parse_args(argv)
+    directory = stack_directory(arguments.name)
+    if arguments.detach:
+        return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}], "cluster")
+    from gateway.commands.cluster import ClusterOptions, cluster  # noqa: PLC0415 - --help must be fast
+
+    options = ClusterOptions(
+        directory=directory,
+        sources=arguments.sources,
+        crds=arguments.crds,
+        save=_absolute(arguments.save),
+        api_port=arguments.api_port,
+        ready_fd=arguments.ready_fd,
+        epp=arguments.epp,
+        envoy=arguments.envoy,
+        istio_bugs=arguments.istio_bugs,
+    )
+    return cluster(options)
 
 
 # what a running stack is asked
@@ -332,6 +372,7 @@ def _logs(argv: list[str]) -> int:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "up": _up,
+    "cluster": _cluster,
     "ps": _ps,
     "logs": _logs,
     "down": _down,

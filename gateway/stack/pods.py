@@ -55,6 +55,7 @@ class Pod:
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
+    restarts: int = 0
     outdated: bool = False  # its workload's template has changed since it started
 
     @property

@@ -290,9 +290,10 @@ class Stack:
                 raise ControlError(f"{server.workload.name}: {got}, then: {error}") from error
         return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
 
-    async def remove_pods(self, pods: Sequence[Pod]) -> None:
+    async def remove_pods(self, pods: Sequence[Pod], grace_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Let them finish what they have, and be gone."""
         if running := [pod for pod in pods if pod.is_running]:
-            await self._drain(running, DRAIN_TIMEOUT_S)
+            await self._drain(running, grace_s)
         for pod in pods:
             await self._fleet.remove(pod.name)
             self.pods.remove(pod)
@@ -347,6 +348,7 @@ class Stack:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
+            pod.restarts += 1
             self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
             await self.until_applied()
         return f"pod {pod.name} restarted"

@@ -85,7 +85,7 @@ def _aggregated(served: Served) -> Object:
 
 def _subresources(served: Served) -> list[tuple[str, str, str, str, tuple[str, ...]]]:
     kind = served.kind
-    found = []
+    found: list[tuple[str, str, str, str, tuple[str, ...]]] = []
     if served.scale:
         found.append(("scale", "autoscaling", "v1", "Scale", _SUBVERBS))
     if served.has_status:
@@ -234,7 +234,7 @@ def _as_components(value: Any) -> Any:
         return [_as_components(v) for v in value]
     if not isinstance(value, dict):
         return value
-    found = {}
+    found: Object = {}
     for key, item in value.items():
         if key == "$ref" and isinstance(item, str):
             found[key] = item.replace(PREFIX, "#/components/schemas/")

@@ -123,7 +123,7 @@ def _created(obj: Object) -> str:
 
 def _node_status(node: Object) -> str:
     conditions = node.get("status", {}).get("conditions", ())
-    ready = next((c for c in conditions if c.get("type") == "Ready"), {})
+    ready: Object = next((c for c in conditions if c.get("type") == "Ready"), {})
     return "Ready" if ready.get("status") == "True" else "NotReady"
 
 

@@ -128,7 +128,8 @@ def _written(
 
 
 def _conflict(conflicts: list[tuple[Object, Path]]) -> ApiError:
-    causes, by_manager = [], {}
+    causes: list[Object] = []
+    by_manager: dict[str, list[str]] = {}
     for entry, path in conflicts:
         who = f'"{entry["manager"]}"'
         if entry.get("subresource"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,10 +90,11 @@ class State:
     def list(self, kind: Kind, namespace: str = "", match: Match | None = None) -> list[Object]:
         return self.store.list(kind, namespace, match)
 
-    def of(self, kind_name: str, group: str | None = None) -> list[Object]:
+    def of(self, kind_name: str, group: str | None = None) -> Iterator[Object]:
         """All objects of a kind by its name; of nothing where it is not served."""
         kinds = {s.kind for s in self.registry if s.kind.kind == kind_name and group in (None, s.kind.group)}
-        return [obj for kind in kinds for obj in self.store.list(kind)]
+        for kind in kinds:
+            yield from self.store.list(kind)
 
     # creating
 
