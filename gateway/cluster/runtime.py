@@ -6,7 +6,7 @@ The API does not import this module before something is to run: a simulator and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Workload
 from gateway.stack.change import apply
 from gateway.stack.pickerset import PickerHandle
-from gateway.stack.plan import make_plan, pod_name
+from gateway.stack.plan import Plan, make_plan, pod_name
 from gateway.stack.pods import Pod, PodState
 from gateway.stack.stack import Stack
 
@@ -30,6 +30,13 @@ class Runtime:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
+        self._plan: Plan | None = None  # of the manifests that were asked about last
+
+    def _planned(self, manifests: Manifests) -> set[tuple[str, str]]:
+        """The workloads that run, as soon as the stack has been changed to them."""
+        if self._plan is None or self._plan.manifests is not manifests:
+            self._plan = make_plan(manifests, stack=self.stack.plan.stack, lone=True)
+        return {s.workload.key for s in self._plan.servers}
 
     async def change(self, manifests: Manifests) -> tuple[list[str], dict[str, str]]:
         """Run `manifests`: what was done, and what could not be, by object. Raises GatewayError, OSError."""
@@ -39,7 +46,7 @@ class Runtime:
 
     def facts(self, manifests: Manifests, problems: Mapping[str, str]) -> list[PodFact]:
         """Every pod that the workloads have: those that run, and those that do not with the reason."""
-        return _facts(self.stack, manifests, problems)
+        return _facts(self.stack, manifests, problems, self._planned(manifests))
 
     def gateways(self) -> dict[tuple[str, str], Running]:
         """The gateways that serve."""
@@ -50,15 +57,13 @@ class Runtime:
                 found[process.gateway.key] = Running(host, dict(process.ports))
         return found
 
-    async def end(self, fact: PodFact, grace_s: float) -> str | None:
-        """End the pod of a fact; why it could not be."""
+    async def end(self, names: Collection[str], grace_s: float) -> str | None:
+        """End the pods called so, all together; why they could not be. A picker comes back."""
         try:
-            pod = next((p for p in self.stack.pods if p.name == fact.name), None)
-            if pod is not None:
-                async with self.stack.changing:
-                    await self.stack.remove_pods([pod], grace_s)
-            elif self.stack.pickers.find(fact.name) is not None:
-                await self.stack.restart(fact.name)
+            for picker in [h for h in self.stack.pickers if h.name in names]:
+                await self.stack.restart(picker.name)
+            async with self.stack.changing:
+                await self.stack.remove_pods([p for p in self.stack.pods if p.name in names], grace_s)
         except GatewayError as error:
             return str(error)
         return None
@@ -77,26 +82,21 @@ class Runtime:
         return handle.process.process.log if handle else None
 
 
-def _facts(stack: Stack, manifests: Manifests, problems: Mapping[str, str]) -> list[PodFact]:
-    """Every pod that the workloads have: those that run, and those that do not with the reason."""
+def _facts(
+    stack: Stack, manifests: Manifests, problems: Mapping[str, str], planned: set[tuple[str, str]]
+) -> list[PodFact]:
     found = [_of_pod(pod) for pod in stack.pods]
-    running = {h.plan.workload.key: h for h in stack.pickers}
-    planned = {s.workload.key for s in stack.plan.servers}
+    having = {pod.server.workload.key for pod in stack.pods}
+    pickers = {h.plan.workload.key: h for h in stack.pickers}
     for workload in manifests.workloads:
         problem = problems.get(str(workload))
-        handle = running.get(workload.key)
-        if handle is not None:
+        if (handle := pickers.get(workload.key)) is not None:
             found.append(_of_picker(handle))
-        elif workload.key in planned:
-            if problem is not None and not stack.pods.of_workload(_server(stack, workload)):
-                found += _not_run(stack, workload, "CreateContainerConfigError", problem)
-        else:
+        elif workload.key not in planned:
             found += _not_run(stack, workload, *_why(workload, problem))
+        elif problem is not None and workload.key not in having:
+            found += _not_run(stack, workload, "CreateContainerConfigError", problem)
     return found
-
-
-def _server(stack: Stack, workload: Workload) -> Any:
-    return next(s for s in stack.plan.servers if s.workload.key == workload.key)
 
 
 def _why(workload: Workload, problem: str | None) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from gateway.cluster.api.app import ClusterApi, Logs
+from gateway.cluster.api.app import Behind, ClusterApi
 from gateway.cluster.certs import make_certificate
 from gateway.cluster.objects.state import State
 from gateway.kubeapi.serve import InLoop
@@ -21,13 +21,13 @@ PORT = 16443  # where a free one is looked for first: the same address over rest
 class ApiServer:
     """Serves one state from `start()` to `stop()`; `kubeconfig` is how kubectl finds it."""
 
-    def __init__(self, state: State, directory: Path, logs: Logs, port: int | None = None) -> None:
+    def __init__(self, state: State, directory: Path, behind: Behind, port: int | None = None) -> None:
         self.port = port or free_port(HOST, [PORT])
         self.url = f"https://{HOST}:{self.port}"
         self.kubeconfig = directory / "kubeconfig"
         self._token = secrets.token_urlsafe(24)
         self._directory = directory
-        self._app = ClusterApi(state, self._token, logs)
+        self._app = ClusterApi(state, self._token, behind)
         self._running: InLoop | None = None
 
     async def start(self) -> None:

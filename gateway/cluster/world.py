@@ -39,6 +39,7 @@ Object = dict[str, Any]
 Report = Callable[[str], None]
 REST_S = 0.02  # after a written object others may follow: kubectl apply sends one after the other
 TICK_S = 0.1  # how often the stack's pods are looked at
+SETTLE_S = 5.0  # how long a reader of a Gateway waits for what was written before
 RESTART_S = 1.0  # before a container that died is started again
 _ROUNDS = 20  # of controllers that wake each other; more is a mistake of theirs
 _LINES = 500  # kept of a pod's log
@@ -77,6 +78,7 @@ class World:
         self._loop: asyncio.Task[None] | None = None
         self._applying: asyncio.Task[None] | None = None
         self._told: list[PodFact] = []
+        self._leaving: set[str] = set()  # pods that are being ended because their objects were
         self._lines: dict[str, deque[str]] = {}
         state.admit = self._services.admit
         state.store.listen(self._on_change)
@@ -110,6 +112,16 @@ class World:
         self.runtime = runtime
         self._dirty = True
         self._woken.set()
+
+    async def settled(self) -> None:
+        """Return once what has been written so far is taken over by what runs, or after SETTLE_S."""
+        deadline = time.monotonic() + SETTLE_S
+        while self._is_behind() and time.monotonic() < deadline:
+            await asyncio.sleep(REST_S)
+
+    def _is_behind(self) -> bool:
+        applying = self._applying is not None and not self._applying.done()
+        return self.runtime is not None and (self._dirty or applying or self._woken.is_set())
 
     # the loop
 
@@ -185,8 +197,7 @@ class World:
                 if obj is not None and not ending(obj):
                     name = pod_name(workload, 0, self._stack_name).rpartition("-")[0]
                     self._workloads.replica_set(obj, name)
-        for fact in self._pods.run(facts):
-            self._end(fact)
+        self._end(self._pods.run(facts))
         self._services.run({(f.namespace, f.name): f for f in facts})
         self._workloads.statuses()
         running = self.runtime.gateways() if self.runtime else {}
@@ -219,20 +230,25 @@ class World:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _end(self, fact: PodFact) -> None:
-        """Somebody deleted the pod's object: what it stands for ends, and its controller makes another."""
-        if self.runtime is not None and fact.name not in self._names():
-            self._begin(self._end_pod(self.runtime, fact), fact.name)
+    def _end(self, facts: list[PodFact]) -> None:
+        """Somebody deleted the pods' objects: what they stand for ends, and their controllers make others."""
+        new = [fact for fact in facts if fact.name not in self._leaving]
+        if self.runtime is not None and new:
+            self._leaving |= {fact.name for fact in new}
+            self._begin(self._end_pods(self.runtime, new), "end")
 
-    async def _end_pod(self, runtime: Runtime, fact: PodFact) -> None:
-        obj = self.state.get(POD, fact.namespace, fact.name)
-        grace = obj["metadata"].get("deletionGracePeriodSeconds", 0) if obj else 0
-        if (why := await runtime.end(fact, float(grace))) is not None:
-            self.report(f"pod {fact.name}: {why}")
-        self._pods.forget(fact)
-        now = self.state.get(POD, fact.namespace, fact.name)
-        if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
-            self.state.drop(POD, now)
+    async def _end_pods(self, runtime: Runtime, facts: list[PodFact]) -> None:
+        objects = {f.name: self.state.get(POD, f.namespace, f.name) for f in facts}
+        graces = [o["metadata"].get("deletionGracePeriodSeconds", 0) for o in objects.values() if o]
+        why = await runtime.end([f.name for f in facts], float(max(graces, default=0)))
+        if why is not None:
+            self.report(f"pods {', '.join(objects)}: {why}")
+        for fact in facts:
+            self._pods.forget(fact)
+            obj, now = objects[fact.name], self.state.get(POD, fact.namespace, fact.name)
+            if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
+                self.state.drop(POD, now)
+        self._leaving -= objects.keys()
         self._dirty = True
         self._woken.set()
 

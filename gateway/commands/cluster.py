@@ -70,7 +70,7 @@ class Runner:
         world.furnish(RELEASE)
         load_saved(state, self.options.save)
         load_files(state, [*self.options.crds, *self.options.sources])
-        server = ApiServer(state, self.options.directory.path, world.logs, self.options.api_port)
+        server = ApiServer(state, self.options.directory.path, world, self.options.api_port)
         await server.start()
         world.start()
         saved = Saved(state, self.options.save)
@@ -109,7 +109,8 @@ class Runner:
 
     async def _until_ended(self, started: Started) -> None:
         ended = asyncio.create_task(self._ended.wait())
-        await asyncio.wait({ended, started.failure}, return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [ended, started.failure]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not self._ended.is_set():
             raise started.failure.result()

@@ -26,21 +26,23 @@ Object = dict[str, Any]
 OPEN = ("/healthz", "/livez", "/readyz", "/version")  # to whoever has no token, as in a cluster
 
 
-class Logs(Protocol):
-    """Where the lines of a pod come from."""
+class Behind(Protocol):
+    """What stands behind the objects."""
 
-    def __call__(
-        self, pod: Object, container: str, tail: int | None, *, follow: bool
-    ) -> AsyncIterator[bytes]: ...
+    def logs(self, pod: Object, container: str, tail: int | None, *, follow: bool) -> AsyncIterator[bytes]:
+        """The lines of a pod's container."""
+
+    async def settled(self) -> None:
+        """Wait until what was written runs, for a while."""
 
 
 class ClusterApi:
     """An ASGI app that serves one State to whoever has the token."""
 
-    def __init__(self, state: State, token: str, logs: Logs) -> None:
+    def __init__(self, state: State, token: str, behind: Behind) -> None:
         self._state = state
         self._token = token
-        self._logs = logs
+        self._behind = behind
         self._reader = Reader(state)
         self._writer = Writer(state)
 
@@ -76,6 +78,9 @@ class ClusterApi:
         place = place_of(path)
         if place is None:
             raise no_resource()
+        if place.resource == "gateways" and request.method == "GET":
+            # `kubectl apply; kubectl wait gateway; curl`: programmed is what has been applied.
+            await self._behind.settled()
         return self._place(ask, place)
 
     def _is_known(self, request: Request) -> bool:
@@ -203,7 +208,7 @@ class ClusterApi:
             words = f"container {container} is not valid for pod {place.name}"
             raise ApiError(400, "BadRequest", words)
         tail = ask.query.get("tailLines", "")
-        lines = self._logs(
+        lines = self._behind.logs(
             pod,
             container,
             int(tail) if tail.isdigit() else None,

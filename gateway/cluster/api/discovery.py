@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from gateway.cluster.objects.definitions import META, PREFIX, RELEASE, closure, definitions, references
@@ -180,7 +179,7 @@ def openapi(registry: Registry, group: str, version_: str) -> Object | None:
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": RELEASE},
-        "paths": paths,
+        "paths": _as_components(paths),
         "components": {"schemas": _as_components(schemas)},
     }
 
@@ -242,7 +241,7 @@ def _as_components(value: Any) -> Any:
             found[key] = next((t for t in item if t != "null"), "object")
         else:
             found[key] = _as_components(item)
-    if "$ref" in found and len(found) > 1:  # OpenAPI 3.0 wants it alone
+    if isinstance(found.get("$ref"), str) and len(found) > 1:  # OpenAPI 3.0 wants it alone
         target = found.pop("$ref")
         found["allOf"] = [{"$ref": target}]
-    return copy.copy(found)
+    return found
