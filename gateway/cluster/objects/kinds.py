@@ -179,9 +179,12 @@ class Registry:
         return next((s for s in found if s.version == s.kind.version), found[0] if found else None)
 
     def groups(self) -> dict[str, list[str]]:
-        """Versions by group, the preferred one first; the core group is empty."""
+        """Versions by group, the preferred one first; the core group is empty.
+
+        Kubernetes' own come first, the others by name: clients take the first group that has a short name.
+        """
         found: dict[str, list[str]] = {}
-        for served in self:
+        for served in sorted(self, key=lambda s: s.kind.group if s.custom else ""):
             versions = found.setdefault(served.kind.group, [])
             if served.version not in versions:
                 versions.append(served.version)
