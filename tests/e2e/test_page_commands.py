@@ -23,7 +23,9 @@ VERSIONS = {
 
 def blocks(text: str) -> Iterator[str]:
     """The script of each block: what stands behind a `$ `, with the lines that go on with it."""
-    for indent, body in re.findall(r"^( *)\{\{< text bash >\}\}\n(.*?)^ *\{\{< /text >\}\}", text, re.S | re.M):
+    for indent, body in re.findall(
+        r"^( *)\{\{< text bash >\}\}\n(.*?)^ *\{\{< /text >\}\}", text, re.S | re.M
+    ):
         lines = [line.removeprefix(indent) for line in body.splitlines()]
         script: list[str] = []
         open_end = False  # a heredoc or a backslash goes on

@@ -22,4 +22,8 @@ def json_answer(body: Any, code: int = 200, warnings: Sequence[str] = ()) -> Res
 
 
 def refusal(error: ApiError) -> Response:
+    if (
+        not error.status["details"] and error.code == 404
+    ):  # of no kind at all: clients have words of their own
+        return Response("404 page not found\n", 404, media_type="text/plain")
     return json_answer(error.status, error.code)

@@ -78,10 +78,22 @@ class ClusterApi:
         place = place_of(path)
         if place is None:
             raise no_resource()
-        if place.resource == "gateways" and request.method == "GET":
+        if request.method == "GET" and self._has_gateways(place):
             # `kubectl apply; kubectl wait gateway; curl`: programmed is what has been applied.
             await self._behind.settled()
         return self._place(ask, place)
+
+    def _has_gateways(self, place: Place) -> bool:
+        """Whether the request is for Gateways that stand."""
+        served = self._state.registry.find(place.group, place.version, place.resource)
+        return (
+            served is not None
+            and served.kind.kind == "Gateway"
+            and any(
+                not g["metadata"].get("deletionTimestamp")
+                for g in self._state.list(served.kind, place.namespace)
+            )
+        )
 
     def _is_known(self, request: Request) -> bool:
         given = request.headers.get("authorization", "")

@@ -147,16 +147,10 @@ def _check_fields(served: Served, fields: str) -> None:
     for part in (p for p in fields.split(",") if p):
         path = part.partition("=")[0].rstrip("!=").strip()
         if path not in known:
-            words = f"field label not supported: {path}"
-            message = (
-                f'Unable to find "{served.kind.group}/{served.version}, Resource={served.kind.plural}" that '
-                f'match label selector "", field selector {json_quoted(fields)}: {words}'
-            )
-            raise bad_request(message)
-
-
-def json_quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'
+            if served.custom or served.kind.plural in _FIELDS:
+                raise bad_request(f"field label not supported: {path}")
+            words = 'is not a known field selector: only "metadata.name", "metadata.namespace"'
+            raise bad_request(f'"{path}" {words}')
 
 
 def _too_large(wanted: int, version: int) -> ApiError:

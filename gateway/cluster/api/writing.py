@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from starlette.responses import Response
 
 from gateway.cluster.api import jsonpath
 from gateway.cluster.api.answers import json_answer
 from gateway.cluster.api.ask import PATCHES, Ask, Place
 from gateway.cluster.api.reading import converted, shape_of
-from gateway.cluster.objects.errors import ApiError, bad_request, invalid, invalid_object, no_resource
+from gateway.cluster.objects.errors import (
+    ApiError,
+    UndecodableError,
+    bad_request,
+    invalid,
+    invalid_object,
+    no_resource,
+)
 from gateway.cluster.objects.kinds import Served
 from gateway.cluster.objects.patch import json_patch, merge_patch, strategic_merge
 from gateway.cluster.objects.state import Deletion, State, Write
@@ -64,7 +72,11 @@ class Writer:
             raise bad_request(
                 f"the name of the object ({given}) does not match the name on the URL ({place.name})"
             )
-        obj, intake = state.update(served, place.namespace, place.name, new, write)
+        try:
+            obj, intake = state.update(served, place.namespace, place.name, new, write)
+        except UndecodableError as error:
+            problem = invalid("patch", msgspec.json.encode(new).decode(), error.words)
+            raise ApiError(422, "Invalid", f'"" is invalid: {problem}', {"causes": [problem.cause]}) from None
         return json_answer(shape_of(served, ask)(obj), 200, intake.warnings)
 
     # deleting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,15 @@ class ApiError(Exception):
         }
 
 
+class UndecodableError(ApiError):
+    """A body that is not of its kind: 400, of a patch 422; `words` say what is wrong."""
+
+    def __init__(self, kind: str, version: str, words: str) -> None:
+        message = f'{kind} in version "{version}" cannot be handled as a {kind}: {words}'
+        super().__init__(400, "BadRequest", message)
+        self.words = words
+
+
 @dataclass(frozen=True)
 class FieldProblem:
     """One field that is wrong: its path, the reason (FieldValueRequired, ...) and Kubernetes' words."""
@@ -39,6 +48,11 @@ class FieldProblem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.words}" if self.path else self.words
+
+    @property
+    def cause(self) -> Object:
+        """In the details of a Status."""
+        return {"reason": self.reason, "message": self.words, "field": self.path}
 
 
 def required(path: str, words: str = "") -> FieldProblem:
@@ -66,6 +80,12 @@ def shown(value: Any) -> str:
     if isinstance(value, list):
         return '"array"'
     return "null" if value is None else str(value)
+
+
+def go_map(values: Mapping[str, Any], of: str = "string") -> str:
+    """A map as Go's %#v prints it."""
+    pairs = ",".join(f"{shown(key)}:{shown(values[key])}" for key in sorted(values))
+    return f"map[string]{of}{{{pairs}}}"
 
 
 def resource_name(kind: Kind) -> str:
@@ -110,7 +130,7 @@ def invalid_object(kind: Kind, name: str, problems: Sequence[FieldProblem]) -> A
     told = [str(p) for p in problems]
     words = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     typed = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
-    causes = [{"reason": p.reason, "message": p.words, "field": p.path} for p in problems]
+    causes = [p.cause for p in problems]
     details = {"name": name, "group": kind.group, "kind": kind.kind, "causes": causes}
     details = {key: value for key, value in details.items() if value}
     return ApiError(422, "Invalid", f'{typed} "{name}" is invalid: {words}', details)

@@ -8,12 +8,25 @@ from typing import Any
 from gateway.cluster.objects import rules, validate, walk
 from gateway.cluster.objects.defaults import fill_builtin
 from gateway.cluster.objects.definitions import META, PREFIX
-from gateway.cluster.objects.errors import FieldProblem, bad_request, invalid_object
+from gateway.cluster.objects.errors import (
+    ApiError,
+    FieldProblem,
+    UndecodableError,
+    bad_request,
+    invalid_object,
+)
 from gateway.cluster.objects.kinds import Served
 from gateway.cluster.objects.schema import node
 
 Object = dict[str, Any]
 _RESET = ("selfLink",)
+# Problems with which an object is too odd for CEL rules to be looked at.
+_BLOCKING = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+             "FieldValueTypeInvalid"}  # fmt: skip
+_UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to "
+    "complete validation"
+)
 
 
 @dataclass
@@ -38,7 +51,7 @@ class Intake:
             walk.wrong_types(node({"$ref": PREFIX + META}), obj.get("metadata", {}), "metadata"), None
         )
         if wrong is not None:
-            raise self._undecodable(walk.go_words(kind.kind, wrong))
+            raise self._undecodable(walk.go_words(wrong))
         pruned, unknown = walk.prune(self.served.schema, obj)
         if unknown and self.field_validation == "Strict":
             raise self._undecodable(
@@ -63,9 +76,8 @@ class Intake:
                 f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({want})"
             )
 
-    def _undecodable(self, words: str) -> Exception:
-        kind, version = self.served.kind.kind, self.served.version
-        return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {words}')
+    def _undecodable(self, words: str) -> ApiError:
+        return UndecodableError(self.served.kind.kind, self.served.version, words)
 
     def fill(self, obj: Object) -> None:
         """Defaults, in place."""
@@ -87,7 +99,13 @@ class Intake:
         if not self.served.custom:
             return list(walk.missing(schema, {k: v for k, v in obj.items() if k != "status"}))
         found = list(walk.check(schema, obj))
-        return found or list(rules.broken(schema, obj, old, self.warnings.append))
+        if any(p.reason in _BLOCKING for p in found):
+            if rules.has_rules(schema.body):
+                found.append(
+                    FieldProblem("<nil>", "FieldValueInvalid", f'Invalid value: "null": {_UNCHECKED}')
+                )
+            return found
+        return found + list(rules.broken(schema, obj, old, self.warnings.append))
 
 
 def _told_once(found: list[FieldProblem]) -> list[FieldProblem]:

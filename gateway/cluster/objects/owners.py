@@ -12,6 +12,8 @@ from gateway.cluster.objects.fields import Path
 from gateway.cluster.objects.schema import Node
 
 Object = dict[str, Any]
+# `kubectl apply` without --server-side: kubectl's server-side apply takes over from it without a conflict.
+_CLIENT_SIDE = "kubectl-client-side-apply"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def apply(schema: Node, live: Object, config: Object, author: Author, *, force: 
     conflicts = [
         (entry, path)
         for key, entry in entries.items()
-        if key != author.key
+        if key != author.key and not (author.manager == "kubectl" and entry["manager"] == _CLIENT_SIDE)
         for path in sorted(fields.from_fields(entry.get("fieldsV1", {})) & wanted.keys())
         if now.get(path) != wanted[path]
     ]
@@ -124,7 +126,7 @@ def _written(
         if mine and all(mine.get(k) == v for k, v in new.items() if k != "time"):
             new["time"] = mine.get("time", new["time"])
         result.append(new)
-    return result
+    return sorted(result, key=lambda e: (e.get("operation"), e.get("time"), e.get("manager")))
 
 
 def _conflict(conflicts: list[tuple[Object, Path]]) -> ApiError:
@@ -134,7 +136,8 @@ def _conflict(conflicts: list[tuple[Object, Path]]) -> ApiError:
         who = f'"{entry["manager"]}"'
         if entry.get("subresource"):
             who += f' with subresource "{entry["subresource"]}"'
-        who += f" using {entry['apiVersion']}"
+        if entry.get("operation") == "Update":
+            who += f" using {entry['apiVersion']}"
         causes.append(
             {
                 "reason": "FieldManagerConflict",

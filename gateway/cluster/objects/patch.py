@@ -26,7 +26,7 @@ def json_patch(obj: Object, operations: Any) -> Object:
             result = _operate(result, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             words = "the server rejected our request due to an error in our request"
-            raise ApiError(422, "Invalid", words, {"causes": [{"message": str(error)}]}) from None
+            raise ApiError(422, "Invalid", words) from error
     return dict(result)
 
 

@@ -61,6 +61,13 @@ def _same_item(schema: Node, item: Any, old: Any) -> Any:
     return next((o for o in old if all(o.get(k) == item.get(k) for k in schema.keys)), None)
 
 
+def has_rules(schema: Any) -> bool:
+    """Whether a schema has rules anywhere."""
+    if isinstance(schema, dict):
+        return "x-kubernetes-validations" in schema or any(has_rules(v) for v in schema.values())
+    return isinstance(schema, list) and any(has_rules(v) for v in schema)
+
+
 @functools.cache
 def _program(rule: str) -> Any:
     """The compiled rule; a RuntimeError or ValueError where it cannot be."""

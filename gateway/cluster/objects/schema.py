@@ -33,6 +33,11 @@ class Node:
             found = next((t for t in found if t != "null"), "")
         return str(found) or ("object" if "properties" in self.body else "")
 
+    @property
+    def name(self) -> str:
+        """Of the definition that stands here, such as DeploymentSpec; empty without one."""
+        return str(self.raw.get("$ref", "")).rpartition(".")[2]
+
     def field(self, name: str) -> Node | None:
         """The schema of a field or of a map's value; None for an unknown field."""
         properties = self.body.get("properties", {})

@@ -172,7 +172,10 @@ class State:
                 f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}"
             )
             raise conflict(kind, was["name"], words)
-        written = meta.get("managedFields") if owned else None
+        managed = meta.get("managedFields")
+        written = managed if owned else None
+        # A patch may put the owners of fields in order, as kubectl does after its first server-side apply.
+        before = old if managed is None else {**old, "metadata": {**was, "managedFields": managed}}
         for key in _KEPT_META:
             meta.pop(key, None)
             if key in was:
@@ -185,7 +188,7 @@ class State:
         intake.validate(obj, old)
         author = write.author(served)
         obj["metadata"]["managedFields"] = (
-            written if written is not None else owners.after_update(served.schema, old, obj, author)
+            written if written is not None else owners.after_update(served.schema, before, obj, author)
         )
         obj["metadata"]["resourceVersion"] = was["resourceVersion"]
         if write.dry_run or _same(obj, old):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gateway.cluster.objects.errors import FieldProblem, invalid, required, unsupported
+from gateway.cluster.objects.errors import FieldProblem, go_map, invalid, required, shown, unsupported
 
 Object = dict[str, Any]
 
@@ -103,11 +103,8 @@ def _workload(obj: Object) -> Iterator[FieldProblem]:
         yield invalid("spec.selector", {}, f"empty selector is invalid for {obj['kind'].lower()}")
     elif any(labels.get(key) != value for key, value in matched.items()):
         words = "`selector` does not match template `labels`"
-        shown = {key: labels[key] for key in sorted(labels)}
-        text = "{" + ",".join(f'"{k}":"{v}"' for k, v in shown.items()) + "}"
-        yield FieldProblem(
-            "spec.template.metadata.labels", "FieldValueInvalid", f"Invalid value: {text}: {words}"
-        )
+        told = f"Invalid value: {go_map(labels)}: {words}"
+        yield FieldProblem("spec.template.metadata.labels", "FieldValueInvalid", told)
     yield from _labels(labels, "spec.template.metadata.labels")
     yield from _pod_spec(template.get("spec") or {}, "spec.template.spec")
 
@@ -205,6 +202,16 @@ def _at(obj: Any, path: tuple[str, ...]) -> Any:
     return obj
 
 
+def _selector(obj: Object, old: Object) -> Iterator[FieldProblem]:
+    new = obj["spec"].get("selector") or {}
+    if new != (old["spec"].get("selector") or {}):
+        labels = go_map(new["matchLabels"]) if "matchLabels" in new else "map[string]string(nil)"
+        text = (
+            f"v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}}"
+        )
+        yield FieldProblem("spec.selector", "FieldValueInvalid", f"Invalid value: {text}: {_IMMUTABLE}")
+
+
 _STATEFUL_WORDS = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -239,7 +246,8 @@ def _pod_change(obj: Object, old: Object) -> Iterator[FieldProblem]:
 def _service_change(obj: Object, old: Object) -> Iterator[FieldProblem]:
     new, was = _at(obj, ("spec", "clusterIP")), _at(old, ("spec", "clusterIP"))
     if was and new != was and _at(obj, ("spec", "type")) != "ExternalName":
-        yield invalid("spec.clusterIPs[0]", [new], "may not change once set")
+        words = f"Invalid value: []string{{{shown(new)}}}: may not change once set"
+        yield FieldProblem("spec.clusterIPs[0]", "FieldValueInvalid", words)
 
 
 def _immutable_data(obj: Object, old: Object) -> Iterator[FieldProblem]:
@@ -264,8 +272,8 @@ _ALWAYS: dict[str, _Check] = {
     "CustomResourceDefinition": _crd,
 }
 _CHANGED: dict[str, Callable[[Object, Object], Iterator[FieldProblem]]] = {
-    "Deployment": _same("spec", "selector"),
-    "ReplicaSet": _same("spec", "selector"),
+    "Deployment": _selector,
+    "ReplicaSet": _selector,
     "StatefulSet": _stateful_set,
     "Pod": _pod_change,
     "Service": _service_change,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.cluster.objects.errors import FieldProblem, invalid, required, shown, unsupported
+from gateway.cluster.objects.errors import FieldProblem, go_map, invalid, required, shown, unsupported
 from gateway.cluster.objects.schema import Node
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -63,26 +63,31 @@ def fill(schema: Node, value: Any) -> None:
             fill(items, item)
 
 
-def wrong_types(schema: Node, value: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """(path, what is there, what should be) of the values that Go could not decode."""
+def wrong_types(schema: Node, value: Any, path: str = "", struct: str = "") -> Iterator[tuple[str, str, str]]:
+    """(struct and path, what is there, what should be) of the values that Go could not decode.
+
+    The struct is the innermost one; the path has neither indices nor the keys of maps.
+    """
     wanted = schema.type
     if wanted and value is not None and not _is(value, wanted):
-        yield path, _told(value), wanted
+        yield f"{struct}.{path}", _told(value), wanted
         return
+    struct = schema.name or struct
     if isinstance(value, dict):
         for name, item in value.items():
             if (inner := schema.field(name)) is not None:
-                yield from wrong_types(inner, item, f"{path}.{name}" if path else name)
+                place = path if schema.is_map else f"{path}.{name}" if path else name
+                yield from wrong_types(inner, item, place, struct)
     elif isinstance(value, list):
         for item in value:
-            yield from wrong_types(schema.items(), item, path)
+            yield from wrong_types(schema.items(), item, path, struct)
 
 
-def go_words(kind: str, found: tuple[str, str, str]) -> str:
+def go_words(found: tuple[str, str, str]) -> str:
     """As encoding/json says it of the first value of a wrong type."""
     path, is_, wanted = found
     go = {"array": "[]", "object": "map[string]"}.get(wanted, _GO.get(wanted, wanted))
-    return f"json: cannot unmarshal {is_} into Go struct field {kind}.{path} of type {go}"
+    return f"json: cannot unmarshal {is_} into Go struct field {path} of type {go}"
 
 
 def _is(value: Any, wanted: str) -> bool:
@@ -165,7 +170,8 @@ def _items(schema: Node, value: list[Any], path: str) -> Iterator[FieldProblem]:
             continue
         text = json.dumps(key, sort_keys=True, separators=(",", ":"))
         if text in seen:
-            yield FieldProblem(f"{path}[{i}]", "FieldValueDuplicate", f"Duplicate value: {text}")
+            told = go_map(key, "interface {}") if isinstance(key, dict) else shown(key)
+            yield FieldProblem(f"{path}[{i}]", "FieldValueDuplicate", f"Duplicate value: {told}")
         seen.add(text)
 
 
@@ -176,11 +182,11 @@ def _bounds(schema: Node, value: Any, path: str) -> Iterator[FieldProblem]:
         if size < body.get("minLength", 0):
             words = f"{path} in body should be at least {body['minLength']} chars long"
             yield invalid(path, value, words)
+        pattern = body.get("pattern")
         if size > body.get("maxLength", size):
             words = f"Too long: may not be more than {body['maxLength']} bytes"
             yield FieldProblem(path, "FieldValueTooLong", words)
-        pattern = body.get("pattern")
-        if pattern and not re.search(pattern, value):
+        elif pattern and not re.search(pattern, value):
             yield invalid(path, value, f"{path} in body should match '{pattern}'")
     elif isinstance(value, list):
         if len(value) < body.get("minItems", 0):
