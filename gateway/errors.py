@@ -9,7 +9,7 @@ GatewayError
 └── PickerError       (picker/errors.py, with the branches below it)
 
 Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
-BadQueryError (kubeapi/query.py).
+BadQueryError (kubeapi/query.py), ApiError and below it UndecodableError (cluster/objects/errors.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The running half of `simfleet cluster`: a stack that begins with nothing and follows the cluster's objects."""
+"""The running half of `simfleet cluster`: a stack that begins with nothing and follows the objects."""
 
 from __future__ import annotations
 

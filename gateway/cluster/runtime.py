@@ -1,6 +1,6 @@
 """What a cluster runs: a stack that follows the cluster's objects, and the facts of its pods.
 
-The API does not import this module before something is to run: a simulator and an Envoy take a second to load.
+The API does not import this module before it serves: a simulator and an Envoy take a second to load.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.controllers.gateways import Running

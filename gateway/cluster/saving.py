@@ -11,8 +11,9 @@ import yaml
 
 from gateway.cluster.objects.errors import ApiError
 from gateway.cluster.objects.kinds import EVENT, NAMESPACE, NODE, Served
-from gateway.cluster.objects.state import State, Write
-from gateway.cluster.objects.standins import STANDIN
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Write
+from gateway.cluster.standins import STANDIN
 from gateway.errors import ManifestError, UsageError
 from gateway.kubeapi.store import Change
 from gateway.manifests.load import documents_of

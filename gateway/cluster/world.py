@@ -24,9 +24,9 @@ from gateway.cluster.controllers.services import Services
 from gateway.cluster.controllers.workloads import Workloads
 from gateway.cluster.objects.kinds import DEPLOYMENT, EVENT, NODE, POD, STATEFUL_SET, Registry
 from gateway.cluster.objects.owners import now_text
-from gateway.cluster.objects.standins import GATEWAY, standins
 from gateway.cluster.objects.state import State
 from gateway.cluster.reading import READ, differs, manifests_of
+from gateway.cluster.standins import GATEWAY, standins
 from gateway.errors import ControlError, GatewayError
 from gateway.kubeapi.store import Change
 from gateway.manifests.load import Manifests
@@ -116,7 +116,7 @@ class World:
     async def settled(self) -> None:
         """Return once what has been written so far is taken over by what runs, or after SETTLE_S."""
         deadline = time.monotonic() + SETTLE_S
-        while self._is_behind() and time.monotonic() < deadline:
+        while self._is_behind() and time.monotonic() < deadline:  # noqa: ASYNC110 - of several things
             await asyncio.sleep(REST_S)
 
     def _is_behind(self) -> bool:

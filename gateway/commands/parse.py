@@ -217,44 +217,11 @@ def _detach(directory: StackDirectory, argv: list[str], name: str = "up") -> int
     return 0
 
 
-# cluster
-
-
 def _cluster(argv: list[str]) -> int:
-    parser = _parser(
-        "cluster", "A Kubernetes API on loopback for kubectl; what is written to it runs.", stack=False
-    )
-    add = parser.add_argument
-    manifests = "objects to begin with: a file, a directory or -; repeatable"
-    add("-f", "--filename", action="append", default=[], metavar="FILE|DIR|-", dest="sources", help=manifests)
-    add("--name", default=DEFAULT_NAME, help="name of this cluster")
-    crds = "CustomResourceDefinitions in place of the stand-ins: a file or directory; repeatable"
-    add("--crds", action="append", default=[], metavar="FILE|DIR", help=crds)
-    add("--save", type=Path, metavar="DIR", help="keep what is written as YAML, and begin with it")
-    add("--api-port", type=_count, metavar="PORT", help="port of the API on 127.0.0.1")
-    add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
-    add("--epp", default="auto", metavar="auto|reference|PATH", help="endpoint picker, as of `up`")
-    add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
-    add("-d", "--detach", action="store_true", help="return when the API serves and leave it running")
-    add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
-    arguments = parser.parse_args(argv)
-    directory = stack_directory(arguments.name)
-    if arguments.detach:
-        return _detach(directory, [a for a in argv if a not in {"-d", "--detach"}], "cluster")
-    from gateway.commands.cluster import ClusterOptions, cluster  # noqa: PLC0415 - --help must be fast
+    from gateway.commands.clusterline import run_cluster  # noqa: PLC0415
 
-    options = ClusterOptions(
-        directory=directory,
-        sources=arguments.sources,
-        crds=arguments.crds,
-        save=_absolute(arguments.save),
-        api_port=arguments.api_port,
-        ready_fd=arguments.ready_fd,
-        epp=arguments.epp,
-        envoy=arguments.envoy,
-        istio_bugs=arguments.istio_bugs,
-    )
-    return cluster(options)
+    about = "A Kubernetes API on loopback for kubectl; what is written to it runs."
+    return run_cluster(argv, _parser("cluster", about, stack=False), _detach)
 
 
 # what a running stack is asked
@@ -346,6 +313,13 @@ def _change(stack: str | None, do: str, *, timeout_s: float = CHANGE_TIMEOUT_S, 
     return 0
 
 
+def _apply(argv: list[str]) -> int:
+    from gateway.commands.apply import run_apply  # noqa: PLC0415
+
+    about = "Change a running stack to these objects; says what changed, line by line."
+    return run_apply(argv, _parser("apply", about))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -376,6 +350,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "ps": _ps,
     "logs": _logs,
     "down": _down,
+    "apply": _apply,
     "scale": _scale,
     "kill": _kill,
     "restart": _restart,

@@ -84,9 +84,20 @@ class _Change:
             if server is None:
                 gone.append(pod)
             else:
-                pod.outdated = pod.outdated or _differs(self.stack, pod, server)
+                pod.outdated = self._differs(pod, server)
                 pod.server = server
         return gone
+
+    def _differs(self, pod: Pod, server: ServerPlan) -> bool:
+        """Whether a pod of `server` would be another one: its template changed, or where it listens."""
+        if _bare(pod.template) != _bare(server.workload.resource.root.at("spec", "template").value):
+            return True
+        if pod.server.targets == server.targets:
+            return False
+        try:
+            return self.stack.ports_of(server, pod.name) != pod.ports
+        except GatewayError:  # told of where the pod is to be made
+            return True
 
     async def _grow(self, server: ServerPlan) -> None:
         """Pods that are missing; then each outdated one is replaced, one after the other."""
@@ -199,14 +210,6 @@ class _Change:
 
 def _key(workload: Workload) -> tuple[str, str, str]:
     return workload.resource.kind, workload.namespace, workload.name
-
-
-def _differs(stack: Stack, pod: Pod, server: ServerPlan) -> bool:
-    """Whether a pod of `server` would be another one: its template changed, or where it listens."""
-    old, new = (s.workload.resource.root.at("spec", "template").value for s in (pod.server, server))
-    if _bare(old) != _bare(new):
-        return True
-    return pod.server.targets != server.targets and stack.ports_of(server, pod.name) != pod.ports
 
 
 def _bare(template: object) -> object:

@@ -56,7 +56,8 @@ class Pod:
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
     restarts: int = 0
-    outdated: bool = False  # its workload's template has changed since it started
+    outdated: bool = False  # its workload's template is another than the one it was made of
+    template: object = None  # what it was made of
 
     @property
     def namespace(self) -> str:

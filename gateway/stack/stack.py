@@ -202,6 +202,7 @@ class Stack:
         pod.has_probe = server.container.root.has("readinessProbe")
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
         pod.latency = config.latency.kind
+        pod.template = server.workload.resource.root.at("spec", "template").value
         self.pods.add(pod)
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")

@@ -1,8 +1,8 @@
 """kubectl's commands of daily use, in an order in which each finds what it needs.
 
 `kubectl_recorded.json` has what a kube-apiserver 1.32.4 without controllers answered to each; `python -m
-tests.e2e.kubectl_commands KUBECONFIG` writes it anew. Names, counts, messages and exit codes are compared; what
-differs from run to run (ages, uids, versions, generated names) is not.
+tests.e2e.kubectl_commands KUBECONFIG` writes it anew. Names, counts, messages and exit codes are compared;
+what differs from run to run (ages, uids, versions, generated names) is not.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ COMMANDS = (
     Command("patch -n trial deploy d --type=json -p '[{\"op\":\"remove\",\"path\":\"/metadata/labels/a\"}]'"),
     Command("patch -n trial deploy d --type=json -p '[{\"op\":\"remove\",\"path\":\"/metadata/labels/a\"}]'"),
     Command("patch -n trial deploy d -p '{\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"z\"}}}}'"),
-    Command("patch -n trial deploy d -p '{\"spec\":{\"replicas\":\"x\"}}'", err=False),  # in words of the merge, there
+    Command("patch -n trial deploy d -p '{\"spec\":{\"replicas\":\"x\"}}'", err=False),  # words of the merge
     Command("patch -n trial deploy d -p '{\"spec\":{\"replicas\":-1}}'"),
     Command("apply -f -", WEB),
     Command("apply -f -", WEB),
@@ -133,8 +133,7 @@ COMMANDS = (
     Command("get cm map -n trial -o yaml --show-managed-fields"),
     Command("create -f - --dry-run=server -o yaml", MAP.replace("map", "dry") + 'data: {a: "1"}'),
     Command("create -f - --dry-run=server", MAP + 'data: {a: "1"}'),
-    Command("create -f -", "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: g-, namespace: trial}\n",
-            out=False),
+    Command("create -f -", MAP.replace("name: map", "generateName: g-"), out=False),
     Command("create -f -", MAP.replace("map", "typed") + "data: {a: 1}"),
     Command("create -f -", MAP.replace("map", "odd") + "date: {a: x}"),
     Command("create -f - --validate=warn", MAP.replace("map", "odd") + "date: {a: x}"),
@@ -172,7 +171,8 @@ COMMANDS = (
     Command("create pdb p -n trial --selector=app=d --min-available=1"),
     Command("autoscale -n trial deploy d --min=1 --max=4"),
     Command("run p -n trial --image=x"),
-    Command("get pod p -n trial -o jsonpath={.spec.containers[0].image}:{.spec.restartPolicy}:{.status.qosClass}"),
+    Command("get pod p -n trial -o "
+            "jsonpath={.spec.containers[0].image}:{.spec.restartPolicy}:{.status.qosClass}"),
     Command("label -n trial pod p a=b"),
     Command("patch -n trial pod p -p '{\"spec\":{\"restartPolicy\":\"Never\"}}'", err=False),  # and a Go diff
     Command("get pods -n trial -l run=p -o custom-columns=N:.metadata.name,I:.spec.containers[0].image"),
@@ -192,9 +192,10 @@ COMMANDS = (
     Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"size\":11}}'"),
     Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"size\":6}}'"),
     Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"color\":\"green\",\"name\":\"TooLong\"}}'"),
-    Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"size\":\"big\"}}'", err=False),  # and of scale's path
+    Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"size\":\"big\"}}'", err=False),  # and of scale
     Command("patch -n trial wd w --type=merge -p '{\"spec\":{\"parts\":[{\"id\":\"a\"},{\"id\":\"a\"}]}}'"),
-    Command("patch -n trial wd w --type=merge --subresource=status -p '{\"status\":{\"size\":3},\"spec\":{\"size\":9}}'"),
+    Command("patch -n trial wd w --type=merge --subresource=status "
+            "-p '{\"status\":{\"size\":3},\"spec\":{\"size\":9}}'"),
     Command("get wd w -n trial -o jsonpath={.spec.size}:{.status.size}:{.metadata.generation}"),
     Command("apply -f -", WIDGETS),
     Command("apply -f -", WIDGET + "spec: {color: red, weight: 3}\n"),

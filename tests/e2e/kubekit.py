@@ -20,8 +20,8 @@ START_S = 40.0
 COMMAND_S = 60.0
 CRDS = Path(__file__).parents[3] / "shared" / "data" / "crds"
 
-# What the page takes from GitHub, and istioctl, are not on this machine: these stand for them. The CRDs are the
-# published ones; instead of Istio's control plane there is nothing to install but its namespace.
+# What the page takes from GitHub, and istioctl, are not on this machine: these stand for them. The CRDs are
+# the published ones; instead of Istio's control plane there is nothing to install but its namespace.
 _KUBECTL = """#!/bin/sh
 if [ "$1" = kustomize ]; then
   case "$2" in

@@ -24,7 +24,7 @@ VERSIONS = {
 def blocks(text: str) -> Iterator[str]:
     """The script of each block: what stands behind a `$ `, with the lines that go on with it."""
     for indent, body in re.findall(
-        r"^( *)\{\{< text bash >\}\}\n(.*?)^ *\{\{< /text >\}\}", text, re.S | re.M
+        r"^( *)\{\{< text bash >\}\}\n(.*?)^ *\{\{< /text >\}\}", text, re.DOTALL | re.MULTILINE
     ):
         lines = [line.removeprefix(indent) for line in body.splitlines()]
         script: list[str] = []

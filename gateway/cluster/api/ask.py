@@ -14,7 +14,7 @@ import yaml
 
 from gateway.cluster.api import protobuf
 from gateway.cluster.objects.errors import ApiError, bad_request
-from gateway.cluster.objects.state import Deletion, Write
+from gateway.cluster.objects.writes import Deletion, Write
 
 Object = dict[str, Any]
 MOST_BYTES = 3 * 1024 * 1024  # of a body, as kube-apiserver

@@ -1,4 +1,4 @@
-"""What the API serves, in the forms that clients ask for: aggregated, by group, by version, and OpenAPI v3."""
+"""What the API serves, in the forms that clients ask for: aggregated, by group, by version, OpenAPI v3."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Bodies in Kubernetes' protobuf, which kubectl sends of built-in kinds, as plain data.
 
-Field numbers stand in protobuf.json (from the generated.proto files of k8s.io/api and apimachinery 0.32, which
-never change a number); names and types come from the OpenAPI definitions. Zero values are left out, as
+Field numbers stand in protobuf.json (from the generated.proto files of k8s.io/api and apimachinery 0.32; a
+number never changes); names and types come from the OpenAPI definitions. Zero values are left out, as
 Kubernetes' JSON does.
 """
 

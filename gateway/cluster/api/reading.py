@@ -1,4 +1,4 @@
-"""get, list and watch, in the shapes that clients accept: the objects, tables of them, or their metadata alone."""
+"""get, list and watch, in the shapes that clients accept: objects, tables, or metadata alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def shape_of(served: Served, ask: Ask) -> Shape:
 
         def table(obj: Object) -> Object:
             meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-            if obj.get("kind") == served.kind.kind and set(obj) <= {"kind", "apiVersion", "metadata"}:
+            if "name" not in obj["metadata"]:
                 return {**as_table(served, [], meta, include), "rows": []}  # a bookmark
             return as_table(served, [converted(served, obj)], meta, include)
 

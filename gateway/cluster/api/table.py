@@ -1,4 +1,4 @@
-"""Lists as kubectl prints them: the columns that kube-apiserver sends of each kind (printers/internalversion)."""
+"""Lists as kubectl prints them: the columns that kube-apiserver sends (printers/internalversion)."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def _selector(obj: Object) -> str:
     selector = spec.get("selector") or {}
     labels = selector.get("matchLabels", selector) if isinstance(selector, dict) else {}
     shown = [f"{k}={v}" for k, v in sorted(labels.items()) if isinstance(v, str)]
-    for e in selector.get("matchExpressions", ()) if isinstance(selector, dict) else ():
-        shown.append(f"{e['key']} {str(e['operator']).lower()} ({','.join(e.get('values', ()))})")
+    expressions = selector.get("matchExpressions", ()) if isinstance(selector, dict) else ()
+    shown += [
+        f"{e['key']} {str(e['operator']).lower()} ({','.join(e.get('values', ()))})" for e in expressions
+    ]
     return ",".join(shown) or NONE
 
 

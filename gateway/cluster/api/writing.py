@@ -21,7 +21,8 @@ from gateway.cluster.objects.errors import (
 )
 from gateway.cluster.objects.kinds import Served
 from gateway.cluster.objects.patch import json_patch, merge_patch, strategic_merge
-from gateway.cluster.objects.state import Deletion, State, Write
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Deletion, Write
 from gateway.kubeapi.store import BadSelectorError, Kind, selector
 
 Object = dict[str, Any]
@@ -29,7 +30,7 @@ _SCALE_KIND = Kind("autoscaling", "v1", "scales", "Scale")
 
 
 class Writer:
-    """Carries out what changes objects."""
+    """Carries out what changes objects; each refusal is an ApiError."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -51,7 +52,8 @@ class Writer:
         state, kind = self._state, served.kind
         if ask.content_type == "application/apply-patch+yaml":
             if "fieldManager" not in ask.query:
-                words = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+                problem = "fieldManager: Required value: is required for apply patch"
+                words = f'PatchOptions.meta.k8s.io "" is invalid: {problem}'
                 raise ApiError(422, "Invalid", words)
             body = ask.content()
             obj, intake, created = state.apply(served, place.namespace, place.name, body, write)
@@ -75,8 +77,8 @@ class Writer:
         try:
             obj, intake = state.update(served, place.namespace, place.name, new, write)
         except UndecodableError as error:
-            problem = invalid("patch", msgspec.json.encode(new).decode(), error.words)
-            raise ApiError(422, "Invalid", f'"" is invalid: {problem}', {"causes": [problem.cause]}) from None
+            wrong = invalid("patch", msgspec.json.encode(new).decode(), error.words)
+            raise ApiError(422, "Invalid", f'"" is invalid: {wrong}', {"causes": [wrong.cause]}) from None
         return json_answer(shape_of(served, ask)(obj), 200, intake.warnings)
 
     # deleting

@@ -9,11 +9,11 @@ from typing import Any
 from gateway.cluster.controllers.common import condition, with_times
 from gateway.cluster.objects.kinds import Served
 from gateway.cluster.objects.state import State
-from gateway.cluster.objects.standins import GATEWAY, GIE
+from gateway.cluster.standins import GATEWAY, GIE
 from gateway.manifests.attach import ParentResult, attach
 from gateway.manifests.conditions import Condition, pool_conditions, route_conditions
-from gateway.manifests.gatewayapi import Listener
 from gateway.manifests.gatewayapi import Gateway as Typed
+from gateway.manifests.gatewayapi import Listener
 from gateway.manifests.load import Manifests
 
 Object = dict[str, Any]
@@ -116,7 +116,9 @@ class Gateways:
         conditions = [condition("Accepted", True, "Accepted", "Resource accepted"), programmed]
         old = {x.get("name"): x for x in (obj.get("status") or {}).get("listeners", ())}
         listeners = [
-            self._listener(gateway, listener, results, programmed, generation, old.get(listener.name, {}))
+            self._listener(
+                gateway, listener, results, programmed, old=old.get(listener.name, {}), generation=generation
+            )
             for listener in gateway.listeners
         ]
         status: Object = {
@@ -128,7 +130,7 @@ class Gateways:
         self._write(served, obj, status)
 
     def _listener(
-        self, gateway: Typed, listener: Listener, results: list[ParentResult], programmed: Object,
+        self, gateway: Typed, listener: Listener, results: list[ParentResult], programmed: Object, *,
         generation: int, old: Object,
     ) -> Object:  # fmt: skip
         serves = listener.protocol in {"HTTP", "HTTPS"}

@@ -7,7 +7,8 @@ from typing import Any
 from gateway.cluster.controllers.common import ending
 from gateway.cluster.objects.errors import ApiError
 from gateway.cluster.objects.kinds import CONFIG_MAP, NAMESPACE, SERVICE_ACCOUNT
-from gateway.cluster.objects.state import Deletion, State
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Deletion
 
 Object = dict[str, Any]
 FIRST = ("default", "kube-node-lease", "kube-public", "kube-system")

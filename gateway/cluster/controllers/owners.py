@@ -7,7 +7,8 @@ from typing import Any
 from gateway.cluster.controllers.common import ending, owned_by
 from gateway.cluster.objects.errors import ApiError
 from gateway.cluster.objects.kinds import Served
-from gateway.cluster.objects.state import FOREGROUND, ORPHAN, Deletion, State
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import FOREGROUND, ORPHAN, Deletion
 
 Object = dict[str, Any]
 

@@ -10,7 +10,8 @@ from gateway.cluster.controllers.common import Events, condition, ending, owner_
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET
 from gateway.cluster.objects.owners import now_text
-from gateway.cluster.objects.state import Deletion, State
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Deletion
 
 Object = dict[str, Any]
 NODE = "localhost"  # as the downward API tells the containers

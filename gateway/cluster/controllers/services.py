@@ -14,7 +14,8 @@ from gateway.cluster.controllers.common import ending, owner_ref
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.controllers.workloads import is_ready
 from gateway.cluster.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Served
-from gateway.cluster.objects.state import Deletion, State
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Deletion
 
 Object = dict[str, Any]
 RANGE = ipaddress.ip_network("10.96.0.0/16")  # kubeadm's, of which half is enough; nothing answers there

@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.cluster.controllers.common import Events, condition, ending, owned_by, owner_ref, with_times
 from gateway.cluster.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET
-from gateway.cluster.objects.state import Deletion, State
+from gateway.cluster.objects.state import State
+from gateway.cluster.objects.writes import Deletion
 
 Object = dict[str, Any]
 HASH = "pod-template-hash"

@@ -1,4 +1,4 @@
-"""What kube-apiserver fills into its own kinds (SetDefaults_* in pkg/apis/*/v1/defaults.go), as far as they run here."""
+"""What kube-apiserver fills into its own kinds (SetDefaults_* in pkg/apis/*/v1/defaults.go)."""
 
 from __future__ import annotations
 

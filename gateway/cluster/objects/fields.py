@@ -24,13 +24,12 @@ def leaves(schema: Node, obj: Object) -> dict[Path, Any]:
     """What can be owned of a whole object."""
     found: dict[Path, Any] = {}
     for name, value in obj.items():
-        if name in {"apiVersion", "kind"}:
-            continue
         if name == "metadata":
-            value = {k: v for k, v in value.items() if k not in _UNOWNED_META}
-            if not value:
-                continue
-        _leaves(schema.field(name) or ANY, value, (f"f:{name}",), found)
+            owned = {k: v for k, v in value.items() if k not in _UNOWNED_META}
+            if owned:
+                _leaves(schema.field(name) or ANY, owned, ("f:metadata",), found)
+        elif name not in {"apiVersion", "kind"}:
+            _leaves(schema.field(name) or ANY, value, (f"f:{name}",), found)
     return found
 
 

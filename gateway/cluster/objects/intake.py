@@ -73,7 +73,8 @@ class Intake:
             )
         if obj["apiVersion"] != want:
             raise bad_request(
-                f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({want})"
+                f"the API version in the data ({obj['apiVersion']}) does not match the expected API version "
+                f"({want})"
             )
 
     def _undecodable(self, words: str) -> ApiError:

@@ -1,4 +1,4 @@
-"""Which kinds the API serves: Kubernetes' own that something here reads or kubectl asks for, and those of CRDs."""
+"""Which kinds the API serves: those of Kubernetes' own that something here asks for, and those of CRDs."""
 
 from __future__ import annotations
 

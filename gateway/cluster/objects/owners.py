@@ -12,6 +12,7 @@ from gateway.cluster.objects.fields import Path
 from gateway.cluster.objects.schema import Node
 
 Object = dict[str, Any]
+_APPLIED_META = {"labels", "annotations", "finalizers", "ownerReferences"}
 # `kubectl apply` without --server-side: kubectl's server-side apply takes over from it without a conflict.
 _CLIENT_SIDE = "kubectl-client-side-apply"
 
@@ -69,8 +70,7 @@ def apply(schema: Node, live: Object, config: Object, author: Author, *, force: 
     if conflicts and not force:
         raise _conflict(conflicts)
     result: Object = fields.merged(schema, live, {k: v for k, v in config.items() if k != "metadata"})
-    meta = {k: v for k, v in config.get("metadata", {}).items() if k in {"labels", "annotations", "finalizers",
-                                                                         "ownerReferences"}}  # fmt: skip
+    meta = {k: v for k, v in config.get("metadata", {}).items() if k in _APPLIED_META}
     meta_schema = schema.field("metadata")
     if meta_schema is not None:
         result = {**result, "metadata": fields.merged(meta_schema, live["metadata"], meta)}
@@ -98,7 +98,7 @@ def _written(
     *,
     keep: bool = True,
 ) -> list[Object]:
-    """The entries with `take` away from everybody and `owned` given to `author`, beside what it had if `keep`."""
+    """The entries with `take` away from everybody and `owned` given to `author`; `keep`: what it had, too."""
     result = []
     mine = entries.get(author.key)
     for key, entry in entries.items():

@@ -99,7 +99,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def strategic_merge(target: Any, patch: Any, schema: Node) -> Any:
-    """`patch` over `target` as the kind's merge keys say, directives ($patch, $retainKeys, ...) carried out."""
+    """`patch` over `target` as the kind's merge keys say, its directives ($patch, ...) carried out."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     directive = patch.get("$patch")

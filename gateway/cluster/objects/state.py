@@ -1,4 +1,4 @@
-"""The objects of a cluster and every rule of changing them: versions, generations, finalizers, owners of fields.
+"""The objects of a cluster and every rule of changing them: versions, generations, finalizers, field owners.
 
 All writing goes through here, of the API's clients and of the controllers alike; nothing is stored otherwise.
 What is stored is never changed in place.
@@ -10,13 +10,11 @@ import copy
 import secrets
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.cluster.objects import owners
 from gateway.cluster.objects.crds import established, served_by
 from gateway.cluster.objects.errors import (
-    ApiError,
     bad_request,
     conflict,
     exists,
@@ -26,7 +24,18 @@ from gateway.cluster.objects.errors import (
 )
 from gateway.cluster.objects.intake import Intake
 from gateway.cluster.objects.kinds import CRD, NAMESPACE, POD, Registry, Served
-from gateway.cluster.objects.owners import Author, now_text
+from gateway.cluster.objects.owners import now_text
+from gateway.cluster.objects.writes import (
+    FOREGROUND,
+    ORPHAN,
+    OURS,
+    Deletion,
+    Write,
+    content,
+    has_generation,
+    is_same,
+    through,
+)
 from gateway.kubeapi.store import Kind, Match, Store
 
 Object = dict[str, Any]
@@ -34,36 +43,8 @@ Object = dict[str, Any]
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet
 _SUFFIX = 5  # letters that generateName adds
 _HISTORY = 8192  # changes that a watcher may come back to
-FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _KEPT_META = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation",
               "namespace", "name", "managedFields")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Write:
-    """How a request writes: who, how strictly, and whether for show only."""
-
-    manager: str = "simfleet"
-    field_validation: str = "Ignore"
-    dry_run: bool = False
-    force: bool = False
-    subresource: str = ""
-
-    def author(self, served: Served, operation: str = "Update") -> Author:
-        return Author(self.manager, operation, served.api_version, self.subresource)
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """The DeleteOptions of a request."""
-
-    grace_s: int | None = None
-    propagation: str = ""
-    uid: str | None = None
-    version: str | None = None
-
-
-OURS = Write()
 
 
 class State:
@@ -115,7 +96,7 @@ class State:
             obj.pop("status", None)
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = now_text()
-        if _has_generation(served):
+        if has_generation(served):
             meta["generation"] = 1
         intake.fill(obj)
         self.admit(served, obj, None)
@@ -132,16 +113,16 @@ class State:
         named = meta.setdefault("namespace", namespace)
         if named != namespace:
             raise bad_request(
-                f"the namespace of the provided object does not match the namespace sent on the request"
+                "the namespace of the provided object does not match the namespace sent on the request"
             )
         home = self.store.get(NAMESPACE, "", namespace)
         if home is None:
             raise not_found(NAMESPACE, namespace)
         if home["metadata"].get("deletionTimestamp"):
             words = f"unable to create new content in namespace {namespace} because it is being terminated"
-            causes = [{"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated",
-                       "field": "metadata.namespace"}]  # fmt: skip
-            raise forbidden(kind, meta.get("name", ""), words, causes)
+            ends = f"namespace {namespace} is being terminated"
+            cause = {"reason": "NamespaceTerminating", "message": ends, "field": "metadata.namespace"}
+            raise forbidden(kind, meta.get("name", ""), words, [cause])
 
     # changing
 
@@ -158,9 +139,9 @@ class State:
         return self.replace(served, old, obj, write, intake), intake
 
     def replace(
-        self, served: Served, old: Object, obj: Object, write: Write, intake: Intake, owned: bool = False
+        self, served: Served, old: Object, obj: Object, write: Write, intake: Intake, *, owned: bool = False
     ) -> Object:
-        """`obj`, decoded, in place of `old`; `owned`: its managedFields stand already."""
+        """`obj`, decoded, in place of `old`; `owned`: its managedFields stand already. Raises ApiError."""
         kind, meta, was = served.kind, obj["metadata"], old["metadata"]
         if meta.get("resourceVersion") not in (None, "", was["resourceVersion"]):
             words = (
@@ -180,10 +161,10 @@ class State:
             meta.pop(key, None)
             if key in was:
                 meta[key] = was[key]
-        obj = _through(served, old, obj, write.subresource)
+        obj = through(served, old, obj, write.subresource)
         intake.fill(obj)
         self.admit(served, obj, old)
-        if _has_generation(served) and _content(obj) != _content(old):
+        if has_generation(served) and content(obj) != content(old):
             obj["metadata"]["generation"] = was.get("generation", 1) + 1
         intake.validate(obj, old)
         author = write.author(served)
@@ -191,7 +172,7 @@ class State:
             written if written is not None else owners.after_update(served.schema, before, obj, author)
         )
         obj["metadata"]["resourceVersion"] = was["resourceVersion"]
-        if write.dry_run or _same(obj, old):
+        if write.dry_run or is_same(obj, old):
             return obj if write.dry_run else old
         if obj["metadata"].get("deletionTimestamp") and not self._is_held(kind, obj):
             self._remove(kind, obj)
@@ -242,7 +223,7 @@ class State:
     # deleting
 
     def delete(self, served: Served, namespace: str, name: str, how: Deletion, write: Write = OURS) -> Object:
-        """The object as it is afterwards; gone for good unless it has a deletionTimestamp. Raises ApiError."""
+        """The object as it is afterwards; gone unless it has a deletionTimestamp. Raises ApiError."""
         kind = served.kind
         old = self.need(kind, namespace, name)
         meta = dict(old["metadata"])
@@ -338,40 +319,3 @@ class State:
         if found is None:
             raise no_resource()
         return found
-
-
-_GENERATIONS = {"apps", "networking.k8s.io", "policy", "apiextensions.k8s.io", "admissionregistration.k8s.io",
-                "discovery.k8s.io"}  # fmt: skip
-
-
-def _has_generation(served: Served) -> bool:
-    return served.custom or served.kind.group in _GENERATIONS
-
-
-def _content(obj: Object) -> Object:
-    return {k: v for k, v in obj.items() if k not in {"metadata", "status", "apiVersion", "kind"}}
-
-
-def _through(served: Served, old: Object, obj: Object, subresource: str) -> Object:
-    """What of `obj` may change: its status through that subresource alone, all else through none."""
-    if subresource == "status":
-        return {**old, "status": obj.get("status", {}), "metadata": dict(old["metadata"])}
-    if served.has_status and subresource != "finalize":
-        status = {"status": old["status"]} if "status" in old else {}
-        return {**{k: v for k, v in obj.items() if k != "status"}, **status}
-    return obj
-
-
-def _same(obj: Object, old: Object) -> bool:
-    """Equal apart from who owns what; nothing is written then."""
-
-    def bare(o: Object) -> Object:
-        return {**o, "metadata": {k: v for k, v in o["metadata"].items() if k != "managedFields"}}
-
-    def managed(o: Object) -> list[Object]:
-        return [{k: v for k, v in e.items() if k != "time"} for e in o["metadata"].get("managedFields") or ()]
-
-    return bare(obj) == bare(old) and managed(obj) == managed(old)
-
-
-__all__ = ["FOREGROUND", "ORPHAN", "OURS", "ApiError", "Deletion", "State", "Write"]

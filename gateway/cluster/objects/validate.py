@@ -19,8 +19,8 @@ _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _LABEL_MAX, _SUBDOMAIN_MAX = 63, 253  # characters
 
 _LABEL_WORDS = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
-    "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
+    "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 _SUBDOMAIN_WORDS = (
@@ -169,8 +169,8 @@ def _data(obj: Object) -> Iterator[FieldProblem]:
     for key in (*obj.get("data", {}), *obj.get("binaryData", {})):
         if not _DATA_KEY.fullmatch(key):
             words = (
-                "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  "
-                "or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+                "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. "
+                "'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
             )
             yield invalid(f"data[{key}]", key, words)
 
@@ -236,9 +236,9 @@ def _pod_change(obj: Object, old: Object) -> Iterator[FieldProblem]:
     if new != was or images[0] != images[1]:
         words = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to "
-            "existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
-            "previously negative)"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions "
+            "to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it "
+            "was previously negative)"
         )
         yield FieldProblem("spec", "FieldValueForbidden", words)
 

@@ -1,4 +1,4 @@
-"""An object against the schema of its kind: unknown fields, defaults, and what is wrong, in Kubernetes' words."""
+"""An object against its kind's schema: unknown fields, defaults, and what is wrong in Kubernetes' words."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ _TABLE: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Objec
     (GIE, "inferencepools", "InferencePool", ("v1",), ("infpool",), True, _POOL, _AGE),
     (GIE_X, "inferenceobjectives", "InferenceObjective", ("v1alpha2",), ("infobj",), True, _OBJECTIVE, (
         ("Inference Pool", "string", ".spec.poolRef.name"), ("Priority", "string", ".spec.priority"), *_AGE)),
-    (GIE_X, "inferencemodelrewrites", "InferenceModelRewrite", ("v1alpha2",), ("infmr",), True, _REWRITE, _AGE),
+    (GIE_X, "inferencemodelrewrites", "InferenceModelRewrite", ("v1alpha2",), ("infmr",), True, _REWRITE,
+     _AGE),
     (LLMD, "inferenceobjectives", "InferenceObjective", ("v1alpha2",), (), True, _OBJECTIVE, _AGE),
     (LLMD, "inferencemodelrewrites", "InferenceModelRewrite", ("v1alpha2",), (), True, _REWRITE, _AGE),
     (ISTIO, "destinationrules", "DestinationRule", ("v1", "v1beta1", "v1alpha3"), ("dr",), True, _ANY, (
@@ -127,13 +128,11 @@ _TABLE: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Objec
 
 def standins() -> list[Object]:
     """CRDs, as their author would write them."""
-    return [_crd(*row) for row in _TABLE]
+    return [_crd(row) for row in _TABLE]
 
 
-def _crd(
-    group: str, plural: str, kind: str, versions: tuple[str, ...], short: tuple[str, ...], namespaced: bool,
-    schema: Object, columns: Columns,
-) -> Object:  # fmt: skip
+def _crd(row: tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Object, Columns]) -> Object:
+    group, plural, kind, versions, short, namespaced, schema, columns = row
     names: Object = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
     if short:
         names["shortNames"] = list(short)
