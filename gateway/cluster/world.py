@@ -74,6 +74,7 @@ class World:
         self._unreadable: dict[str, str] = {}
         self._woken = asyncio.Event()
         self._dirty = True
+        self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._applying: asyncio.Task[None] | None = None
@@ -102,6 +103,7 @@ class World:
 
     async def stop(self) -> None:
         """No more reconciling; the stack is its owner's to end."""
+        self._stopping = True
         tasks = [t for t in (self._loop, self._applying, *self._tasks) if t is not None]
         for task in tasks:
             task.cancel()
@@ -135,9 +137,10 @@ class World:
 
     async def _run(self) -> None:
         forgotten = time.monotonic()
-        while True:
+        while not self._stopping:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):  # wait_for may swallow a cancellation
+                    await self._woken.wait()
             if self._woken.is_set():
                 await asyncio.sleep(REST_S)
             try:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.errors import ControlError
 from gateway.stack.socket import ask
 from gateway.stack.statedir import StackDirectory, find_stack
 from kit.console import say
@@ -40,9 +41,14 @@ def apply_files(directory: StackDirectory, sources: Sequence[str], namespace: st
     """What the running stack says of its change to these objects. Raises ControlError."""
     with tempfile.TemporaryDirectory(prefix="apply", dir=directory.path) as scratch:
         paths = [_readable(source, Path(scratch) / f"{i}.yaml") for i, source in enumerate(sources)]
-        told: str = ask(
-            directory.socket, "apply", timeout_s=TIMEOUT_S, sources=paths, namespace=namespace, prune=prune
-        )
+        options = {"sources": paths, "namespace": namespace, "prune": prune}
+        try:
+            told: str = ask(directory.socket, "apply", timeout_s=TIMEOUT_S, **options)
+        except ControlError as error:
+            words = str(error)
+            for source, path in zip(sources, paths, strict=True):
+                words = words.replace(path, "<stdin>" if source == "-" else source)
+            raise ControlError(words) from None
     return told
 
 

@@ -65,7 +65,12 @@ class Watch:
                     line = await asyncio.wait_for(self._queue.get(), min(left, BOOKMARK_SECONDS))
                     if line is _END:
                         return
-                    yield line
+                    waiting = [line]
+                    while not self._queue.empty() and (line := self._queue.get_nowait()) is not _END:
+                        waiting.append(line)
+                    yield b"".join(waiting)
+                    if line is _END:
+                        return
                 except TimeoutError:
                     if self._query.bookmarks:
                         self._bookmark({})

@@ -77,25 +77,24 @@ class Reader:
         return json_answer(shape_of(served, ask)(found))
 
     def list(self, ask: Ask, served: Served, namespace: str, name: str = "") -> Response:
-        """A list, or a watch where the query says so. Raises ApiError: 400, 410, 504."""
+        """A list, or a watch where the query says so. Raises ApiError: 400, 410 of a watch, 504."""
         query, match = _read(served, ask.query, name)
         store = self._state.store
         if query.version is not None and query.version > store.version:
             raise _too_large(query.version, store.version)
         if query.watch:
             return self._watch(ask, served, namespace, match, query)
-        if query.after is not None and query.at != store.version:
-            words = "The provided continue parameter is too old; list again without it"
-            raise ApiError(410, "Expired", words)
         items = store.list(served.kind, namespace, match)
         if (after := query.after) is not None:
             items = [item for item in items if place(item) > after]
-        meta: Object = {"resourceVersion": str(store.version)}
+        # A later part of a list is of later objects; who watches from the first part's version misses none.
+        version = query.at if query.after is not None else store.version
+        meta: Object = {"resourceVersion": str(version)}
         if query.limit and len(items) > query.limit:
             if not ask.query.get("labelSelector") and not ask.query.get("fieldSelector"):
                 meta["remainingItemCount"] = len(items) - query.limit
             items = items[: query.limit]
-            meta["continue"] = to_continue(store.version, place(items[-1]))
+            meta["continue"] = to_continue(version, place(items[-1]))
         return json_answer(_list_body(ask, served, [converted(served, i) for i in items], meta))
 
     def _watch(self, ask: Ask, served: Served, namespace: str, match: Match, query: Query) -> Response:

@@ -102,7 +102,7 @@ class Events:
             "lastTimestamp": now,
             "count": 1,
         }
-        self._state.create(self._event(), namespace, body)
+        self._state.add(self._event(), namespace, body)
 
     def forget_old(self) -> None:
         """Remove what is past its life."""

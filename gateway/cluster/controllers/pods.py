@@ -26,6 +26,7 @@ class Pods:
         self._state = state
         self._events = events
         self._known: dict[tuple[str, str], str] = {}  # uid of the object of each fact's pod
+        self._told: dict[tuple[str, str], tuple[PodFact, str]] = {}  # the fact and version that agree
 
     def run(self, facts: Iterable[PodFact]) -> list[PodFact]:
         """Write the objects; the facts whose object somebody has deleted, which are to end, are returned."""
@@ -35,6 +36,8 @@ class Pods:
             key = (fact.namespace, fact.name)
             seen.add(key)
             obj = self._state.get(POD, *key)
+            if obj is not None and self._told.get(key) == (fact, obj["metadata"]["resourceVersion"]):
+                continue
             known = self._known.get(key)
             if known is not None and (obj is None or obj["metadata"]["uid"] != known):
                 doomed.append(fact)  # deleted by force
@@ -45,18 +48,22 @@ class Pods:
                 obj = self._make(fact)
             if obj is not None:
                 self._known[key] = obj["metadata"]["uid"]
-                self._update(obj, fact)
+                obj = self._update(obj, fact)
+                if not ending(obj):
+                    self._told[key] = (fact, obj["metadata"]["resourceVersion"])
         for key in self._known.keys() - seen:
             obj = self._state.get(POD, *key)
             if obj is not None and obj["metadata"]["uid"] == self._known[key]:
                 self._events.tell(obj, "Killing", f"Stopping container {_first(obj)}")
                 self._state.drop(POD, obj)
             del self._known[key]
+            self._told.pop(key, None)
         return doomed
 
     def forget(self, fact: PodFact) -> None:
         """Its object is gone and it has ended: the next of its name is another pod."""
         self._known.pop((fact.namespace, fact.name), None)
+        self._told.pop((fact.namespace, fact.name), None)
 
     def _make(self, fact: PodFact) -> Object | None:
         if fact.ending or fact.dead:
@@ -74,7 +81,7 @@ class Pods:
                       "apps.kubernetes.io/pod-index": fact.name.rpartition("-")[2]}  # fmt: skip
             meta["labels"] = {**meta.get("labels", {}), **labels}
         spec = template["spec"] | {"nodeName": NODE}
-        made, _ = self._state.create(
+        made = self._state.add(
             self._state.served("v1", "Pod"), fact.namespace, {"metadata": meta, "spec": spec}
         )
         self._events.tell(owner, "SuccessfulCreate", f"Created pod: {fact.name}")
@@ -91,7 +98,7 @@ class Pods:
             return workload
         return self._state.get(REPLICA_SET, fact.namespace, fact.name.rpartition("-")[0])
 
-    def _update(self, obj: Object, fact: PodFact) -> None:
+    def _update(self, obj: Object, fact: PodFact) -> Object:
         if fact.ending and not ending(obj):
             served = self._state.served("v1", "Pod")
             obj = self._state.delete(served, fact.namespace, fact.name, Deletion())
@@ -99,7 +106,7 @@ class Pods:
         status = _status(obj, fact, old)
         status = {**old, **status}
         if status == old:
-            return
+            return obj
         before, after = old.get("phase"), status["phase"]
         if fact.waiting and fact.waiting != self._waiting(old):
             self._events.tell(obj, fact.waiting[0], fact.waiting[1], warning=True)
@@ -111,7 +118,7 @@ class Pods:
             self._events.tell(
                 obj, "BackOff", f"Back-off restarting failed container {_first(obj)}", warning=True
             )
-        self._state.change(POD, obj, status=status)
+        return self._state.change(POD, obj, status=status)
 
     @staticmethod
     def _waiting(status: Object) -> tuple[str, str] | None:

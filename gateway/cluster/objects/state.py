@@ -108,6 +108,14 @@ class State:
             return obj, intake
         return self._put(kind, obj), intake
 
+    def add(self, served: Served, namespace: str, obj: Object) -> Object:
+        """A controller's own object, made of what was valid already: only filled in and stored."""
+        meta = {**obj["metadata"], "namespace": namespace, "uid": str(uuid.uuid4())}
+        meta["creationTimestamp"] = now_text()
+        found = {"apiVersion": served.api_version, "kind": served.kind.kind, **obj, "metadata": meta}
+        Intake(served).fill(found)
+        return self._put(served.kind, found)
+
     def _place(self, kind: Kind, meta: Object, namespace: str) -> None:
         """The namespace of a new object, which has to stand."""
         named = meta.setdefault("namespace", namespace)
