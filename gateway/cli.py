@@ -22,6 +22,8 @@ SIMULATOR = {
 }
 STACK = {
     "up": "run the manifests of an inference gateway on this machine",
+    "cluster": "a Kubernetes API that kubectl writes to; what is written runs",
+    "apply": "change a running stack to other manifests",
     "ps": "what is running",
     "logs": "output of one part of the stack",
     "down": "stop the stack",

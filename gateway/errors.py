@@ -11,7 +11,8 @@ GatewayError
 └── PickerError       (picker/errors.py, with the branches below it)
 
 Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
-BadQueryError (kubeapi/query.py); and NoMetricError (autoscale/compute.py), which the loop catches.
+BadQueryError (kubeapi/query.py), ApiError and below it UndecodableError (cluster/objects/errors.py); and
+NoMetricError (autoscale/compute.py), which the loop catches.
 Of a script that is followed: UnknownNumberError and BadTestError (containers/expand/arithmetic.py and
 conditions.py).
 """

@@ -221,12 +221,12 @@ def _parse_ports(texts: Sequence[str]) -> tuple[dict[int, int], int | None]:
     return ports, first
 
 
-def _detach(directory: StackDirectory, argv: list[str]) -> int:
-    """Start `up` in a session of its own, which prints here until it is ready."""
+def _detach(directory: StackDirectory, argv: list[str], name: str = "up") -> int:
+    """Start the command in a session of its own, which prints here until it is ready."""
     if directory.is_held():
         raise directory.taken()
     read_end, write_end = os.pipe()
-    code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
+    code = f"import sys; from gateway.commands.parse import run; sys.exit(run({name!r}, sys.argv[1:]))"
     command = python("-c", code, *argv, "--ready-fd", str(write_end))
     pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
@@ -241,6 +241,13 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
         raise
     say(f"runs in the background; simfleet ps, logs, down --name {directory.name}")
     return 0
+
+
+def _cluster(argv: list[str]) -> int:
+    from gateway.commands.clusterline import run_cluster  # noqa: PLC0415
+
+    about = "A Kubernetes API on loopback for kubectl; what is written to it runs."
+    return run_cluster(argv, _parser("cluster", about, stack=False), _detach)
 
 
 # what a running stack is asked
@@ -341,6 +348,13 @@ def _change(stack: str | None, do: str, *, timeout_s: float = CHANGE_TIMEOUT_S, 
     return 0
 
 
+def _apply(argv: list[str]) -> int:
+    from gateway.commands.apply import run_apply  # noqa: PLC0415
+
+    about = "Change a running stack to these objects; says what changed, line by line."
+    return run_apply(argv, _parser("apply", about))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -373,9 +387,11 @@ def _fault(argv: list[str]) -> int:
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "up": _up,
+    "cluster": _cluster,
     "ps": _ps,
     "logs": _logs,
     "down": _down,
+    "apply": _apply,
     "scale": _scale,
     "kill": _kill,
     "restart": _restart,

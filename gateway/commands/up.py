@@ -23,18 +23,21 @@ import yaml
 
 from gateway.autoscale.loop import SYNC_PERIOD_S
 from gateway.envoy.process import GatewayOptions
-from gateway.errors import GatewayError, StackError
+from gateway.errors import ControlError, GatewayError, StackError
 from gateway.manifests.load import Manifests, load
 from gateway.stack.autoscaling import Autoscaling
+from gateway.stack.change import apply
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.report import example_request, status
+from gateway.stack.revise import revised
 from gateway.stack.socket import ControlServer
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, why
 from kit.alarm import new_event_loop
 from kit.children import python
 from kit.console import complain, say, show
+from kit.errors import DocumentError
 from kit.printable import on_terminal
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
@@ -177,11 +180,29 @@ class Runner:
             self._ended.set()
             return "going down"
 
+        async def apply_files(sources: list[str], namespace: str = "default", prune: bool = False) -> str:
+            return await self._apply(stack, sources, namespace, prune=prune)
+
         changes = {
-            "scale": stack.scale, "kill": stack.kill, "restart": stack.restart, "drain": stack.drain,
-            "fault": stack.fault,
+            "apply": apply_files, "scale": stack.scale, "kill": stack.kill, "restart": stack.restart,
+            "drain": stack.drain, "fault": stack.fault,
         }  # fmt: skip
         return {"status": answer_status, "down": down, **{n: self._logged(c) for n, c in changes.items()}}
+
+    async def _apply(self, stack: Stack, sources: list[str], namespace: str, *, prune: bool) -> str:
+        """`simfleet apply`: the stack with these objects; what that changed. Raises ControlError."""
+        try:
+            manifests, lines = revised(stack.plan.manifests, sources, namespace, prune=prune)
+            plan = make_plan(manifests, self.options.replicas, stack.plan.stack)
+        except DocumentError as error:
+            raise ControlError(str(error)) from error
+        done = await apply(stack, plan)
+        notes = [f"note: {note}" for note in plan.notes]
+        problems = [f"{about} stays as it was: {words}" for about, words in done.problems.items()]
+        told = "\n".join([*lines, *done.lines, *notes, *problems])
+        if problems:
+            raise ControlError(told)
+        return told
 
     def _logged(self, command: Any) -> Any:
         @functools.wraps(command)

@@ -60,6 +60,9 @@ class Pod:
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
     args: tuple[str, ...] = ()  # flags of its server
+    restarts: int = 0
+    outdated: bool = False  # its workload's template is another than the one it was made of
+    template: object = None  # what it was made of
 
     @property
     def namespace(self) -> str:
@@ -110,7 +113,9 @@ class PodTable:
         return [pod for pod in self if pod.is_running] if name == "all" else [self.get(name)]
 
     def of_workload(self, server: ServerPlan) -> list[Pod]:
-        return [p for p in self if p.server.workload is server.workload]
+        workload = server.workload
+        key = (workload.resource.kind, workload.key)
+        return [p for p in self if (p.server.workload.resource.kind, p.server.workload.key) == key]
 
     def next_identity(self, server: ServerPlan) -> tuple[str, int]:
         """Name and ordinal of a pod to be made; the pods of a Deployment never get a name twice."""

@@ -362,7 +362,7 @@ def test_endpoints_that_no_gateway_takes_over(tmp_path: Path) -> None:
     async def check(stack: Stack, _: list[str]) -> None:
         stack.gateways.append(Deaf())  # type: ignore[arg-type]
         with pytest.raises(StackError, match=r"^Envoy did not take over the endpoints within 0\.02 s$"):
-            await stack._until_applied(0.02)
+            await stack.until_applied(0.02)
         stack.gateways.clear()
 
     running(tmp_path, *world(1), check=check)
