@@ -28,6 +28,8 @@ STACK = {
     "kill": "end a replica at once, connections and all",
     "restart": "a fresh replica on the same address",
     "drain": "readiness off, requests in flight finish, then the replica ends",
+    "why": "the decision behind a request: candidates, scores, reason",
+    "whatif": "which of the last picks other weights would change",
     "lint": "mistakes in the manifests, before traffic finds them",
     "doctor": "why the gateway answers as it does",
 }

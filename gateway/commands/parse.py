@@ -306,6 +306,22 @@ def _change(stack: str | None, do: str, *, timeout_s: float = CHANGE_TIMEOUT_S, 
     return 0
 
 
+def _why(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("why", "Why a request went where it went, by the picker's decision log.")
+    why.add_why(parser)
+    return why.why(parser.parse_args(argv))
+
+
+def _whatif(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("whatif", "Where other weights would have sent the last requests.")
+    why.add_whatif(parser)
+    return why.whatif(parser.parse_args(argv))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -339,4 +355,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "kill": _kill,
     "restart": _restart,
     "drain": _drain,
+    "why": _why,
+    "whatif": _whatif,
 }
