@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.errors import GatewayError, UsageError
 from gateway.stack.socket import ask
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
@@ -221,49 +220,11 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
 
 
 def _ps(argv: list[str]) -> int:
+    from gateway.commands import ps  # noqa: PLC0415
+
     parser = _parser("ps", "Show what runs.")
-    help_ = "a table, everything as JSON, or only the address of the first gateway"
-    parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
-    arguments = parser.parse_args(argv)
-    named = arguments.stack or os.environ.get("SIMFLEET_STACK")
-    stacks = [find_stack(named)] if named else list(running_stacks())
-    reports = []
-    for stack in stacks:
-        try:
-            if stack.socket.exists():
-                reports.append(ask(stack.socket, "status", timeout_s=5.0))
-        except ControlError as error:
-            if named:
-                raise
-            complain(
-                f"{stack.name} (pid {stack.holder()}): {error}; `simfleet down --name {stack.name}` ends it"
-            )
-    if arguments.format == "json":
-        say(json.dumps({"stacks": reports}, indent=2))
-    elif arguments.format == "url":
-        if not (url := next((r["url"] for r in reports if r["url"]), None)):
-            raise ControlError("no stack with a gateway is running; start one with `simfleet up`")
-        say(url)
-    elif not reports:
-        say("no stack is running; start one with `simfleet up`")
-    for report in reports if arguments.format == "table" else ():
-        _print_stack(report)
-    return 0
-
-
-def _print_stack(report: dict[str, Any]) -> None:
-    say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
-    for gateway in report["gateways"]:
-        urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
-        say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
-    for picker in report["pickers"]:
-        say(f"  picker   {picker['name']}  {picker['kind']}, {picker['state']}, {picker['metrics_url']}")
-        if picker["kube_api_url"]:
-            say(f"           kubectl --server {picker['kube_api_url']} get pods,inferencepools -A")
-    for pod in report["pods"]:
-        load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
-        ports = ",".join(map(str, pod["ports"]))
-        say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
+    ps.add_flags(parser)
+    return ps.ps(parser.parse_args(argv))
 
 
 def _scale(argv: list[str]) -> int:
