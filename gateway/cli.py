@@ -28,6 +28,7 @@ STACK = {
     "kill": "end a replica at once, connections and all",
     "restart": "a fresh replica on the same address",
     "drain": "readiness off, requests in flight finish, then the replica ends",
+    "ui": "the live page of a stack: flow, pods, requests and why, what if",
     "why": "the decision behind a request: candidates, scores, reason",
     "whatif": "which of the last picks other weights would change",
     "lint": "mistakes in the manifests, before traffic finds them",

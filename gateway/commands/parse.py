@@ -121,6 +121,8 @@ def _up_parser() -> _Parser:
         action="store_true",
         help="print the manifests (for `loadgen scenarios NAME --manifests -`) and run nothing",
     )
+    add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
+    add("--ui-port", type=_count, default=0, metavar="PORT", help="its port (any free one)")
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -172,6 +174,7 @@ def _up(argv: list[str]) -> int:
         picker=picker,
         gateway=gateway,
         live=live,
+        ui_port=arguments.ui_port if arguments.ui or arguments.ui_port else None,
         ready_fd=arguments.ready_fd,
     )
     return up(options)
@@ -283,6 +286,14 @@ def _whatif(argv: list[str]) -> int:
     return why.whatif(parser.parse_args(argv))
 
 
+def _ui(argv: list[str]) -> int:
+    from gateway.commands import ui  # noqa: PLC0415
+
+    parser = _parser("ui", "Serve the live page of a running stack on 127.0.0.1.")
+    ui.add_flags(parser)
+    return ui.ui(parser.parse_args(argv))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -318,4 +329,5 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "drain": _drain,
     "why": _why,
     "whatif": _whatif,
+    "ui": _ui,
 }
