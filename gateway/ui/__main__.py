@@ -38,7 +38,7 @@ async def serve(socket: Path, port: int, url_file: Path | None) -> None:
 
 
 async def _until_gone(socket: Path) -> None:
-    while await asyncio.to_thread(socket.exists):
+    while await asyncio.to_thread(socket.exists):  # noqa: ASYNC110 - nothing tells that a file is gone
         await asyncio.sleep(1.0)
 
 

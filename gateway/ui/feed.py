@@ -40,6 +40,7 @@ class Feed:
         self._access: dict[str, Tail] = {}
         self._decisions: dict[str, Tail] = {}
         self._tokens: dict[str, float] = {}
+        self._pods: dict[str, str] = {}  # by host:port
         self._known: set[str] = set()  # logs that were read before
 
     def told(self, report: Json) -> list[Json]:
@@ -53,6 +54,8 @@ class Feed:
         # what happened before the page's server came has no time that is known
         made = [{"t": None if first else round(time.time(), 2), "text": line} for line in fresh]
         self.events.extend(made)
+        pods = report.get("pods", ())
+        self._pods = {f"{pod['address']}:{port}": pod["name"] for pod in pods for port in pod["ports"]}
         for gateway in report.get("gateways", ()):
             self._access.setdefault(gateway["access_log"], Tail(Path(gateway["access_log"])))
         for picker in report.get("pickers", ()):
@@ -97,7 +100,7 @@ class Feed:
                 if entry is not None:
                     port = (entry.authority or "").rpartition(":")[2]
                     rates.answered(gateway, ports.get(port, ports.get("", "")), entry)
-                    self.requests.answered(entry, line)
+                    self.requests.answered(gateway, entry, line, self._pods.get(entry.place))
 
     def _rates_of(self, log: str) -> Rates:
         """Where the lines of a log count; those that it had before are history."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -82,10 +83,12 @@ class Requests:
         told.pop("request_id")
         row.update(told, objective=decision.objective, priority=decision.priority)
 
-    def answered(self, entry: Access, line: bytes) -> None:
-        """A line of an access log."""
+    def answered(self, gateway: str, entry: Access, line: bytes, pod: str | None = None) -> None:
+        """A line of the access log of `gateway`; pod: whose address answered."""
         name = entry.request_id or f"line {hash(line)}"
         row = self._row(name)
+        row.setdefault("time", time.time())
+        row["gateway"], row["route"], row["cluster"] = gateway, entry.route, entry.cluster
         self._lines[name] = line
         row["status"] = entry.status or 0
         row["ttft"] = entry.first_byte_ms
@@ -94,8 +97,8 @@ class Requests:
         row["path"] = entry.path
         row["served"] = entry.place
         row["as_picked"] = entry.place == entry.picked.split(",")[0] if entry.picked and entry.place else None
-        if entry.pod:
-            row["pod"] = entry.pod
+        if answering := entry.pod or pod:
+            row["pod"] = answering
         if entry.client_id and not row.get("client_id"):
             row["client_id"] = entry.client_id
         if "reason" not in row or not entry.status or entry.status >= 400:
