@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from gateway.machine.readiness import http_get
 from gateway.stack.socket import ask
 from gateway.ui.feed import Feed
 
-INTERVAL_S = 1.0
+INTERVAL_S = 1.0  # between two ticks
 BACKLOG = 4  # ticks that a page may be behind; one that is further gets everything anew
 Json = dict[str, Any]
 
@@ -29,22 +28,13 @@ class Collector:
         self.feed = Feed()
         self.extra: Json = {}  # what others have to say with each tick
         self._pages: set[asyncio.Queue[bytes | None]] = set()
-        self.cpu_s = 0.0  # what the last second took, for who wants to know
 
     async def ask(self, do: str, timeout_s: float = 120.0, **arguments: Any) -> Any:
         """Ask the stack; ControlError when it refuses or is gone."""
         return await asyncio.to_thread(ask, self.socket, do, timeout_s=timeout_s, **arguments)
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            begun = time.monotonic()
-            await self.once()
-            await asyncio.sleep(max(0.05, begun + INTERVAL_S - time.monotonic()))
-
     async def once(self) -> None:
         """One second's work."""
-        begun = time.process_time()
         events: list[Json] = []
         try:
             events = self.feed.told(await self.ask("status", timeout_s=10.0))
@@ -53,7 +43,6 @@ class Collector:
         await self._ask_pickers()
         self.feed.read()
         self._tell({**self.feed.tick(events), **self.extra})
-        self.cpu_s = time.process_time() - begun
 
     async def _ask_pickers(self) -> None:
         self.feed.beliefs.clear()

@@ -6,6 +6,7 @@ endpoint pages of its pickers. Nothing here does I/O except reading logs; `colle
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import deque
@@ -192,7 +193,7 @@ def new_lines(before: Sequence[str], after: Sequence[str]) -> list[str]:
 
 def role_of(arguments: Sequence[str]) -> str | None:
     """prefill or decode, as a server's --kv-transfer-config says; None for one that does both by itself."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         if name.replace("_", "-") == "--kv-transfer-config":
             try:

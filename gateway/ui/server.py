@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.ui.api import Api
-from gateway.ui.collect import Collector
+from gateway.ui.collect import INTERVAL_S, Collector
 from gateway.ui.guard import guarded
 from gateway.ui.load import Load
 
@@ -62,7 +62,11 @@ class PageServer:
             ws="none",
         )
         self._server = _Server(config)
-        await self.collector.once()
+        try:
+            await self.collector.once()
+        except BaseException:
+            listener.close()
+            raise
         self._tasks = [
             asyncio.create_task(self._server.serve(sockets=[listener])),
             asyncio.create_task(self._collect()),
@@ -72,8 +76,11 @@ class PageServer:
     async def _collect(self) -> None:
         while True:
             self.collector.extra = {"load": self.load.state()}
-            await self.collector.once()
-            await asyncio.sleep(1.0)
+            try:
+                await self.collector.once()
+            except Exception as error:  # noqa: BLE001 - the page says so and goes on
+                self.collector.feed.problem = f"a second was lost: {type(error).__name__}: {error}"
+            await asyncio.sleep(INTERVAL_S)
 
     async def stop(self) -> None:
         """Ends the load, the streams and the port."""

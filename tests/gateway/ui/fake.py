@@ -1,4 +1,4 @@
-"""A stack that is none: a control socket and logs that a test writes, and the real server of the page over them."""
+"""A stack that is none: a control socket and logs that a test writes, and the real server over them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pod(name: str, host: int, **fields: Any) -> dict[str, Any]:
         "namespace": "lab",
         "pool": "inference-pool",
         "workload": "server",
-        "address": f"127.0.{host // 200}.{2 + host % 200}",
+        "address": f"127.77.{host // 200}.{2 + host % 200}",
         "ports": [8000],
         "state": "ready",
         "models": ["model-a"],
@@ -91,7 +91,7 @@ class FakeStack:
         self.config = ""
         self.told: list[tuple[str, dict[str, Any]]] = []
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.control = ControlServer(self.directory / "control.sock", self._commands())
         self.run(self.control.start())
@@ -194,12 +194,14 @@ class FakeStack:
         self.run(self.control.close())
 
     def close(self) -> None:
-        self.run(self.server.stop())
-        self.run(self.control.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.run(self.server.stop())
+            self.run(self.control.close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def candidate(name: str, endpoint: str, queue: float, prefix: float, **fields: Any) -> dict[str, Any]:

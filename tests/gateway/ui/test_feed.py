@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from gateway.stack.reconfigure import with_config
 from gateway.ui.envoydump import clusters, parsed, routes_of
@@ -10,6 +11,9 @@ from gateway.ui.feed import new_lines, role_of
 from gateway.ui.rates import POINTS, WINDOW_S, Rates, quantile
 from gateway.ui.rows import Access, Requests, read_access
 from gateway.why.decision import Decision
+
+HEADER = {"name": "x", "string_match": {"exact": "y"}}
+CLUSTERS = [{"name": "a", "weight": 3}, {"name": "b", "weight": 1}]
 
 
 def line(name: str, **fields: object) -> bytes:
@@ -52,10 +56,8 @@ def test_seconds_are_bounded_and_averaged_over_the_window() -> None:
     assert (point["n"], point["bad"], point["running"], point["tokens"]) == (2, 1, 2, 5.0)
     flow = rates.flow()
     assert flow["window_s"] == WINDOW_S
-    assert {(way["place"], way["kind"]): way["rate"] for way in flow["ways"]} == {
-        ("a:1", "2xx"): 1.0,
-        ("", "5xx"): 1.0,
-    }
+    ways = {(way["place"], way["kind"]): way["rate"] for way in flow["ways"]}
+    assert ways == {("a:1", "2xx"): 1.0, ("", "5xx"): 1.0}
     assert flow["hops"]["first_byte"]["count"] == WINDOW_S
     assert flow["hops"]["picker"] is None
 
@@ -82,7 +84,6 @@ def test_roles_of_disaggregated_servers() -> None:
 
 
 def test_a_pickers_command_line_with_another_configuration() -> None:
-    from pathlib import Path
 
     argv = ["picker", "--config-file=/a", "--v=1", "--config-text=b"]
     assert with_config(argv, Path("/c")) == ("picker", "--v=1", "--config-file=/c")
@@ -92,29 +93,22 @@ def test_a_pickers_command_line_with_another_configuration() -> None:
 def test_what_an_envoy_runs() -> None:
     route = {
         "name": "lab.r.0",
-        "match": {"path_separated_prefix": "/v1", "headers": [{"name": "x", "string_match": {"exact": "y"}}]},
-        "route": {
-            "weighted_clusters": {"clusters": [{"name": "a", "weight": 3}, {"name": "b", "weight": 1}]}
-        },
+        "match": {"path_separated_prefix": "/v1", "headers": [HEADER]},
+        "route": {"weighted_clusters": {"clusters": CLUSTERS}},
     }
     lost = {"name": "lab.r.1", "match": {"prefix": "/"}, "direct_response": {"status": 500}}
-    manager = {
-        "route_config": {"name": "http.80", "virtual_hosts": [{"domains": ["*"], "routes": [route, lost]}]}
-    }
+    hosts = [{"domains": ["*"], "routes": [route, lost]}]
+    manager = {"route_config": {"name": "http.80", "virtual_hosts": hosts}}
     listener = {
         "address": {"socket_address": {"port_value": 8080}},
         "filter_chains": [{"filters": [{"typed_config": manager}, {"typed_config": {}}]}],
     }
-    dump, broken = parsed(
-        [
-            (200, json.dumps({"configs": [{"static_listeners": [{"listener": listener}]}]}).encode()),
-            (200, b"x"),
-        ]
-    )
+    page = json.dumps({"configs": [{"static_listeners": [{"listener": listener}]}]}).encode()
+    dump, broken = parsed([(200, page), (200, b"x")])
     assert broken == {}
     first, second = routes_of(dump)
     assert (first["listener"], first["match"]) == (8080, "/v1  x: y")
-    assert first["clusters"] == [{"name": "a", "weight": 3}, {"name": "b", "weight": 1}]
+    assert first["clusters"] == CLUSTERS
     assert second["action"] == "answers 500"
     host = {
         "address": {"socket_address": {"address": "127.0.0.2", "port_value": 1}},
