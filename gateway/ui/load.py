@@ -37,6 +37,7 @@ class Load:
             "SIMFLEET_STATE_DIR": str(state_dir),
         }
         self._child: asyncio.subprocess.Process | None = None
+        self._listing: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=LINES)
         self._command = ""
@@ -54,7 +55,7 @@ class Load:
     async def scenarios(self) -> list[Json]:
         """The packaged scenarios as `loadgen scenarios` lists them; ControlError when it cannot."""
         if self._known is None:
-            child = await asyncio.create_subprocess_exec(
+            child = self._listing = await asyncio.create_subprocess_exec(
                 *python("-c", _LOADGEN, "scenarios"),
                 env=self._env,
                 stdout=asyncio.subprocess.PIPE,
@@ -108,6 +109,14 @@ class Load:
                 break
             self._lines.append(one_line(line.decode(errors="replace").rstrip("\r\n")))
         await child.wait()
+
+    async def close(self) -> None:
+        """End everything that was started."""
+        await self.stop()
+        if self._listing is not None and self._listing.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._listing.kill()
+            await self._listing.wait()
 
     async def stop(self) -> None:
         """Ask it to end, as Ctrl-C does, and end it where it does not."""

@@ -84,7 +84,7 @@ class PageServer:
 
     async def stop(self) -> None:
         """Ends the load, the streams and the port."""
-        await self.load.stop()
+        await self.load.close()
         if self._server is not None:
             self._server.should_exit = True
             self._server.force_exit = True

@@ -49,7 +49,7 @@ function object(one, envoys) {
   return html`<tr data-object=${`${one.kind}/${one.namespace}/${one.name}`}>
     <td><b>${plain(one.kind)}</b> ${plain(one.namespace ? `${one.namespace}/` : '')}${plain(one.name)}<br><small class="muted">${plain(one.where)}</small></td>
     <td>${one.becomes ? plain(one.becomes) : html`<span class="chip warn">not simulated</span>`}${parts.slice(0, 12).map(made)}${parts.length > 12 ? html`<small>and ${parts.length - 12} more</small>` : ''}</td>
-    <td>${one.conditions.map(c => html`<span class="chip ${c.status ? 'good' : 'bad'}" title=${plain(c.message)}>${c.type} ${c.status ? '' : plain(c.reason)}</span>`)}
+    <td>${one.conditions.map(c => html`<span class="chip ${c.status ? 'good' : 'bad'}" title=${plain(c.message)}>${plain(c.type)} ${c.status ? '' : plain(c.reason)}</span>`)}
       ${one.conditions.filter(c => !c.status).map(c => html`<div class="badtext">${plain(c.message)}</div>`)}</td></tr>`;
 }
 
@@ -66,7 +66,7 @@ export function config() {
       <tbody>${told.objects.filter(o => o.becomes).map(o => object(o, told.envoys))}</tbody></table></div>
     <details><summary>${idle.length} objects that are not simulated</summary><table class="cards objects"><tbody>${idle.map(o => object(o, told.envoys))}</tbody></table></details>
     <h3>Lint</h3>
-    ${told.findings.length ? html`<ul class="findings">${told.findings.map(f => html`<li><span class="chip ${f.severity === 'error' ? 'bad' : f.severity === 'warning' ? 'warn' : ''}">${f.severity}</span>
+    ${told.findings.length ? html`<ul class="findings">${told.findings.map(f => html`<li><span class="chip ${f.severity === 'error' ? 'bad' : f.severity === 'warning' ? 'warn' : ''}">${plain(f.severity)}</span>
       <b>${plain(f.rule)}</b> <small class="muted">${plain(f.where)}</small><br>${plain(f.message)}<br><small>${plain(f.consequence)} <i>Mend: ${plain(f.mend)}</i></small></li>`)}</ul>`
       : html`<p class="muted">Nothing found.</p>`}
   </section>`;

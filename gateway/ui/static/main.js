@@ -79,12 +79,12 @@ function notice() {
 const KEYS = [['1 … 6', 'panels'], ['/', 'search'], ['j k', 'next, previous request'], ['Esc', 'close, then clear the filter'], ['u', 'undo the last action'], ['?', 'this list']];
 
 function page() {
-  if (!store.state) return html`<p class="boot">${plain(store.problem || 'connecting…')}</p>`;
+  if (!store.state) return html`<p class="boot">${plain(store.refused || store.problem || 'connecting…')}</p>`;
   return html`${top()}
     <nav class="tabs" role="tablist">${Object.entries(TABS).map(([id, [label]]) => html`<button role="tab" id=${`tab-${id}`} aria-selected=${store.tab === id ? 'true' : 'false'}
       @click=${() => go(id)}>${label}</button>`)}<button class="help" aria-label="keys" @click=${() => set({keys: !store.keys})}>?</button></nav>
     ${store.keys ? html`<dl class="keys">${KEYS.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>` : ''}
-    ${store.connected ? store.problem ? html`<p class="alarm" role="alert">${plain(store.problem)}</p>` : '' : html`<p class="alarm" role="alert">${plain(store.problem || 'The page’s server does not answer; what stands here is what was last known.')}</p>`}
+    ${store.connected ? store.problem ? html`<p class="alarm" role="alert">${plain(store.problem)}</p>` : '' : html`<p class="alarm" role="alert">${plain(store.refused || 'The page’s server does not answer; what stands here is what was last known.')}</p>`}
     ${filters()}
     <main class=${store.open ? 'with-drawer' : ''}><div class="tab" role="tabpanel">${TABS[store.tab][1]()}</div>${decision()}</main>
     ${sheet()}${notice()}`;

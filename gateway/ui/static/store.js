@@ -5,7 +5,8 @@ export const KEEP_ROWS = 500, KEEP_POINTS = 900, KEEP_EVENTS = 200;
 export const store = {
   tab: 'overview',
   connected: false,
-  problem: null,       // why nothing comes
+  problem: null,       // why the stack tells nothing
+  refused: null,       // why the server tells nothing
   state: null,         // the stack as the last tick tells it
   rows: new Map(),     // requests by id, oldest first
   points: [],          // seconds of the timeline

@@ -44,7 +44,7 @@ export async function follow() {
     try {
       const answer = await fetch('api/stream', {headers: {'x-simfleet-token': token()}});
       if (answer.status === 401) {
-        set({connected: false, problem: 'the token is missing or wrong: open the address that `simfleet ui` prints'});
+        set({connected: false, refused: 'the token is missing or wrong: open the address that `simfleet ui` prints'});
         await new Promise(resolve => addEventListener('hashchange', resolve, {once: true}));
         continue;
       }
@@ -68,7 +68,7 @@ async function read(reader) {
     while ((end = buffer.indexOf('\n\n')) >= 0) {
       const [, event, data] = /^event: (\w+)\ndata: (.*)$/s.exec(buffer.slice(0, end)) || [];
       buffer = buffer.slice(end + 2);
-      if (event === 'hello') { reset(); store.connected = true; }
+      if (event === 'hello') { reset(); store.connected = true; store.refused = null; }
       if (data) receive(JSON.parse(data));
     }
   }
