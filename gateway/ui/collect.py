@@ -60,10 +60,18 @@ class Collector:
             try:
                 page.put_nowait(message)
             except asyncio.QueueFull:
-                self._pages.discard(page)
-                with contextlib.suppress(asyncio.QueueEmpty):
-                    page.get_nowait()
-                page.put_nowait(None)
+                self._end(page)
+
+    def _end(self, page: asyncio.Queue[bytes | None]) -> None:
+        self._pages.discard(page)
+        if page.full():
+            page.get_nowait()
+        page.put_nowait(None)
+
+    def close(self) -> None:
+        """End every stream."""
+        for page in list(self._pages):
+            self._end(page)
 
     @contextlib.asynccontextmanager
     async def listen(self) -> Any:

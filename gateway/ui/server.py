@@ -85,6 +85,7 @@ class PageServer:
     async def stop(self) -> None:
         """Ends the load, the streams and the port."""
         await self.load.close()
+        self.collector.close()
         if self._server is not None:
             self._server.should_exit = True
             self._server.force_exit = True

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
+
 pytestmark = pytest.mark.ui
 SHOTS = os.environ.get("UI_SHOTS")  # a folder for screenshots of every panel
 
@@ -32,6 +34,11 @@ def browser() -> Iterator[Any]:
         made = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield made
         made.close()
+
+
+def comes(page: Any, expression: str, argument: Any = None) -> None:
+    """Wait until an expression is true in the page; playwright's own way needs eval, which its policy forbids."""
+    until(lambda: page.evaluate(expression, argument), what=expression)
 
 
 class Tab:

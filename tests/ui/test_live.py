@@ -15,7 +15,7 @@ import pytest
 
 from loadgen.score import decisions as loadgen
 from tests.e2e.labkit import Lab, Labs
-from tests.ui.conftest import Tab
+from tests.ui.conftest import Tab, comes
 from tests.waiting import until
 
 pytestmark = pytest.mark.ui
@@ -33,6 +33,7 @@ RECORD = """async () => {
 def lab() -> Iterator[Lab]:
     labs = Labs()
     made = labs.start("--ui", "--no-live", name="page")
+    made.wait_ready()
     yield made
     labs.close()
 
@@ -110,11 +111,11 @@ def test_a_row_opens_the_decision_and_keys_go_on(lab: Lab, page: Any) -> None:
     page.wait_for_selector(".drawer >> text=as picked")
     assert page.locator(".drawer code.block").inner_text().startswith("curl -s -i 'http://127.0.0.1:")
     page.keyboard.press("j")
-    page.wait_for_function("was => document.querySelector('.drawer h2')?.innerText !== was", arg=first)
+    comes(page, "was => document.querySelector('.drawer h2')?.innerText !== was", first)
     page.keyboard.press("Escape")
     assert page.locator(".drawer").count() == 0
     page.keyboard.press("/")
-    page.wait_for_function("document.activeElement?.id === 'search'")
+    comes(page, "document.activeElement?.id === 'search'")
     page.keyboard.type("no such request")
     page.wait_for_selector("text=No request fits the filter")
 
@@ -140,10 +141,10 @@ def test_kill_drain_restart_scale_and_their_undo(lab: Lab, page: Any) -> None:
     page.wait_for_selector(f".toast >> text={end} restarted")
     page.click("[data-workload] [aria-label='one pod more']")
     page.wait_for_selector(".toast >> text=3 -> 4 pods")
-    page.wait_for_function("document.querySelectorAll('tr[data-pod]').length === 4")
+    comes(page, "document.querySelectorAll('tr[data-pod]').length === 4")
     page.keyboard.press("u")
     page.wait_for_selector(".toast >> text=4 -> 3 pods")
-    page.wait_for_function("document.querySelectorAll('tr[data-pod]').length === 3")
+    comes(page, "document.querySelectorAll('tr[data-pod]').length === 3")
     pod_row(page, end).locator("[data-do=metrics]").click()
     page.wait_for_selector(".sheet >> text=vllm:num_requests_running")
     page.keyboard.press("Escape")
@@ -161,7 +162,7 @@ def test_what_if_sliders_export_apply_and_undo(lab: Lab, page: Any) -> None:
     assert page.locator("[data-changed]").inner_text() == "0"
     weight.fill("0")
     weight.press("Tab")
-    page.wait_for_function("Number(document.querySelector('[data-changed]').innerText) > 0")
+    comes(page, "Number(document.querySelector('[data-changed]').innerText) > 0")
     assert page.locator("[data-spread]").count() == 3
     page.click("text=Export")
     text = page.locator(".sheet pre").inner_text()
@@ -177,14 +178,14 @@ def test_what_if_sliders_export_apply_and_undo(lab: Lab, page: Any) -> None:
 
     assert weights()["prefix-cache-scorer"] == 0
     page.click(".toast >> text=Undo")
-    page.wait_for_function("document.querySelector('.toast')?.innerText.includes('restarted with another')")
+    comes(page, "document.querySelector('.toast')?.innerText.includes('restarted with another')")
     send(lab, 1)
     until(lambda: weights()["prefix-cache-scorer"] == 3)
 
 
 def test_load_is_started_followed_and_stopped(page: Any) -> None:
     page.click("#tab-load")
-    page.wait_for_function("document.querySelectorAll('.load select option').length > 5")
+    comes(page, "document.querySelectorAll('.load select option').length > 5")
     page.select_option(".load select[aria-label=scenario]", "page")
     page.fill(".load input[type=number]", "40")
     page.press(".load input[type=number]", "Tab")

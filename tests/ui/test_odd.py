@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.ui.fake import FakeStack, candidate, pod
-from tests.ui.conftest import Tab
+from tests.ui.conftest import Tab, comes
 
 pytestmark = pytest.mark.ui
 A = "127.77.0.2:8000"
@@ -91,7 +91,7 @@ def test_a_hundred_pods_are_a_map_and_a_list(make: Make, tab: Tab) -> None:
     page.click("#tab-pods")
     assert page.locator("tr[data-pod]").count() == 100
     page.click("#tab-requests")
-    page.wait_for_function("document.querySelector('.requests h2 small').innerText.startsWith('300')")
+    comes(page, "document.querySelector('.requests h2 small').innerText.startsWith('300')")
     page.click("text=show all 300")
     assert page.locator(".rows tbody tr").count() == 300
     page.click("#tab-whatif")
