@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 
 def comes(page: Any, expression: str, argument: Any = None) -> None:
-    """Wait until an expression is true in the page; playwright's own way needs eval, which its policy forbids."""
+    """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
     until(lambda: page.evaluate(expression, argument), what=expression)
 
 

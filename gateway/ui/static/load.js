@@ -24,7 +24,7 @@ export function load() {
   const models = [...new Set(store.state.pods.flatMap(pod => pod.models || []))];
   const own = wanted.scenario && wanted.own;
   return html`<section class="panel load" aria-label="load">
-    <h2>Load <small>${running ? 'runs' : exit === null || exit === undefined ? '' : exit === 0 ? 'ended well' : `ended with status ${exit}`}</small></h2>
+    <h2>Load <small>${running ? 'runs' : exit === null || exit === undefined ? '' : exit === 0 ? 'ended well' : exit === 130 ? 'stopped' : `ended with status ${exit}`}</small></h2>
     <div class="form">
       <label>scenario <select aria-label="scenario" @change=${e => { wanted.scenario = e.target.value; set({}); }}>
         <option value="">plain requests</option>${store.scenarios.map(s => html`<option .value=${s.name} ?selected=${s.name === wanted.scenario}>${plain(s.name)}</option>`)}</select></label>
