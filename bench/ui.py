@@ -227,16 +227,12 @@ def measure(directory: Path) -> None:
                 work()
                 elapsed = time.monotonic() - begun
                 shares.append(((cpu_s(server.pid) - before) / elapsed, (received[0] - read) / elapsed / 1000))
-            memory = (
-                int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-                >> 20
-            )
+            pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
         finally:
             server.terminate()
-    print(f"idle       {100 * shares[0][0]:5.1f} % of a core, {shares[0][1]:5.0f} kB/s to a page")
-    print(
-        f"{RATE}/s      {100 * shares[1][0]:5.1f} % of a core, {shares[1][1]:5.0f} kB/s to a page   target 10 %"
-    )
+    for what, (share, rate) in zip(("idle", f"{RATE}/s"), shares, strict=True):
+        print(f"{what:10} {100 * share:5.1f} % of a core, {rate:5.0f} kB/s to a page")
+    print("target      10.0 %")
     print(f"memory     {pages * os.sysconf('SC_PAGE_SIZE') >> 20} MB")
 
 

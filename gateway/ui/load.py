@@ -71,11 +71,13 @@ class Load:
     async def start(self, url: str, scenario: str, model: str, rate: float | None, duration_s: float) -> None:
         """Start it; ControlError while one runs, and for what cannot be asked.
 
-        scenario: a packaged one's name, or empty for plain requests to `model`. rate: requests a second;
-        None leaves the scenario its own.
+        scenario: a packaged one's name, which has its own load; or empty for plain requests to `model`, `rate`
+        of them a second.
         """
         if self.running:
             raise ControlError("a load is running: stop it first")
+        if scenario and rate is not None:
+            raise ControlError(f"scenario {scenario} has a load of its own: leave the rate out")
         if scenario and not _NAME.fullmatch(scenario):
             raise ControlError(f"scenario {scenario!r}: only packaged ones can be started here")
         if (rate is not None and not 0 < rate <= 10_000) or not 0 < duration_s <= 86_400:
@@ -84,7 +86,6 @@ class Load:
             )
         words = ["run", *([scenario] if scenario else ["--model", model, "--rate", f"{rate or 10:g}"])]
         words += ["--target", url, "--name", self._stack, "--duration", f"{duration_s:g}s"]
-        words += ["--rate", f"{rate:g}"] if scenario and rate is not None else []
         words += ["--no-selftest"]
         self._lines.clear()
         self._command = "loadgen " + " ".join(words)

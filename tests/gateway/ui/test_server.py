@@ -195,7 +195,7 @@ def test_bodies_that_are_not_understood(http: httpx.Client, body: bytes) -> None
 
 def test_load_is_a_command_that_a_user_could_type(http: httpx.Client) -> None:
     assert "hot-prefix" in [scenario["name"] for scenario in ask(http, "scenarios")]
-    for bad in ({"scenario": "../x"}, {"rate": -1}, {"duration_s": 0}):
+    for bad in ({"scenario": "../x"}, {"rate": -1}, {"duration_s": 0}, {"scenario": "page", "rate": 2}):
         assert http.post("/api/load", json=bad).status_code == 409
     started = ask(http, "load", scenario="", rate=5, duration_s=30, model="model-a")
     assert started["command"] == (
