@@ -71,8 +71,8 @@ class Load:
     async def start(self, url: str, scenario: str, model: str, rate: float | None, duration_s: float) -> None:
         """Start it; ControlError while one runs, and for what cannot be asked.
 
-        scenario: a packaged one's name, which has its own load; or empty for plain requests to `model`, `rate`
-        of them a second.
+        scenario: a packaged one's name, which has its own load; or empty for plain requests to `model`,
+        `rate` of them a second.
         """
         if self.running:
             raise ControlError("a load is running: stop it first")

@@ -13,6 +13,7 @@ from gateway.stack.statedir import StackDirectory
 from tests.gateway.ui.fake import FakeStack, candidate, pod
 
 A, B = "127.77.0.2:8000", "127.77.0.3:8000"
+Capsys = pytest.CaptureFixture[str]
 ODD = "\x1b]0;title\x07"
 
 
@@ -30,9 +31,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStack]:
         "removed_by": "by-label",
     }
     made.send("first", A, time=1.0, candidates=[first, second, out])
-    made.send(
-        "second", B, time=2.0, candidates=[{**first, "total": 0.0, "scores": {"queue-scorer": 0.0}}, second]
-    )
+    made.send("second", B, time=2.0, candidates=[worse, second])
     made.send("third", A, time=3.0, candidates=[first], status=503, flags="UF", upstream_host=A)
     yield made
     made.close()
@@ -43,7 +42,7 @@ def logs(stack: FakeStack) -> list[str]:
     return ["--log", str(stack.decisions), "--access-log", str(stack.access)]
 
 
-def test_one_decision_is_a_sentence_and_a_table(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_decision_is_a_sentence_and_a_table(logs: list[str], capsys: Capsys) -> None:
     assert parse.run("why", ["first", *logs]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
@@ -58,9 +57,7 @@ def test_one_decision_is_a_sentence_and_a_table(logs: list[str], capsys: pytest.
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_the_last_decision_and_the_cause_of_its_failure(
-    logs: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_last_decision_and_the_cause_of_its_failure(logs: list[str], capsys: Capsys) -> None:
     assert parse.run("why", logs) == 0
     out = capsys.readouterr().out
     assert out.startswith("server-abcdefgh-a was the only candidate")
@@ -68,7 +65,7 @@ def test_the_last_decision_and_the_cause_of_its_failure(
     assert "cause: pod-refuses" in out
 
 
-def test_several_by_pod_and_as_json(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_by_pod_and_as_json(logs: list[str], capsys: Capsys) -> None:
     assert parse.run("why", ["--last", "5", "--pod", "a", *logs]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[1:]] == ["third", "first"]
@@ -78,9 +75,7 @@ def test_several_by_pod_and_as_json(logs: list[str], capsys: pytest.CaptureFixtu
     assert told[0]["served"]["cause"] == "pod-refuses"
 
 
-def test_what_is_not_there_is_said(
-    logs: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_what_is_not_there_is_said(logs: list[str], capsys: Capsys, tmp_path: Path) -> None:
     assert parse.run("why", ["nobody", *logs]) == 2
     assert "no decision nobody in " in capsys.readouterr().err
     assert parse.run("why", ["--pod", "z", *logs]) == 2
@@ -93,7 +88,7 @@ def test_what_is_not_there_is_said(
     assert "none of the 1 decisions" in capsys.readouterr().err
 
 
-def test_whatif_tells_what_changes(logs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatif_tells_what_changes(logs: list[str], capsys: Capsys) -> None:
     assert parse.run("whatif", ["--weights", "prefix=0", *logs]) == 0
     out = capsys.readouterr().out
     assert "queue-scorer: 2\nprefix-cache-scorer: 3 -> 0\n" in out
@@ -111,9 +106,7 @@ def test_whatif_tells_what_changes(logs: list[str], capsys: pytest.CaptureFixtur
     )
 
 
-def test_names_of_others_move_no_cursor(
-    stack: FakeStack, logs: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_of_others_move_no_cursor(stack: FakeStack, logs: list[str], capsys: Capsys) -> None:
     odd = [candidate(f"p{ODD}", A, 1.0, 1.0), candidate("q", B, 0.0, 0.0)]
     stack.send(f"id{ODD}", A, time=9.0, candidates=odd, model=f"m{ODD}")
     for argv in (logs, ["--last", "3", *logs]):
@@ -123,7 +116,7 @@ def test_names_of_others_move_no_cursor(
 
 
 def test_a_running_stack_is_asked_for_its_logs(
-    stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
 ) -> None:
     found = StackDirectory(stack.directory)
     monkeypatch.setattr("gateway.commands.why.find_stack", lambda name: found)
@@ -135,7 +128,7 @@ def test_a_running_stack_is_asked_for_its_logs(
 
 
 def test_ui_prints_the_address_that_up_serves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
 ) -> None:
     found = StackDirectory(tmp_path)
     monkeypatch.setattr(ui, "find_stack", lambda name: found)
