@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gateway.errors import ControlError
 from gateway.stack.socket import ask
@@ -89,33 +90,30 @@ def pods_table(
     wide: bool = False,
 ) -> Table:
     """One row a pod; with `served` and `picked`, requests a second by host:port, two columns of rates."""
-    names = {n: n for n in (p["name"] for p in pods)} if wide else short_names(p["name"] for p in pods)
+    names = {p["name"]: p["name"] for p in pods} if wide else short_names(p["name"] for p in pods)
+    rates = [] if served is None else [served, picked or {}]
     table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), expand=False)
-    for name in ("pod", "address", "state"):
-        table.add_column(name, no_wrap=True)
-    numbers = ["run", "wait", "KV %", "hit %"] + (["req/s", "picks/s"] if served is not None else [])
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("pool", "requests", "tokens", "models") if wide else ():
-        table.add_column(name, no_wrap=True)
-    table.add_column("adapters", no_wrap=True)
+    numbers = ["run", "wait", "KV %", "hit %"] + (["req/s", "picks/s"] if rates else [])
+    more = ["pool", "requests", "tokens", "models"] if wide else []
+    for name in ("pod", "address", "state", *numbers, *more, "adapters"):
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for pod in pods:
-        places = [f"{pod['address']}:{port}" for port in pod["ports"]]
-        rates = [served or {}, picked or {}] if served is not None else []
-        cells = [
-            cell(names[pod["name"]]),
-            cell(places[0] + (f" +{len(places) - 1}" if len(places) > 1 else "") if places else ""),
-            cell(pod["state"], STYLES.get(pod["state"], "")),
-            *(cell(text) for text in _load(pod)),
-            *(cell(f"{sum(rate.get(place, 0.0) for place in places):.1f}") for rate in rates),
-        ]
-        if wide:
-            more = (pod["pool"], pod.get("requests", ""), pod.get("generated_tokens", ""))
-            cells += [cell(str(text)) for text in (*more, " ".join(pod["models"]))]
-        adapters = pod.get("adapters", ())
-        cells.append(cell(" ".join(adapters) if wide else _some(adapters)))
-        table.add_row(*cells)
+        table.add_row(*_cells(pod, names[pod["name"]], rates, wide=wide))
     return table
+
+
+def _cells(pod: Json, name: str, rates: Sequence[Mapping[str, float]], *, wide: bool) -> list[Text]:
+    places = [f"{pod['address']}:{port}" for port in pod["ports"]]
+    adapters = pod.get("adapters", ())
+    texts = [*_load(pod), *(f"{sum(rate.get(place, 0.0) for place in places):.1f}" for rate in rates)]
+    if wide:
+        counts = (pod.get("requests", ""), pod.get("generated_tokens", ""))
+        texts += [pod["pool"], *map(str, counts), " ".join(pod["models"])]
+    texts.append(" ".join(adapters) if wide else _some(adapters))
+    others = f" +{len(places) - 1}" if len(places) > 1 else ""
+    address = places[0] + others if places else ""
+    state = cell(pod["state"], STYLES.get(pod["state"], ""))
+    return [cell(name), cell(address), state, *(cell(text) for text in texts)]
 
 
 def _some(adapters: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ class Load:
         }
         self._child: asyncio.subprocess.Process | None = None
         self._listing: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # that read what children say
         self._lines: deque[str] = deque(maxlen=LINES)
         self._command = ""
         self._known: list[Json] | None = None
@@ -97,7 +97,9 @@ class Load:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        self._reading = asyncio.create_task(self._read(self._child))
+        reading = asyncio.create_task(self._read(self._child))
+        self._tasks.add(reading)
+        reading.add_done_callback(self._tasks.discard)
 
     async def _read(self, child: asyncio.subprocess.Process) -> None:
         assert child.stdout is not None

@@ -34,7 +34,6 @@ _BECOMES: Mapping[str, str] = {
     "InferenceObjective": "priorities of the picker",
     "InferenceModelRewrite": "rewrites of the picker",
 }
-NOT_RUN = "kept, not simulated"
 
 
 def describe(plan: Plan) -> Json:

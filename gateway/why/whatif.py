@@ -216,32 +216,32 @@ def to_config(result: WhatIf, config: Mapping[str, Any]) -> dict[str, Any]:
     Weights are written as whole numbers where they are whole: releases up to GIE v1.3 know no others.
     """
     plugins = [dict(plugin) for plugin in config.get("plugins") or ()]
-    types = {plugin.get("name") or plugin.get("type"): plugin.get("type") for plugin in plugins}
-    used = [name for name, kind in types.items() if name in result.logged_weights or _chooses(str(kind))]
+    types = {str(p.get("name") or p.get("type")): str(p.get("type")) for p in plugins}
+    used = [name for name, kind in types.items() if name in result.logged_weights or _chooses(kind)]
     profiles = config.get("schedulingProfiles") or [
         {"name": "default", "plugins": [{"pluginRef": name} for name in used]}
     ]
-    if result.picker not in types.values():
-        plugins.append({"type": result.picker})
-        types[result.picker] = result.picker
-    chooser = next(name for name, kind in types.items() if kind == result.picker)
-    changed = []
-    for profile in profiles:
-        refs = [
-            _weighted_ref(ref, result.weights)
-            for ref in profile.get("plugins") or ()
-            if not str(types.get(ref.get("pluginRef"))).endswith("-picker")
-        ]
-        if result.picker != MAX_SCORE or chooser in {
-            r.get("pluginRef") for r in profile.get("plugins") or ()
-        }:
-            refs.append({"pluginRef": chooser})
-        changed.append({**profile, "plugins": refs})
-    if result.picker == MAX_SCORE and MAX_SCORE not in {
-        r["pluginRef"] for p in changed for r in p["plugins"]
-    }:
-        plugins = [plugin for plugin in plugins if plugin != {"type": MAX_SCORE}]
+    chooser = next((name for name, kind in types.items() if kind == result.picker), None)
+    if chooser is None and result.picker != MAX_SCORE:  # which every profile without a picker has
+        chooser = result.picker
+        plugins.append({"type": chooser})
+    changed = [
+        {**profile, "plugins": _references(profile.get("plugins") or (), types, chooser, result.weights)}
+        for profile in profiles
+    ]
     return {**config, "plugins": plugins, "schedulingProfiles": changed}
+
+
+def _references(
+    references: Iterable[Mapping[str, Any]],
+    types: Mapping[str, str],
+    chooser: str | None,
+    weights: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """A profile's plugins with other weights, and `chooser` in place of its picker."""
+    kept = [r for r in references if not types.get(str(r.get("pluginRef")), "").endswith("-picker")]
+    chosen = [{"pluginRef": chooser}] if chooser is not None else []
+    return [*(_weighted_ref(reference, weights) for reference in kept), *chosen]
 
 
 def _chooses(kind: str) -> bool:

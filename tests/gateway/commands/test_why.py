@@ -24,12 +24,8 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStack]:
     made = FakeStack([pod("server-abcdefgh-a", 0), pod("server-abcdefgh-b", 1)])
     first = candidate("server-abcdefgh-a", A, 0.5, 1.0, waiting=3)
     second = candidate("server-abcdefgh-b", B, 1.0, 0.0)
-    out = {
-        **candidate("server-abcdefgh-c", "c:1", 0.0, 0.0),
-        "total": None,
-        "scores": {},
-        "removed_by": "by-label",
-    }
+    out = candidate("server-abcdefgh-c", "c:1", 0.0, 0.0, total=None, scores={}, removed_by="by-label")
+    worse = {**first, "total": 0.0, "scores": {"queue-scorer": 0.0}}
     made.send("first", A, time=1.0, candidates=[first, second, out])
     made.send("second", B, time=2.0, candidates=[worse, second])
     made.send("third", A, time=3.0, candidates=[first], status=503, flags="UF", upstream_host=A)
