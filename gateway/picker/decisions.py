@@ -100,17 +100,12 @@ def decision_record(
         "priority": request.priority,
         "fairness_id": request.fairness_id,
         "size_bytes": request.size_bytes,
-        "profile": cycle.profile if cycle else None,
         "of_candidates": len(candidates),
         "candidates": [_candidate(c, cycle, places.get(id(c)), now, removed) for c in shown],
         "removed": Counter(removed.values()),
         "left_out": _left_out(shown, cycle, places) if len(shown) < len(candidates) else {},
         "prefix_block_tokens": candidates[0].prefix_block_tokens if candidates else 0,
-        "picker": cycle.picker if cycle else None,
-        "weights": {name: w for (name, _), w in zip(cycle.scores, cycle.weights, strict=True)}
-        if cycle
-        else {},
-        "pick": [candidate.endpoint.host_port for candidate in cycle.picked] if cycle else [],
+        **_of_cycle(cycle),
         "error": {"status": error.status, "message": error.message} if error else None,
         "duration_us": round(duration * 1e6, 1),
     }
@@ -132,6 +127,18 @@ def _best(
     others = [candidate for candidate in candidates if id(candidate) not in picked]
     kept = picked | {id(candidate) for candidate in heapq.nsmallest(most, others, key=rank)}
     return [candidate for candidate in candidates if id(candidate) in kept]
+
+
+def _of_cycle(cycle: Cycle | None) -> dict[str, Any]:
+    """Who decided, by which weights, and whom; empty values where no cycle ran."""
+    if cycle is None:
+        return {"profile": None, "picker": None, "weights": {}, "pick": []}
+    return {
+        "profile": cycle.profile,
+        "picker": cycle.picker,
+        "weights": {name: w for (name, _), w in zip(cycle.scores, cycle.weights, strict=True)},
+        "pick": [candidate.endpoint.host_port for candidate in cycle.picked],
+    }
 
 
 def _removed(cycle: Cycle) -> dict[int, str]:

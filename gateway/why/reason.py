@@ -85,22 +85,16 @@ def sentence(decision: Decision, reason: Reason, names: Mapping[str, str] | None
     if reason.word == UNSCORED:
         why = decision.reason or f"{decision.picker or 'the picker'} was given no scores"
         return f"{where} was picked without scores: {why}"
-    if reason.word == ONLY:
+    if reason.margin is None:
         return f"{where} was the only candidate{_removals(decision)}"
-    assert reason.chosen is not None
-    assert reason.rival is not None
-    assert reason.margin is not None
-    if reason.word == TIE:
+    if reason.word == TIE and reason.chosen is not None:
         return f"{where} was drawn from {reason.tied} candidates with the same total {reason.chosen.total:g}"
+    rival = name(reason.rival)
     if reason.word == NOT_HIGHEST:
-        return (
-            f"{where} was picked by {decision.picker or 'the picker'} although {name(reason.rival)} "
-            f"had {-reason.margin:.3g} more"
-        )
-    return (
-        f"{reason.word} put {where} {reason.margin:.3g} ahead of {name(reason.rival)}"
-        f"{_prefix(reason, decision)}{_removals(decision)}"
-    )
+        picker = decision.picker or "the picker"
+        return f"{where} was picked by {picker} although {rival} had {-reason.margin:.3g} more"
+    ahead = f"{reason.word} put {where} {reason.margin:.3g} ahead of {rival}"
+    return ahead + _prefix(reason, decision) + _removals(decision)
 
 
 def _prefix(reason: Reason, decision: Decision) -> str:

@@ -217,10 +217,7 @@ def to_config(result: WhatIf, config: Mapping[str, Any]) -> dict[str, Any]:
     """
     plugins = [dict(plugin) for plugin in config.get("plugins") or ()]
     types = {str(p.get("name") or p.get("type")): str(p.get("type")) for p in plugins}
-    used = [name for name, kind in types.items() if name in result.logged_weights or _chooses(kind)]
-    profiles = config.get("schedulingProfiles") or [
-        {"name": "default", "plugins": [{"pluginRef": name} for name in used]}
-    ]
+    profiles = config.get("schedulingProfiles") or [_only_profile(types, result)]
     chooser = next((name for name, kind in types.items() if kind == result.picker), None)
     if chooser is None and result.picker != MAX_SCORE:  # which every profile without a picker has
         chooser = result.picker
@@ -230,6 +227,12 @@ def to_config(result: WhatIf, config: Mapping[str, Any]) -> dict[str, Any]:
         for profile in profiles
     ]
     return {**config, "plugins": plugins, "schedulingProfiles": changed}
+
+
+def _only_profile(types: Mapping[str, str], result: WhatIf) -> dict[str, Any]:
+    """The profile that a configuration without any has: what scores, filters or picks."""
+    used = [name for name, kind in types.items() if name in result.logged_weights or _chooses(kind)]
+    return {"name": "default", "plugins": [{"pluginRef": name} for name in used]}
 
 
 def _references(
