@@ -25,6 +25,7 @@ _ENCODER = msgspec.json.Encoder()
 REQUEST_ID = "x-request-id"
 # The header in which a client names its request; Envoy has no opinion on it.
 CLIENT_ID = "x-client-request-id"
+PREFIX = "prefix-name"  # in a request's state: a name for what its prompt begins with
 BRIEF_BYTES = 64 * 1024 * 1024
 BRIEF_CANDIDATES = 8
 
@@ -86,6 +87,7 @@ def decision_record(
     filter; `removed` has the number of each. most: write no more candidates than the pick and so many others,
     the best of them; `of_candidates` says how many there were, and `left_out` the highest that any of the
     others had of each score, so that a reader knows what weights could not have made one of them the pick.
+    `prefix` is the same for prompts with the same first block, and tells nothing of them.
     """
     places = {id(candidate): index for index, candidate in enumerate(cycle.candidates)} if cycle else {}
     shown = candidates if most is None else _best(candidates, cycle, places, most)
@@ -104,6 +106,7 @@ def decision_record(
         "candidates": [_candidate(c, cycle, places.get(id(c)), now, removed) for c in shown],
         "removed": Counter(removed.values()),
         "left_out": _left_out(shown, cycle, places) if len(shown) < len(candidates) else {},
+        "prefix": request.state.get(PREFIX),
         "prefix_block_tokens": candidates[0].prefix_block_tokens if candidates else 0,
         **_of_cycle(cycle),
         "error": {"status": error.status, "message": error.message} if error else None,
@@ -154,9 +157,22 @@ def _left_out(shown: Sequence[Candidate], cycle: Cycle | None, places: Mapping[i
     """The highest score of each scorer among the candidates that the line has no room for."""
     if cycle is None:
         return {}
-    gone = {places[id(candidate)] for candidate in shown if id(candidate) in places}
-    rest = [place for place in range(len(cycle.candidates)) if place not in gone]
-    return {name: max(map(scores.__getitem__, rest)) for name, scores in cycle.scores} if rest else {}
+    gone = sorted((places[id(c)] for c in shown if id(c) in places), reverse=True)
+    highest = {}
+    for name, scores in cycle.scores:
+        rest = list(scores)  # copied and cut: this runs for every request, over all endpoints
+        for place in gone:
+            del rest[place]
+        if rest:
+            highest[name] = max(rest)
+    return highest
+
+
+def name_prefix(request: InferenceRequest) -> None:
+    """Keep a name of the prompt's first block for the log, before plugins forget the blocks."""
+    prompts = request.state.get("prefix-hashes")
+    if prompts and prompts[0]:
+        request.state[PREFIX] = f"{prompts[0][0] & 0xFFFFFFFF:08x}"
 
 
 def unscheduled_record(headers: Mapping[str, str], endpoint: str, reason: str, wall: float) -> dict[str, Any]:

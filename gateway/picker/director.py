@@ -17,6 +17,7 @@ from gateway.picker.decisions import (
     REQUEST_ID,
     DecisionLog,
     decision_record,
+    name_prefix,
     unread_record,
     unscheduled_record,
 )
@@ -221,6 +222,8 @@ class Director:
         outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
         self._inflight.begin(request, target.endpoint.id)
+        if self._decisions is not None:
+            name_prefix(request)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)

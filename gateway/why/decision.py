@@ -57,6 +57,7 @@ class Decision(msgspec.Struct, gc=False):
     candidates: list[Candidate] = []
     removed: dict[str, int] = {}
     left_out: dict[str, float | None] = {}
+    prefix: str | None = None
     prefix_block_tokens: int = 0
     picker: str | None = None
     weights: dict[str, float] = {}

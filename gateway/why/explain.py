@@ -31,6 +31,7 @@ def summary(decision: Decision) -> Json:
         "margin": reason.margin,
         "candidates": decision.of_candidates,
         "prefix": [chosen.prefix_matched, chosen.prefix_total] if chosen else [0, 0],
+        "begins": decision.prefix,
         "decide_us": decision.duration_us,
     }
 

@@ -55,7 +55,7 @@ export function requests() {
     <h2>Requests <small>${rows.length} of the last ${store.rows.size}</small>
       <button class="chip right ${frozen ? 'on' : ''}" @click=${() => { frozen = frozen ? null : shownRows(); set({}); }}>${frozen ? 'frozen: go on' : 'freeze'}</button></h2>
     <div class="toolbar">
-      <input type="search" id="search" placeholder="id, pod, model, prefix:12/12 …   /" aria-label="search" .value=${store.filter.q || ''}
+      <input type="search" id="search" placeholder="id, pod, model, prefix …   /" aria-label="search" .value=${store.filter.q || ''}
         @input=${event => setFilter({q: event.target.value})}>
       ${kinds.map(kind => html`<button class="chip k${kind} ${store.filter.kind === kind ? 'on' : ''}" @click=${() => toggleFilter('kind', kind)}>${kind}</button>`)}
       ${models.length > 1 ? html`<select aria-label="model" @change=${event => setFilter({model: event.target.value})}>
@@ -114,6 +114,7 @@ export function decision() {
       ${fact('margin', told.margin === null ? '' : `${num(told.margin)} over ${plain(short(told.rival))}`)}
       ${fact('tied', told.tied > 1 ? `${told.tied} candidates` : '')}
       ${fact('filters', plain(removed))}
+      ${fact('prefix', told.begins ? html`<button class="chip" title="requests whose prompts begin alike" @click=${() => { closeRequest(); setFilter({q: `prefix:${told.begins}`}); }}>${plain(told.begins)}</button> ${told.prefix[0]} of ${told.prefix[1]} blocks` : '')}
       ${fact('picker', plain([told.picker, told.profile && `profile ${told.profile}`].filter(Boolean).join(', ')))}
       ${fact('decided in', told.decide_us ? ms(told.decide_us / 1000) : '')}
       ${fact('model', plain(told.model))}

@@ -82,7 +82,7 @@ export function shownRows() {
 
 function textOf(row) {
   return [row.id, row.client_id, row.pod, row.model, row.reason, row.cause, row.path, row.objective,
-    row.status, row.prefix ? `prefix:${row.prefix[0]}/${row.prefix[1]}` : ''].join(' ').toLowerCase();
+    row.status, row.begins ? `prefix:${row.begins}` : '', row.prefix ? `blocks:${row.prefix[0]}/${row.prefix[1]}` : ''].join(' ').toLowerCase();
 }
 
 export function kindOf(row) { return row.status === undefined ? 'open' : `${Math.floor(row.status / 100)}xx`; }
