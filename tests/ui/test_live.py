@@ -75,13 +75,14 @@ def test_flow_and_timeline_show_traffic_and_a_click_filters_all(lab: Lab, page: 
     node = page.locator(".column.pod .node").first
     pod = node.get_attribute("title")
     node.click()
-    assert page.locator("[data-filter=pod]").count() == 1
+    page.wait_for_selector("[data-filter=pod]")
     page.click("#tab-requests")
+    page.wait_for_selector(".rows tbody tr")
     shown = page.locator(".rows tbody tr td[data-l=pod]").all_inner_texts()
     assert shown
     assert {text.strip() for text in shown} == {str(pod).rpartition("-")[2]}
     page.keyboard.press("Escape")
-    assert page.locator("[data-filter]").count() == 0
+    comes(page, "document.querySelectorAll('[data-filter]').length === 0")
 
 
 def test_a_thousand_reasons_of_the_page_are_those_of_the_decision_log(lab: Lab, page: Any) -> None:
@@ -113,7 +114,7 @@ def test_a_row_opens_the_decision_and_keys_go_on(lab: Lab, page: Any) -> None:
     page.keyboard.press("j")
     comes(page, "was => document.querySelector('.drawer h2')?.innerText !== was", first)
     page.keyboard.press("Escape")
-    assert page.locator(".drawer").count() == 0
+    comes(page, "!document.querySelector('.drawer')")
     page.keyboard.press("/")
     comes(page, "document.activeElement?.id === 'search'")
     page.keyboard.type("no such request")

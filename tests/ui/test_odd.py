@@ -46,7 +46,6 @@ def test_an_empty_stack_says_what_is_missing(make: Make, tab: Tab) -> None:
     page.click("#tab-whatif")
     page.wait_for_selector("text=No scored decision yet")
     assert "no gateway to send to" in said["load"]
-    assert page.locator("[data-load=start]").count() == 0 or said["load"]
     tab.shot("empty")
 
 
@@ -57,7 +56,7 @@ def test_a_stack_that_ends_and_a_server_that_ends(make: Make, tab: Tab) -> None:
     page.wait_for_selector(".alarm >> text=cannot be asked")
     assert page.locator(".top h1 .dot.killed").count() == 1
     page.click("#tab-pods")
-    assert page.locator("tr[data-pod]").count() == 1, "what was last known stays"
+    page.wait_for_selector("tr[data-pod]")  # what was last known stays
     stack.run(stack.server.stop())
     page.wait_for_selector(".alarm >> text=does not answer")
     tab.complaints.clear()  # the browser says that the connection is refused, and is right
@@ -89,11 +88,11 @@ def test_a_hundred_pods_are_a_map_and_a_list(make: Make, tab: Tab) -> None:
     page.wait_for_selector(".podmap .cell.bad")
     assert page.locator(".podmap .cell").count() == 100
     page.click("#tab-pods")
-    assert page.locator("tr[data-pod]").count() == 100
+    comes(page, "document.querySelectorAll('tr[data-pod]').length === 100")
     page.click("#tab-requests")
     comes(page, "document.querySelector('.requests h2 small').innerText.startsWith('300')")
     page.click("text=show all 300")
-    assert page.locator(".rows tbody tr").count() == 300
+    comes(page, "document.querySelectorAll('.rows tbody tr').length === 300")
     page.click("#tab-whatif")
     page.wait_for_selector("text=the 30 of 100 pods that change most")
     tab.shot("hundred-pods")
@@ -199,7 +198,7 @@ def test_a_drag_over_the_timeline_filters_by_time(make: Make, tab: Tab) -> None:
     page.mouse.up()
     page.wait_for_selector("[data-filter=time]")
     page.click("[data-filter=time]")
-    assert page.locator("[data-filter]").count() == 0
+    comes(page, "document.querySelectorAll('[data-filter]').length === 0")
 
 
 def test_an_hour_of_ticks_leaks_nothing(make: Make, tab: Tab) -> None:
