@@ -87,7 +87,8 @@ def why(arguments: argparse.Namespace) -> int:
         what = arguments.request or (f"for pod {arguments.pod}" if arguments.pod else "at all")
         raise UsageError(f"no decision {what} in {', '.join(map(str, sources.decisions))}")
     if arguments.format == "json":
-        told = [explain(d, sources.entry(d.request_id)) for d in decisions]
+        entries = sources.entries([d.request_id for d in decisions])
+        told = [explain(d, entries.get(d.request_id)) for d in decisions]
         say(as_json({"decisions": told}).decode())
     elif len(decisions) == 1 and (arguments.last or 1) == 1:
         names = short_names({c.pod for c in decisions[0].candidates})

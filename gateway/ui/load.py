@@ -84,7 +84,7 @@ class Load:
             raise ControlError(
                 "the rate must be above 0 and at most 10000 a second, the duration at most a day"
             )
-        words = ["run", *([scenario] if scenario else ["--model", model, "--rate", f"{rate or 10:g}"])]
+        words = ["run", *([scenario] if scenario else [f"--model={model}", "--rate", f"{rate or 10:g}"])]
         words += ["--target", url, "--name", self._stack, "--duration", f"{duration_s:g}s"]
         words += ["--no-selftest"]
         self._lines.clear()

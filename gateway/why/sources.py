@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,22 @@ class Sources:
 
     def entry(self, request_id: str) -> dict[str, Any] | None:
         """The access log's line of a request; None before it is there."""
-        mark = json.dumps(request_id)[1:-1].encode()
-        for path in self.access if request_id else ():
+        return self.entries([request_id]).get(request_id)
+
+    def entries(self, request_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The access log's lines of requests, as far as they are there; each log is read once."""
+        wanted, found = set(filter(None, request_ids)), dict[str, dict[str, Any]]()
+        mark = json.dumps(next(iter(wanted)))[1:-1].encode() if len(wanted) == 1 else b""
+        for path in self.access:
             try:
                 for line in itertools.islice(newest_lines(path), MOST_LINES):
-                    if mark in line and (entry := _entry(line)).get("request_id") == request_id:
-                        return entry
+                    if len(found) == len(wanted):
+                        return found
+                    if mark in line and (name := (entry := _entry(line)).get("request_id")) in wanted:
+                        found.setdefault(str(name), entry)
             except OSError:
                 continue  # nothing has passed this gateway yet
-        return None
+        return found
 
 
 def _entry(line: bytes) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def test_every_panel_fits(lab: Lab, browser: Any, width: int, scheme: str) -> No
     page = tab.open((lab.state / "page" / "ui.url").read_text())
     for name in ("overview", "pods", "requests", "whatif", "load", "config"):
         page.click(f"#tab-{name}")
-        page.wait_for_selector("main .panel")
+        page.wait_for_selector(f"#tab-{name}[aria-selected=true]")
         if name == "requests":
             page.locator(".rows tbody tr").first.click()
             page.wait_for_selector(".drawer [data-reason]")

@@ -32,7 +32,7 @@ def make() -> Iterator[Make]:
 def every_panel(tab: Tab, page: Any) -> Iterator[str]:
     for name in ("overview", "pods", "requests", "whatif", "load", "config"):
         page.click(f"#tab-{name}")
-        page.wait_for_selector("main .panel")
+        page.wait_for_selector(f"#tab-{name}[aria-selected=true]")
         yield name
 
 

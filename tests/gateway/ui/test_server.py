@@ -199,7 +199,7 @@ def test_load_is_a_command_that_a_user_could_type(http: httpx.Client) -> None:
         assert http.post("/api/load", json=bad).status_code == 409
     started = ask(http, "load", scenario="", rate=5, duration_s=30, model="model-a")
     assert started["command"] == (
-        "loadgen run --model model-a --rate 5 --target http://127.0.0.1:1 "
+        "loadgen run --model=model-a --rate 5 --target http://127.0.0.1:1 "
         f"--name {started['command'].split('--name ')[1].split()[0]} --duration 30s --no-selftest"
     )
     assert http.post("/api/load", json={}).status_code == 409, "one at a time"
