@@ -32,6 +32,9 @@ STACK = {
     "restart": "a fresh replica on the same address",
     "drain": "readiness off, requests in flight finish, then the replica ends",
     "fault": "stall, slow, cut, refuse, errors, false metrics: faults of pods by name",
+    "ui": "the live page of a stack: flow, pods, requests and why, what if",
+    "why": "the decision behind a request: candidates, scores, reason",
+    "whatif": "which of the last picks other weights would change",
     "lint": "mistakes in the manifests, before traffic finds them",
     "doctor": "why the gateway answers as it does",
 }

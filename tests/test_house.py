@@ -37,6 +37,7 @@ STARTED = {
     "gateway.cli": "the console script simfleet",
     "gateway.picker.__main__": "a process of its own, started by gateway.stack.pickers",
     "gateway.commands.demo": "make demo",
+    "gateway.ui.__main__": "a process of its own, started by gateway.commands.ui",
     "gateway.commands.table": "imported by name when a live table is asked for",
     "loadgen.cli": "the console script loadgen",
     "simfleet": "what users import",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.errors import GatewayError, UsageError
 from gateway.stack.socket import ask
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
@@ -135,6 +134,8 @@ def _up_parser() -> _Parser:
         metavar="SECONDS",
         help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
     )
+    add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
+    add("--ui-port", type=_count, default=0, metavar="PORT", help="its port (any free one)")
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -199,6 +200,7 @@ def _up(argv: list[str]) -> int:
         gateway=gateway,
         hpa_sync_period=arguments.hpa_sync_period,
         live=live,
+        ui_port=arguments.ui_port if arguments.ui or arguments.ui_port else None,
         ready_fd=arguments.ready_fd,
     )
     return up(options)
@@ -254,58 +256,11 @@ def _cluster(argv: list[str]) -> int:
 
 
 def _ps(argv: list[str]) -> int:
+    from gateway.commands import ps  # noqa: PLC0415
+
     parser = _parser("ps", "Show what runs.")
-    help_ = "a table, everything as JSON, or only the address of the first gateway"
-    parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
-    arguments = parser.parse_args(argv)
-    named = arguments.stack or os.environ.get("SIMFLEET_STACK")
-    stacks = [find_stack(named)] if named else list(running_stacks())
-    reports = []
-    for stack in stacks:
-        try:
-            if stack.socket.exists():
-                reports.append(ask(stack.socket, "status", timeout_s=5.0))
-        except ControlError as error:
-            if named:
-                raise
-            complain(
-                f"{stack.name} (pid {stack.holder()}): {error}; `simfleet down --name {stack.name}` ends it"
-            )
-    if arguments.format == "json":
-        say(json.dumps({"stacks": reports}, indent=2))
-    elif arguments.format == "url":
-        if not (url := next((r["url"] for r in reports if r["url"]), None)):
-            raise ControlError("no stack with a gateway is running; start one with `simfleet up`")
-        say(url)
-    elif not reports:
-        say("no stack is running; start one with `simfleet up`")
-    for report in reports if arguments.format == "table" else ():
-        _print_stack(report)
-    return 0
-
-
-def _print_stack(report: dict[str, Any]) -> None:
-    say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
-    for gateway in report["gateways"]:
-        urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
-        say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
-    for picker in report["pickers"]:
-        say(f"  picker   {picker['name']}  {picker['kind']}, {picker['state']}, {picker['metrics_url']}")
-        if picker["kube_api_url"]:
-            say(f"           kubectl --server {picker['kube_api_url']} get pods,inferencepools -A")
-    for pod in report["pods"]:
-        load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
-        ports = ",".join(map(str, pod["ports"]))
-        say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
-    for hpa in report.get("autoscalers", ()):
-        held = f", {hpa['problem']}" if hpa["problem"] else ""
-        bounds = f"{hpa['min_replicas']} to {hpa['max_replicas']}"
-        say(f"  hpa      {hpa['name']}  {hpa['target']}  {hpa['current_replicas']} pods of {bounds}{held}")
-    for found in report.get("not_simulated", ()):
-        name = " ".join(
-            filter(None, (found["kind"], f"{found['namespace']}/{found['name']}".lstrip("/"), found["field"]))
-        )
-        say(f"  {found['why']}: {name}: {found['consequence']}")
+    ps.add_flags(parser)
+    return ps.ps(parser.parse_args(argv))
 
 
 def _scale(argv: list[str]) -> int:
@@ -355,6 +310,30 @@ def _apply(argv: list[str]) -> int:
     return run_apply(argv, _parser("apply", about))
 
 
+def _why(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("why", "Why a request went where it went, by the picker's decision log.")
+    why.add_why(parser)
+    return why.why(parser.parse_args(argv))
+
+
+def _whatif(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("whatif", "Where other weights would have sent the last requests.")
+    why.add_whatif(parser)
+    return why.whatif(parser.parse_args(argv))
+
+
+def _ui(argv: list[str]) -> int:
+    from gateway.commands import ui  # noqa: PLC0415
+
+    parser = _parser("ui", "Serve the live page of a running stack on 127.0.0.1.")
+    ui.add_flags(parser)
+    return ui.ui(parser.parse_args(argv))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -397,4 +376,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "restart": _restart,
     "drain": _drain,
     "fault": _fault,
+    "why": _why,
+    "whatif": _whatif,
+    "ui": _ui,
 }

@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from gateway.autoscale.loop import SYNC_PERIOD_S
+from gateway.commands.ui import PageProcess
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import ControlError, GatewayError, StackError
 from gateway.manifests.load import Manifests, load
@@ -29,11 +30,13 @@ from gateway.stack.autoscaling import Autoscaling
 from gateway.stack.change import apply
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
+from gateway.stack.reconfigure import reconfiguring
 from gateway.stack.report import example_request, status
 from gateway.stack.revise import revised
-from gateway.stack.socket import ControlServer
+from gateway.stack.socket import Command, ControlServer
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, why
+from gateway.ui.questions import questions
 from kit.alarm import new_event_loop
 from kit.children import python
 from kit.console import complain, say, show
@@ -58,6 +61,7 @@ class UpOptions:
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
     hpa_sync_period: float = SYNC_PERIOD_S  # seconds
     live: bool = False  # draw the table
+    ui_port: int | None = None  # serve the page; 0: on any free port
     ready_fd: int | None = None  # of a detached stack: told when it is ready
 
 
@@ -89,6 +93,7 @@ class Runner:
         self.events: collections.deque[str] = collections.deque(maxlen=EVENTS_KEPT)
         self._ended = asyncio.Event()
         self._view: asyncio.subprocess.Process | None = None
+        self._page: PageProcess | None = None
         self._started = time.time()
         self._begun = time.monotonic()
         self._announced = False  # what comes after that is an event
@@ -154,12 +159,15 @@ class Runner:
             control = ControlServer(options.directory.socket, self._commands(stack, scaling))
             await control.start()
             try:
+                await self._start_page()
                 self._announce(stack)
                 await self._start_view()
                 _let_go(self.options)
                 raise await stack.failure
             finally:
                 await self._stop_view()
+                if self._page is not None:
+                    await self._page.stop()
                 self.report("stopping")
                 await control.close()
 
@@ -183,11 +191,17 @@ class Runner:
         async def apply_files(sources: list[str], namespace: str = "default", prune: bool = False) -> str:
             return await self._apply(stack, sources, namespace, prune=prune)
 
-        changes = {
+        changes: dict[str, Command] = {
             "apply": apply_files, "scale": stack.scale, "kill": stack.kill, "restart": stack.restart,
             "drain": stack.drain, "fault": stack.fault,
         }  # fmt: skip
-        return {"status": answer_status, "down": down, **{n: self._logged(c) for n, c in changes.items()}}
+        changes["reconfigure"] = reconfiguring(stack)
+        return {
+            "status": answer_status,
+            "down": down,
+            **{n: self._logged(c) for n, c in changes.items()},
+            **questions(stack, changes),
+        }
 
     async def _apply(self, stack: Stack, sources: list[str], namespace: str, *, prune: bool) -> str:
         """`simfleet apply`: the stack with these objects; what that changed. Raises ControlError."""
@@ -212,6 +226,11 @@ class Runner:
             return result
 
         return run
+
+    async def _start_page(self) -> None:
+        if self.options.ui_port is not None:
+            self._page = PageProcess(self.options.directory.path, self.options.ui_port)
+            self.report(f"page     {await self._page.start()}")
 
     async def _start_view(self) -> None:
         if self.options.live:

@@ -16,6 +16,7 @@ from gateway.picker.decisions import (
     REQUEST_ID,
     DecisionLog,
     decision_record,
+    name_prefix,
     unread_record,
     unscheduled_record,
 )
@@ -233,6 +234,8 @@ class Director:
         self._inflight.begin(request, target)
         if cycle.others is not None:
             self._begin_others(request, cycle.others)
+        if self._decisions is not None:
+            name_prefix(request)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)

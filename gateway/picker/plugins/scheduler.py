@@ -42,6 +42,9 @@ class Cycle:
     picked: list[Candidate] = field(default_factory=list)
     others: Mapping[str, Cycle] | None = None  # of the profiles beside it, by name
     port: int = 0  # that the request goes to, whatever the endpoint's own
+    picker: str = ""  # type of the plugin that chose
+    removed: list[tuple[str, list[Candidate], list[Candidate]]] = field(default_factory=list)
+    """Of each filter that took somebody out: its name, the candidates before it and after."""
 
 
 @dataclass(slots=True)
@@ -61,11 +64,13 @@ class Scheduler:
 
     def run(self, request: InferenceRequest, candidates: list[Candidate]) -> Cycle:
         """One cycle; RequestError as the EPP words it when no candidate is left."""
-        cycle = Cycle(self.profile.name, candidates)
+        cycle = Cycle(self.profile.name, candidates, picker=self.profile.picker.type_name)
         for item in self.profile.filters:
             start = time.perf_counter()
-            cycle.candidates = item.filter(request, cycle.candidates)
+            before, cycle.candidates = cycle.candidates, item.filter(request, cycle.candidates)
             self._observed("Filter", item, start)
+            if len(cycle.candidates) < len(before):
+                cycle.removed.append((item.name, before, cycle.candidates))
             if not cycle.candidates:
                 raise UnschedulableError(cycle)
         cycle.totals = [0.0] * len(cycle.candidates)
