@@ -5,6 +5,7 @@ GatewayError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
+├── SimulateError     a simulation that cannot be made or cannot go on; exit code 1
 ├── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 └── PickerError       (picker/errors.py, with the branches below it)
 
@@ -49,3 +50,7 @@ class ProcessError(StackError):
 
 class ControlError(GatewayError):
     """A running stack could not be asked, or refused what it was asked."""
+
+
+class SimulateError(GatewayError):
+    """A simulation that cannot be made or cannot go on."""

@@ -45,6 +45,8 @@ class Incoming:
     raw: bytes
     metadata: Mapping[str, Any]  # filter_metadata by namespace
     received: float  # monotonic
+    body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
+    size: int = 0  # of a body that is known and whose bytes were never made
 
 
 @dataclass(slots=True)
@@ -164,6 +166,8 @@ class Director:
     def _decode(self, incoming: Incoming) -> RequestBody:
         if self._loaded.passthrough:
             return RequestBody("raw", {})
+        if incoming.body is not None:
+            return incoming.body
         return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity)
 
     def _request(self, incoming: Incoming, body: RequestBody) -> InferenceRequest:
@@ -182,7 +186,7 @@ class Director:
             target_model=target,
             headers=headers,
             body=body,
-            size_bytes=len(incoming.raw),
+            size_bytes=len(incoming.raw) or incoming.size,
             objective=objective,
             fairness_id=self._control_header(headers, "fairness-id") or "default-flow",
             priority=self._datastore.priority(objective),
@@ -255,7 +259,7 @@ class Director:
     def _outgoing(self, request: InferenceRequest, incoming: Incoming) -> bytes:
         """The body that is sent on: encoded anew where the release does that, or where the model changed."""
         payload = request.body.payload
-        if request.body.api == "raw":
+        if request.body.api == "raw" or incoming.body is not None:
             return incoming.raw
         if not self.compat.remarshal_request and request.target_model == request.model:
             return incoming.raw

@@ -84,11 +84,11 @@ class PickerSet:
         """Write the files of every picker and make its process, not yet started."""
         several = len(self._plan.pickers) > 1
         for picker in self._plan.pickers:
-            spec = self._spec(picker, several=several)
+            spec = self.spec(picker, several=several)
             pool = self._pool_of(spec, picker)
             self._handles.append(PickerHandle(picker, make_picker(spec), pool, free_port()))
 
-    def _spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
+    def spec(self, picker: PickerPlan, *, several: bool) -> PickerSpec:
         manifests, workload = self._plan.manifests, picker.workload
         name = pod_name(workload, 0, self._plan.stack)
         directory = inside(self._directory / "pickers", name)
