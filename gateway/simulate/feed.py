@@ -130,6 +130,14 @@ def feed_of_plan(path: Path) -> Feed:
     return feed
 
 
+def yaml_of_plan(path: Path) -> str:
+    """The scenario that a plan was made of, as YAML. UsageError for a file that is no plan."""
+    try:
+        return read_plan_header(path).yaml
+    except LoadgenError as error:
+        raise UsageError(f"--plan {path}: {error}") from error
+
+
 def _rules(plan: ClassPlan) -> Rules:
     retry = plan.retry
     return Rules(

@@ -157,28 +157,12 @@ class Fleet:
         key = str(server.workload)
         if key in self._known:
             return replace(self._known[key], pod_name=name)
-        config = self._read_config(server, name, address)
+        config = server_config(self._plan, server, name, address, self._directory)
         if config.pod_name == name and config == replace(
-            self._read_config(server, f"{name}-other", address), pod_name=name
+            server_config(self._plan, server, f"{name}-other", address, self._directory), pod_name=name
         ):
             self._known[key] = config
         return config
-
-    def _read_config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        workload, container = server.workload, server.container
-        path = (workload.namespace, workload.resource.kind.lower(), workload.name)
-        flags, env = server_command(
-            self._plan.manifests,
-            workload,
-            container,
-            name=name,
-            address=address,
-            directory=inside(self._directory / "volumes", *path),
-        )
-        try:
-            return parse_args(flags, env)
-        except ConfigError as error:
-            raise container.root.error(f"the model server would not start: {error}", "args") from error
 
     # -- who is an endpoint ---------------------------------------------------------------------------------
 
@@ -299,6 +283,27 @@ class Fleet:
             self._on_lost(rank)
         pod.state = state
         self.publish()
+
+
+def server_config(plan: Plan, server: ServerPlan, name: str, address: str, directory: Path) -> ServeConfig:
+    """What the flags of a pod of that name come to; its volumes go below `directory`.
+
+    Raises ManifestError for a container that cannot be run.
+    """
+    workload, container = server.workload, server.container
+    path = (workload.namespace, workload.resource.kind.lower(), workload.name)
+    flags, env = server_command(
+        plan.manifests,
+        workload,
+        container,
+        name=name,
+        address=address,
+        directory=inside(directory / "volumes", *path),
+    )
+    try:
+        return parse_args(flags, env)
+    except ConfigError as error:
+        raise container.root.error(f"the model server would not start: {error}", "args") from error
 
 
 def ports_of(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from gateway.simulate.pods import DRAIN_S, Fleet
 from loadgen.records.rundir import EventLine
 from simulator.replay.world import World
 
-_LOOKED_UP = re.compile(r"""["']?\$\(simfleet ps [^$]*?\[["']pods["']\]\[(\d+)\]\[["']name["']\][^$]*?\)["']?""")
+_LOOKED_UP = re.compile(r"""["']?\$\(simfleet ps [^$]*?\[["']pods["']\]\[(\d+)\]\[["']name["']\][^$]*?\)["']?(?=\s|$)""")
 _PLACE = "pods-by-index-"
 
 

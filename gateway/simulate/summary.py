@@ -1,0 +1,93 @@
+"""The figures of a simulated run, for a terminal and as JSON. Times in seconds, shares from 0 to 1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gateway.simulate.calls import Call, Job
+from gateway.simulate.simulation import Result
+from simulator.replay.report import percentile
+
+PERCENTILES = (50, 90, 95, 99)
+METRICS = ("ttft", "tpot", "e2e")
+
+
+def values_of(metric: str, ended: Iterable[tuple[Job, Call]]) -> list[float]:
+    """The metric of every ok answer that has it, from the intended start."""
+    found: list[float] = []
+    for job, call in ended:
+        if call.outcome != "ok" or call.end is None:
+            continue
+        if metric == "e2e":
+            found.append(call.end - job.intended)
+        elif not job.unit.rules.stream or call.first is None or call.last is None:
+            continue
+        elif metric == "ttft":
+            found.append(call.first - job.intended)
+        elif call.request is not None and call.request.num_output_tokens > 1:
+            found.append((call.last - call.first) / (call.request.num_output_tokens - 1))
+    return found
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """Everything that is said of one run."""
+    ended = result.ended
+    served = [call for _, call in ended if call.outcome == "ok" and call.request is not None]
+    prompt = sum(call.request.num_prompt_tokens for call in served if call.request)
+    cached = sum(max(call.request.num_cached_tokens, 0) for call in served if call.request)
+    output = sum(call.request.num_output_tokens for call in served if call.request)
+    pods = Counter(call.rank.pod for call in served if call.rank is not None)
+    return {
+        "requests": len(ended),
+        "outcomes": dict(Counter(call.outcome for _, call in ended)),
+        "virtual_s": result.seconds,
+        "latency_s": {metric: spread(values_of(metric, ended)) for metric in METRICS},
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "cached_share": cached / prompt if prompt else 0.0,
+        "preemptions": sum(call.request.num_preemptions for call in served if call.request),
+        "pods": {pod: count / len(served) for pod, count in sorted(pods.items())},
+        "wall_s": result.wall,
+        "steps": result.steps,
+        "notes": result.notes,
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float] | None:
+    """Mean and percentiles; None without values."""
+    if not values:
+        return None
+    return {"mean": sum(values) / len(values)} | {f"p{p}": percentile(values, p) for p in PERCENTILES}
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """One run for people."""
+    lines = [f"{'':<8}" + "".join(f"{name:>12}" for name in ("mean", *(f"p{p}" for p in PERCENTILES)))]
+    for metric, numbers in found["latency_s"].items():
+        if numbers is not None:
+            lines.append(f"{metric.upper():<8}" + "".join(f"{shown(value):>12}" for value in numbers.values()))
+    outcomes = ", ".join(f"{count} {name}" for name, count in found["outcomes"].items())
+    lines += [
+        "",
+        f"{found['requests']} requests over {found['virtual_s']:.1f} virtual seconds: {outcomes}",
+        f"prompt tokens {found['prompt_tokens']}, {100 * found['cached_share']:.1f} % of them cached; "
+        f"output tokens {found['output_tokens']}; preemptions {found['preemptions']}",
+        pods_line(found["pods"]),
+        f"simulated in {found['wall_s']:.2f} s, {found['steps']} engine steps",
+    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])]) + "\n"
+
+
+def pods_line(shares: dict[str, float]) -> str:
+    """How even the pods were used, in one line however many there are."""
+    if not shares:
+        return "no pod answered"
+    least, most = min(shares.values()), max(shares.values())
+    return f"{len(shares)} pods answered: {100 * least:.1f} to {100 * most:.1f} % of the answers each"
+
+
+def shown(seconds: float) -> str:
+    """A time in the unit that fits."""
+    return f"{seconds * 1000:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
