@@ -14,7 +14,7 @@ from gateway.errors import GatewayError, SimulateError
 from gateway.picker.errors import PickerError
 from gateway.simulate.inputs import Source, given, manifests_of, plan_of
 from gateway.simulate.picking import PickerChoice
-from gateway.simulate.pods import server_config
+from gateway.simulate.replicas.pods import server_config
 from gateway.simulate.rundir import About, RunDirectory
 from gateway.simulate.simulation import Setting, Simulation
 from gateway.simulate.summary import figures

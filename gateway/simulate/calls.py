@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from gateway.picker.director import Routed
 from gateway.simulate.feed import Ask, Unit
-from gateway.simulate.ranks import Rank
+from gateway.simulate.replicas.ranks import Rank
 from simulator.engine.request import Request
+
 
 @dataclass(slots=True)
 class Job:
@@ -53,5 +54,6 @@ class Call:
     status: int | None = None
     error: str | None = None
     text: str = ""
+    tokens: int = 0  # that came, where the client counts them
     answered: dict[str, str] = field(default_factory=dict)  # headers of the answer
     sent_bytes: int = 0

@@ -1,7 +1,7 @@
 """The load generator's side: who sends what next, by the rules that `loadgen run` keeps.
 
-Open units start at their time, a turn `think` seconds after the answer before it ended, a user of a closed loop its
-next request likewise; a failed attempt is tried again as the class says.
+Open units start at their time, a turn `think` seconds after the answer before it ended, a user of a closed
+loop its next request likewise; a failed attempt is tried again as the class says.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Closed:
 
 
 class Client:
-    """Sends a feed through `send` and hands each attempt that was the last to `record`, or why it was not sent.
+    """Sends a feed through `send`; last attempts go to `record`, what was never due to `skip`.
 
     `pending` counts what is under way or will become due.
     """
@@ -125,7 +125,10 @@ class Client:
                 self._due(later, later.intended)
                 return
             for turn in range(job.turn + 1, len(unit.asks)):
-                self._skip(Job(unit.asks[turn].id, unit, turn, now, job.done), "an earlier turn of the session failed")
+                self._skip(
+                    Job(unit.asks[turn].id, unit, turn, now, job.done),
+                    "an earlier turn of the session failed",
+                )
         if job.user is not None:
             name = unit.asks[0].cls
             self._tokens[name, job.user] = token

@@ -1,8 +1,9 @@
 """The virtual clock as the picker and its plugins read it: the `time` module, and asyncio's timers.
 
-The picker's code asks `time.monotonic()` and its flow control sets timers of the event loop. Both run unchanged:
-inside `virtual_time` the functions of the `time` module tell the world's time, and the loop of `run_in` waits by
-letting the world go on. Nothing sleeps, and durations of Python code are 0: the same inputs give the same outputs.
+The picker's code asks `time.monotonic()` and its flow control sets timers of the event loop. Both run
+unchanged: inside `virtual_time` the functions of the `time` module tell the world's time, and the loop of
+`run_in` waits by letting the world go on. Nothing sleeps, and durations of Python code are 0: the same inputs
+give the same outputs.
 """
 
 from __future__ import annotations

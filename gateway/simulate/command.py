@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """All flags of the command."""
     made = _Parser(
         prog="simfleet simulate",
-        description="The manifests' own picker, engines and a plan of load in virtual time: seconds for an hour.",
+        description="The manifests' own picker, the engines and a plan of load in virtual time.",
     )
     add = made.add_argument
     add(
@@ -68,7 +68,14 @@ def _add_picker(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="EndpointPickerConfig instead of the manifests'; repeatable: an arm each",
     )
-    add("--plugin", type=Path, action="append", default=[], metavar="FILE", help="plugin of the picker; repeatable")
+    add(
+        "--plugin",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="plugin of the picker; repeatable",
+    )
     add(
         "--gateway-delay",
         default="1.2ms",
@@ -79,9 +86,20 @@ def _add_picker(group: argparse._ArgumentGroup) -> None:
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-o", "--out", type=Path, metavar="DIR", help="a run directory for `loadgen report`; of several runs, DIR/ARM-SEED")
+    add(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="a run directory for `loadgen report`; of several runs, DIR/ARM-SEED",
+    )
     add("--scrape-interval", metavar="TIME", help="between looks at replicas in it (the scenario's, else 1s)")
-    add("--decisions", choices=("none", "brief", "all"), default="brief", help="the picker's log in it (brief)")
+    add(
+        "--decisions",
+        choices=("none", "brief", "all"),
+        default="brief",
+        help="the picker's log in it (brief)",
+    )
     add("--arm", help=argparse.SUPPRESS)  # of `loadgen compare --simulate`
     add("--repeat", type=int, help=argparse.SUPPRESS)
     add("--json", metavar="FILE", help="the figures as JSON; - for standard output")
@@ -132,7 +150,9 @@ def _orders(args: argparse.Namespace, argv: Sequence[str]) -> list[Order]:
         raise UsageError("two --epp-config have the same file name; arms are named by it")
     several = len(arms) * args.seeds > 1
     if args.plan is not None and args.seeds > 1:
-        complain("simfleet simulate: --plan is the same for all seeds; they change the picker's and engines' draws")
+        complain(
+            "simfleet simulate: --plan is the same for all seeds; they change the picker's and engines' draws"
+        )
     orders = []
     for seed in range(args.seed, args.seed + args.seeds):
         for name, config in zip(names, arms, strict=True):
@@ -176,7 +196,8 @@ def _progress(label: str, done: int, planned: int, seconds: float) -> None:
 
 
 def _show_table(found: list[dict[str, object]]) -> None:
-    say(f"{'arm':<24}{'seed':>6}{'ok':>10}{'TTFT mean':>12}{'TTFT p95':>12}{'TPOT p95':>12}{'E2E p95':>12}{'cached':>9}")
+    titles = ("TTFT mean", "TTFT p95", "TPOT p95", "E2E p95")
+    say(f"{'arm':<24}{'seed':>6}{'ok':>10}" + "".join(f"{title:>12}" for title in titles) + f"{'cached':>9}")
     for row in found:
         latency, outcomes = row["latency_s"], row["outcomes"]
         assert isinstance(latency, dict)
@@ -187,9 +208,12 @@ def _show_table(found: list[dict[str, object]]) -> None:
         ]
         ok = f"{outcomes.get('ok', 0)}/{row['requests']}"
         cached = f"{100 * float(str(row['cached_share'])):.1f} %"
-        say(f"{row['arm']!s:<24}{row['seed']!s:>6}{ok:>10}" + "".join(f"{cell:>12}" for cell in cells) + f"{cached:>9}")
+        say(
+            f"{row['arm']!s:<24}{row['seed']!s:>6}{ok:>10}"
+            + "".join(f"{cell:>12}" for cell in cells)
+            + f"{cached:>9}"
+        )
 
 
 def _cell(numbers: dict[str, float] | None, name: str) -> str:
     return "-" if numbers is None else shown(numbers[name])
-

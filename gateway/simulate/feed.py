@@ -1,7 +1,7 @@
-"""What is sent: a plan of `loadgen plan`, or a trace; this is the only module that knows how a plan is written.
+"""What is sent: a plan of `loadgen plan`, or a trace. No other module knows how a plan is written.
 
-A `Unit` is what one user does on its own, a request or all turns of a session. Open units begin at their time;
-units of a closed loop are taken by its users.
+A `Unit` is what one user does on its own, a request or all turns of a session. Open units begin at their
+time; units of a closed loop are taken by its users.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from pathlib import Path
 
 from gateway.errors import UsageError
 from loadgen.errors import LoadgenError
-from loadgen.plan.plan import Answer, ClassPlan, Piece, PlannedRequest, SharedText, join_body, read_plan, read_plan_header
+from loadgen.plan.plan import (
+    Answer,
+    ClassPlan,
+    Piece,
+    PlannedRequest,
+    SharedText,
+    join_body,
+    read_plan,
+    read_plan_header,
+)
 from simulator.replay.trace import TraceRequest
 
 TRACE_CLASS = "trace"
@@ -90,18 +99,23 @@ class Feed:
 
     @property
     def has_feedback(self) -> bool:
-        """Whether an answer's end can make a request due."""
+        """Whether what an engine says can make a request due, or its client leave."""
         return (
             bool(self.closed)
             or any(rules.attempts > 1 for rules in self.classes.values())
-            or any(len(unit.asks) > 1 for unit in self.opened)
+            or any(len(unit.asks) > 1 or unit.asks[0].cancel is not None for unit in self.opened)
         )
 
     @property
     def needs_text(self) -> bool:
         """Whether what engines say has to be words: a later turn repeats it, or a word may end it."""
         units = [*self.opened, *(unit for units in self.closed.values() for unit in units)]
-        return any(isinstance(piece, Answer) or _may_stop(piece) for unit in units for ask in unit.asks for piece in ask.pieces)
+        return any(
+            isinstance(piece, Answer) or _may_stop(piece)
+            for unit in units
+            for ask in unit.asks
+            for piece in ask.pieces
+        )
 
     def body(self, unit: Unit, ask: Ask, answers: dict[int, str]) -> bytes:
         """The bytes of a request, with what was answered to the turns before it."""
@@ -199,7 +213,14 @@ def feed_of_trace(name: str, requests: Sequence[TraceRequest], model: str) -> Fe
     rules = Rules()
     feed = Feed(name, classes={TRACE_CLASS: rules}, planned=len(requests))
     for traced in requests:
-        ask = Ask(traced.name, TRACE_CLASS, traced.arrival, model=model, max_tokens=traced.output_tokens, traced=traced)
+        ask = Ask(
+            traced.name,
+            TRACE_CLASS,
+            traced.arrival,
+            model=model,
+            max_tokens=traced.output_tokens,
+            traced=traced,
+        )
         feed.opened.append(Unit(rules, [ask]))
     feed.span = requests[-1].arrival if requests else 0.0
     return feed

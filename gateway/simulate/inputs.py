@@ -1,4 +1,4 @@
-"""From what the command line names to what is simulated: manifests, the feed, and what its scenario supposes."""
+"""From what the command line names to what is simulated: manifests, feed, and what a scenario supposes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def manifests_of(sources: Sequence[str], namespace: str, source: Source, scratch
     """
     if sources:
         return load(sources, namespace)
-    lab = sorted(str(f) for f in files("gateway").joinpath("presets", "lab").iterdir() if f.name.endswith(".yaml"))
+    lab = sorted(
+        str(f) for f in files("gateway").joinpath("presets", "lab").iterdir() if f.name.endswith(".yaml")
+    )
     if source.scenario is None:
         return load(lab, namespace)
     told = scratch / "lab.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from gateway.errors import UsageError
 from gateway.picker.app import FORGET_S, Picker
 from gateway.picker.decisions import BRIEF_CANDIDATES, DecisionLog
 from gateway.picker.options import parse_options
-from gateway.simulate.pods import SeenDatastore
-from gateway.simulate.ranks import Rank
+from gateway.simulate.replicas.pods import SeenDatastore
+from gateway.simulate.replicas.ranks import Rank
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.make import check_config_file
 from gateway.stack.pickers.process import PickerOptions
@@ -47,7 +48,7 @@ class RunDecisions(DecisionLog):
         super().__init__(str(path), brief=brief)
         self._limit = None
         self.candidates = BRIEF_CANDIDATES if brief else None
-        self._file = open(self._fd, "ab", buffering=1 << 20, closefd=False)
+        self._file = os.fdopen(os.dup(self._fd), "ab", buffering=1 << 20)
 
     def write(self, record: Mapping[str, Any]) -> None:
         self._file.write(_ENCODER.encode(record) + b"\n")
@@ -57,9 +58,7 @@ class RunDecisions(DecisionLog):
         super().close()
 
 
-def make_picker(
-    plan: Plan, choice: PickerChoice, world: World, unseen: set[Rank], directory: Path
-) -> Picker:
+def make_picker(plan: Plan, choice: PickerChoice, world: World, unseen: set[Rank], directory: Path) -> Picker:
     """The picker, knowing its objectives and no endpoint yet.
 
     Raises UsageError for manifests without exactly one picker, PickerConfigError as the picker itself does.
@@ -73,6 +72,7 @@ def make_picker(
     options = PickerOptions("reference", choice.config, None, choice.plugins)
     spec = PickerSet(plan, directory, options, lambda _: None).spec(plan.pickers[0], several=False)
     check_config_file(spec)
+    spec.directory.mkdir(parents=True, exist_ok=True)
     flags = goflags.without(spec.flags, _OURS | ({"config-file", "config-text"} if choice.config else set()))
     namespace, name = spec.pool_key
     flags += [

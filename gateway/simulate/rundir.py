@@ -1,6 +1,7 @@
 """The directory of a simulated run: what `loadgen run` leaves, so that everything that reads one reads this.
 
-Of /metrics the series are written that reports use. Times are the world's; meta.json says that the run is simulated.
+Of /metrics the series are written that reports use. Times are the world's; meta.json says that the run is
+simulated.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.errors import UsageError
 from gateway.simulate.calls import Call, Job
 from gateway.simulate.clock import wall_of
 from gateway.simulate.feed import Feed
-from gateway.simulate.ranks import Rank
+from gateway.simulate.replicas.ranks import Rank
 from kit.prometheus import escape
 from loadgen.errors import LoadgenError
 from loadgen.numbers.jsonl import JsonlWriter, write_private
@@ -197,7 +198,9 @@ def record_of(job: Job, call: Call, t0: float) -> Record:
         adapter=ask.adapter,
         prompt_tokens=request.num_prompt_tokens if counted and request is not None else None,
         cached_tokens=max(request.num_cached_tokens, 0) if counted and request and shows_cached else None,
-        output_tokens=request.num_output_tokens if request is not None and streamed or counted and request else None,
+        output_tokens=request.num_output_tokens
+        if (request is not None and streamed) or (counted and request)
+        else None,
         max_tokens=ask.max_tokens,
         pod=call.rank.pod if served and call.rank else None,
         port=call.rank.host_port.rpartition(":")[2] if served and call.rank else None,
@@ -254,5 +257,3 @@ def _version() -> str:
         return metadata.version("vllm-simfleet")
     except metadata.PackageNotFoundError:  # run from a source tree that is not installed
         return "unknown"
-
-

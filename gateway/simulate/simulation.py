@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter  # the real clock: `time.perf_counter` is the world's while it runs
 
+from gateway.picker.app import Picker
 from gateway.simulate.calls import Call, Job
 from gateway.simulate.client import Client
 from gateway.simulate.clock import START, run_in, virtual_time
 from gateway.simulate.feed import Feed
-from gateway.simulate.path import Delays, Path as Way
 from gateway.simulate.picking import PickerChoice, RunDecisions, make_picker
-from gateway.simulate.pods import Fleet
-from gateway.simulate.ranks import Rank
+from gateway.simulate.replicas.pods import Fleet
+from gateway.simulate.replicas.ranks import Rank
 from gateway.simulate.rundir import RunDirectory
 from gateway.simulate.timeline import Event, Timeline
+from gateway.simulate.way import Delays, Way
 from gateway.stack.plan import Plan
 from gateway.stack.pods import PodState
-from simulator.engine.outputs import RequestOutput
 from simulator.replay.lab import few_collections
 from simulator.replay.world import World
 
@@ -36,7 +36,7 @@ Watcher = Callable[[World, Fleet, float], None]  # told of the world, the fleet 
 class Setting:
     """How to simulate, as opposed to what. Times in seconds."""
 
-    picker: PickerChoice = PickerChoice()
+    picker: PickerChoice = field(default_factory=PickerChoice)
     gateway_delay: float = 0.0012
     scrape_every: float = 1.0  # of the run's directory
     decisions: str = "brief"  # none, brief, all
@@ -128,7 +128,7 @@ class Simulation:
             if log is not None:
                 log.close()
 
-    def _fleet(self, world: World, picker, unseen: set[Rank], scratch: Path, way: Way) -> Fleet:  # type: ignore[no-untyped-def]
+    def _fleet(self, world: World, picker: Picker, unseen: set[Rank], scratch: Path, way: Way) -> Fleet:
         fleet = Fleet(
             self._plan,
             world,
@@ -177,7 +177,9 @@ class Simulation:
     def _conclude(self, world: World, fleet: Fleet, way: Way, timeline: Timeline, status: str) -> None:
         result, directory = self.result, self._directory
         result.steps += sum(station.steps for station in world.stations)
-        result.notes += [f"{count} requests asked for {what}, which is not simulated" for what, count in way.undone.items()]
+        result.notes += [
+            f"{count} requests asked for {what}, which is not simulated" for what, count in way.undone.items()
+        ]
         result.notes += timeline.failures
         if directory is not None:
             directory.look(fleet.ranks.values(), world.now, "after")

@@ -67,7 +67,9 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"{'':<8}" + "".join(f"{name:>12}" for name in ("mean", *(f"p{p}" for p in PERCENTILES)))]
     for metric, numbers in found["latency_s"].items():
         if numbers is not None:
-            lines.append(f"{metric.upper():<8}" + "".join(f"{shown(value):>12}" for value in numbers.values()))
+            lines.append(
+                f"{metric.upper():<8}" + "".join(f"{shown(value):>12}" for value in numbers.values())
+            )
     outcomes = ", ".join(f"{count} {name}" for name, count in found["outcomes"].items())
     lines += [
         "",

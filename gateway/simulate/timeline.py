@@ -1,9 +1,9 @@
 """What a scenario does to the fleet in mid-run, done to the pods of a simulation.
 
-Understood are `run:` commands that are one `simfleet kill|restart|drain|scale`. Where such a command looks the pod up
-(`$(simfleet ps --format json | ...)`), the pod is the one whose index stands in the expression. Nothing is ever run
-in a shell: a command that would act on a real fleet has no business in a simulation. What is not understood is told,
-and stands in the run's events as failed.
+Understood are `run:` commands that are one `simfleet kill|restart|drain|scale`. Where such a command looks
+the pod up (`$(simfleet ps --format json | ...)`), the pod is the one whose index stands in the expression.
+Nothing is ever run in a shell: a command that would act on a real fleet has no business in a simulation. What
+is not understood is told, and stands in the run's events as failed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.errors import ControlError
-from gateway.simulate.pods import DRAIN_S, Fleet
+from gateway.simulate.replicas.pods import DRAIN_S, Fleet
 from loadgen.records.rundir import EventLine
 from simulator.replay.world import World
 
-_LOOKED_UP = re.compile(r"""["']?\$\(simfleet ps [^$]*?\[["']pods["']\]\[(\d+)\]\[["']name["']\][^$]*?\)["']?(?=\s|$)""")
+_LOOKED_UP = re.compile(
+    r"""["']?\$\(simfleet ps [^$]*?\[["']pods["']\]\[(\d+)\]\[["']name["']\][^$]*?\)["']?(?=\s|$)"""
+)
 _PLACE = "pods-by-index-"
 
 
@@ -64,7 +66,9 @@ class Timeline:
             )
         verb, *rest = [*words[1:], ""]
         names, options = _options(rest)
-        act = {"kill": self._kill, "restart": self._restart, "drain": self._drain, "scale": self._scale}.get(verb)
+        act = {"kill": self._kill, "restart": self._restart, "drain": self._drain, "scale": self._scale}.get(
+            verb
+        )
         if act is None or not names:
             raise ControlError(f"simfleet {verb or '(nothing)'} is not simulated")
         return act(names, options)

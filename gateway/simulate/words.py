@@ -1,8 +1,8 @@
 """What the picker reads of a prompt that nobody wrote: bytes that are equal exactly as far as the blocks are.
 
-A picker hashes the bytes of a prompt. For a prompt known by its blocks each block is its own name and then filler
-up to the length that the load generator's words would have: two prompts agree byte for byte up to the first block
-in which they differ, and differ from there on, as prompts of real words do.
+A picker hashes the bytes of a prompt. For a prompt known by its blocks each block is its own name and then
+filler up to the length that the load generator's words would have: two prompts agree byte for byte up to the
+first block in which they differ, and differ from there on, as prompts of real words do.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Prompts of known structure as token ids and block hashes, without a word of text.
 
-A trace says which blocks of a prompt are equal to which of another's (Mooncake's `hash_ids`). All that a prefix
-cache asks of a prompt is whether its n-th full block, and all blocks before it, are those of another prompt;
-`Prefixes` answers with hashes that are equal exactly then: each (blocks before, block) pair has a node of its
-own, and a node's hashes are numbers that no other node has. No two different prefixes can meet, which not even
-a real hash promises. Ids matter only behind the last full block, where the answer's tokens join them in one
-block: there they are the node's number, equal for equal content and for no other.
+A trace says which blocks of a prompt are equal to which of another's (Mooncake's `hash_ids`). All that a
+prefix cache asks of a prompt is whether its n-th full block, and all blocks before it, are those of another
+prompt; `Prefixes` answers with hashes that are equal exactly then: each (blocks before, block) pair has a
+node of its own, and a node's hashes are numbers that no other node has. No two different prefixes can meet,
+which not even a real hash promises. Ids matter only behind the last full block, where the answer's tokens
+join them in one block: there they are the node's number, equal for equal content and for no other.
 
 Where the engine's block does not divide the trace's, ids are laid out one by one and hashed by the engine.
 """
@@ -96,7 +96,11 @@ class Prefixes:
                 node = self._node(full)
             else:
                 known = node.after.get(name)
-                node = known if known is not None else node.after.setdefault(name, self._node(self._full(prompt)))
+                node = (
+                    known
+                    if known is not None
+                    else node.after.setdefault(name, self._node(self._full(prompt)))
+                )
             hashes += node.hashes[:full] if full < len(node.hashes) else node.hashes
             tail = [node.number % _MAX_TOKEN_ID] * rest
         ids = [0] * (prompt.length - len(tail))

@@ -58,8 +58,8 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         "--policy",
         choices=POLICIES,
         default="round-robin",
-        help="prefix: where most of the prompt is cached, then where fewest requests are; `simfleet simulate` "
-        "runs a picker's own configuration",
+        help="prefix: where most of the prompt is cached, then where fewest requests are; "
+        "`simfleet simulate` runs a picker's own configuration",
     )
     group.add_argument("--compat", default=DEFAULT_COMPAT, help="whose scheduling: vllm-0.33, vllm-0.11")
     group.add_argument("--num-gpu-blocks", type=int, help="null block included, as vLLM counts")
@@ -76,7 +76,9 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", metavar="FILE", help="the report as JSON; - for standard output")
     group.add_argument("--requests-out", type=Path, metavar="FILE", help="one JSON line per request")
-    group.add_argument("--series-out", type=Path, metavar="FILE", help="load of each engine over time, JSON Lines")
+    group.add_argument(
+        "--series-out", type=Path, metavar="FILE", help="load of each engine over time, JSON Lines"
+    )
     group.add_argument("--series-interval", default="1s", metavar="TIME", help="between its rows (1s)")
     group.add_argument(
         "--check-invariants",

@@ -8,8 +8,8 @@ GeneratedTokens). A JSON line says
 - the answer's length: `output_tokens`, `output_length` or `max_tokens`;
 - optionally `measured` with `first_token` and `last_token` in seconds, on the clock of `arrival_s`.
 
-Rows may stand in any order, a byte order mark is skipped, times of a CSV may carry a zone (none is UTC), and the
-first arrival of a CSV is the trace's zero.
+Rows may stand in any order, a byte order mark is skipped, times of a CSV may carry a zone (none is UTC), and
+the first arrival of a CSV is the trace's zero.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class LeftOut:
         return f"{requests} over-long and left out: {first}{self.name}: {self.why}"
 
 
-def fitting(
-    requests: list[TraceRequest], config: EngineConfig
-) -> tuple[list[TraceRequest], LeftOut | None]:
+def fitting(requests: list[TraceRequest], config: EngineConfig) -> tuple[list[TraceRequest], LeftOut | None]:
     """The requests that an engine can serve, and what is to be said of the others."""
     kept: list[TraceRequest] = []
     first: tuple[str, str] | None = None

@@ -1,11 +1,11 @@
 """Engines and events in one virtual clock, each thing in its time and order.
 
-`at` puts events; a `Station` is an engine and who hears of its outputs. Events of one moment happen in the order
-in which they were put. Engines step between events: all that is due up to an event is done before it.
+`at` puts events; a `Station` is an engine and who hears of its outputs. Events of one moment happen in the
+order in which they were put. Engines step between events: all that is due up to an event is done before it.
 
 Where what an engine finishes can send it, or another, new work (`feedback`, the shortest time in seconds that
-lies between the two), an engine may not run past what another could still send it: then engines go step by step
-in order of time. Without feedback each runs to the next event in one go.
+lies between the two), an engine may not run past what another could still send it: then engines go step by
+step in order of time. Without feedback each runs to the next event in one go.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ def test_requests_that_can_never_fit_are_refused() -> None:
 
 def test_errors_against_what_was_measured() -> None:
     requests = [
-        TraceRequest(str(i), float(i), Prompt.of_ids([1 + i] * 20), 5, Measured(i + 0.002, i + 0.010)) for i in range(3)
+        TraceRequest(str(i), float(i), Prompt.of_ids([1 + i] * 20), 5, Measured(i + 0.002, i + 0.010))
+        for i in range(3)
     ]
     outcomes = lab().replay(requests).outcomes
     ttft, e2e = summarize(outcomes, "TTFT"), summarize(outcomes, "E2E")

@@ -1,9 +1,9 @@
 """What the picker sees of a replica: its /metrics at each tick of the scraper, and how old that is.
 
-A tick is looked at only when somebody asks what was seen: between two ticks nothing changes for the picker. What a
-page would say is read from the engine's numbers; which of them the picker sees in a page, and under which rules, is
-found out once per kind of pod with a real page (`probe`). Where that is not plain (adapters, custom metrics, faked
-ones, other number formats), each look renders the page and reads it as the picker does.
+A tick is looked at only when somebody asks what was seen: between two ticks nothing changes for the picker.
+What a page would say is read from the engine's numbers; which of them the picker sees in a page, and under
+which rules, is found out once per kind of pod with a real page (`probe`). Where that is not plain (adapters,
+custom metrics, faked ones, other number formats), each look renders the page and reads it as the picker does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ScrapedMetrics(EndpointMetrics):
     clock: Callable[[], float]
 
     @property
-    def updated_at(self) -> float:  # type: ignore[override]
+    def updated_at(self) -> float:
         return self.ticks.before(self.clock())
 
     @updated_at.setter
@@ -122,31 +122,24 @@ def _set_numbers(stats: EngineStats, numbers: tuple[int, int, int, float]) -> No
     stats.num_requests_waiting_deferred, stats.kv_cache_usage = numbers[2:]
 
 
+@dataclass(slots=True, eq=False)
 class Eye:
-    """One endpoint as its scraper sees it."""
+    """One endpoint as its scraper sees it; `clock` tells the world's time."""
 
-    __slots__ = ("_clock", "_exposition", "_picker", "_shown", "_sight", "endpoint", "ticks")
-
-    def __init__(
-        self,
-        picker: Picker,
-        endpoint: Endpoint,
-        exposition: Exposition,
-        sight: Sight,
-        ticks: Ticks,
-        clock: Callable[[], float],
-    ) -> None:
-        self._picker, self._exposition, self._sight = picker, exposition, sight
-        self._clock = clock
-        self._shown: Any = None
-        self.endpoint, self.ticks = endpoint, ticks
+    picker: Picker
+    endpoint: Endpoint
+    exposition: Exposition
+    sight: Sight
+    ticks: Ticks
+    clock: Callable[[], float]
+    _shown: Any = None
 
     def look(self) -> None:
         """A tick: the endpoint's metrics become what the page says at this moment."""
-        stats, plain = self._exposition.stats, self._sight.plain
+        stats, plain = self.exposition.stats, self.sight.plain
         if plain is None:
             last = self.endpoint.metrics
-            read = read_page(self._picker, self.endpoint, self._exposition, last)
+            read = read_page(self.picker, self.endpoint, self.exposition, last)
             if read is not last:
                 self.endpoint.metrics = self._metrics(read, read.waiting, read.running, read.kv_usage)
             return
@@ -154,7 +147,7 @@ class Eye:
         if shown != self._shown:
             self._shown = shown
             waiting, running, usage = (value if sees else 0 for value, sees in zip(shown, plain, strict=True))
-            self.endpoint.metrics = self._metrics(self._sight.still, int(waiting), int(running), usage)
+            self.endpoint.metrics = self._metrics(self.sight.still, int(waiting), int(running), usage)
 
     def _metrics(self, still: EndpointMetrics, waiting: int, running: int, usage: float) -> EndpointMetrics:
         made = ScrapedMetrics(
@@ -169,5 +162,5 @@ class Eye:
             custom=still.custom,
         )
         object.__setattr__(made, "ticks", self.ticks)
-        object.__setattr__(made, "clock", self._clock)
+        object.__setattr__(made, "clock", self.clock)
         return made

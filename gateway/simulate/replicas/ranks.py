@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from gateway.simulate.asking import Asking
-from gateway.simulate.scraping import Eye
+from gateway.simulate.replicas.asking import Asking
+from gateway.simulate.replicas.scraping import Eye
 from simulator.engine.core import Engine
 from simulator.engine.outputs import RequestOutput
 from simulator.replay.world import Station
@@ -17,8 +17,8 @@ from simulator.server.metrics.exposition import Exposition
 class Rank(Station):
     """One data-parallel rank of a pod: what answers on one address and port.
 
-    `unseen` holds the ranks whose state has moved since their last look; whoever is about to read metrics calls
-    `see` for them.
+    `unseen` holds the ranks whose state has moved since their last look; whoever is about to read metrics
+    calls `see` for them.
     """
 
     __slots__ = ("asking", "exposition", "eye", "host_port", "is_up", "on_step", "pod", "seen", "unseen")

@@ -15,9 +15,9 @@ from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import POLL_S
 from gateway.picker.pool.endpoints import Endpoint
 from gateway.picker.pool.scrape import phase_of
-from gateway.simulate.asking import Asking
-from gateway.simulate.ranks import Rank
-from gateway.simulate.scraping import Eye, Sight, Ticks, probe
+from gateway.simulate.replicas.asking import Asking
+from gateway.simulate.replicas.ranks import Rank
+from gateway.simulate.replicas.scraping import Eye, Sight, Ticks, probe
 from gateway.stack.containers import server_command
 from gateway.stack.plan import Plan, ServerPlan, fronting_ports
 from gateway.stack.pods import Pod, PodState, PodTable
@@ -113,7 +113,8 @@ class Fleet:
         config = self.configs[pod.name]
         self.of_pod[pod.name] = [self._rank(pod, config, number) for number in range(len(pod.ports))]
         pod.state = PodState.STARTING
-        waits = 0.0 if at_once or not pod.server.container.root.has("readinessProbe") else config.startup_duration
+        probed = pod.server.container.root.has("readinessProbe")
+        waits = config.startup_duration if probed and not at_once else 0.0
         if waits:
             self._world.at(self._world.now + waits, self._ready, pod, self.of_pod[pod.name])
         else:
@@ -193,9 +194,7 @@ class Fleet:
             interval = self._picker.settings.interval
             ticks = Ticks(world.now + interval * phase_of(self._started), interval)
             sight = self._sight(rank, endpoint)
-            rank.watched_by(
-                Eye(self._picker, endpoint, rank.exposition, sight, ticks, lambda: world.now)
-            )
+            rank.watched_by(Eye(self._picker, endpoint, rank.exposition, sight, ticks, lambda: world.now))
 
     def _sight(self, rank: Rank, endpoint: Endpoint) -> Sight:
         key = str(self.table.get(rank.pod).server.workload)
@@ -309,8 +308,8 @@ def server_config(plan: Plan, server: ServerPlan, name: str, address: str, direc
 def ports_of(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
     """The ports that a pod listens on, as in a live stack: one per data-parallel rank.
 
-    A server of one rank whose port is a targetPort stands for one process per port; so does one behind a proxy
-    of its pod that has the targetPorts.
+    A server of one rank whose port is a targetPort stands for one process per port; so does one behind a
+    proxy of its pod that has the targetPorts.
     """
     targets = server.pool.target_ports
     if config.data_parallel_size == 1 and config.port in targets:

@@ -1,8 +1,8 @@
 """The way of one request: gateway, picker, replica and back, each at its moment.
 
-What Envoy and the network cost is a constant: a part of it lies before the pick, a part between pick and replica,
-the rest on the way back. Everything else is the picker's own code, the server's own reading of a body and the
-engine's own steps.
+What Envoy and the network cost is a constant: a part of it lies before the pick, a part between pick and
+replica, the rest on the way back. Everything else is the picker's own code, the server's own reading of a
+body and the engine's own steps.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf
 
+from gateway.errors import UndoneError
 from gateway.picker.decisions import CLIENT_ID, REQUEST_ID
 from gateway.picker.director import Director, Incoming, Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.request import RequestBody
-from gateway.simulate.asking import UndoneError
 from gateway.simulate.calls import Call
 from gateway.simulate.feed import Feed
-from gateway.simulate.pods import Fleet
-from gateway.simulate.ranks import Rank
+from gateway.simulate.replicas.pods import Fleet
+from gateway.simulate.replicas.ranks import Rank
 from gateway.simulate.words import prompt_text
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import Request
@@ -51,7 +51,7 @@ class Delays:
         return self.to_pick + self.to_pod + self.back
 
 
-class Path:
+class Way:
     """Takes calls to their ends; the job of each hears of it, when the client would."""
 
     def __init__(
@@ -145,7 +145,8 @@ class Path:
     def _arrive(self, call: Call) -> None:
         if call.outcome:
             return
-        assert call.routed is not None and self.fleet is not None
+        assert call.routed is not None
+        assert self.fleet is not None
         rank = next(
             (r for e in call.routed.endpoints if (r := self.fleet.ranks.get(e.host_port)) is not None), None
         )
@@ -177,7 +178,9 @@ class Path:
             return rank.asking.of_trace(call.key, ask.traced)
         assert call.routed is not None
         body = self._feed.body(call.job.unit, ask, call.job.answers)
-        request = rank.asking.of_body(call.key, call.job.unit.rules.path, body, call.routed.request.target_model)
+        request = rank.asking.of_body(
+            call.key, call.job.unit.rules.path, body, call.routed.request.target_model
+        )
         if ask.cancel is not None:
             request.stream = True  # the client counts tokens
         return request
@@ -190,7 +193,8 @@ class Path:
             return
         cancel = call.job.ask.cancel
         if cancel is not None and output.finish_reason is None:
-            if request.num_output_tokens >= cancel:
+            call.tokens += len(output.new_token_ids)
+            if call.tokens >= cancel:
                 del self._calls[request.request_id]
                 self._world.at(output.time + self._delays.back, self._cancelled, call)
             return

@@ -1,7 +1,7 @@
-"""From what a client sends to the engine's request, by the server's own rules for bodies, prompts and sampling.
+"""From what a client sends to the engine's request, by the server's own rules for prompts and sampling.
 
-A body is read, its prompt rendered and tokenized as the live replica does it. A request out of a trace has no body:
-its prompt is laid out by structure (simulator/replay/prompts.py), its answer has the trace's length.
+A body is read, its prompt rendered and tokenized as the live replica does it. A request out of a trace has no
+body: its prompt is laid out by structure (simulator/replay/prompts.py), its answer has the trace's length.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.errors import UndoneError
 from simulator.config.compat import compat
 from simulator.config.serve import ServeConfig
 from simulator.engine.request import LoRARequest, Request, SamplingParams
@@ -26,10 +27,6 @@ _decode_completion = msgspec.json.Decoder(CompletionRequest).decode
 _decode_chat = msgspec.json.Decoder(ChatRequest).decode
 # Fields that change what is computed, and whose work nobody does here.
 _UNDONE = ("tools", "response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice")
-
-
-class UndoneError(Exception):
-    """A request that asks for what a simulation does not do; the text says what."""
 
 
 @dataclass(slots=True)
@@ -48,7 +45,10 @@ class Asking:
         try:
             is_chat = path.partition("?")[0].endswith("/chat/completions")
             asked: GenerationRequest = _decode_chat(body) if is_chat else _decode_completion(body)
-        except msgspec.DecodeError as error:  # a type that only pydantic converts, or no JSON at all
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+        ) as error:  # a type that only pydantic converts, or no JSON at all
             raise ApiError(f"the body cannot be read: {error}") from error
         _check_done(asked)
         rules = PromptRules(self.config, compat(self.config.compat), self.tokenizer)
