@@ -23,7 +23,7 @@ def conversations(path: Path, count: int = 12_031, seconds: float = 3600.0, seed
         history = [rng.randrange(8)]
         tokens = BLOCK
         for _ in range(min(1 + int(rng.expovariate(1 / 1.6)), 12)):
-            tokens += int(rng.lognormvariate(8.55, 1.05)) + 20
+            tokens += int(rng.lognormvariate(8.0, 1.05)) + 20
             tokens = min(tokens, 120_000)
             while len(history) * BLOCK < tokens:
                 blocks += 1

@@ -2,8 +2,9 @@
 
 A tick is looked at only when somebody asks what was seen: between two ticks nothing changes for the picker.
 What a page would say is read from the engine's numbers; which of them the picker sees in a page, and under
-which rules, is found out once per kind of pod with a real page (`probe`). Where that is not plain (adapters,
-custom metrics, faked ones, other number formats), each look renders the page and reads it as the picker does.
+which rules, is found out once per kind of pod with a real page (`probe`). Where that is not plain (
+custom metrics, other number formats, series of adapters that stay) each look renders the page and reads it as
+the picker does; so does the first look at other adapters than before.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def probe(picker: Picker, endpoint: Endpoint, exposition: Exposition) -> Sight:
     finally:
         _set_numbers(stats, kept)
     plain = seen.pop() if len(seen) == 1 else None
-    if exposition.lora is not None or read.custom or read.updated_at == -math.inf:
+    stays = exposition.lora is not None and exposition.lora.wants_steps
+    if stays or read.custom or read.updated_at == -math.inf:
         plain = None
     return Sight(plain, read)
 
@@ -133,21 +135,26 @@ class Eye:
     ticks: Ticks
     clock: Callable[[], float]
     _shown: Any = None
+    _adapters: Any = None  # those of the page that `_still` is out of
+    _still: EndpointMetrics = NEVER_SCRAPED
 
     def look(self) -> None:
         """A tick: the endpoint's metrics become what the page says at this moment."""
         stats, plain = self.exposition.stats, self.sight.plain
-        if plain is None:
+        adapters = (stats.lora_running, stats.lora_waiting)
+        if plain is None or adapters != self._adapters:
             last = self.endpoint.metrics
             read = read_page(self.picker, self.endpoint, self.exposition, last)
-            if read is not last:
+            self._adapters, self._still, self._shown = adapters, read, None
+            if plain is None and read is not last:
                 self.endpoint.metrics = self._metrics(read, read.waiting, read.running, read.kv_usage)
+        if plain is None:
             return
         shown = (stats.num_requests_waiting, stats.num_requests_running, stats.kv_cache_usage)
         if shown != self._shown:
             self._shown = shown
             waiting, running, usage = (value if sees else 0 for value, sees in zip(shown, plain, strict=True))
-            self.endpoint.metrics = self._metrics(self.sight.still, int(waiting), int(running), usage)
+            self.endpoint.metrics = self._metrics(self._still, int(waiting), int(running), usage)
 
     def _metrics(self, still: EndpointMetrics, waiting: int, running: int, usage: float) -> EndpointMetrics:
         made = ScrapedMetrics(
