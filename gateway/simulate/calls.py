@@ -44,7 +44,7 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
     routed: Routed | None = None
     rank: Rank | None = None
-    request: Request | None = None
+    request: Request | None = None  # while it runs: its ids and hashes are large
     key: str = ""  # of its engine request
     begun: float | None = None  # when the server began to answer, as the client sees it
     first: float | None = None
@@ -55,5 +55,19 @@ class Call:
     error: str | None = None
     text: str = ""
     tokens: int = 0  # that came, where the client counts them
+    prompt_tokens: int | None = None  # what the engine counted; None: it never had the request
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    preemptions: int = 0
     answered: dict[str, str] = field(default_factory=dict)  # headers of the answer
     sent_bytes: int = 0
+
+    def settle(self) -> None:
+        """Keep what the engine counted and let go of the rest."""
+        request = self.request
+        if request is not None:
+            self.prompt_tokens = request.num_prompt_tokens
+            self.cached_tokens = max(request.num_cached_tokens, 0)
+            self.output_tokens = request.num_output_tokens
+            self.preemptions = request.num_preemptions
+            self.request = None

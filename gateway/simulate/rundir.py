@@ -167,10 +167,10 @@ class RunDirectory:
 
 def record_of(job: Job, call: Call, t0: float) -> Record:
     """The record of a request whose last attempt was `call`."""
-    ask, rules, request = job.ask, job.unit.rules, call.request
+    ask, rules = job.ask, job.unit.rules
     streamed = rules.stream and call.outcome in ("ok", "client_cancel", "reset", "timeout")
     served = call.rank is not None and call.outcome != "gateway_503"
-    counted = call.outcome == "ok" and request is not None
+    counted = call.outcome == "ok"
     shows_cached = ask.traced is not None or (
         call.rank is not None and call.rank.asking.config.enable_prompt_tokens_details
     )
@@ -196,11 +196,9 @@ def record_of(job: Job, call: Call, t0: float) -> Record:
         error=call.error,
         model=ask.model,
         adapter=ask.adapter,
-        prompt_tokens=request.num_prompt_tokens if counted and request is not None else None,
-        cached_tokens=max(request.num_cached_tokens, 0) if counted and request and shows_cached else None,
-        output_tokens=request.num_output_tokens
-        if (request is not None and streamed) or (counted and request)
-        else None,
+        prompt_tokens=call.prompt_tokens if counted else None,
+        cached_tokens=call.cached_tokens if counted and shows_cached else None,
+        output_tokens=call.output_tokens if counted or streamed else None,
         max_tokens=ask.max_tokens,
         pod=call.rank.pod if served and call.rank else None,
         port=call.rank.host_port.rpartition(":")[2] if served and call.rank else None,

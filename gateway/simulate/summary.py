@@ -26,18 +26,18 @@ def values_of(metric: str, ended: Iterable[tuple[Job, Call]]) -> list[float]:
             continue
         elif metric == "ttft":
             found.append(call.first - job.intended)
-        elif call.request is not None and call.request.num_output_tokens > 1:
-            found.append((call.last - call.first) / (call.request.num_output_tokens - 1))
+        elif call.output_tokens > 1:
+            found.append((call.last - call.first) / (call.output_tokens - 1))
     return found
 
 
 def figures(result: Result) -> dict[str, Any]:
     """Everything that is said of one run."""
     ended = result.ended
-    served = [call for _, call in ended if call.outcome == "ok" and call.request is not None]
-    prompt = sum(call.request.num_prompt_tokens for call in served if call.request)
-    cached = sum(max(call.request.num_cached_tokens, 0) for call in served if call.request)
-    output = sum(call.request.num_output_tokens for call in served if call.request)
+    served = [call for _, call in ended if call.outcome == "ok"]
+    prompt = sum(call.prompt_tokens or 0 for call in served)
+    cached = sum(call.cached_tokens for call in served)
+    output = sum(call.output_tokens for call in served)
     pods = Counter(call.rank.pod for call in served if call.rank is not None)
     return {
         "requests": len(ended),
@@ -47,7 +47,7 @@ def figures(result: Result) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "output_tokens": output,
         "cached_share": cached / prompt if prompt else 0.0,
-        "preemptions": sum(call.request.num_preemptions for call in served if call.request),
+        "preemptions": sum(call.preemptions for call in served),
         "pods": {pod: count / len(served) for pod, count in sorted(pods.items())},
         "wall_s": result.wall,
         "steps": result.steps,

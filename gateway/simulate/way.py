@@ -263,6 +263,7 @@ class Way:
 
     def _end(self, call: Call) -> None:
         call.end = self._world.now
+        call.settle()
         self._complete(call)
         call.job.done(call)
 
