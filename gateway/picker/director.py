@@ -56,7 +56,15 @@ class Routed:
     request: InferenceRequest
     endpoints: list[Endpoint]  # best first, never empty
     body: bytes
-    scores: dict[str, float] = field(default_factory=dict)  # by host:port
+    cycle: Cycle | None = None  # that chose them; dropped by whoever keeps this for long
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The totals by host:port."""
+        if self.cycle is None:
+            return {}
+        pairs = zip(self.cycle.candidates, self.cycle.totals, strict=True)
+        return {candidate.endpoint.host_port: total for candidate, total in pairs}
 
     @property
     def destination(self) -> str:
@@ -229,8 +237,7 @@ class Director:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)
         endpoints = [candidate.endpoint for candidate in cycle.picked]
-        scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
-        return Routed(request, endpoints, outgoing, scores)
+        return Routed(request, endpoints, outgoing, cycle)
 
     def _candidates(self, metadata: Mapping[str, Any]) -> list[Candidate]:
         """The endpoints the data plane allows, as they are now."""

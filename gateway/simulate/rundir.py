@@ -131,6 +131,8 @@ class RunDirectory:
     def look(self, ranks: Iterable[Rank], now: float, phase: str) -> None:
         """A line for each replica's /metrics as they are."""
         for rank in ranks:
+            rank.advance(now)
+            rank.requeue(rank)
             config = rank.asking.config
             self._scrapes.write(
                 ScrapeLine(

@@ -47,8 +47,8 @@ class Delays:
 
     @property
     def feedback(self) -> float:
-        """The least time between an engine's output and what can reach an engine because of it."""
-        return self.to_pick + self.to_pod + self.back
+        """The least time between an engine's output and the pick that follows it, which looks at all engines."""
+        return self.back + self.to_pick
 
 
 class Way:
@@ -134,6 +134,7 @@ class Way:
 
     def _routed(self, call: Call, routed: Routed) -> None:
         routed.request.body = RequestBody(routed.request.body.api, {})  # an answer may take long
+        routed.cycle = None
         call.routed = routed
         if call.outcome:  # the client left while it waited in the queue
             self._complete(call)
@@ -239,7 +240,9 @@ class Way:
         """The client leaves; the engine hears of it."""
         self._calls.pop(call.key, None)
         if call.rank is not None and call.rank.is_up and call.request is not None:
+            call.rank.advance(self._world.now)
             call.rank.engine.abort([call.key], self._world.now)
+            call.rank.forget(call.key)
             self._world.queue(call.rank)
 
     def on_lost(self, rank: Rank) -> None:

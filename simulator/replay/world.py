@@ -38,6 +38,14 @@ class Station:
         self.steps = 0
         self.end = 0.0  # of the last step
 
+    def wake(self) -> float | None:
+        """When the engine has to be stepped, at the latest; None: not before something is given to it."""
+        return self.engine.peek()
+
+    def accept(self, request: Request, now: float) -> None:
+        """Queue a request at the engine. Raises EngineError as the engine does."""
+        self.engine.add_request(request, now)
+
     def advance(self, until: float) -> None:
         """Everything that the engine does up to `until`."""
         engine = self.engine
@@ -45,7 +53,7 @@ class Station:
             self._take(engine.fast_forward(until, _STEPS))
 
     def leap(self, until: float) -> None:
-        """One step, or as many at once as end nobody's answer, up to `until`."""
+        """One step, or as many as say nothing, up to `until`."""
         self._take(self.engine.fast_forward(until, 1))
 
     def _take(self, steps: list[Any]) -> None:
@@ -84,12 +92,12 @@ class World:
 
     def give(self, station: Station, request: Request, when: float) -> None:
         """Queue a request at an engine. Raises EngineError as the engine does."""
-        station.engine.add_request(request, when)
+        station.accept(request, when)
         self.queue(station)
 
     def queue(self, station: Station) -> None:
-        """To be called after anything that may have moved an engine's next step."""
-        due = station.engine.peek()
+        """To be called after anything that may have moved the time at which a station wakes."""
+        due = station.wake()
         if due is not None and due != station.due:
             heapq.heappush(self._dues, (due, station.order, station))
         station.due = due

@@ -46,16 +46,15 @@ class Endpoint:
     metrics: EndpointMetrics = NEVER_SCRAPED
     scrapes: int = 0
     scrape_failures: int = 0
+    id: str = field(init=False)
+    """What the EPP calls the NamespacedName."""
+    host_port: str = field(init=False)
+    """What the data plane is told, as net.JoinHostPort writes it."""
 
-    @property
-    def id(self) -> str:
-        """What the EPP calls the NamespacedName."""
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def host_port(self) -> str:
-        """What the data plane is told, as net.JoinHostPort writes it."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+    def __post_init__(self) -> None:
+        self.id = f"{self.namespace}/{self.name}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self.host_port = f"{host}:{self.port}"
 
 
 @dataclass(slots=True, eq=False)

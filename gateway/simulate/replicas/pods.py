@@ -47,7 +47,7 @@ class SeenDatastore(Datastore):
     def endpoints(self) -> list[Endpoint]:
         if self._unseen:
             now = self._world.now
-            for rank in list(self._unseen):
+            for rank in [rank for rank in self._unseen if now >= rank.next_tick]:
                 rank.see(now)
         return super().endpoints
 
@@ -148,6 +148,7 @@ class Fleet:
             asking=Asking(config, tokenizer, prefixes, loras),
             exposition=Exposition(config, engine.stats, self._templates, rank=number),
             unseen=self._unseen,
+            requeue=self._world.queue,
         )
         self._world.add(rank)
         self.ranks[rank.host_port] = rank
@@ -272,9 +273,9 @@ class Fleet:
 
     def _end(self, pod: Pod, state: PodState) -> None:
         for rank in self.of_pod.pop(pod.name, ()):
+            rank.advance(self._world.now)
             rank.is_up = False
             if rank.eye is not None:
-                rank.see(self._world.now)
                 rank.eye.ticks.last = self._world.now  # scrapes fail from here on and leave what was seen
             self._unseen.discard(rank)
             self._world.remove(rank)
