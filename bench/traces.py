@@ -1,4 +1,4 @@
-"""Traces of known shape where the recorded ones are not at hand: the same counts, lengths and sharing, seeded."""
+"""Traces of known shape where the recorded ones are not at hand: the same counts, lengths and sharing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ BLOCK = 512  # tokens of one of Mooncake's hash ids
 
 
 def conversations(path: Path, count: int = 12_031, seconds: float = 3600.0, seed: int = 1) -> None:
-    """Mooncake's conversation hour: 12 031 requests, prompts of 12 000 tokens on average, answers of 343.
+    """Mooncake's conversation hour: 12 031 requests, prompts of 11 400 tokens on average, answers of 320.
 
-    Conversations of some turns, each turn's prompt the one before it with its answer and more; a system prompt
-    for all of a kind. About two fifths of all prompt blocks have been sent before, as in the recorded hour.
+    Conversations of some turns, each turn's prompt the one before it with its answer and more; a system
+    prompt for all of a kind. About half of all prompt blocks have been sent before.
     """
     rng = random.Random(seed)
     rows: list[tuple[float, int, int, list[int]]] = []
@@ -36,12 +36,12 @@ def conversations(path: Path, count: int = 12_031, seconds: float = 3600.0, seed
     rows = sorted(rows[:count])
     with path.open("w") as file:
         for at, tokens, output, ids in rows:
-            line = {"timestamp": round(at * 1000), "input_length": tokens, "output_length": output, "hash_ids": ids}
-            file.write(json.dumps(line) + "\n")
+            line = {"timestamp": round(at * 1000), "input_length": tokens, "output_length": output}
+            file.write(json.dumps({**line, "hash_ids": ids}) + "\n")
 
 
 def code(path: Path, count: int = 8_819, seconds: float = 3600.0, seed: int = 1) -> None:
-    """Azure's code hour of 2023: 8 819 requests in bursts, prompts of 2 048 tokens on average, answers of 28."""
+    """Azure's code hour of 2023: 8 819 requests in bursts, prompts of 2 000 tokens, answers of 25."""
     rng = random.Random(seed)
     at, rows = 0.0, []
     while len(rows) < count:

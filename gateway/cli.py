@@ -21,6 +21,7 @@ SIMULATOR = {
 }
 LAB = {
     "simulate": "picker, engines and a plan of load in virtual time",
+    "size": "how many replicas of which profile a load needs",
 }
 STACK = {
     "up": "run the manifests of an inference gateway on this machine",
@@ -59,6 +60,10 @@ def _run(arguments: list[str]) -> int:
 
         return run_simulator(name, rest)
     if name in LAB:
+        if name == "size":
+            from gateway.size.command import run as size  # noqa: PLC0415
+
+            return size(rest)
         from gateway.simulate.command import run as simulate  # noqa: PLC0415
 
         return simulate(rest)

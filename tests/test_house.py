@@ -34,6 +34,7 @@ ALLOWED = {
         *("simulator.server.metrics", "loadgen.plan.plan", "loadgen.records", "loadgen.numbers"),
         "loadgen.errors",
     },
+    "gateway.size": {"simulator.engine.pace", "simulator.replay.world"},
 }
 # Modules that are started, not imported: by `python -m`, by a console script or from a Makefile.
 STARTED = {

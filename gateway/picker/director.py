@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.picker.compat import Compat

@@ -13,12 +13,16 @@ from typing import Any
 from gateway.errors import GatewayError, SimulateError
 from gateway.picker.errors import PickerError
 from gateway.simulate.inputs import Source, given, manifests_of, plan_of
+from gateway.simulate.load import Load, Scaler
 from gateway.simulate.picking import PickerChoice
-from gateway.simulate.replicas.pods import server_config
+from gateway.simulate.replicas.pods import Fleet, server_config
 from gateway.simulate.rundir import About, RunDirectory
 from gateway.simulate.simulation import Setting, Simulation
-from gateway.simulate.summary import figures
+from gateway.simulate.summary import Slo, figures, load_figures, slo_figures
 from simulator.errors import SimfleetError
+from simulator.replay.world import World
+
+_LOOKS = 300  # at how full the fleet is, over a run
 
 Show = Callable[[str, int, int, float], None]  # label, requests done, planned, virtual seconds
 
@@ -41,6 +45,8 @@ class Order:
     decisions: str = "brief"
     out: Path | None = None
     command: tuple[str, ...] = ()
+    slo: tuple[Slo, ...] = ()  # with them the figures tell how they were kept, and how full the fleet was
+    scaler: Scaler | None = None
 
 
 def run_all(orders: Sequence[Order], jobs: int, show: Show | None = None) -> list[dict[str, Any]]:
@@ -77,7 +83,16 @@ def _simulated(order: Order, scratch: Path, show: Show | None) -> dict[str, Any]
     plan = plan_of(manifests, order.replicas)
     engine = server_config(plan, plan.servers[0], "probe", "127.0.0.2", scratch).engine
     found = given(order.source, order.seed, plan, engine, scratch)
+    load = Load(max(1.0, found.feed.span / _LOOKS)) if order.slo else None
+
+    def watch(world: World, fleet: Fleet, t0: float) -> None:
+        if load is not None:
+            load.start(world, fleet, t0)
+        if order.scaler is not None:
+            order.scaler.start(world, fleet, t0)
+
     setting = Setting(
+        watcher=watch,
         picker=PickerChoice(order.config, order.plugins, order.seed),
         gateway_delay=order.gateway_delay,
         scrape_every=order.scrape_every or found.scrape_every or 1.0,
@@ -105,6 +120,15 @@ def _simulated(order: Order, scratch: Path, show: Show | None) -> dict[str, Any]
         "arm": order.arm or "manifests",
         "seed": order.seed,
         **figures(result),
+        **({} if load is None else {**slo_figures(result, order.slo), **_loaded(load, result.seconds)}),
         "notes": [*found.notes, *result.notes],
         "directory": str(result.path) if result.path is not None else None,
+    }
+
+
+def _loaded(load: Load, seconds: float) -> dict[str, Any]:
+    looks = load.until(seconds)
+    return {
+        "load": load_figures(load, seconds),
+        "series": [[look.at, look.pods, look.waiting, look.kv_mean] for look in looks],
     }

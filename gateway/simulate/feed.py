@@ -46,6 +46,8 @@ class Ask:
     session: str | None = None
     turn: int | None = None
     max_tokens: int | None = None
+    prompt_tokens: int = 0  # in words, as the plan aimed at
+    shared_tokens: int = 0
     cancel: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     pieces: Sequence[Piece] = ()
@@ -202,6 +204,8 @@ def _ask(line: PlannedRequest) -> Ask:
         session=line.session,
         turn=line.turn,
         max_tokens=line.max_tokens,
+        prompt_tokens=line.prompt_tokens,
+        shared_tokens=line.shared_tokens,
         cancel=line.cancel,
         headers=line.headers,
         pieces=line.body,

@@ -59,16 +59,61 @@ def manifests_of(sources: Sequence[str], namespace: str, source: Source, scratch
     """
     if sources:
         return load(sources, namespace)
-    lab = sorted(
-        str(f) for f in files("gateway").joinpath("presets", "lab").iterdir() if f.name.endswith(".yaml")
-    )
+    lab = _lab()
     if source.scenario is None:
         return load(lab, namespace)
     told = scratch / "lab.yaml"
-    told.write_text("---\n".join(Path(file).read_text("utf-8") for file in lab), encoding="utf-8")
+    told.write_text(preset_text(), encoding="utf-8")
     fitted = scratch / "fleet.yaml"
-    fitted.write_text(_loadgen("scenarios", source.scenario, "--manifests", str(told)), encoding="utf-8")
+    fitted.write_text(loadgen("scenarios", source.scenario, "--manifests", str(told)), encoding="utf-8")
     return load([str(fitted)], namespace)
+
+
+def _lab() -> list[str]:
+    folder = files("gateway").joinpath("presets", "lab")
+    return sorted(str(file) for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def preset_text() -> str:
+    """The lab preset as one stream of YAML documents."""
+    return "---\n".join(Path(file).read_text("utf-8") for file in _lab())
+
+
+def totals_of(source: Source, seed: int, scratch: Path) -> tuple[int, int, float]:
+    """Prompt tokens that no request had before, answer tokens, and seconds of a load, as far as it says so.
+
+    A plan counts words. UsageError for a source that cannot be read.
+    """
+    if source.trace is not None:
+        try:
+            rows = scale_rate(
+                read_trace(source.trace, RegexTokenizer().encode, source.limit), source.rate_scale
+            )
+        except ConfigError as error:
+            raise UsageError(str(error)) from error
+        seen: set[int] = set()
+        prompt = 0
+        for row in rows:
+            for name, count in row.prompt.parts() if row.prompt.ids is None else ((-1, row.prompt.length),):
+                if name < 0 or name not in seen:
+                    prompt += count
+                    seen.add(name)
+        return prompt, sum(row.output_tokens for row in rows), rows[-1].arrival
+    feed = feed_of_plan(_plan_file(source, seed, scratch))
+    asks = [
+        ask for unit in (*feed.opened, *(u for us in feed.closed.values() for u in us)) for ask in unit.asks
+    ]
+    fresh = sum(max(ask.prompt_tokens - ask.shared_tokens, 0) for ask in asks)
+    return fresh, sum(ask.max_tokens or 0 for ask in asks), max(feed.span, 1.0)
+
+
+def _plan_file(source: Source, seed: int, scratch: Path) -> Path:
+    if source.plan is not None:
+        return source.plan
+    assert source.scenario is not None
+    path = scratch / f"plan-{seed}.jsonl"
+    loadgen("plan", source.scenario, "--seed", str(seed), "--out", str(path))
+    return path
 
 
 def plan_of(manifests: Manifests, replicas: int | None) -> Plan:
@@ -83,11 +128,7 @@ def given(source: Source, seed: int, plan: Plan, engine: EngineConfig, scratch: 
     """The feed of a source. Raises UsageError or SimulateError for one that cannot be read."""
     if source.trace is not None:
         return _of_trace(source, plan, engine)
-    path = source.plan
-    if path is None:
-        assert source.scenario is not None
-        path = scratch / f"plan-{seed}.jsonl"
-        _loadgen("plan", source.scenario, "--seed", str(seed), "--out", str(path))
+    path = _plan_file(source, seed, scratch)
     found = Given(feed_of_plan(path), text=yaml_of_plan(path))
     _read_scenario(found)
     return found
@@ -134,8 +175,8 @@ def _read_scenario(found: Given) -> None:
         found.scrape_every = parse_seconds(str(scrape["interval"]))
 
 
-def _loadgen(*words: str) -> str:
-    """What a command of loadgen prints. SimulateError in its own words where it fails."""
+def loadgen(*words: str) -> str:
+    """What a command of loadgen prints. UsageError in its own words, SimulateError for one too slow."""
     try:
         done = subprocess.run(
             python("-c", _LOADGEN, *words), capture_output=True, text=True, timeout=_CHILD_S, check=False

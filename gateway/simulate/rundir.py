@@ -242,6 +242,10 @@ def samples(rank: Rank, model: str) -> dict[str, float]:
         f"vllm:prompt_tokens_total{labels}": float(stats.prompt_tokens),
         f"vllm:generation_tokens_total{labels}": float(stats.generation_tokens),
     }
+    for name in ("time_to_first_token_seconds", "e2e_request_latency_seconds"):
+        histogram = stats.histograms[name]
+        found[f"vllm:{name}_sum{labels}"] = histogram.total
+        found[f"vllm:{name}_count{labels}"] = float(histogram.count)
     engine = config.engine
     info = f'block_size="{engine.block_size}",num_gpu_blocks="{engine.num_gpu_blocks}"'
     found[f"vllm:cache_config_info{{{info}}}"] = 1.0

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any
 
 from gateway.simulate.calls import Call, Job
+from gateway.simulate.load import Load
 from gateway.simulate.simulation import Result
 from simulator.replay.report import percentile
 
 PERCENTILES = (50, 90, 95, 99)
 METRICS = ("ttft", "tpot", "e2e")
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """`metric` at `percentile` is to be at most `limit` seconds."""
+
+    metric: str
+    percentile: float
+    limit: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric}.p{self.percentile:g}"
 
 
 def values_of(metric: str, ended: Iterable[tuple[Job, Call]]) -> list[float]:
@@ -52,6 +68,51 @@ def figures(result: Result) -> dict[str, Any]:
         "wall_s": result.wall,
         "steps": result.steps,
         "notes": result.notes,
+    }
+
+
+def slo_figures(result: Result, slo: Sequence[Slo]) -> dict[str, Any]:
+    """Each limit with its figure, and the share of requests that are ok and within every limit by themselves.
+
+    A request that failed is within none; a percentile of answers counts failed ones as endless.
+    """
+    held: dict[str, dict[str, float | bool | None]] = {}
+    total = max(1, len(result.ended))
+    for each in slo:
+        values = sorted(values_of(each.metric, result.ended))
+        failed = sum(call.outcome != "ok" for _, call in result.ended)
+        endless = [*values, *([inf] * failed)]
+        value: float | None = percentile(endless, each.percentile) if endless else inf
+        if value is None or not isfinite(value):
+            value = None
+        held[each.name] = {
+            "limit": each.limit,
+            "value": value,
+            "ok": value is not None and value <= each.limit,
+        }
+    good = sum(_is_good(job, call, slo) for job, call in result.ended)
+    return {"slo": held, "goodput": good / total}
+
+
+def _is_good(job: Job, call: Call, slo: Sequence[Slo]) -> bool:
+    found = {metric: values_of(metric, [(job, call)]) for metric in {each.metric for each in slo}}
+    return call.outcome == "ok" and all(
+        not found[each.metric] or found[each.metric][0] <= each.limit for each in slo
+    )
+
+
+def load_figures(load: Load, seconds: float) -> dict[str, float]:
+    """Means and peaks over a run, and what its pods cost in time."""
+    looks = load.until(seconds)
+    count = len(looks)
+    return {
+        "kv_mean": sum(look.kv_mean for look in looks) / count,
+        "kv_max": max(look.kv_max for look in looks),
+        "waiting_mean": sum(look.waiting for look in looks) / count,
+        "waiting_max": float(max(look.waiting for look in looks)),
+        "pods_mean": sum(look.pods for look in looks) / count,
+        "pods_max": float(max(look.pods for look in looks)),
+        "pod_hours": sum(look.pods for look in looks) / count * seconds / 3600,
     }
 
 

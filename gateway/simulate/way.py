@@ -21,7 +21,7 @@ from gateway.simulate.calls import Call
 from gateway.simulate.feed import Feed
 from gateway.simulate.replicas.pods import Fleet
 from gateway.simulate.replicas.ranks import Rank
-from gateway.simulate.words import prompt_text
+from gateway.simulate.replicas.words import prompt_text
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import Request
 from simulator.errors import EngineError
@@ -47,7 +47,7 @@ class Delays:
 
     @property
     def feedback(self) -> float:
-        """The least time between an engine's output and the pick that follows it, which looks at all engines."""
+        """The least time between an engine's output and a pick because of it, which looks at all engines."""
         return self.back + self.to_pick
 
 

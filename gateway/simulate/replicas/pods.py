@@ -72,6 +72,7 @@ class Fleet:
         self.ranks: dict[str, Rank] = {}  # by host:port
         self.of_pod: dict[str, list[Rank]] = {}
         self.made = 0  # replicas so far
+        self.startup = 0.0  # seconds that a pod takes besides its server's own start, once the run has begun
         self.configs: dict[str, ServeConfig] = {}  # of each pod
         self._plan, self._world, self._picker = plan, world, picker
         self._unseen = unseen
@@ -114,7 +115,9 @@ class Fleet:
         self.of_pod[pod.name] = [self._rank(pod, config, number) for number in range(len(pod.ports))]
         pod.state = PodState.STARTING
         probed = pod.server.container.root.has("readinessProbe")
-        waits = config.startup_duration if probed and not at_once else 0.0
+        waits = self.startup + (config.startup_duration if probed else 0.0)
+        if at_once:
+            waits = 0.0
         if waits:
             self._world.at(self._world.now + waits, self._ready, pod, self.of_pod[pod.name])
         else:

@@ -1,12 +1,12 @@
 """A replica in the world: one port, its engine, and the eye of the picker's scraper on it.
 
 A rank is left alone for as long as nobody can tell: until it may say something (`wake`), until something is
-given to it, or until somebody reads its metrics. Steps between those moments are taken at once then, in long
-stretches, and come out the same as one by one.
+given to it, or until somebody reads its metrics. Steps between those moments are taken at once then, in
+long stretches, and come out the same as one by one.
 
-How early an engine may say something: an answer ends with its last token, each of its tokens is a step, and no
-step with a sequence in it is shorter than that of a lone one without context. Engines of which that is not so
-(jitter, timelines of their own, several tokens a step) wake at each step.
+How early an engine may say something: an answer ends with its last token, each of its tokens is a step, and
+no step with a sequence in it is shorter than that of a lone one without context. Engines of which that is not
+so (jitter, timelines of their own, several tokens a step) wake at each step.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _UNDER = 1 - 1e-9  # a sum of floats may fall short of the product by so little
 class Rank(Station):
     """One data-parallel rank of a pod: what answers on one address and port.
 
-    `unseen` holds the ranks of which the next scrape may say something else than the last; whoever is about to
-    read metrics calls `see` for them. `requeue` is told that the engine's next step has moved.
+    `unseen` holds the ranks of which the next scrape may say something else than the last; whoever is about
+    to read metrics calls `see` for them. `requeue` is told that the engine's next step has moved.
     """
 
     __slots__ = (
-        "_is_even", "_live", "asking", "exposition", "eye", "host_port", "is_up", "next_tick", "on_step", "pod",
-        "requeue", "unseen",
+        "_is_even", "_live", "asking", "exposition", "eye", "host_port", "is_up", "next_tick", "on_step",
+        "pod", "requeue", "unseen",
     )  # fmt: skip
 
     def __init__(

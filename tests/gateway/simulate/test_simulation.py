@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,8 @@ def test_flow_control_queues_on_the_virtual_clock(tmp_path: Path) -> None:
         "plugins:\n- {type: concurrency-detector, parameters: {maxConcurrency: 1}}\n- type: queue-scorer\n"
         "- type: inflight-load-producer\n- type: max-score-picker\n"
         "saturationDetector: {pluginRef: concurrency-detector}\n"
-        "schedulingProfiles:\n- name: default\n  plugins:\n  - pluginRef: queue-scorer\n  - pluginRef: max-score-picker\n"
+        "schedulingProfiles:\n- name: default\n  plugins:\n  - pluginRef: queue-scorer\n"
+        "  - pluginRef: max-score-picker\n"
     )
     result = simulated(
         stack(tmp_path, replicas=1, config=config), feed(tmp_path, [request(i, 0.0) for i in range(3)])
@@ -194,7 +196,7 @@ def test_flow_control_queues_on_the_virtual_clock(tmp_path: Path) -> None:
     ends = sorted(round((call.end or 0.0) - T0, 9) for _, call in result.ended)
     assert outcomes(result) == dict.fromkeys(("r0", "r1", "r2"), "ok")
     assert ends[0] == 0.12  # one at a time; the next goes at the first cycle after it
-    assert all(0.12 <= later - sooner < 0.13 for sooner, later in zip(ends, ends[1:], strict=False))
+    assert all(0.12 <= later - sooner < 0.13 for sooner, later in itertools.pairwise(ends))
 
 
 def test_a_sheddable_request_is_refused_while_the_pool_is_full(tmp_path: Path) -> None:
