@@ -59,7 +59,7 @@ def _taken(arm: Arm, words: Sequence[str]) -> Iterator[str]:
             del rest[: 0 if equals else 1]
             if value not in ("reference", "auto"):
                 raise _not_simulated(
-                    arm, f"--epp {value} is a program of its own, which has no virtual clock"
+                    arm, f"--epp {value} is a program without a virtual clock"
                 )
         elif flag in _TAKEN:
             yield flag

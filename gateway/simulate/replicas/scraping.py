@@ -36,11 +36,12 @@ class Ticks:
     def before(self, now: float) -> float:
         """The last tick at or before `now`; minus infinity where there was none."""
         now = min(now, self.last)
+        if now < self.first:
+            return -math.inf
         number = math.floor((now - self.first) / self.interval)
-        moment = self.first + number * self.interval
-        if moment > now:  # the division was rounded up
-            number, moment = number - 1, self.first + (number - 1) * self.interval
-        return moment if number >= 0 else -math.inf
+        # the division may have been rounded to either side
+        around = (self.first + each * self.interval for each in (number + 1, number, number - 1))
+        return next(moment for moment in around if moment <= now)
 
 
 class ScrapedMetrics(EndpointMetrics):

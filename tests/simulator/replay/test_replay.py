@@ -16,9 +16,9 @@ from simulator.errors import ConfigError
 from simulator.replay import add_arguments, run
 from simulator.replay.lab import POLICIES, Lab
 from simulator.replay.profiles_command import add_profiles_arguments, run_profiles
+from simulator.replay.prompts import Prompt
 from simulator.replay.replay_command import parse_coefficients
 from simulator.replay.report import percentile, summarize, to_json
-from simulator.replay.prompts import Prompt
 from simulator.replay.trace import Measured, TraceRequest
 from tests.simulator.steps import flat, flat_flag
 
