@@ -86,7 +86,7 @@ def test_arms_and_seeds_run_in_processes(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_trace_in_disorder_is_read_and_what_never_fits_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A byte order mark, unsorted rows, zones, a failed row, and one prompt longer than the model's context."""
+    """A byte order mark, unsorted rows, zones, a failed row, and a prompt beyond the model's context."""
     file = tmp_path / "trace.csv"
     file.write_text(
         "\ufeffTIMESTAMP,ContextTokens,GeneratedTokens\n"
