@@ -58,9 +58,7 @@ def _taken(arm: Arm, words: Sequence[str]) -> Iterator[str]:
             value = value if equals else "".join(rest[:1])
             del rest[: 0 if equals else 1]
             if value not in ("reference", "auto"):
-                raise _not_simulated(
-                    arm, f"--epp {value} is a program without a virtual clock"
-                )
+                raise _not_simulated(arm, f"--epp {value} is a program without a virtual clock")
         elif flag in _TAKEN:
             yield flag
             yield value if equals else rest.pop(0) if rest else ""

@@ -46,7 +46,7 @@ def test_a_comparison_in_virtual_time(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     (tmp_path / "page.yaml").write_text(
         HEAD + "plugins: [{type: queue-scorer}, {type: prefix-cache-scorer}]\nschedulingProfiles:\n"
-        "- name: default\n  plugins: [{pluginRef: queue-scorer}, {pluginRef: prefix-cache-scorer, weight: 3}]\n"
+        "- name: default\n  plugins: [{pluginRef: queue-scorer}, {pluginRef: prefix-cache-scorer}]\n"
     )
     (tmp_path / "turns.yaml").write_text(
         HEAD + "plugins: [{type: round-robin-picker}]\n"
