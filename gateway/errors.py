@@ -7,6 +7,8 @@ GatewayError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
+├── SimulateError     a simulation that cannot be made or cannot go on; exit code 1
+│   └── UndoneError   one request asks for what a simulation does not do
 ├── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 └── PickerError       (picker/errors.py, with the branches below it)
 
@@ -68,3 +70,11 @@ class ProcessError(StackError):
 
 class ControlError(GatewayError):
     """A running stack could not be asked, or refused what it was asked."""
+
+
+class SimulateError(GatewayError):
+    """A simulation that cannot be made or cannot go on."""
+
+
+class UndoneError(SimulateError):
+    """One request asks for what a simulation does not do; the text says what."""

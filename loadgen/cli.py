@@ -162,6 +162,12 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="Python plugin of the reference picker in every arm; repeatable",
     )
     compare.add_argument("--teardown", metavar="CMD", help="takes it down again")
+    compare.add_argument(
+        "--simulate",
+        action="store_true",
+        help="make every run in virtual time (`simfleet simulate`): seconds instead of minutes, no hook runs",
+    )
+    compare.add_argument("--jobs", type=int, metavar="N", help="with --simulate, arms that run at once (1)")
     add_load_flags(compare)
     add_conduct_flags(compare)
     compare.set_defaults(handler=_compare)

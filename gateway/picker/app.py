@@ -44,14 +44,14 @@ from gateway.picker.wire.tls import load_pair, self_signed_pair
 from kit.prometheus import Gauge
 
 # How often endpoints that have left the pool are dropped from prefix indexes, as in the EPP.
-_FORGET_S = 120.0
+FORGET_S = 120.0
 _log = logging.getLogger("picker")
 
 
 class Picker:
     """One picker process: `start`, then `stop`. Before and after, nothing listens and no file is held."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, datastore: Datastore | None = None) -> None:
         self.options = options
         text = _config_text(options)
         name = options.compat
@@ -64,13 +64,15 @@ class Picker:
         self._rng = random.Random(options.seed)
         self._inflight = InflightLoad()
         self._loaded = self._load(config)
-        self._settings = self._scrape_settings()
-        self._engines = build_engines(self.compat, self._metric_overrides(), self._extractor())
-        self.datastore = Datastore(options.pool_name or options.endpoint_selector, options.pool_namespace)
+        self.settings = self._scrape_settings()
+        self.engines = build_engines(self.compat, self._metric_overrides(), self._extractor())
+        self.datastore = datastore or Datastore(
+            options.pool_name or options.endpoint_selector, options.pool_namespace
+        )
         self.metrics = PickerMetrics(self.compat)
         self._files = self._watched_files()
         self._decisions: DecisionLog | None = None
-        self._scraper = Scraper(self._engines, self._settings, self.compat)
+        self._scraper = Scraper(self.engines, self.settings, self.compat)
         self._tasks: list[asyncio.Task[None]] = []
         self._stops: list[Callable[[], Awaitable[None]]] = []
         self.director: Director | None = None
@@ -145,18 +147,8 @@ class Picker:
         if options.decision_log:
             self._decisions = DecisionLog(options.decision_log, brief=options.decision_log_brief)
         self.datastore.on_added.append(self._scraper.add)
-        self.datastore.on_removed += [self._scraper.remove, self._forget]
-        self.director = Director(
-            self.compat,
-            self.datastore,
-            self._loaded,
-            inflight=self._inflight,
-            metrics=self.metrics,
-            rng=self._rng,
-            decisions=self._decisions,
-            subset_filter=not options.disable_endpoint_subset_filter,
-            verbosity=options.v,
-        )
+        self.datastore.on_removed.append(self._scraper.remove)
+        self.director = self.direct(self._decisions)
         self._wire_metrics()
         for precise in self._precise():
             precise.subscriber.start(options.bind_address)
@@ -169,6 +161,33 @@ class Picker:
             asyncio.create_task(self._forget_for_ever()),
         ]
         return await self._open_ports(self.director)
+
+    def direct(self, decisions: DecisionLog | None) -> Director:
+        """The director over these parts; it hears of endpoints that leave."""
+        options = self.options
+        self.datastore.on_removed.append(self._forget)
+        return Director(
+            self.compat,
+            self.datastore,
+            self._loaded,
+            inflight=self._inflight,
+            metrics=self.metrics,
+            rng=self._rng,
+            decisions=decisions,
+            subset_filter=not options.disable_endpoint_subset_filter,
+            verbosity=options.v,
+        )
+
+    def forget_gone(self) -> None:
+        """Drop endpoints that have left the pool from prefix indexes; the picker does it every FORGET_S."""
+        for plugin in self._loaded.plugins.values():
+            if isinstance(plugin, Tracking):
+                plugin.tracker.forget(self.datastore.endpoints)
+
+    def load_objects(self) -> None:
+        """Read the objectives file, if there is one. Raises PickerConfigError."""
+        for file in self._files[1:]:
+            file.load()
 
     async def _open_ports(self, director: Director) -> str:
         options, host = self.options, self.options.bind_address
@@ -254,10 +273,8 @@ class Picker:
 
     async def _forget_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_FORGET_S)
-            for plugin in self._loaded.plugins.values():
-                if isinstance(plugin, Tracking):
-                    plugin.tracker.forget(self.datastore.endpoints)
+            await asyncio.sleep(FORGET_S)
+            self.forget_gone()
 
     def _endpoints_page(self) -> bytes:
         """What is known of each endpoint, for people and for `simfleet ps`."""

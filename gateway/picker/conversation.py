@@ -158,6 +158,7 @@ class Conversation:
         replies = [headers, *ext_proc.request_body_responses(routed.body)]
         # An answer may take minutes; what was asked is not kept in memory for so long.
         routed.body = b""
+        routed.cycle = None
         request.body = RequestBody(request.body.api, {})
         return replies
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -47,6 +47,8 @@ class Incoming:
     raw: bytes
     metadata: Mapping[str, Any]  # filter_metadata by namespace
     received: float  # monotonic
+    body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
+    size: int = 0  # of a body that is known and whose bytes were never made
 
 
 @dataclass(slots=True)
@@ -56,7 +58,15 @@ class Routed:
     request: InferenceRequest
     endpoints: list[Endpoint]  # best first, never empty
     body: bytes
-    scores: dict[str, float] = field(default_factory=dict)  # by host:port
+    cycle: Cycle | None = None  # that chose them; dropped by whoever keeps this for long
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The totals by host:port."""
+        if self.cycle is None:
+            return {}
+        pairs = zip(self.cycle.candidates, self.cycle.totals, strict=True)
+        return {candidate.endpoint.host_port: total for candidate, total in pairs}
 
     @property
     def destination(self) -> str:
@@ -175,6 +185,8 @@ class Director:
             raise
 
     def _decode(self, incoming: Incoming) -> RequestBody:
+        if incoming.body is not None:
+            return incoming.body
         return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity, self._loaded.parsers)
 
     def _request(self, incoming: Incoming, body: RequestBody) -> InferenceRequest:
@@ -193,7 +205,7 @@ class Director:
             target_model=target,
             headers=headers,
             body=body,
-            size_bytes=len(incoming.raw),
+            size_bytes=len(incoming.raw) or incoming.size,
             objective=objective,
             fairness_id=self._control_header(headers, "fairness-id") or "default-flow",
             priority=self._datastore.priority(objective),
@@ -242,8 +254,7 @@ class Director:
         endpoints = [candidate.endpoint for candidate in cycle.picked]
         if cycle.port:
             endpoints = [replace(endpoint, port=cycle.port) for endpoint in endpoints]
-        scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
-        return Routed(request, endpoints, outgoing, scores)
+        return Routed(request, endpoints, outgoing, cycle)
 
     def _begin_others(self, request: InferenceRequest, others: Mapping[str, Cycle]) -> None:
         """The parts of a request's work that other endpoints do."""
@@ -284,7 +295,7 @@ class Director:
     def _outgoing(self, request: InferenceRequest, incoming: Incoming) -> bytes:
         """The body that is sent on: encoded anew where the release does that, or where the model changed."""
         payload = request.body.payload
-        if request.body.api == "raw":
+        if request.body.api == "raw" or incoming.body is not None:
             return incoming.raw
         if not self.compat.remarshal_request and request.target_model == request.model:
             return incoming.raw

@@ -113,11 +113,11 @@ def _config(
     """The scheduler of the server, and what of it nobody has said."""
     behaviour, notes = compat(args.compat), []
     block = args.block_size or told.block_size or _BLOCK_SIZE
-    longest = max(len(r.prompt_token_ids) + r.output_tokens for run in runs for r in run.requests)
+    longest = max(r.prompt.length + r.output_tokens for run in runs for r in run.requests)
     length = max(args.max_model_len or told.max_model_len or _MODEL_LEN, longest + 1)
     blocks = args.num_gpu_blocks or told.num_gpu_blocks
     if blocks is None:
-        everything = sum(len(r.prompt_token_ids) + r.output_tokens for run in runs for r in run.requests)
+        everything = sum(r.prompt.length + r.output_tokens for run in runs for r in run.requests)
         blocks = everything // block + len(runs) + 2
         notes.append("no --num-gpu-blocks: the KV cache is taken to be large enough for everything")
     asynchronous = behaviour.async_scheduling if args.async_scheduling is None else args.async_scheduling

@@ -10,6 +10,7 @@ from typing import Any
 
 from simulator.calibrate.trial import MeasuredRun
 from simulator.errors import ConfigError
+from simulator.replay.prompts import Prompt
 from simulator.replay.trace import Measured, TraceRequest, read_trace
 
 Encode = Callable[[str], list[int]]
@@ -100,7 +101,7 @@ def _request(row: dict[str, Any], prompts: _Prompts) -> TraceRequest | None:
     if isinstance(opening, int | float):  # the first token had nothing to show
         first = min(first, float(opening))
     ids = prompts.make(prompt, int(row.get("cached_tokens") or 0))
-    return TraceRequest(str(row.get("id")), start, ids, output, Measured(first, last))
+    return TraceRequest(str(row.get("id")), start, Prompt.of_ids(ids), output, Measured(first, last))
 
 
 def _of_vllm_bench(path: Path) -> tuple[list[MeasuredRun], list[str]]:
@@ -129,7 +130,9 @@ def _of_vllm_bench(path: Path) -> tuple[list[MeasuredRun], list[str]]:
         last = first + sum(map(float, gaps))
         measured = Measured(first, last)
         ids = prompts.make(int(prompt))
-        requests.append(TraceRequest(str(number), float(start) - zero, ids, int(output), measured))
+        requests.append(
+            TraceRequest(str(number), float(start) - zero, Prompt.of_ids(ids), int(output), measured)
+        )
     if not requests:
         raise ConfigError(f"{path}: no request of it succeeded")
     notes = [f"{path.name}: {failed} failed requests are no part of the fit"] if failed else []

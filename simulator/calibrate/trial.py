@@ -133,9 +133,9 @@ def trial(
     engine = Engine(config, model, ConstantText(_ANSWER_TOKEN), None)
     for number, traced in enumerate(run.requests):
         sampling = SamplingParams(max_tokens=traced.output_tokens, ignore_eos=True)
-        request = Request(str(number), traced.prompt_token_ids, sampling, stream=False)
+        request = Request(str(number), traced.prompt.token_ids(), sampling, stream=False)
         engine.add_request(request, traced.arrival + api)
-        seen.prompt_tokens = max(seen.prompt_tokens, len(traced.prompt_token_ids))
+        seen.prompt_tokens = max(seen.prompt_tokens, traced.prompt.length)
     times: dict[int, tuple[float, float]] = {}
     ends: list[float] = []
     while (due := engine.peek()) is not None:
@@ -174,7 +174,7 @@ def _read(
         if spent > 0 and model.seconds[at] > 0:  # the step under way had begun before
             share = spent / model.seconds[at]
             before = [a - share * b for a, b in zip(before, model.terms[at], strict=True)]
-        queued = at_first - at > _UNQUEUED + len(traced.prompt_token_ids) // max(1, reach.step_tokens)
+        queued = at_first - at > _UNQUEUED + traced.prompt.length // max(1, reach.step_tokens)
         reach.queued += queued
         constant = 1.0 if run.client_side else 0.0
         found.append(Predicted(traced, first, last, queued, (*before, constant), (*between, 0.0)))

@@ -46,16 +46,15 @@ class Endpoint:
     metrics: EndpointMetrics = NEVER_SCRAPED
     scrapes: int = 0
     scrape_failures: int = 0
-
-    # Made once: the picker asks for both many times a request.
-    id: str = field(init=False)  # what the EPP calls the NamespacedName
-    host_port: str = field(init=False)  # what the data plane is told, as net.JoinHostPort writes it
+    id: str = field(init=False)
+    """What the EPP calls the NamespacedName."""
+    host_port: str = field(init=False)
+    """What the data plane is told, as net.JoinHostPort writes it."""
 
     def __post_init__(self) -> None:
         self.id = f"{self.namespace}/{self.name}"
-        self.host_port = (
-            f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
-        )
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self.host_port = f"{host}:{self.port}"
 
 
 @dataclass(slots=True, eq=False)

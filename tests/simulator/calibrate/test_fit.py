@@ -17,6 +17,7 @@ from simulator.config.compat import compat
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.profiles import PROFILES
 from simulator.errors import ConfigError
+from simulator.replay.prompts import Prompt
 from simulator.replay.trace import Measured, TraceRequest
 
 RECORDING = Path(__file__).parents[4] / "shared" / "data" / "vllm-replay-rtx4090"
@@ -45,7 +46,7 @@ def requests(
     for index in range(number):
         at += rng.expovariate(rate)
         ids = [next(IDS) for _ in range(rng.randint(*prompt))]
-        made.append(TraceRequest(str(index), at, ids, rng.randint(*output)))
+        made.append(TraceRequest(str(index), at, Prompt.of_ids(ids), rng.randint(*output)))
     return made
 
 

@@ -46,8 +46,8 @@ def test_loadgen_directories_have_an_engine_a_pod(tmp_path: Path) -> None:
     (b,) = runs[1].requests
     assert b.measured is not None
     assert (b.arrival, b.measured.first_token, b.measured.last_token) == (0.5, 1.2, 2.0)
-    assert b.prompt_token_ids[:3] == [1000, 1001, 1002]
-    assert len(set(b.prompt_token_ids + list(runs[0].requests[0].prompt_token_ids))) == 8
+    assert b.prompt.token_ids()[:3] == [1000, 1001, 1002]
+    assert len(set(b.prompt.token_ids() + runs[0].requests[0].prompt.token_ids())) == 8
     assert notes == [
         f"{tmp_path.name}: 2 requests without a whole, counted answer are no part of the fit",
         f"{tmp_path.name}: 1 prompts were partly cached; their common beginning is supposed",
@@ -64,7 +64,7 @@ def test_vllm_bench(tmp_path: Path) -> None:
     }
     (tmp_path / "b.json").write_text(json.dumps(value))
     (run,), notes = read_runs(tmp_path / "b.json", encode)
-    assert [(r.arrival, len(r.prompt_token_ids), r.output_tokens, r.measured) for r in run.requests] == [
+    assert [(r.arrival, r.prompt.length, r.output_tokens, r.measured) for r in run.requests] == [
         (0.0, 7, 3, run.requests[0].measured),
         (0.5, 3, 2, run.requests[1].measured),
     ]
