@@ -16,6 +16,7 @@ from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.given import Values
 from simulator.config.parser import Arguments, Given, parse
+from simulator.config.reasoning import reasoning_config
 from simulator.config.serve import (
     ControlConfig,
     FaultConfig,
@@ -82,6 +83,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         metrics_compat=_metrics_compat(values, compat, strict),
         latency=latency_config(values),
         text=text_config(values, seed),
+        reasoning=reasoning_config(values),
         tools=_tools(values),
         kv_events=_kv_events(values, compat, model, env),
         faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),

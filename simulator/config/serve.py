@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simulator.config.compat import DEFAULT_COMPAT
+from simulator.config.reasoning import ReasoningConfig
 from simulator.engine.config import EngineConfig
 
 ShutdownMode = Literal["abort", "drain", "kubernetes"]
@@ -136,6 +137,7 @@ class ServeConfig:
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     tools: ToolCallConfig = field(default_factory=ToolCallConfig)
     kv_events: KVEventsConfig = field(default_factory=KVEventsConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)

@@ -13,7 +13,7 @@ from typing import Any
 from simulator.engine.kv.block_hash import BlockHash
 from simulator.engine.sampling_params import FinishReason, SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
-from simulator.engine.text.plans import OutputPlan
+from simulator.engine.text.plans import OutputPlan, Thought
 
 # What a request is made of. FinishReason and SamplingParams stand apart: text/ needs them and no Request.
 __all__ = ["FinishReason", "LoRARequest", "Request", "RequestStatus", "SamplingParams"]
@@ -59,6 +59,7 @@ class Request:
     fixed_output: str | None = (
         None  # the text the model must say (tool call, echo mode), else the TextSource's
     )
+    thought: Thought | None = None  # None: it answers at once
     prompt_text: str | None = None  # for echo and dataset look-up, where the caller has it
     stream: bool = True  # False: all outputs come as one, when the sequence ends
 

@@ -23,7 +23,8 @@ from simulator.engine.pace.latency import (
 )
 from simulator.engine.pace.profiles import PROFILES
 from simulator.engine.text.dataset_text import Dataset, DatasetText
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.phrases import PhraseBook
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.text_source import EchoText, TextSource
 from simulator.engine.text.tokenizer import Tokenizer

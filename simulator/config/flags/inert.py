@@ -56,7 +56,6 @@ mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-gr
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
 per-request-spec-decode-metrics performance-mode pipeline-parallel-size prefill-context-parallel-size
 prefill-schedule-interval prefix-cache-retention-interval prefix-match-unit quantization
-reasoning-parser
 reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
 sleep-mode-backend sparse-indexer-topk-backend spec-method spec-model spec-tokens ssl-cert-reqs ssl-ciphers
@@ -80,7 +79,7 @@ additional-config attention-config aux-output-config compilation-config default-
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
 model-class-overrides model-loader-extra-config override-neuron-config override-pooler-config pooler-config
-profiler-config pt-load-map-location quantization-config reasoning-config speculative-config
+profiler-config pt-load-map-location quantization-config speculative-config
 structured-outputs-config watchdog-config watermark-config weight-transfer-config
 """
 

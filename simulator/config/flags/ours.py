@@ -34,6 +34,9 @@ SIMFLEET_FLAGS = (
          "0", _S, minimum=0, maximum=0.3),
     Flag("lora-load-time", Kind.DURATION, "LoRA", "Time that loading an adapter stalls a step.", "0", _S,
          minimum=0),
+    Flag("thinking-tokens", Kind.TEXT, "text", "Tokens of a thought before each chat answer: 400, or "
+         "mean:400,std-dev:200,share:0.9,max:4000 (log-normal).",
+         "none; with --reasoning-parser mean:128,std-dev:64, at most half of max_tokens", _S),
     Flag("shutdown-mode", Kind.TEXT, "server", "On SIGTERM. abort: as vLLM; drain: as vLLM with "
          "--shutdown-timeout; kubernetes: readiness 503 first, requests in flight finish, exit 0.",
          "drain with a --shutdown-timeout, else abort", _S, choices=("abort", "drain", "kubernetes")),

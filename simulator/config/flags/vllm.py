@@ -109,6 +109,10 @@ _FRONTEND = (
 _ANSWERS = (
     Flag("enable-auto-tool-choice", _B, "answers", "Allow tool_choice auto.", "false"),
     Flag("tool-call-parser", _T, "answers", "Name of a tool call parser; its presence is what counts."),
+    Flag("reasoning-parser", _T, "answers", "Splits answers of chats into reasoning and content, by the "
+         "parser of one model family; with it answers begin with a thought."),
+    Flag("reasoning-config", _J, "answers", "reasoning_parser, and reasoning_end_str: what is said where "
+         "thinking_token_budget is spent.", "{}"),
     Flag("response-role", _T, "answers", "Role of chat answers.", "assistant"),
     Flag("enable-prompt-tokens-details", _B, "answers", "usage.prompt_tokens_details.cached_tokens.",
          "false"),

@@ -17,6 +17,7 @@ from simulator.engine.request import FinishReason, SamplingParams
 from simulator.server.answers.chat import ChatStream, ChatUnary
 from simulator.server.answers.completion import CompletionStream, CompletionUnary
 from simulator.server.answers.generation import Generation, Job
+from simulator.server.answers.reasoning import plan_reasoning
 from simulator.server.answers.request_log import log_request
 from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
@@ -250,6 +251,7 @@ def chat_job(
     check_queued_tokens(replica, len(prompt.token_ids))
     job = _job(exchange, request, prefix, [prompt], sampling)
     job.model, job.lora = model, lora
+    job.reasoning, job.thought = plan_reasoning(request, config, compat, sampling, prompt.rendered)
     _check_engine(exchange, request, [prompt], sampling)
     rng = exchange.prepared.random_for(request.seed)
     calls = decide_calls(request, config.tools, compat, rng, sampling.max_tokens)
