@@ -44,6 +44,7 @@ _CHANNELS = Dialect(
     "<|end|><|start|>assistant<|channel|>final<|message|>",
     gap="",
     thinks="always",
+    engine=False,
 )
 _COHERE = Dialect(
     "<|START_THINKING|>",
@@ -61,6 +62,7 @@ _MUSE = Dialect(
     ending="<|eot|>",
     thinks="always",
     start_optional=False,
+    engine=False,
 )
 
 DIALECTS: dict[str, Dialect] = {
@@ -88,8 +90,8 @@ DIALECTS: dict[str, Dialect] = {
         engine=False,
     ),
     "granite_thinking_parser": replace(_QWEN, strips_content=True),
-    "hf": _QWEN,
-    "beam": _QWEN,
+    "hf": replace(_QWEN, engine=False),
+    "beam": replace(_QWEN, engine=False),
     "holo2": replace(_R1, thinks="unless-off"),
     "hunyuan_a13b": replace(
         _R1, end="\n</think>\n<answer>\n", gap="", ending="\n</answer>", start_optional=False

@@ -27,6 +27,7 @@ from simulator.config.serve import (
     ToolCallConfig,
 )
 from simulator.config.text_settings import text_config
+from simulator.config.tool_parsers import check_tool_parser
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -63,6 +64,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
     compat = find_compat(values.get("compat", DEFAULT_COMPAT))
+    check_tool_parser(values, compat)
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)

@@ -179,6 +179,10 @@ class Replica:
         """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""
         self.exposition.rejections[reason] += 1
 
+    def count_tool_parser(self, mode: str, outcome: str, route: str, times: int = 1) -> None:
+        """vllm:tool_call_parser_invocations_total."""
+        self.exposition.tool_calls[f"{mode},{outcome},{route}"] += times
+
     def close(self) -> None:
         """Stop stepping and publishing; the sockets are the fleet's."""
         self.driver.close()

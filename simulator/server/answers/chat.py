@@ -237,6 +237,7 @@ class ChatStream(ChunkStream):
     def _call_deltas(self, calls: SpokenCalls, position: int, text: str) -> dict[str, Any] | None:
         """The delta that `text` at `position` adds to the calls; None: nothing that a client would see."""
         fragments = calls.fragments(position, text)
+        self.called = bool(fragments)
         if not fragments:
             return None
         return {

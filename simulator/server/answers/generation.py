@@ -56,6 +56,7 @@ class Job:
     cache_hit_threshold: float | None = None  # llm-d's, 0 to 1
     reasoning: Reasoning | None = None  # how thought and content are taken apart
     thought: Thought | None = None  # what each answer begins with
+    parsed_as: str | None = None  # vLLM's tool parser looks at the answer: how its counter calls the route
     fixed_outputs: Seq[str | None] = ()  # per choice; empty: the text source decides
     stream: bool = False
     created: int = 0
@@ -74,6 +75,7 @@ class Sequence:
         "generation",
         "held",
         "index",
+        "num_parsed",
         "num_tokens",
         "prompt",
         "reason_text",
@@ -96,6 +98,7 @@ class Sequence:
         self.text = ""
         self.token_ids: list[int] = []
         self.num_tokens = 0
+        self.num_parsed = 0  # tokens that the tool parser has been counted for
         self.text_offset = 0  # characters before the next token, for logprobs
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None

@@ -142,6 +142,7 @@ class MessagesStream(StreamGeneration):
             return data + self._delta({"type": "text_delta", "text": text})
         data = b""
         for i, piece, begins in self.calls.fragments(self._position, text):
+            self.called = True
             if begins:
                 data += self._open(_use(self.calls.calls[i], {}))
             data += self._delta({"type": "input_json_delta", "partial_json": piece})

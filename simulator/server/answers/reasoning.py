@@ -101,6 +101,11 @@ class Splitter:
         self._start_awaited = dialect.start_optional and not reasoning.begins_inside
 
     @property
+    def in_content(self) -> bool:
+        """Whether the thought, if there is one, is over."""
+        return self._show or self._state == "content"
+
+    @property
     def is_through(self) -> bool:
         """Whether all that comes is content as it stands."""
         if self._show:

@@ -257,6 +257,7 @@ class ResponsesStream(StreamGeneration):
             return self._begin("message") + self._delta("response.output_text.delta", text)
         data = b""
         for i, piece, begins in self.calls.fragments(position, text):
+            self.called = True
             if begins:
                 data += self._close("completed") + self._begin_call(self.calls.calls[i])
             self._text += piece
