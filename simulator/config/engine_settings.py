@@ -16,6 +16,7 @@ from typing import Any, Literal
 from simulator.config.compat import Compat
 from simulator.config.given import Values
 from simulator.config.serve import LatencyConfig
+from simulator.config.speculation import is_synchronous, spec_config
 from simulator.engine.config import EngineConfig, HashAlgo
 from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.errors import ConfigError
@@ -54,17 +55,31 @@ def engine_config(
     if not chunked and "max-num-batched-tokens" not in values:
         budget = max(budget, max_model_len)
     transfer = _transfer(values)
+    caching = values.get("enable-prefix-caching", True)
+    spec, said = spec_config(values, caching=caching, connector=bool(transfer))
+    warnings += said
+    if spec is not None and latency_config(values).kind == "constant":
+        warnings.append("speculative decoding has no part in llm-d's latencies: it is left out")
+        spec = None
+    rules = dataclasses.asdict(compat.engine)
+    if not values.get("scheduler-reserve-full-isl", True):
+        rules["admission"] = "chunk"
     config = EngineConfig(
         max_num_seqs=min(max_num_seqs, budget),
         max_num_batched_tokens=budget,
         max_model_len=max_model_len,
         block_size=block_size,
         num_gpu_blocks=num_gpu_blocks,
-        enable_prefix_caching=values.get("enable-prefix-caching", True),
+        enable_prefix_caching=caching,
         enable_chunked_prefill=chunked,
         long_prefill_token_threshold=values.get("long-prefill-token-threshold", 0),
+        long_prefill_token_threshold_adaptive=values.get("long-prefill-token-threshold-adaptive", False),
+        max_num_active_seqs=values.get("max-num-active-seqs", None),
+        max_num_scheduled_tokens=values.get("max-num-scheduled-tokens", None),
+        prefill_schedule_interval=values.get("prefill-schedule-interval", 1),
+        spec=spec,
         scheduling_policy=values.get("scheduling-policy", "fcfs"),
-        async_scheduling=values.get("async-scheduling", compat.async_scheduling),
+        async_scheduling=values.get("async-scheduling", compat.async_scheduling and not is_synchronous(spec)),
         watermark=values.get("watermark", 0.0),
         seed=seed,
         enable_lora=enable_lora,
@@ -79,7 +94,7 @@ def engine_config(
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
-        **dataclasses.asdict(compat.engine),
+        **rules,
     )
     return config, warnings
 

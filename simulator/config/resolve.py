@@ -44,7 +44,8 @@ _ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
 _PLAIN = (
     "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
-    "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
+    "per_request_spec_decode_metrics", "enable_per_request_metrics", "enable_server_load_tracking",
+    "enable_auto_tool_choice",
     "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",

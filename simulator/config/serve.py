@@ -170,6 +170,7 @@ class ServeConfig:
     enable_force_include_usage: bool = False
     enable_per_request_metrics: bool = False
     enable_server_load_tracking: bool = False
+    per_request_spec_decode_metrics: Literal["none", "summary", "detailed"] = "none"
     enable_auto_tool_choice: bool = False
     tool_call_parser: str | None = None
     return_tokens_as_token_ids: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from simulator.engine.spec.settings import SpecConfig
 from simulator.errors import ConfigError
 
 SchedulingPolicyName = Literal["fcfs", "priority"]
@@ -48,10 +49,15 @@ class EngineConfig(EngineRules):
     num_gpu_blocks: int = 1024
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
+    max_num_active_seqs: int | None = None  # most sequences that run; None: max_num_seqs
+    max_num_scheduled_tokens: int | None = None  # most tokens of a step; None: max_num_batched_tokens
     long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold_adaptive: bool = False  # never below a fair share of the budget
+    prefill_schedule_interval: int = 1  # steps between two that prefill, while others decode
     scheduling_policy: SchedulingPolicyName = "fcfs"
     async_scheduling: bool = True
     watermark: float = 0.0
+    spec: SpecConfig | None = None  # None: no speculative decoding
     seed: int = 0
 
     enable_lora: bool = False
@@ -77,6 +83,19 @@ class EngineConfig(EngineRules):
             self._at_least(name, 1)
         self._at_least("num_gpu_blocks", 2)
         self._at_least("long_prefill_token_threshold", 0)
+        self._at_least("prefill_schedule_interval", 1)
+        active = self.max_num_active_seqs
+        if active is not None and not 1 <= active <= self.max_num_seqs:
+            raise ConfigError(
+                f"max_num_active_seqs ({active}) must be from 1 to max_num_seqs ({self.max_num_seqs})"
+            )
+        if self.max_num_scheduled_tokens is not None:
+            self._at_least("max_num_scheduled_tokens", 1)
+        if self.spec is not None and self.max_num_batched_tokens <= self.spec.lookahead:
+            raise ConfigError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) leaves no room for a token beside "
+                f"the {self.spec.lookahead} that the drafter looks ahead"
+            )
         if self.max_cpu_loras is not None and self.max_cpu_loras < self.max_loras:
             raise ConfigError(f"max_cpu_loras ({self.max_cpu_loras}) must be >= max_loras ({self.max_loras})")
         if not 0.0 <= self.watermark < 1.0:
@@ -92,6 +111,17 @@ class EngineConfig(EngineRules):
         value = getattr(self, name)
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def max_active(self) -> int:
+        """Most sequences that run at once."""
+        return self.max_num_seqs if self.max_num_active_seqs is None else self.max_num_active_seqs
+
+    @property
+    def token_budget(self) -> int:
+        """Most tokens that a step schedules."""
+        budget, least = self.max_num_batched_tokens, self.max_num_scheduled_tokens
+        return budget if least is None else min(budget, least)
 
     @property
     def cpu_lora_slots(self) -> int:

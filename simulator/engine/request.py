@@ -87,6 +87,11 @@ class Request:
     token_limit: int = 0  # up to here, one more token needs neither a new block nor a look at the cache
     ahead_limit: int = 0  # the same while a token is in flight: what fills a block is not known yet
 
+    # Speculative decoding, and engines that hold prefills back.
+    num_drafts: int = 0  # draft tokens that the next schedule may take in
+    is_prefill_chunk: bool = False  # after the last schedule of it, tokens of the prompt are left
+    spec_steps: list[tuple[int, int]] | None = None  # (drafted, accepted) of each step; None: nobody asks
+
     # The scheduler's and the frontend's.
     quiet_until: int = -1  # num_tokens below which another token changes nothing but counters
     plan: OutputPlan | None = None

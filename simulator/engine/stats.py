@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from simulator.engine.request import FinishReason
+from simulator.engine.spec.settings import SpecStats
 
 _TTFT = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0),
@@ -121,6 +122,7 @@ class EngineStats:
         self.external_prefix_cache_hits = 0
         self.num_preemptions = 0
         self.request_success = {reason.value: 0 for reason in FinishReason}
+        self.spec: SpecStats | None = None  # of engines that speculate
         self.num_steps = 0  # steps that scheduled work; not a family of vLLM
 
     @property

@@ -171,6 +171,11 @@ class Replica:
         for generation in list(self.prepared.active):
             generation.fail()
 
+    @property
+    def tells_drafts(self) -> bool:
+        """Whether answers tell how their drafts fared."""
+        return self.config.per_request_spec_decode_metrics != "none" and self.config.engine.spec is not None
+
     def metrics(self) -> bytes:
         """The body of GET /metrics; its content type is `exposition.content_type`."""
         return self.exposition.render(self.prepared.faults.metrics_override)

@@ -22,9 +22,9 @@ enable-offline-docs enable-prompt-embeds enable-return-routed-experts enable-sca
 enable-shm-tensor-arena enable-ssl-refresh enable-tokenizer-info-endpoint enable-tower-connector-lora
 enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-environ-validation
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
-kv-sharing-fast-prefill language-model-only log-error-stack long-prefill-token-threshold-adaptive
+kv-sharing-fast-prefill language-model-only log-error-stack
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
-scheduler-reserve-full-isl skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
+skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
 specialize-active-lora swa-bounded-replay tokens-only trust-remote-code trust-request-mm-kwargs
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
@@ -48,17 +48,17 @@ kda-decode-backend kda-prefill-backend kv-cache-dtype kv-cache-metrics-sample kv
 kv-offloading-size linear-backend load-format log-config-file logprobs-mode lora-dtype mamba-backend
 mamba-block-size mamba-cache-dtype mamba-cache-mode mamba-cache-philox-rounds mamba-ssm-cache-dtype
 mamba-ssu-algorithm master-addr master-port max-cudagraph-capture-size max-log-len max-lora-cls-labels
-max-num-active-seqs max-num-scheduled-tokens max-parallel-loading-workers mm-encoder-attn-backend
+max-parallel-loading-workers mm-encoder-attn-backend
 mm-encoder-attn-dtype mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-margin
 mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu-memory-gb
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
-per-request-spec-decode-metrics performance-mode pipeline-parallel-size prefill-context-parallel-size
-prefill-schedule-interval prefix-cache-retention-interval prefix-match-unit quantization
+performance-mode pipeline-parallel-size prefill-context-parallel-size
+prefix-cache-retention-interval prefix-match-unit quantization
 reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
-sleep-mode-backend sparse-indexer-topk-backend spec-method spec-model spec-tokens ssl-cert-reqs ssl-ciphers
+sleep-mode-backend sparse-indexer-topk-backend ssl-cert-reqs ssl-ciphers
 tensor-parallel-size tokenizer-mode tokenizer-revision tool-parser-plugin tool-server tool-strict-level
 ubatch-size video-pruning-method video-pruning-rate worker-cls worker-extension-cls device
 guided-decoding-backend lora-extra-vocab-size max-long-partial-prefills max-num-partial-prefills
@@ -79,7 +79,7 @@ additional-config attention-config aux-output-config compilation-config default-
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
 model-class-overrides model-loader-extra-config override-neuron-config override-pooler-config pooler-config
-profiler-config pt-load-map-location quantization-config speculative-config
+profiler-config pt-load-map-location quantization-config
 structured-outputs-config watchdog-config watermark-config weight-transfer-config
 """
 
@@ -106,7 +106,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "attention-config": ("-ac",),
     "compilation-config": ("-cc", "-O"),
     "diffusion-config": ("-dc",),
-    "speculative-config": ("-sc",),
     "data-parallel-size-local": ("-dpl",),
     "data-parallel-start-rank": ("-dpr",),
     "data-parallel-address": ("-dpa",),

@@ -190,6 +190,7 @@ class Generation:
                     index=index,
                     fixed_output=job.fixed_output(index),
                     thought=job.thought,
+                    spec_steps=[] if self.replica.tells_drafts else None,
                     prompt_text=prompt.text,
                     stream=job.stream,
                 )

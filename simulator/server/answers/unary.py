@@ -66,6 +66,7 @@ class UnaryGeneration(Generation):
             and self.kv_transfer_params is None
             and not config.enable_prompt_tokens_details
             and not config.enable_per_request_metrics
+            and not self.replica.tells_drafts
             and not self.prepared.compat.go_json
         )
 

@@ -25,7 +25,7 @@ from simulator.server.metrics.families import (
     families,
 )
 from simulator.server.metrics.family import Family
-from simulator.server.metrics.features import TOOL_CALLS
+from simulator.server.metrics.features import TOOL_CALLS, feature_families
 from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.lora_info import LoRAInfo
 from simulator.server.metrics.process_metrics import ProcessMetrics
@@ -128,7 +128,10 @@ class Exposition:
             model_name=escape(config.served_model_name),
             rank=config.data_parallel_rank or rank,
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
-            families=families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+            families=(
+                *(feature_families(config) if not imitated.go_metrics else ()),
+                *families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+            ),
             cache_labels=cache_config_labels(config, imitated, config.data_parallel_rank or rank),
             lora=self.lora is not None,
             tool_calls=bool(config.tool_call_parser) and imitated.recent_fields,

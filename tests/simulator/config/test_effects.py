@@ -18,6 +18,7 @@ from simulator.config.flags.flag import Kind
 from simulator.config.flags.table import FLAGS
 from simulator.config.resolve import parse_args
 from simulator.config.serve import LoRAModule, ServeConfig
+from simulator.engine.spec.settings import SpecConfig, by_rate
 from simulator.engine.text.output_length import ThinkingLength
 
 HERE = str(Path(__file__).parent)
@@ -51,6 +52,18 @@ SCHEDULER: list[Row] = [
     ("--max-num-batched-tokens 4k", "engine.max_num_batched_tokens", 4000, 2048),
     ("--no-enable-chunked-prefill", "engine.enable_chunked_prefill", False, True),
     ("--long-prefill-token-threshold 512", "engine.long_prefill_token_threshold", 512, 0),
+    ("--long-prefill-token-threshold-adaptive", "engine.long_prefill_token_threshold_adaptive", True, False),
+    ("--max-num-active-seqs 9", "engine.max_num_active_seqs", 9, None),
+    ("--max-num-scheduled-tokens 99", "engine.max_num_scheduled_tokens", 99, None),
+    ("--prefill-schedule-interval 3", "engine.prefill_schedule_interval", 3, 1),
+    ("--no-scheduler-reserve-full-isl", "engine.admission", "chunk", "whole-prompt"),
+    (
+        '--speculative-config {"method":"ngram","num_speculative_tokens":2}',
+        "engine.spec",
+        SpecConfig(2, by_rate(0.7, 2), "ngram"),
+        None,
+    ),
+    ("--per-request-spec-decode-metrics summary", "per_request_spec_decode_metrics", "summary", "none"),
     ("--scheduling-policy priority", "engine.scheduling_policy", "priority", "fcfs"),
     ("--no-async-scheduling", "engine.async_scheduling", False, True),
     ("--watermark 0.25", "engine.watermark", 0.25, 0.0),
@@ -115,7 +128,6 @@ SERVER: list[Row] = [
     ("--pod-namespace ns", "pod_namespace", "ns", None),
 ]
 ANSWERS: list[Row] = [
-    ("--enable-auto-tool-choice", "enable_auto_tool_choice", True, False),
     ("--tool-call-parser hermes", "tool_call_parser", "hermes", None),
     ("--reasoning-parser qwen3", "reasoning.parser", "qwen3", None),
     ('--reasoning-config {"reasoning_end_str":"so</think>"}', "reasoning.forced_end", "so</think>", None),
@@ -198,6 +210,10 @@ IMITATION: list[Row] = [
 ROWS = [*MODEL, *SCHEDULER, *CACHE, *LORA, *SERVER, *ANSWERS, *LOGS, *TEXT, *FAULTS, *LATENCY, *IMITATION]
 # Without a field of their own: where each is tried instead.
 ELSEWHERE = {
+    "enable-auto-tool-choice": "test_tool_parsers, with its parser",
+    **dict.fromkeys(
+        ("spec-method", "spec-model", "spec-tokens", "spec-acceptance", "spec-draft-time"), "test_speculation"
+    ),
     "config": "test_configfile",
     "ssl-certfile": "test_conflicts, in pairs",
     "ssl-keyfile": "test_conflicts, in pairs",
@@ -242,6 +258,7 @@ ALSO = {
     "num-gpu-blocks-override": {"num_gpu_blocks_override"},
     "prefix-caching-hash-algo": {"prefix_caching_hash_algo"},
     "kv-events-config": {"kv_events.enabled"},
+    "speculative-config": {"engine.async_scheduling"},
     "reasoning-parser": {"reasoning.thinking", "reasoning.is_default"},
     "kv-transfer-config": {"kv_connector", "engine.kv_connector"},
     "enable-kvcache": {f"kv_events.{name}" for name in (
