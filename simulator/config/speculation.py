@@ -101,9 +101,8 @@ def spec_config(values: Values, *, caching: bool, connector: bool) -> tuple[Spec
             raise ConfigError(f"--{flag} and --speculative-config['{key}'] are mutually exclusive")
         given[key] = value
     if not given:
-        if "spec-acceptance" in values or "spec-draft-time" in values:
-            raise ConfigError("--spec-acceptance and --spec-draft-time need a --speculative-config")
-        return None, []
+        alone = [f"--{name}" for name in ("spec-acceptance", "spec-draft-time") if name in values]
+        return None, [f"{' and '.join(alone)}: nothing without --speculative-config"] if alone else []
     for key in given:
         if key == "tensor_parallel_size":
             raise ConfigError(f"{where}: pass draft_tensor_parallel_size instead of tensor_parallel_size")

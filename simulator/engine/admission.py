@@ -27,6 +27,7 @@ class Admission:
         "_loras",
         "_now",
         "_num_drafts",
+        "_others",
         "_prefill_lookahead",
         "_queues",
         "_set_aside",
@@ -61,6 +62,7 @@ class Admission:
         self._set_aside_holding: list[Request] = []
         self._loras = self._loras_in_use()
         self.prefilled = False
+        self._others = bool(step.scheduled)
         max_active = queues.config.max_active
         while self._budget > 0 and len(queues.running) < max_active:
             queue = self._next_queue()
@@ -187,8 +189,9 @@ class Admission:
 
     def _is_padded(self, request: Request, computed: int) -> bool:
         """Whether a sequence that only decodes gets placeholders for drafts, so that all are of one size."""
-        others = computed > 0 or bool(self._step.scheduled)
-        return others and computed + self._num_drafts + 2 <= self._queues.config.max_model_len
+        return (
+            computed > 0 or self._others
+        ) and computed + self._num_drafts + 2 <= self._queues.config.max_model_len
 
     def keep_lookahead(self, request: Request, computed: int, n: int) -> int:
         """`n` or fewer tokens, so that what is left of a prompt is nothing, or enough for the drafter."""
