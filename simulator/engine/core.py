@@ -25,9 +25,7 @@ from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
 from simulator.engine.pace.timelines import Timelines
 from simulator.engine.request import LoRARequest, Request
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.spec.scheduler import SpecScheduler, needs_a_look_at_every_token
-from simulator.engine.spec.settings import SpecStats
+from simulator.engine.spec.scheduler import make_scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
 from simulator.engine.text.text_source import TextSource
@@ -56,14 +54,11 @@ class Engine:
         self.config = config
         self.latency = latency
         self.stats = EngineStats(config.max_model_len, custom_buckets)
-        if config.spec is not None:
-            self.stats.spec = SpecStats(config.spec.num_tokens)
         self._text = text
         self._kv = KVCacheManager(config)
         self._loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
         self._transfers = Transfers(config, self._kv, latency)
-        kind = SpecScheduler if needs_a_look_at_every_token(config) else Scheduler
-        self._scheduler = kind(config, self._kv, self._loras, self._transfers, self.stats)
+        self._scheduler = make_scheduler(config, self._kv, self._loras, self._transfers, self.stats)
         self._frontend = Frontend(
             self.stats, tokenizer, self._loras, count_whole_prompt=config.iteration_tokens == "prompt"
         )

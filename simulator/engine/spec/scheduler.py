@@ -19,6 +19,7 @@ from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.request import Request, RequestStatus
 from simulator.engine.scheduler import Scheduler
+from simulator.engine.spec.settings import SpecStats
 from simulator.engine.spec.step import SpecStep
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
@@ -27,9 +28,19 @@ RUNNING = RequestStatus.RUNNING
 FINISHED = RequestStatus.FINISHED
 
 
-def needs_a_look_at_every_token(config: EngineConfig) -> bool:
-    """Whether an engine is scheduled the long way round."""
-    return config.spec is not None or config.prefill_schedule_interval > 1
+def make_scheduler(
+    config: EngineConfig,
+    kv: KVCacheManager,
+    loras: LoRAManager | None,
+    transfers: Transfers,
+    stats: EngineStats,
+) -> Scheduler:
+    """The scheduler of an engine: the long way round only where it must be."""
+    if config.spec is not None:
+        stats.spec = SpecStats(config.spec.num_tokens)
+    if config.spec is not None or config.prefill_schedule_interval > 1:
+        return SpecScheduler(config, kv, loras, transfers, stats)
+    return Scheduler(config, kv, loras, transfers, stats)
 
 
 class SpecScheduler(Scheduler):

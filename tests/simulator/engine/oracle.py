@@ -19,8 +19,7 @@ from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, RequestStatus, SamplingParams
-from simulator.engine.scheduler import Scheduler
-from simulator.engine.spec.scheduler import SpecScheduler, needs_a_look_at_every_token
+from simulator.engine.spec.scheduler import SpecScheduler, make_scheduler
 from simulator.engine.spec.settings import SpecConfig, SpecStats
 from simulator.engine.spec.step import SpecStep
 from simulator.engine.stats import EngineStats
@@ -106,8 +105,7 @@ class OracleRun:
         self.stats = EngineStats(config.max_model_len)
         loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
         transfers = Transfers(config, self.kv, latency)
-        kind = SpecScheduler if needs_a_look_at_every_token(config) else Scheduler
-        self.scheduler = kind(config, self.kv, loras, transfers, self.stats)
+        self.scheduler = make_scheduler(config, self.kv, loras, transfers, self.stats)
         self.has_drafts = "drafts" in scenario["cfg"].get("lines", ())
         if isinstance(self.scheduler, SpecScheduler) and config.spec is not None:
             rates = config.spec.acceptance
