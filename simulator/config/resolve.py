@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
+from simulator.config.data_parallel import ranks
 from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
@@ -87,6 +88,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         latency=latency_config(values),
         text=text_config(values, seed),
         reasoning=reasoning_config(values),
+        ranks=ranks(values, multi_port=compat.multi_port),
         tools=_tools(values),
         kv_events=_kv_events(values, compat, model, env),
         faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),
@@ -367,7 +369,7 @@ def _checked(config: ServeConfig, values: Values) -> ServeConfig:
     for path in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs):
         if path and not os.path.isfile(path):
             raise ConfigError(f"{path}: no such file (TLS)")
-    ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
-    if config.port + ranks - 1 > 65535:
-        raise ConfigError(f"{values.where('port')}: {ranks} ranks from port {config.port} on pass 65535")
+    ports = config.ranks.num_ports
+    if config.port + ports - 1 > 65535:
+        raise ConfigError(f"{values.where('port')}: {ports} ranks from port {config.port} on pass 65535")
     return config

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simulator.config.compat import DEFAULT_COMPAT
+from simulator.config.data_parallel import Ranks
 from simulator.config.reasoning import ReasoningConfig
 from simulator.engine.config import EngineConfig
 
@@ -151,6 +152,7 @@ class ServeConfig:
     # Kubernetes and data parallelism
     pod_name: str | None = None
     pod_namespace: str | None = None
+    ranks: Ranks = field(default_factory=Ranks)
     data_parallel_size: int = 1
     data_parallel_rank: int | None = None  # set: this process is that one rank
 

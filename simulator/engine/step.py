@@ -39,7 +39,10 @@ class ScheduledStep:
         self.end = 0.0
 
     def pad(self, request: Request) -> None:
-        """Note that the drafts of a sequence are placeholders, of which none is accepted."""
+        """Note that the drafts of a sequence are placeholders, of which none is accepted.
+
+        Raises NotImplementedError in steps that do not speculate: nothing is ever padded there.
+        """
         raise NotImplementedError("only steps that speculate have drafts")
 
     def place(self, request: Request, n: int) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from simulator.config.serve import ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
+from simulator.server.balance import Balancer
 from simulator.server.driver import Driver
 from simulator.server.kv_events import KVEventPublisher
+from simulator.server.metrics.engines import merged
 from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.http_metrics import HTTPMetrics
@@ -102,7 +104,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_created", "config", "driver", "engine", "exposition", "host", "http", "kv_events", "loras",
+        "_created", "balancer", "config", "driver", "engine", "exposition", "host", "http", "kv_events",
+        "loras",
         "name", "peers", "port", "prepared", "rank", "state", "tokenizer",
     )  # fmt: skip
 
@@ -114,6 +117,7 @@ class Replica:
         self.host = host
         self.port = port  # the one it is reached by
         self.rank = rank
+        self.balancer: Balancer | None = None  # of the rank whose port stands for all
         self.peers: tuple[Replica, ...] = (self,)  # all ranks of this pod, this one among them
         self.tokenizer = shared.parts.tokenizer(config.text)
         self.engine = shared.parts.engine(config)
@@ -145,7 +149,7 @@ class Replica:
         )
         self.kv_events: KVEventPublisher | None = None
         if config.kv_events.enabled and config.kv_events.publisher == "zmq":
-            self.kv_events = KVEventPublisher(config.kv_events, config.data_parallel_rank or rank)
+            self.kv_events = KVEventPublisher(config.kv_events, rank)
         self._watch_steps()
         self.driver.on_death = self._die
 
@@ -171,6 +175,23 @@ class Replica:
         for generation in list(self.prepared.active):
             generation.fail()
 
+    def stand_for(self, ranks: tuple[Replica, ...]) -> None:
+        """All ranks are reached by the port of this one: what belongs to the port is theirs together."""
+        if len(ranks) < 2:
+            return
+        self.balancer = Balancer()
+        for rank in ranks:
+            rank.http, rank.loras, rank.state = self.http, self.loras, self.state
+            rank.exposition.rejections = self.exposition.rejections
+            rank.exposition.tool_calls = self.exposition.tool_calls
+
+    @property
+    def load(self) -> tuple[int, int, int, float]:
+        """Requests in flight, waiting and running, and the share of the KV cache in use."""
+        stats = self.engine.stats
+        waiting, running = stats.num_requests_waiting, stats.num_requests_running
+        return self.driver.num_unfinished, waiting, running, stats.kv_cache_usage
+
     @property
     def tells_drafts(self) -> bool:
         """Whether answers tell how their drafts fared."""
@@ -178,7 +199,11 @@ class Replica:
 
     def metrics(self) -> bytes:
         """The body of GET /metrics; its content type is `exposition.content_type`."""
-        return self.exposition.render(self.prepared.faults.metrics_override)
+        overrides = self.prepared.faults.metrics_override
+        if self.balancer is None:
+            return self.exposition.render(overrides)
+        pages = [peer.exposition.render(overrides).decode() for peer in self.peers]
+        return merged(pages).encode()
 
     def count_rejection(self, reason: str) -> None:
         """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""

@@ -10,7 +10,7 @@ from simulator.config.flags.flag import Flag, Kind, Source
 
 _BOOLEANS = """
 aggregate-engine-logging allow-deprecated-quantization cohere-is-reasoning-model cudagraph-metrics
-data-parallel-external-lb data-parallel-hybrid-lb data-parallel-multi-port-external-lb dcp-q-replicate
+dcp-q-replicate
 disable-cascade-attn disable-chunked-mm-input disable-custom-all-reduce disable-hybrid-kv-cache-manager
 disable-nccl-for-dp-synchronization disable-sliding-window enable-batch-sharded-sampling
 enable-cumem-allocator enable-dbo enable-elastic-ep enable-ep-weight-filter enable-eplb
@@ -37,7 +37,7 @@ _VALUES = """
 all2all-backend allowed-local-media-path anthropic-disabled-thinking-effort api-server-count
 attention-backend chat-template-content-format code-revision cohere-format config-format convert
 cp-kv-cache-interleave-size cpu-distributed-timeout-seconds cpu-offload-gb data-parallel-address
-data-parallel-backend data-parallel-rpc-port data-parallel-size-local data-parallel-start-rank
+data-parallel-backend data-parallel-rpc-port
 data-parallel-supervisor-port dbo-decode-token-threshold dbo-prefill-token-threshold dcp-comm-backend
 dcp-kv-cache-interleave-size decode-context-parallel-size disable-access-log-for-endpoints
 distributed-executor-backend distributed-timeout-seconds download-dir dp-supervisor-probe-failure-threshold
@@ -106,14 +106,9 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "attention-config": ("-ac",),
     "compilation-config": ("-cc", "-O"),
     "diffusion-config": ("-dc",),
-    "data-parallel-size-local": ("-dpl",),
-    "data-parallel-start-rank": ("-dpr",),
     "data-parallel-address": ("-dpa",),
     "data-parallel-rpc-port": ("-dpp",),
     "data-parallel-backend": ("-dpb",),
-    "data-parallel-hybrid-lb": ("-dph",),
-    "data-parallel-external-lb": ("-dpe",),
-    "data-parallel-multi-port-external-lb": ("-dpm",),
     "gpu-memory-utilization": ("--device-memory-utilization",),
     "v": ("-v",),
 }

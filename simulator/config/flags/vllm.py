@@ -118,7 +118,17 @@ _FRONTEND = (
     Flag("enable-sleep-mode", _B, "server", "sleep and wake_up.", "false", ("vllm", "llm-d")),
     Flag("shutdown-timeout", _F, "server", "Seconds that requests in flight get on SIGTERM; 0 aborts them.",
          "0", minimum=0),
-    Flag("data-parallel-size", _I, "server", "Ranks, each an engine on a port of its own.", "1",
+    Flag("data-parallel-external-lb", _B, "server", "This process is one rank; somebody else balances.",
+         "false", aliases=("-dpe",)),
+    Flag("data-parallel-hybrid-lb", _B, "server", "The ranks of this node behind one port.", "false",
+         aliases=("-dph",)),
+    Flag("data-parallel-multi-port-external-lb", _B, "server", "Each rank on a port of its own, as with llm-d.",
+         aliases=("-dpm",)),
+    Flag("data-parallel-size-local", _I, "server", "Ranks of this node.", "data-parallel-size",
+         aliases=("-dpl",), minimum=0),
+    Flag("data-parallel-start-rank", _I, "server", "Its first rank.", aliases=("-dpr",), minimum=0),
+    Flag("data-parallel-size", _I, "server", "Ranks, each an engine; without another flag all of them behind "
+         "one port, which balances.", "1",
          ("vllm", "llm-d"), aliases=("-dp",), minimum=1, maximum=64),
     Flag("data-parallel-rank", _I, "server", "Be this one rank.", "", ("vllm", "llm-d"), aliases=("-dpn",)),
 )  # fmt: skip

@@ -118,6 +118,9 @@ SERVER: list[Row] = [
     ("--shutdown-mode kubernetes", "shutdown_mode", "kubernetes", "abort"),
     ("--data-parallel-size 2", "data_parallel_size", 2, 1),
     ("--data-parallel-rank 1", "data_parallel_rank", 1, None),
+    ("--data-parallel-external-lb", "ranks.mode", "external", "internal"),
+    ("--data-parallel-hybrid-lb", "ranks.mode", "hybrid", "internal"),
+    ("--data-parallel-multi-port-external-lb", "ranks.mode", "multi-port", "internal"),
     ("--self-signed-certs", "self_signed_certs", True, False),
     ("--startup-duration 1m30s", "startup_duration", 90.0, 0.0),
     ("--h11-max-incomplete-event-size 2048", "max_head_size", 2048, 64 * 2**10),
@@ -210,6 +213,7 @@ IMITATION: list[Row] = [
 ROWS = [*MODEL, *SCHEDULER, *CACHE, *LORA, *SERVER, *ANSWERS, *LOGS, *TEXT, *FAULTS, *LATENCY, *IMITATION]
 # Without a field of their own: where each is tried instead.
 ELSEWHERE = {
+    **dict.fromkeys(("data-parallel-size-local", "data-parallel-start-rank"), "test_data_parallel"),
     "enable-auto-tool-choice": "test_tool_parsers, with its parser",
     **dict.fromkeys(
         ("spec-method", "spec-model", "spec-tokens", "spec-acceptance", "spec-draft-time"), "test_speculation"
@@ -258,6 +262,8 @@ ALSO = {
     "num-gpu-blocks-override": {"num_gpu_blocks_override"},
     "prefix-caching-hash-algo": {"prefix_caching_hash_algo"},
     "kv-events-config": {"kv_events.enabled"},
+    "data-parallel-size": {"ranks.size", "ranks.count"},
+    "data-parallel-rank": {"ranks.mode", "ranks.first"},
     "speculative-config": {"engine.async_scheduling"},
     "reasoning-parser": {"reasoning.thinking", "reasoning.is_default"},
     "kv-transfer-config": {"kv_connector", "engine.kv_connector"},
