@@ -356,15 +356,16 @@ class Stack:
 
 
 def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
-    """The ports that a pod listens on, one per data-parallel rank, or one for all where the pool has one.
+    """The ports that a pod listens on, one per rank; one for all of them where the pool has one.
 
-    A server of one rank whose --port is among several targetPorts stands for one process per port; one
-    whose --port is none of them listens where it says, and the pool does not reach it."""
+    A server of one rank whose --port is among several targetPorts stands for a process per port; one whose
+    --port is none of them listens where it says, and the pool does not reach it.
+    """
     targets = server.pool.target_ports
     if config.data_parallel_size == 1 and config.port in targets:
         return targets
     if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a routing proxy beside the server would pass requests on; here the server takes them
+        return targets  # a proxy beside the server would pass requests on; here the server takes them
     ranks = config.ranks.num_ports if len(targets) == 1 else config.data_parallel_size
     return tuple(range(config.port, config.port + ranks))
 

@@ -2,7 +2,8 @@
 
 internal (vLLM's default): all ranks behind one port, which balances. hybrid: the ranks of this node behind
 one port. external: this process is one rank, somebody else balances. multi-port: a port for each rank,
-which is also what llm-d-inference-sim does. Source: vLLM 0.33's `entrypoints/cli/serve.py` and `engine/arg_utils.py`.
+which is also what llm-d-inference-sim does. Source: vLLM 0.33's `entrypoints/cli/serve.py` and
+`engine/arg_utils.py`.
 """
 
 from __future__ import annotations

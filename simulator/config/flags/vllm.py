@@ -122,7 +122,7 @@ _FRONTEND = (
          "false", aliases=("-dpe",)),
     Flag("data-parallel-hybrid-lb", _B, "server", "The ranks of this node behind one port.", "false",
          aliases=("-dph",)),
-    Flag("data-parallel-multi-port-external-lb", _B, "server", "Each rank on a port of its own, as with llm-d.",
+    Flag("data-parallel-multi-port-external-lb", _B, "server", "A port for each rank, as with llm-d.",
          aliases=("-dpm",)),
     Flag("data-parallel-size-local", _I, "server", "Ranks of this node.", "data-parallel-size",
          aliases=("-dpl",), minimum=0),
