@@ -365,7 +365,7 @@ def _ports(server: ServerPlan, config: ServeConfig) -> tuple[int, ...]:
     if config.data_parallel_size == 1 and config.port in targets:
         return targets
     if config.port not in targets and fronting_ports(server.workload, server.container, targets):
-        return targets  # a proxy beside the server would pass requests on; here the server takes them
+        return targets  # a proxy beside it would pass requests on; here it takes them
     ranks = config.ranks.num_ports if len(targets) == 1 else config.data_parallel_size
     return tuple(range(config.port, config.port + ranks))
 
