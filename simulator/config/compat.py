@@ -140,6 +140,7 @@ _VLLM_011 = replace(
         long_prompt_is_overtaken=True,
         deferred_order="reversed",
         detects_repetition=False,
+        kv_hand_off="flat",
     ),
     async_scheduling=False,
     kv_event_encoding="array",

@@ -94,6 +94,13 @@ def engine_config(
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
+        kv_dcp_size=values_int(values, "decode-context-parallel-size"),
+        kv_pp_size=values_int(values, "pipeline-parallel-size"),
+        kv_lease_seconds=float(
+            (transfer.get("kv_connector_extra_config") or {}).get("kv_lease_duration", 30)
+        ),
+        kv_load_failure_policy=transfer.get("kv_load_failure_policy", "fail"),
+        kv_bytes_per_token=machine.model.kv_bytes_per_token if machine else _KV_BYTES_PER_TOKEN,
         **rules,
     )
     return config, warnings
@@ -104,6 +111,15 @@ def _transfer(values: Values) -> Mapping[str, Any]:
     transfer, where = values.mapping("kv-transfer-config"), values.where("kv-transfer-config")
     if transfer.get("kv_role") not in (None, *_KV_ROLES):
         raise ConfigError(f"{where}: kv_role must be {', '.join(_KV_ROLES)}, not {transfer['kv_role']!r}")
+    if transfer.get("kv_load_failure_policy") not in (None, "fail", "recompute"):
+        policy = transfer["kv_load_failure_policy"]
+        raise ConfigError(f"{where}: kv_load_failure_policy must be fail or recompute, not {policy!r}")
+    extra = transfer.get("kv_connector_extra_config", {})
+    lease = extra.get("kv_lease_duration", 30) if isinstance(extra, Mapping) else None
+    if isinstance(lease, bool) or not isinstance(lease, int | float) or lease <= 0:
+        raise ConfigError(
+            f"{where}: kv_connector_extra_config must be an object, its kv_lease_duration seconds"
+        )
     port = transfer.get("kv_port", 1)
     if type(port) is not int or not 1 <= port <= 65535:
         raise ConfigError(f"{where}: kv_port must be an integer from 1 to 65535, not {port!r}")

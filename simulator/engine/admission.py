@@ -69,7 +69,9 @@ class Admission:
             if queue is None or self.input_budget <= self._draft_slots:
                 break
             request = queue.peek()
-            if self._is_blocked(request):
+            if request.remote_failed and request.status is REMOTE and self._has_arrived(request):
+                self._give_up_pull(queue)
+            elif self._is_blocked(request):
                 self._skip(queue)
             elif not self._admit(queue, request):
                 break
@@ -97,7 +99,7 @@ class Admission:
 
     def _is_blocked(self, request: Request) -> bool:
         if request.status is REMOTE:
-            if request.remote_ready_time is None or request.remote_ready_time > self._now:
+            if not self._has_arrived(request):
                 return True
             self._receive(request)
         if request.num_stale_output_tokens and not request.drop_stale_output:
@@ -109,6 +111,17 @@ class Admission:
             and len(self._loras) == loras.max_loras
             and lora.int_id not in self._loras
         )
+
+    def _has_arrived(self, request: Request) -> bool:
+        return request.remote_ready_time is not None and request.remote_ready_time <= self._now
+
+    def _give_up_pull(self, queue: WaitingQueue) -> None:
+        """A pull has failed and left nothing: the prompt is computed here, and first."""
+        request = queue.pop()
+        self._queues.kv.free(request)
+        request.num_computed_tokens = 0
+        request.status = PREEMPTED if request.num_preemptions else WAITING
+        self._queues.waiting.prepend(request)
 
     def _receive(self, request: Request) -> None:
         """The remote KV has arrived: the request can be looked at again, with one token left to compute."""

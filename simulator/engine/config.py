@@ -31,6 +31,7 @@ class EngineRules:
     self_preemption_ends_pass: bool = False  # who preempts itself ends the pass, under priority as well
     long_prompt_is_overtaken: bool = False  # without chunked prefill, one beyond the budget is set aside
     deferred_order: Literal["kept", "reversed"] = "kept"  # in which deferred requests come back
+    kv_hand_off: Literal["groups", "flat"] = "groups"  # remote_block_ids: a list for each group, or one
     detects_repetition: bool = True  # repetition_detection of sampling parameters is read
 
 
@@ -77,6 +78,11 @@ class EngineConfig(EngineRules):
     kv_host: str = "localhost"
     kv_port: int = 5600
     kv_tp_size: int = 1
+    kv_dcp_size: int = 1
+    kv_pp_size: int = 1
+    kv_lease_seconds: float = 30.0  # how long blocks are kept that nobody has fetched
+    kv_load_failure_policy: Literal["fail", "recompute"] = "fail"
+    kv_bytes_per_token: int = 131072
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):

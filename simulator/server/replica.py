@@ -8,6 +8,7 @@ outside as `Shared`.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from simulator.engine.request import LoRARequest
 from simulator.server.balance import Balancer
 from simulator.server.driver import Driver
 from simulator.server.kv_events import KVEventPublisher
+from simulator.server.kv_links import KVLinks
 from simulator.server.metrics.engines import merged
 from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.fake_metrics import FakeStats
@@ -34,6 +36,7 @@ class Shared:
     timer: Timer
     parts: Parts = field(default_factory=Parts)
     templates: Templates = field(default_factory=Templates)
+    kv_links: KVLinks = field(default_factory=KVLinks)
     process: ProcessMetrics | None = None
 
 
@@ -104,8 +107,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_created", "balancer", "config", "driver", "engine", "exposition", "host", "http", "kv_events",
-        "loras",
+        "_created", "_links", "balancer", "config", "driver", "engine", "exposition", "host", "http",
+        "kv_events", "loras",
         "name", "peers", "port", "prepared", "rank", "state", "tokenizer",
     )  # fmt: skip
 
@@ -150,8 +153,21 @@ class Replica:
         self.kv_events: KVEventPublisher | None = None
         if config.kv_events.enabled and config.kv_events.publisher == "zmq":
             self.kv_events = KVEventPublisher(config.kv_events, rank)
+        self._links: KVLinks | None = None
+        if config.kv_connector is not None:
+            self._link(shared.kv_links)
         self._watch_steps()
         self.driver.on_death = self._die
+
+    def _link(self, links: KVLinks) -> None:
+        """Let the engine's connector speak with those of the other engines here."""
+        transfers = self.engine.transfers
+        if transfers.engine_id and self.rank:
+            transfers.engine_id = f"{transfers.engine_id}_dp{self.rank}"
+        elif not transfers.engine_id:
+            transfers.engine_id = str(uuid.uuid4())
+        self._links = links
+        links.join(transfers.engine_id, self.driver)
 
     def _watch_steps(self) -> None:
         """Hand each step to those who need every one; most replicas have nobody who does."""
@@ -216,6 +232,8 @@ class Replica:
     def close(self) -> None:
         """Stop stepping and publishing; the sockets are the fleet's."""
         self.driver.close()
+        if self._links is not None:
+            self._links.leave(self.engine.transfers.engine_id, self.driver)
         self.driver.on_step = self.driver.on_death = None  # no circle is left behind
         self.peers = ()
         if self.kv_events is not None:

@@ -32,6 +32,7 @@ class KVCacheManager:
         "max_model_len",
         "pool",
         "refused_at",
+        "unsettled",
         "watermark_blocks",
         "whole_prompt",
     )
@@ -45,6 +46,8 @@ class KVCacheManager:
         spec = config.spec
         self.lookahead = spec.lookahead if spec is not None else 0  # tokens that a drafter writes ahead
         self.hash_lookahead = spec.hash_lookahead if spec is not None else 0
+        # several modules of a drafter may compute the last tokens of a prefix again
+        self.unsettled = max(spec.prefill_lookahead - 1, 0) if spec is not None else 0
         self.drops_block = spec is not None and spec.drops_block
         self.hasher = BlockHasher(config)
         self._refused: tuple[Request, BlockHash, int] | None = (
@@ -164,7 +167,7 @@ class KVCacheManager:
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
         known = request.num_tokens
-        full = min(num_tokens, known - self.hash_lookahead) // self.block_size
+        full = min(num_tokens - self.unsettled, known - self.hash_lookahead) // self.block_size
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return

@@ -13,7 +13,7 @@ from typing import Any
 from simulator.engine.request import FinishReason
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 from simulator.server.metrics.family import ALL, LLMD, V011, V033, VLLM, Family, Source, zero, zeros
-from simulator.server.metrics.features import TOOL_CALLS, spec_families
+from simulator.server.metrics.features import NIXL_FAMILIES, TOOL_CALLS, spec_families
 
 
 def _sleep(stats: EngineStats) -> Sequence[float]:
@@ -323,5 +323,5 @@ def describe() -> list[dict[str, Any]]:
             "only_with": family.only_with,
             "help": family.help,
         }
-        for family in (*ENGINE_FAMILIES, *spec_families(1), TOOL_CALLS)
+        for family in (*ENGINE_FAMILIES, *spec_families(1), *NIXL_FAMILIES, TOOL_CALLS)
     ]

@@ -104,7 +104,7 @@ class OracleRun:
         self.kv = KVCacheManager(config)
         self.stats = EngineStats(config.max_model_len)
         loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
-        transfers = Transfers(config, self.kv, latency)
+        transfers = Transfers(config, self.kv, latency, self.stats)
         self.scheduler = make_scheduler(config, self.kv, loras, transfers, self.stats)
         self.has_drafts = "drafts" in scenario["cfg"].get("lines", ())
         if isinstance(self.scheduler, SpecScheduler) and config.spec is not None:

@@ -70,7 +70,7 @@ def test_conditions_and_the_older_name() -> None:
 
 def test_the_docs_rows() -> None:
     rows = {(row["name"], row["versions"]): row for row in describe()}
-    assert len(rows) == len(ENGINE_FAMILIES) + 5  # and tool calls, and four of speculation
+    assert len(rows) == len(ENGINE_FAMILIES) + 13  # tool calls, four of speculation, eight of NIXL
     rejected = rows["vllm:admission_rejections_total", (V033,)]
     assert rejected["labels"] == ["model_name", "reason"]
     assert rows["vllm:num_requests_running", (V033, V011, LLMD)]["labels"] == ["engine", "model_name"]
