@@ -94,8 +94,8 @@ def engine_config(
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
-        kv_dcp_size=values_int(values, "decode-context-parallel-size"),
-        kv_pp_size=values_int(values, "pipeline-parallel-size"),
+        kv_dcp_size=values.get("decode-context-parallel-size", 1),
+        kv_pp_size=values.get("pipeline-parallel-size", 1),
         kv_lease_seconds=float(
             (transfer.get("kv_connector_extra_config") or {}).get("kv_lease_duration", 30)
         ),

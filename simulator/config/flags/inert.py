@@ -39,7 +39,7 @@ attention-backend chat-template-content-format code-revision cohere-format confi
 cp-kv-cache-interleave-size cpu-distributed-timeout-seconds cpu-offload-gb data-parallel-address
 data-parallel-backend data-parallel-rpc-port
 data-parallel-supervisor-port dbo-decode-token-threshold dbo-prefill-token-threshold dcp-comm-backend
-dcp-kv-cache-interleave-size decode-context-parallel-size disable-access-log-for-endpoints
+dcp-kv-cache-interleave-size disable-access-log-for-endpoints
 distributed-executor-backend distributed-timeout-seconds download-dir dp-supervisor-probe-failure-threshold
 dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval dtype elastic-ep-max-dp-size
 expert-placement-strategy gdn-prefill-backend generation-config gpu-memory-utilization grpc-port
@@ -54,7 +54,7 @@ mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
-performance-mode pipeline-parallel-size prefill-context-parallel-size
+performance-mode prefill-context-parallel-size
 prefix-cache-retention-interval prefix-match-unit quantization
 reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
@@ -95,9 +95,7 @@ time-to-generate-image-std-dev image-emission-rate dataset-url dataset-table-nam
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "tensor-parallel-size": ("-tp",),
-    "pipeline-parallel-size": ("-pp",),
     "prefill-context-parallel-size": ("-pcp",),
-    "decode-context-parallel-size": ("-dcp",),
     "enable-expert-parallel": ("-ep",),
     "quantization": ("-q",),
     "nnodes": ("-n",),

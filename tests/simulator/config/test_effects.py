@@ -82,6 +82,8 @@ CACHE: list[Row] = [
     ('--kv-events-config {"enable_kv_cache_events":true}', "engine.kv_events", True, False),
     ('--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both"}', "kv_role",
      "kv_both", None),
+    ("--pipeline-parallel-size 2", "engine.kv_pp_size", 2, 1),
+    ("--decode-context-parallel-size 2", "engine.kv_dcp_size", 2, 1),
     ("--enable-kvcache", "kv_events.enabled", True, False),
     ("--global-cache-hit-threshold 0.5", "global_cache_hit_threshold", 0.5, 0.0),
     ("--hash-seed 42", "engine.hash_seed", "42", None),
@@ -279,7 +281,7 @@ ALSO = {
     "compat": {f"engine.{name}" for name in (
         "async_scheduling", "admission", "free_list", "stop_order", "lora_scope", "prefix_queries",
         "iteration_tokens", "hash_keys", "lone_prefill_is_capped", "self_preemption_ends_pass",
-        "long_prompt_is_overtaken", "deferred_order", "detects_repetition")},
+        "long_prompt_is_overtaken", "deferred_order", "detects_repetition", "kv_hand_off")},
     "strict": {"strict_content_type", "metrics_compat", "allow_runtime_lora_updating", "engine.enable_lora"},
 }  # fmt: skip
 TIMES = {
