@@ -63,7 +63,7 @@ class Admission:
         self._loras = self._loras_in_use()
         self.prefilled = False
         self._others = bool(step.scheduled)
-        max_active = queues.config.max_active
+        max_active = queues.max_active
         while self._budget > 0 and len(queues.running) < max_active:
             queue = self._next_queue()
             if queue is None or self.input_budget <= self._draft_slots:
@@ -174,7 +174,7 @@ class Admission:
                 kv.refuse(request, hit)
             return False
         kv.admit(request, hit, total + ahead)
-        if is_fresh:
+        if is_fresh or not computed:  # a pulled prompt of one token is looked up a second time
             self._record(request, computed, external)
         if external:
             request.status = REMOTE

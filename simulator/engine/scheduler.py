@@ -82,7 +82,7 @@ class Scheduler(Queues):
             candidates = self.running
         if config.scheduling_policy == "priority":
             candidates = list(candidates)
-        budget = self._schedule_running(step, candidates, config.token_budget, cap)
+        budget = self._schedule_running(step, candidates, self.token_budget, cap)
         if admit and not step.preempted and budget > 0 and self._may_admit():
             self._admission.run(step, budget, cap, now)
         return step
@@ -98,7 +98,7 @@ class Scheduler(Queues):
         return cap
 
     def _may_admit(self) -> bool:
-        return len(self.running) < self.config.max_active and (len(self.waiting) or len(self.holding)) > 0
+        return len(self.running) < self.max_active and (len(self.waiting) or len(self.holding)) > 0
 
     def _schedule_running(
         self, step: ScheduledStep, candidates: Sequence[Request], budget: int, cap: int

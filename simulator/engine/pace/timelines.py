@@ -171,7 +171,7 @@ class Timelines:
         scheduler = self.scheduler
         if scheduler.paused != "no":
             return False
-        return not scheduler.num_waiting or len(scheduler.running) >= scheduler.config.max_active
+        return not scheduler.num_waiting or len(scheduler.running) >= scheduler.max_active
 
     def _group(self, at: float) -> list[Work] | None:
         """The work that is done at `at`, out of the queue, in order of admission; None, and nothing is taken
@@ -196,7 +196,7 @@ class Timelines:
             ):
                 needed = _NEVER
                 break
-        if needed > self.scheduler.kv.pool.num_free or len(group) > self.scheduler.config.token_budget:
+        if needed > self.scheduler.kv.pool.num_free or len(group) > self.scheduler.token_budget:
             for item in group:
                 heapq.heappush(work, item)
             return None

@@ -116,7 +116,7 @@ class SpecScheduler(Scheduler):
         )
 
     def _schedule_all(self, step: SpecStep, candidates: Sequence[Request], cap: int, held: bool) -> int:
-        budget = self.config.token_budget
+        budget = self.token_budget
         for request in candidates:
             if budget <= 0 or self._admission.input_budget <= self._draft_slots:
                 break

@@ -15,7 +15,7 @@ from simulator.config.compat import COMPATS
 from simulator.config.speculation import drafter
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.kv.transfer import Transfers
+from simulator.engine.kv.transfer import Lease, Transfers
 from simulator.engine.lora_slots import LoRAManager
 from simulator.engine.pace.latency import ZeroLatency
 from simulator.engine.request import LoRARequest, Request, RequestStatus, SamplingParams
@@ -44,6 +44,7 @@ DEFAULT_SCENARIO: dict[str, Any] = {
 }
 LAST_STEP = 5000
 FINISHED = RequestStatus.FINISHED
+REMOTE = RequestStatus.WAITING_FOR_REMOTE_KVS
 
 
 def accepted(name: str, position: int, rates: Sequence[float], drafted: int) -> int:
@@ -94,17 +95,27 @@ def engine_config(cfg: dict[str, Any]) -> EngineConfig:
     )
 
 
+class ForEver(ZeroLatency):
+    """Pulls end when the scenario says so, and not before."""
+
+    def kv_transfer_seconds(self, request: Request, num_tokens: int) -> float:
+        return 1e9
+
+
 class OracleRun:
     """One scenario in progress."""
 
     def __init__(self, scenario: dict[str, Any]) -> None:
         config = engine_config(scenario["cfg"])
-        latency = ZeroLatency()
+        latency = ForEver()
         self.config = config
         self.kv = KVCacheManager(config)
         self.stats = EngineStats(config.max_model_len)
         loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
         transfers = Transfers(config, self.kv, latency, self.stats)
+        self.pulls: dict[str, int] = {}  # under way: the step of their end
+        self.leases: dict[str, Lease] = {}  # of pulls whose request was aborted
+        self.transfers = transfers
         self.scheduler = make_scheduler(config, self.kv, loras, transfers, self.stats)
         self.has_drafts = "drafts" in scenario["cfg"].get("lines", ())
         if isinstance(self.scheduler, SpecScheduler) and config.spec is not None:
@@ -116,6 +127,7 @@ class OracleRun:
         self.todo = sorted(self.reqs, key=lambda r: r["at_step"])
         self.loras: dict[str, int] = {}
         self.counted = (0, 0)
+        self.seen: set[str] = set()  # requests whose pull has begun
         self.has_ended = False  # a request, since the last schedule: vLLM then runs one more, empty step
 
     def lines(self) -> Iterator[dict[str, Any]]:
@@ -133,7 +145,7 @@ class OracleRun:
             step += 1
 
     def _has_requests(self) -> bool:
-        return bool(self.scheduler.num_unfinished) or self.has_ended
+        return bool(self.scheduler.num_unfinished) or self.has_ended or bool(self.leases)
 
     def _inputs(self, step: int) -> None:
         while self.todo and self.todo[0]["at_step"] <= step:
@@ -142,6 +154,8 @@ class OracleRun:
             request = self.requests.get(r["id"])
             if r.get("abort_at") == step and request is not None and request.status is not FINISHED:
                 self.scheduler.abort(request, float(step))
+                if r["id"] in self.pulls:
+                    self.leases[r["id"]] = self.transfers.held[-1]
                 self.has_ended = True
 
     def _add(self, r: dict[str, Any], step: int) -> None:
@@ -160,6 +174,7 @@ class OracleRun:
             priority=r.get("priority", 0),
             lora=lora,
             cache_salt=r.get("salt"),
+            kv_transfer_params={"do_remote_prefill": True} if "pull" in r else None,
         )
         request.plan = ConstantText(7).start(request)
         request.num_tokens = len(prompt)
@@ -174,6 +189,11 @@ class OracleRun:
         self.has_ended = False
         scheduled = scheduler.schedule(float(step))
         scheduler.in_flight.append(scheduled)
+        for r in self.reqs:
+            request = self.requests.get(r["id"])
+            if request is not None and request.status is REMOTE and r["id"] not in self.seen:
+                self.seen.add(r["id"])
+                self.pulls[r["id"]] = step + r["pull"]
         drafts = scheduled.drafts if isinstance(scheduled, SpecStep) else {}
         more = {"drafts": {r.request_id: n for r, n in drafts.items()}} if self.has_drafts else {}
         return {
@@ -197,10 +217,19 @@ class OracleRun:
             stats.spec = SpecStats(self.config.spec.num_tokens)
         _emitted, ended = scheduler.update(done, float(step))
         self.has_ended = self.has_ended or bool(ended)
+        for name in [name for name, end in self.pulls.items() if end <= step]:
+            del self.pulls[name]
+            self.requests[name].remote_ready_time = float(step)
+            lease = self.leases.pop(name, None)
+            if lease is not None:
+                lease.end = float(step)
+                self.has_ended = True
+        self.transfers.release(float(step))
         queries, hits = self.counted
         self.counted = (stats.prefix_cache_queries, stats.prefix_cache_hits)
         scheduler.check_invariants()
-        self.kv.check_invariants([r for r in self.requests.values() if r.status is not FINISHED], [])
+        living = [r for r in self.requests.values() if r.status is not FINISHED]
+        self.kv.check_invariants(living, [lease.blocks for lease in self.transfers.held])
         line: dict[str, Any] = {
             "stats": {
                 "run": len(scheduler.running),

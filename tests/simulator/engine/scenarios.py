@@ -106,3 +106,17 @@ def flag_scenario(seed: int) -> dict[str, Any]:
     cfg["interval"] = rng.choice([1, 1, 2, 3, 8])
     cfg["reserve_full_isl"] = rng.random() < 0.5
     return made
+
+
+def pull_scenario(seed: int) -> dict[str, Any]:
+    """The same in a decode engine: the prompts of most requests are pulled, which takes a number of steps."""
+    rng = Random(f"pull/{seed}")
+    made = scenario(seed)
+    cfg = made["cfg"]
+    cfg["async"] = False
+    cfg["kv_role"] = "kv_consumer"
+    cfg["lines"] = ["drafts"]
+    for r in made["reqs"]:
+        if rng.random() < 0.6:
+            r["pull"] = rng.choice([0, 1, 3, 10])
+    return made

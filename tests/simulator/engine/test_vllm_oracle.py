@@ -18,7 +18,7 @@ import pytest
 
 from tests.simulator.engine.install_oracle import folder
 from tests.simulator.engine.oracle import LAST_STEP, run
-from tests.simulator.engine.scenarios import flag_scenario, scenario, spec_scenario
+from tests.simulator.engine.scenarios import flag_scenario, pull_scenario, scenario, spec_scenario
 
 DRIVER = Path(
     os.environ.get("VLLM_DRIVER") or Path(__file__).parents[4] / "shared/tools/vllm_sched_oracle.py"
@@ -100,14 +100,17 @@ def test_every_step_is_vllms() -> None:
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("make", [spec_scenario, flag_scenario])
+@pytest.mark.parametrize("make", [spec_scenario, flag_scenario, pull_scenario])
 def test_every_step_with_drafts_and_flags_is_vllms(make: Callable[[int], dict[str, Any]]) -> None:
-    """Speculation of every method, and the flags of 0.33 that bend the schedule."""
+    """Speculation of every method, the flags of 0.33 that bend the schedule, and prompts that are pulled.
+
+    Pulls without a step ahead: with one, a consumer's blocks are freed a step later in vLLM.
+    """
     first, count = int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("SCENARIOS", "500"))
     scenarios = [make(seed) for seed in range(first, first + count)]
     answers = ask_vllm("site", [str(DRIVER_033), str(LAST_STEP)], scenarios)
     assert len(answers) == count
-    steps = drafts = preempted = 0
+    steps = drafts = preempted = deferred = 0
     for seed, (one, answer) in enumerate(zip(scenarios, answers, strict=True), first):
         ours, theirs = comparable(run(one)), comparable(answer)
         for our_line, their_line in zip(ours, theirs, strict=False):
@@ -116,8 +119,10 @@ def test_every_step_with_drafts_and_flags_is_vllms(make: Callable[[int], dict[st
         steps += len(theirs)
         preempted += sum(len(line.get("preempted", ())) for line in theirs)
         drafts += sum(len(line.get("drafts", ())) for line in theirs)
-    print(f"{count} scenarios, {steps} steps, {preempted} preemptions, {drafts} drafts")
-    assert min(preempted, drafts) > count // 10  # else the scenarios have no power
+        deferred += sum(line.get("stats", {}).get("deferred", 0) > 0 for line in theirs)
+    print(f"{count} scenarios, {steps} steps, {preempted} preemptions, {drafts} drafts, {deferred} deferrals")
+    pulls = make is pull_scenario
+    assert min(preempted, deferred if pulls else drafts) > count // 10  # else the scenarios have no power
 
 
 @pytest.mark.vllm

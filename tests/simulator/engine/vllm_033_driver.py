@@ -21,8 +21,18 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from vllm.config import CacheConfig, DeviceConfig, LoRAConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.config import (
+    CacheConfig,
+    DeviceConfig,
+    KVTransferConfig,
+    LoRAConfig,
+    ModelConfig,
+    SchedulerConfig,
+    VllmConfig,
+)
 from vllm.config.speculative import SpeculativeConfig
+from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
+from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorBase_V1
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256_cbor
@@ -30,7 +40,7 @@ from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
-from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, KVConnectorOutput, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
@@ -56,6 +66,45 @@ def speculative(spec: dict[str, Any]) -> SpeculativeConfig:
     return made
 
 
+class Pull(KVConnectorBase_V1):
+    """A connector whose pulls end when the scenario says, as those of NIXL in a D engine."""
+
+    def __init__(self, delays: dict[str, int], config: KVTransferConfig) -> None:
+        self._kv_transfer_config = config
+        self.delays = delays  # of requests whose prompts are still to be pulled
+        self.started: list[str] = []
+
+    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int, bool]:
+        count = request.num_prompt_tokens - num_computed_tokens
+        return (count, True) if request.request_id in self.delays and count > 0 else (0, False)
+
+    def update_state_after_alloc(self, request: Request, blocks: Any, num_external_tokens: int) -> None:
+        if num_external_tokens:
+            self.started.append(request.request_id)
+        elif request.request_id in self.delays:
+            del self.delays[request.request_id]
+
+    def get_loaded_kv_cache_group_ids(self, request: Request) -> tuple[int, ...]:
+        return ()
+
+    def get_external_cache_hit_sources(self, request: Request, num_tokens: int) -> None:
+        return None
+
+    def build_connector_meta(self, scheduler_output: Any) -> Any:
+        return None
+
+    def request_finished(self, request: Request, block_ids: list[int]) -> tuple[bool, None]:
+        return False, None
+
+    def start_load_kv(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def wait_for_layer_load(self, layer_name: str) -> None: ...
+
+    def save_kv_layer(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def wait_for_save(self) -> None: ...
+
+
 class Run:
     """One scenario."""
 
@@ -70,6 +119,14 @@ class Run:
             FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=1, dtype=torch.float32),
         )
         kv = KVCacheConfig(num_blocks=cfg["num_blocks"], kv_cache_tensors=[], kv_cache_groups=[group])
+        self.pull: Pull | None = None
+        self.pulls: dict[str, int] = {}  # under way: the step of their end
+        self.step = 0
+        if cfg.get("kv_role"):
+            transfer = KVTransferConfig(kv_connector="Pull", kv_role=cfg["kv_role"])
+            self.config.kv_transfer_config = transfer
+            pull = self.pull = Pull({r["id"]: r["pull"] for r in self.reqs if "pull" in r}, transfer)
+            KVConnectorFactory.create_connector = classmethod(lambda *_, **__: pull)
         kind = AsyncScheduler if cfg.get("async") else Scheduler
         self.scheduler = kind(
             vllm_config=self.config,
@@ -133,6 +190,7 @@ class Run:
         todo = sorted(self.reqs, key=lambda r: r["at_step"])
         scheduler = self.scheduler
         for step in range(last_step + 1):
+            self.step = step
             while todo and todo[0]["at_step"] <= step:
                 self._add(todo.pop(0), step)
             for r in self.reqs:
@@ -170,6 +228,10 @@ class Run:
     def _schedule(self) -> dict[str, Any]:
         scheduler = self.scheduler
         output = scheduler.schedule()
+        if self.pull is not None:
+            for name in self.pull.started:
+                self.pulls[name] = self.step + self.pull.delays.pop(name)
+            self.pull.started.clear()
         emits = {name: not scheduler.requests[name].is_prefill_chunk for name in output.num_scheduled_tokens}
         new = [one.req_id for one in output.scheduled_new_reqs]
         resumed = list(output.scheduled_cached_reqs.resumed_req_ids)
@@ -201,12 +263,16 @@ class Run:
             if drafted and request is not None and name not in admitted:
                 count = accepted(name, request.num_output_tokens, spec["rates"], drafted)
             sampled.append([7] * (1 + count) if emits[name] else [])
+        arrived = {name for name, end in self.pulls.items() if end <= self.step}
+        for name in arrived:
+            del self.pulls[name]
         results = scheduler.update_from_output(
             output,
             ModelRunnerOutput(
                 req_ids=names,
                 req_id_to_index={name: i for i, name in enumerate(names)},
                 sampled_token_ids=sampled,
+                kv_connector_output=KVConnectorOutput(finished_recving=arrived) if arrived else None,
             ),
         )
         if spec and not self.cfg.get("async") and names:
