@@ -71,8 +71,9 @@ class Queues:
             self.running.remove(request)
         else:
             self.drop_waiting(request)
-            if request.status is REMOTE and request.remote_ready_time is not None:
-                self.transfers.hold(request, request.remote_ready_time)
+            ready = request.remote_ready_time
+            if request.status is REMOTE and ready is not None and ready > now:
+                self.transfers.hold(request, ready)
         request.finish_reason = request.finish_reason or FinishReason.ABORT
         self.leave(request, now, was_running)
 
