@@ -31,6 +31,11 @@ def server_config(
         raise container_error(container, f"the server would not start: {error}") from error
 
 
+def ranks_of(server: ServerPlan, config: ServeConfig) -> int:
+    """How many ports in a row its data-parallel ranks have: one for all where requests come to one."""
+    return config.ranks.num_ports if len(server.targets) == 1 else config.data_parallel_size
+
+
 def configs(plan: Plan, directory: Path) -> Iterator[tuple[ServerPlan, ServeConfig | ManifestError]]:
     """What the first pod of each server would run, or why it would not start."""
     for server in plan.servers:
