@@ -215,7 +215,7 @@ class Shell(Programs):
         given = args[0] if args else self.state.status
         if isinstance(given, int):
             return given
-        return int(given) % 256 if isinstance(given, str) and re.fullmatch(r"-?\d+", given) else 0
+        return int(given) % 256 if isinstance(given, str) and re.fullmatch(r"-?\d{1,9}", given) else 0
 
     def _do_break(self, args: list[Value], line: int, source: str) -> None:
         raise Left(max(self._given(args) if args else 1, 1), goes_on=False)
