@@ -96,7 +96,7 @@ class WordReader:
                 depth += {"(": 1, ")": -1}.get(char, 0)
                 parts.append(Literal(char))
                 self.pos += 1
-            elif char in " \t\n" or (char in "&;" and not depth):
+            elif char in " \t\n&;":
                 if not depth:
                     break
                 parts.append(Literal(char))
