@@ -38,7 +38,6 @@ def test_broken_scripts_are_read_or_refused() -> None:
         try:
             servers.server(search.take(["bash", "-c", broken(seed)], ENV).words)
             outcomes["read"] += 1
-        except ScriptError as error:
-            assert str(error)
+        except ScriptError:
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 25, outcomes
