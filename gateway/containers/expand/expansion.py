@@ -32,7 +32,10 @@ class Piece:
 
 
 class Expander(Parameters):
-    """Expands words over `state`; `capture` runs a command substitution and gives its output."""
+    """Expands words over `state`; `capture` runs a command substitution and gives its output.
+
+    Raises Ended where a shell would end, ScriptError for what is not read.
+    """
 
     def __init__(self, state: State, capture: Callable[[CommandSub], Value]) -> None:
         super().__init__(state)
