@@ -15,7 +15,7 @@ from gateway.picker.errors import PickerError
 from gateway.simulate.inputs import Source, given, manifests_of, plan_of
 from gateway.simulate.load import Load, Scaler
 from gateway.simulate.picking import PickerChoice
-from gateway.simulate.replicas.pods import Fleet, server_config
+from gateway.simulate.replicas.pods import Fleet, not_simulated, server_config
 from gateway.simulate.rundir import About, RunDirectory
 from gateway.simulate.simulation import Setting, Simulation
 from gateway.simulate.summary import Slo, figures, load_figures, slo_figures
@@ -81,8 +81,9 @@ def run_one(order: Order, show: Show | None = None) -> dict[str, Any]:
 def _simulated(order: Order, scratch: Path, show: Show | None) -> dict[str, Any]:
     manifests = manifests_of(order.sources, order.namespace, order.source, scratch)
     plan = plan_of(manifests, order.replicas)
-    engine = server_config(plan, plan.servers[0], "probe", "127.0.0.2", scratch).engine
-    found = given(order.source, order.seed, plan, engine, scratch)
+    config = server_config(plan, plan.servers[0], "probe", "127.0.0.2", scratch)
+    found = given(order.source, order.seed, plan, config.engine, scratch)
+    left_out = not_simulated(config)
     load = Load(max(1.0, found.feed.span / _LOOKS)) if order.slo else None
 
     def watch(world: World, fleet: Fleet, t0: float) -> None:
@@ -109,7 +110,7 @@ def _simulated(order: Order, scratch: Path, show: Show | None) -> dict[str, Any]
         scenario=found.text,
     )
     feed, out = found.feed, order.out
-    feed.notes += [] if order.source.trace is not None else found.notes
+    feed.notes += left_out if order.source.trace is not None else [*found.notes, *left_out]
     simulation = Simulation(plan, feed, setting)
     label = "" if order.arm is None else f"{order.arm}, seed {order.seed}: "
     result = simulation.run(
@@ -121,7 +122,7 @@ def _simulated(order: Order, scratch: Path, show: Show | None) -> dict[str, Any]
         "seed": order.seed,
         **figures(result),
         **({} if load is None else {**slo_figures(result, order.slo), **_loaded(load, result.seconds)}),
-        "notes": [*found.notes, *result.notes],
+        "notes": [*found.notes, *left_out, *result.notes],
         "directory": str(result.path) if result.path is not None else None,
     }
 

@@ -80,7 +80,7 @@ def _add_picker(group: argparse._ArgumentGroup) -> None:
         "--gateway-delay",
         default="1.2ms",
         metavar="TIME",
-        help="what gateway and network add to the first token (1.2ms, as measured: docs/fidelity.md)",
+        help="what gateway and network add (1.2ms; loadgen's scenario gateway-overhead measures yours)",
     )
 
 

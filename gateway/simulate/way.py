@@ -41,8 +41,8 @@ class Delays:
 
     @classmethod
     def of(cls, whole: float) -> Delays:
-        """A gateway that adds `whole` seconds to the first token: half of it before the pick, a quarter on
-        each of the other ways, as they were measured (docs/fidelity.md)."""
+        """A gateway that adds `whole` seconds to the first token: half of it before the pick, where a body is
+        read twice, and a quarter on each of the other ways; the split is assumed."""
         return cls(whole * 0.5, whole * 0.25, whole * 0.25)
 
     @property

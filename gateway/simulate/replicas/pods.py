@@ -285,3 +285,20 @@ def server_config(plan: Plan, server: ServerPlan, name: str, address: str, direc
     Raises ManifestError for a container that cannot be run.
     """
     return serving.server_config(plan.manifests, server, name, address, directory / "volumes")[0]
+
+
+def not_simulated(config: ServeConfig) -> list[str]:
+    """What the flags of a model server ask for and a simulation leaves out, each with its consequence."""
+    asked = {
+        "failure injection": config.faults.rate > 0,
+        "fake metrics": config.fake_metrics is not None,
+        "limits of queued requests": config.max_num_queued_reqs is not None
+        or config.max_num_queued_tokens is not None
+        or config.max_waiting_queue_length is not None,
+        "transfer of KV between prefill and decode": config.kv_role is not None,
+    }
+    return [
+        f"{what} of the model servers: not simulated, they run without"
+        for what, is_asked in asked.items()
+        if is_asked
+    ]

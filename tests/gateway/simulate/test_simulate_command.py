@@ -126,6 +126,16 @@ def test_what_cannot_be_simulated(
     assert message in capsys.readouterr().err
 
 
+def test_flags_of_servers_that_are_left_out_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = manifests(tmp_path, args=("--failure-injection-rate", "5", "--max-num-queued-reqs", "3"))
+    assert run(["-f", str(file), "--plan", str(plan(tmp_path))]) == 0
+    shown = capsys.readouterr().out
+    assert "note: failure injection of the model servers: not simulated" in shown
+    assert "note: limits of queued requests of the model servers: not simulated" in shown
+
+
 def test_a_configuration_that_the_picker_refuses_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

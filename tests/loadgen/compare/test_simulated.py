@@ -53,8 +53,8 @@ def test_a_comparison_in_virtual_time(
         "schedulingProfiles: [{name: default, plugins: [{pluginRef: round-robin-picker}]}]\n"
     )
     arms = f"{tmp_path / 'page.yaml'},{tmp_path / 'turns.yaml'}"
-    flags = ("--simulate", "--repeats", "2", "--jobs", "2", "--duration", "3s", "--warmup", "0", "--quiet")
-    code = main(["compare", "hot-prefix", "--arms", arms, "--out", str(tmp_path / "out"), *flags])
+    flags = ("--simulate", "--repeats", "2", "--jobs", "2", "--duration", "8s", "--quiet")
+    code = main(["compare", "steady", "--arms", arms, "--out", str(tmp_path / "out"), *flags])
     assert code == 0
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert found["notes"][0].startswith("simulated: virtual time")
