@@ -249,12 +249,16 @@ class State:
             finalizers.append(ORPHAN)
         meta["finalizers"] = finalizers
         grace = self._grace(kind, old, how)
+        if "deletionGracePeriodSeconds" in meta:
+            grace = min(grace, meta["deletionGracePeriodSeconds"])
+        held_by_grace = kind == POD and grace > 0
         new = {**old, "metadata": meta}
         if not finalizers:
             del meta["finalizers"]
         if write.dry_run:
             return new
-        if not self._is_held(kind, new) and not grace:
+        bare = {**new, "metadata": {k: v for k, v in meta.items() if k != "deletionGracePeriodSeconds"}}
+        if not self._is_held(kind, bare) and not held_by_grace:
             self._remove(kind, old)
             return old
         if meta.get("deletionTimestamp") and meta.get("deletionGracePeriodSeconds", 0) <= grace:
