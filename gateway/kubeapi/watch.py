@@ -56,7 +56,7 @@ class Watch:
         self._stop = self._store.listen(self._on_news)
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """Events as lines of JSON until the time asked for is over; bookmarks while nothing happens."""
+        """Lines of JSON, as many as wait, until the time is over; bookmarks while nothing happens."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._query.seconds
         try:

@@ -1,6 +1,6 @@
 """Every command block of README and docs is run, or says why not.
 
-A block of shell commands stands under `<!-- run -->`, `<!-- cluster -->` (needs Kubernetes) or
+A block of shell commands stands under `<!-- run -->`, `<!-- kubectl -->`, `<!-- cluster -->` (not here) or
 `<!-- illustration: reason -->`. Blocks to run are run page by page, in order, in one empty directory.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,10 +49,19 @@ def only_make(code: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_says_how_it_is_tested(page: Path) -> None:
     for mark, code in blocks(page):
-        known = mark in ("run", "cluster") or re.match(r"illustration: \S", mark) or only_make(code)
+        known = (
+            mark in ("run", "cluster", "kubectl") or re.match(r"illustration: \S", mark) or only_make(code)
+        )
         assert known, (
             f"{page.name}: say <!-- run -->, <!-- cluster --> or <!-- illustration: why --> above:\n{code}"
         )
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(mark == "kubectl" for mark, _ in blocks(p))])
+def test_kubectl_commands_run(page: Path, tmp_path: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl on the PATH")
+    run(tmp_path, "\n".join(code for mark, code in blocks(page) if mark == "kubectl"))
 
 
 RUN = [p for p in PAGES if any(mark == "run" for mark, _ in blocks(p))]
@@ -62,7 +72,12 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
     pytest.importorskip(
         "grpc", reason="the commands bring up a gateway: pip install 'vllm-simfleet[gateway]'"
     )
-    script = PRELUDE + "\n".join(code for mark, code in blocks(page) if mark == "run")
+    run(tmp_path, "\n".join(code for mark, code in blocks(page) if mark == "run"))
+
+
+def run(tmp_path: Path, code: str) -> None:
+    """Run it in an empty directory with `deploy` in it; every command has to succeed."""
+    script = PRELUDE + code
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     state = tmp_path / "state"
     env = {

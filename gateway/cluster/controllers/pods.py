@@ -51,6 +51,11 @@ class Pods:
                 obj = self._update(obj, fact)
                 if not ending(obj):
                     self._told[key] = (fact, obj["metadata"]["resourceVersion"])
+        self._drop_all_but(seen)
+        return doomed
+
+    def _drop_all_but(self, seen: set[tuple[str, str]]) -> None:
+        """The objects of pods that have ended."""
         for key in self._known.keys() - seen:
             obj = self._state.get(POD, *key)
             if obj is not None and obj["metadata"]["uid"] == self._known[key]:
@@ -58,7 +63,6 @@ class Pods:
                 self._state.drop(POD, obj)
             del self._known[key]
             self._told.pop(key, None)
-        return doomed
 
     def forget(self, fact: PodFact) -> None:
         """Its object is gone and it has ended: the next of its name is another pod."""

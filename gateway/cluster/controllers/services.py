@@ -42,14 +42,17 @@ class Services:
             spec["clusterIP"] = was.get("clusterIP") or self._free_address()
         spec["clusterIPs"] = [spec["clusterIP"]]
         if spec.get("type") in {"NodePort", "LoadBalancer"}:
-            taken = {p.get("nodePort") for s in self._state.list(SERVICE) for p in s["spec"].get("ports", ())}
-            had = {p.get("port"): p.get("nodePort") for p in was.get("ports", ())}
-            for port in spec.get("ports", ()):
-                if not port.get("nodePort"):
-                    port["nodePort"] = had.get(port.get("port")) or next(
-                        n for n in _NODE_PORTS if n not in taken
-                    )
-                    taken.add(port["nodePort"])
+            self._give_node_ports(spec, was)
+
+    def _give_node_ports(self, spec: Object, was: Object) -> None:
+        """A number for each port that has none; what it had it keeps."""
+        taken = {p.get("nodePort") for s in self._state.list(SERVICE) for p in s["spec"].get("ports", ())}
+        had = {p.get("port"): p.get("nodePort") for p in was.get("ports", ())}
+        for port in spec.get("ports", ()):
+            if not port.get("nodePort"):
+                free = next(n for n in _NODE_PORTS if n not in taken)
+                port["nodePort"] = had.get(port.get("port")) or free
+                taken.add(port["nodePort"])
 
     def _free_address(self) -> str:
         taken = {s.get("spec", {}).get("clusterIP") for s in self._state.list(SERVICE)}

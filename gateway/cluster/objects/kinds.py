@@ -173,11 +173,6 @@ class Registry:
         """By what an object says of itself."""
         return next((s for s in self if (s.api_version, s.kind.kind) == (api_version, kind)), None)
 
-    def of_resource(self, group: str, plural: str) -> Served | None:
-        """At its stored version, else any."""
-        found = [s for s in self if (s.kind.group, s.kind.plural) == (group, plural)]
-        return next((s for s in found if s.version == s.kind.version), found[0] if found else None)
-
     def groups(self) -> dict[str, list[str]]:
         """Versions by group, the preferred one first; the core group is empty.
 

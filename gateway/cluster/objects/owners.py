@@ -12,6 +12,7 @@ from gateway.cluster.objects.fields import Path
 from gateway.cluster.objects.schema import Node
 
 Object = dict[str, Any]
+Entries = dict[tuple[str, str, str], Object]  # of managedFields, by manager, operation, subresource
 _APPLIED_META = {"labels", "annotations", "finalizers", "ownerReferences"}
 # `kubectl apply` without --server-side: kubectl's server-side apply takes over from it without a conflict.
 _CLIENT_SIDE = "kubectl-client-side-apply"
@@ -57,16 +58,9 @@ def _only_status(leaves: dict[Path, Any]) -> dict[Path, Any]:
 
 def apply(schema: Node, live: Object, config: Object, author: Author, *, force: bool) -> Object:
     """`config` applied to `live` by its author. Raises ApiError: 409 naming every conflict."""
-    now = fields.leaves(schema, live)
     wanted = fields.leaves(schema, config)
     entries = _entries(live)
-    conflicts = [
-        (entry, path)
-        for key, entry in entries.items()
-        if key != author.key and not (author.manager == "kubectl" and entry["manager"] == _CLIENT_SIDE)
-        for path in sorted(fields.from_fields(entry.get("fieldsV1", {})) & wanted.keys())
-        if now.get(path) != wanted[path]
-    ]
+    conflicts = _conflicts(entries, fields.leaves(schema, live), wanted, author)
     if conflicts and not force:
         raise _conflict(conflicts)
     result: Object = fields.merged(schema, live, {k: v for k, v in config.items() if k != "metadata"})
@@ -74,15 +68,36 @@ def apply(schema: Node, live: Object, config: Object, author: Author, *, force: 
     meta_schema = schema.field("metadata")
     if meta_schema is not None:
         result = {**result, "metadata": fields.merged(meta_schema, live["metadata"], meta)}
-    before = entries.get(author.key, {})
-    others = {p for key, e in entries.items() if key != author.key for p in fields.from_fields(e["fieldsV1"])}
-    dropped = fields.from_fields(before.get("fieldsV1", {})) - wanted.keys() - others
-    for path in sorted(dropped, key=len, reverse=True):
-        if not any(other[: len(path)] == path for other in others):
-            result = fields.removed(schema, result, path)
+    result = _without_dropped(schema, result, entries, set(wanted), author)
     taken = {path for _, path in conflicts}
     written = _written(entries, author, set(wanted), take=taken, keep=False)
     return {**result, "metadata": {**result["metadata"], "managedFields": written}}
+
+
+def _conflicts(
+    entries: Entries, now: dict[Path, Any], wanted: dict[Path, Any], author: Author
+) -> list[tuple[Object, Path]]:
+    """What others own and `author` wants otherwise."""
+    return [
+        (entry, path)
+        for key, entry in entries.items()
+        if key != author.key and not (author.manager == "kubectl" and entry["manager"] == _CLIENT_SIDE)
+        for path in sorted(fields.from_fields(entry.get("fieldsV1", {})) & wanted.keys())
+        if now.get(path) != wanted[path]
+    ]
+
+
+def _without_dropped(
+    schema: Node, result: Object, entries: Entries, wanted: set[Path], author: Author
+) -> Object:
+    """`result` without what `author` alone had applied before and applies no longer."""
+    before = entries.get(author.key, {})
+    others = {p for key, e in entries.items() if key != author.key for p in fields.from_fields(e["fieldsV1"])}
+    dropped = fields.from_fields(before.get("fieldsV1", {})) - wanted - others
+    for path in sorted(dropped, key=len, reverse=True):
+        if not any(other[: len(path)] == path for other in others):
+            result = fields.removed(schema, result, path)
+    return result
 
 
 def _entries(obj: Object | None) -> dict[tuple[str, str, str], Object]:

@@ -111,22 +111,30 @@ def strategic_merge(target: Any, patch: Any, schema: Node) -> Any:
     if isinstance(kept := patch.get("$retainKeys"), list):
         result = {key: value for key, value in result.items() if key in kept}
     for key, value in patch.items():
-        if key in {"$patch", "$retainKeys"} or key.startswith("$setElementOrder/"):
-            continue
-        if key.startswith("$deleteFromPrimitiveList/"):
+        if not key.startswith("$"):
+            _merge_field(result, key, value, schema, patch)
+        elif key.startswith("$deleteFromPrimitiveList/"):
             name = key.partition("/")[2]
             result[name] = [item for item in result.get(name, []) if item not in value]
-        elif value is None:
-            result.pop(key, None)
-        else:
-            inner = schema.field(key) or ANY
-            result[key] = _merged(result.get(key), value, inner, patch.get(f"$setElementOrder/{key}"))
+    _reorder(result, patch, schema)
+    return result
+
+
+def _merge_field(result: Object, key: str, value: Any, schema: Node, patch: Object) -> None:
+    if value is None:
+        result.pop(key, None)
+    else:
+        inner = schema.field(key) or ANY
+        result[key] = _merged(result.get(key), value, inner, patch.get(f"$setElementOrder/{key}"))
+
+
+def _reorder(result: Object, patch: Object, schema: Node) -> None:
+    """Lists of which the patch gives the order and nothing else."""
     for key, order in patch.items():
         name = key.partition("/")[2]
         if key.startswith("$setElementOrder/") and name not in patch and isinstance(result.get(name), list):
             inner = schema.field(name) or ANY
             result[name] = _ordered(result[name], order, inner.merge_key or "")
-    return result
 
 
 def _merged(old: Any, new: Any, schema: Node, order: Any) -> Any:
@@ -134,28 +142,28 @@ def _merged(old: Any, new: Any, schema: Node, order: Any) -> Any:
         return strategic_merge(old, new, schema)
     if not isinstance(new, list) or schema.merge_key is None:
         return copy.deepcopy(new)
-    return _ordered(_merged_list(old, new, schema), order, schema.merge_key)
-
-
-def _merged_list(old: Any, new: list[Any], schema: Node) -> list[Any]:
-    key = schema.merge_key
     items = list(old) if isinstance(old, list) else []
     if any(isinstance(i, dict) and i.get("$patch") == "replace" for i in new):
-        return [copy.deepcopy(i) for i in new if not (isinstance(i, dict) and "$patch" in i)]
+        items = [copy.deepcopy(i) for i in new if not (isinstance(i, dict) and "$patch" in i)]
+    elif schema.merge_key:
+        items = _merged_list(items, new, schema, schema.merge_key)
+    else:
+        items += [copy.deepcopy(i) for i in new if i not in items]
+    return _ordered(items, order, schema.merge_key)
+
+
+def _merged_list(items: list[Any], new: list[Any], schema: Node, key: str) -> list[Any]:
+    """Items with the same value of `key` are merged, others come behind. Raises ApiError 400."""
     for item in new:
-        if not key or not isinstance(item, dict):
-            if item not in items:
-                items.append(copy.deepcopy(item))
-            continue
-        if key not in item:
+        if not isinstance(item, dict) or key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        at = next((i for i, o in enumerate(items) if isinstance(o, dict) and o.get(key) == item[key]), None)
+        places = [i for i, o in enumerate(items) if isinstance(o, dict) and o.get(key) == item[key]]
         if item.get("$patch") == "delete":
-            items = [o for o in items if not (isinstance(o, dict) and o.get(key) == item[key])]
-        elif at is None:
-            items.append(strategic_merge({}, item, schema.items()))
+            items = [o for i, o in enumerate(items) if i not in places]
+        elif places:
+            items[places[0]] = strategic_merge(items[places[0]], item, schema.items())
         else:
-            items[at] = strategic_merge(items[at], item, schema.items())
+            items.append(strategic_merge({}, item, schema.items()))
     return items
 
 

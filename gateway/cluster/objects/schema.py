@@ -92,10 +92,6 @@ class Node:
         return None
 
     @property
-    def retains_keys(self) -> bool:
-        return "retainKeys" in str(self.raw.get("x-kubernetes-patch-strategy", ""))
-
-    @property
     def required(self) -> tuple[str, ...]:
         return tuple(self.body.get("required", ()))
 

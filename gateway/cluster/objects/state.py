@@ -235,6 +235,40 @@ class State:
         kind = served.kind
         old = self.need(kind, namespace, name)
         meta = dict(old["metadata"])
+        self._check_deletion(kind, meta, how)
+        finalizers = [f for f in meta.pop("finalizers", ()) if f not in (FOREGROUND, ORPHAN)]
+        finalizers += {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(how.propagation, [])
+        if finalizers:
+            meta["finalizers"] = finalizers
+        grace = self._grace(kind, old, how)
+        if "deletionGracePeriodSeconds" in meta:
+            grace = min(grace, meta["deletionGracePeriodSeconds"])
+        held_by_grace = kind == POD and grace > 0
+        new = {**old, "metadata": meta}
+        if write.dry_run:
+            return new
+        bare = {**new, "metadata": {k: v for k, v in meta.items() if k != "deletionGracePeriodSeconds"}}
+        if not self._is_held(kind, bare) and not held_by_grace:
+            self._remove(kind, old)
+            return old
+        if meta.get("deletionTimestamp") and meta.get("deletionGracePeriodSeconds", 0) <= grace:
+            return old if meta == old["metadata"] else self._put(kind, new)
+        return self._mark(kind, new, grace)
+
+    def _mark(self, kind: Kind, obj: Object, grace: int) -> Object:
+        """An object that is to go, and stands until nothing holds it."""
+        meta = {**obj["metadata"], "deletionGracePeriodSeconds": grace}
+        meta["deletionTimestamp"] = meta.get("deletionTimestamp") or now_text()
+        if kind == NAMESPACE:
+            obj = {**obj, "status": {**obj.get("status", {}), "phase": "Terminating"}}
+        if "generation" in meta:
+            meta["generation"] += 1
+        return self._put(kind, {**obj, "metadata": meta})
+
+    @staticmethod
+    def _check_deletion(kind: Kind, meta: Object, how: Deletion) -> None:
+        """Raises ApiError: 409 for preconditions, 403 for the namespaces that every cluster has."""
+        name = meta["name"]
         if how.uid not in (None, meta["uid"]):
             words = f"Precondition failed: UID in precondition: {how.uid}, UID in object meta: {meta['uid']}"
             raise conflict(kind, name, words)
@@ -242,30 +276,6 @@ class State:
             raise conflict(kind, name, "the ResourceVersion in the precondition does not match")
         if kind == NAMESPACE and name in {"default", "kube-system", "kube-public"}:
             raise forbidden(kind, name, "this namespace may not be deleted")
-        finalizers = [f for f in meta.get("finalizers", ()) if f not in (FOREGROUND, ORPHAN)]
-        if how.propagation == "Foreground":
-            finalizers.append(FOREGROUND)
-        elif how.propagation == "Orphan":
-            finalizers.append(ORPHAN)
-        meta["finalizers"] = finalizers
-        grace = self._grace(kind, old, how)
-        new = {**old, "metadata": meta}
-        if not finalizers:
-            del meta["finalizers"]
-        if write.dry_run:
-            return new
-        if not self._is_held(kind, new) and not grace:
-            self._remove(kind, old)
-            return old
-        if meta.get("deletionTimestamp") and meta.get("deletionGracePeriodSeconds", 0) <= grace:
-            return old if meta == old["metadata"] else self._put(kind, new)
-        meta["deletionTimestamp"] = meta.get("deletionTimestamp") or now_text()
-        meta["deletionGracePeriodSeconds"] = grace
-        if kind == NAMESPACE:
-            new["status"] = {**new.get("status", {}), "phase": "Terminating"}
-        if "generation" in meta:
-            meta["generation"] += 1
-        return self._put(kind, new)
 
     @staticmethod
     def _grace(kind: Kind, obj: Object, how: Deletion) -> int:

@@ -30,22 +30,27 @@ def prune(schema: Node, value: Any, path: str = "") -> tuple[Any, list[str]]:
 
 def _pruned(schema: Node, value: Any, path: str, unknown: list[str]) -> Any:
     if isinstance(value, dict) and schema.type in {"object", ""}:
-        kept = {}
-        for name, item in value.items():
-            inner = schema.field(name)
-            if item is None and (inner is None or not inner.body.get("nullable")):
-                continue
-            if inner is not None:
-                kept[name] = _pruned(inner, item, f"{path}.{name}" if path else name, unknown)
-            elif schema.keeps_unknown or (not path and name in {"apiVersion", "kind", "metadata"}):
-                kept[name] = copy.deepcopy(item)
-            else:
-                unknown.append(f"{path}.{name}" if path else name)
-        return kept
+        return _pruned_map(schema, value, path, unknown)
     if isinstance(value, list) and schema.type == "array":
         items = schema.items()
         return [_pruned(items, item, f"{path}[{i}]", unknown) for i, item in enumerate(value)]
     return copy.deepcopy(value)
+
+
+def _pruned_map(schema: Node, value: dict[str, Any], path: str, unknown: list[str]) -> dict[str, Any]:
+    kept = {}
+    for name, item in value.items():
+        inner = schema.field(name)
+        place = f"{path}.{name}" if path else name
+        if item is None and (inner is None or not inner.body.get("nullable")):
+            continue
+        if inner is not None:
+            kept[name] = _pruned(inner, item, place, unknown)
+        elif schema.keeps_unknown or place in {"apiVersion", "kind", "metadata"}:
+            kept[name] = copy.deepcopy(item)
+        else:
+            unknown.append(place)
+    return kept
 
 
 def fill(schema: Node, value: Any) -> None:

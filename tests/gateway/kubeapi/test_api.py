@@ -230,7 +230,7 @@ def test_a_watcher_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch)
         store.apply(pod("p2", "ns", "127.0.0.2", {"n": f"again{i}"}, (8000,)))
 
     async def lines() -> list[bytes]:
-        return [line async for line in watch.lines()]
+        return [line async for some in watch.lines() for line in some.splitlines()]
 
     assert len(asyncio.run(lines())) == 6
 
