@@ -82,6 +82,8 @@ _CACHE = (
          choices=("fast", "builtin", "sha256", "sha256_cbor", "xxhash", "xxhash_cbor")),
     Flag("kv-events-config", _J, "KV cache", "vLLM's KV event publisher: enable_kv_cache_events, "
          "publisher, endpoint, replay_endpoint, buffer_steps, hwm, max_queue_size, topic.", "off"),
+    Flag("kv-offloading-size", _F, "KV cache", "GiB of the host's memory for blocks that leave the GPU.",
+         "off", minimum=0),
     Flag("pipeline-parallel-size", _I, "KV cache", "Told to decode servers with the blocks (pp_size).", "1",
          aliases=("-pp",), minimum=1),
     Flag("decode-context-parallel-size", _I, "KV cache", "The same (dcp_size).", "1", aliases=("-dcp",),
