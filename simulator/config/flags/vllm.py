@@ -105,7 +105,7 @@ _LORA = (
 
 _FRONTEND = (
     Flag("host", _T, "server", "Address to listen on; 0.0.0.0 for all, as in a container.", "127.0.0.1"),
-    Flag("port", _I, "server", "Port to listen on; ranks with ports of their own take the following ones.", "8000",
+    Flag("port", _I, "server", "Port to listen on; ranks with ports take the following ones.", "8000",
          ("vllm", "llm-d"), minimum=1, maximum=65535),
     Flag("uds", _T, "server", "Unix domain socket instead of host and port."),
     Flag("root-path", _T, "server", "FastAPI's root_path."),
