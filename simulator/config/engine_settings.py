@@ -53,8 +53,9 @@ def engine_config(
     if not chunked and "max-num-batched-tokens" not in values:
         budget = max(budget, max_model_len)
     transfer = _transfer(values)
+    connector = kv_connector(values)
     caching = values.get("enable-prefix-caching", True)
-    spec, said = spec_config(values, caching=caching, connector=bool(transfer))
+    spec, said = spec_config(values, caching=caching, connector=connector is not None)
     warnings += said
     if spec is not None and latency_config(values).kind == "constant":
         warnings.append("speculative decoding has no part in llm-d's latencies: it is left out")
@@ -88,7 +89,9 @@ def engine_config(
         hash_algo=_hash_algo(values),
         hash_seed=values.get("hash-seed", None),
         kv_events=kv_events_enabled(values),
-        kv_connector=bool(transfer) or compat.remote_kv_always,
+        kv_connector=(bool(transfer) and connector != _OFFLOADING) or compat.remote_kv_always,
+        kv_offload_bytes=_offload_bytes(values, transfer),
+        kv_offload_bandwidth=values.get("kv-offload-bandwidth", 25.0) * 1e9,
         kv_engine_id=str(transfer.get("engine_id", "")),
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
@@ -103,6 +106,29 @@ def engine_config(
         **rules,
     )
     return config, warnings
+
+
+_OFFLOADING = "OffloadingConnector"
+
+
+def kv_connector(values: Values) -> str | None:
+    """The connector's name; --kv-offloading-size brings vLLM's own along."""
+    name = _transfer(values).get("kv_connector")
+    if name is None and values.get("kv-offloading-size", 0.0):
+        return _OFFLOADING
+    return None if name is None else str(name)
+
+
+def _offload_bytes(values: Values, transfer: Mapping[str, Any]) -> int:
+    """The host's memory for KV blocks, by flag (GiB) or by the connector's cpu_bytes_to_use."""
+    size = values.get("kv-offloading-size", 0.0)
+    if size or transfer.get("kv_connector") != _OFFLOADING:
+        return int(size * 2**30)
+    given = (transfer.get("kv_connector_extra_config") or {}).get("cpu_bytes_to_use")
+    if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
+        where = values.where("kv-transfer-config")
+        raise ConfigError(f"{where}: OffloadingConnector needs kv_connector_extra_config.cpu_bytes_to_use")
+    return int(given)
 
 
 def _transfer(values: Values) -> Mapping[str, Any]:

@@ -12,7 +12,13 @@ from typing import Any, get_args
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
 from simulator.config.data_parallel import ranks
-from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
+from simulator.config.engine_settings import (
+    engine_config,
+    kv_connector,
+    kv_events_enabled,
+    latency_config,
+    values_int,
+)
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.given import Values
@@ -109,7 +115,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         default_chat_template_kwargs=values.mapping("default-chat-template-kwargs"),
         override_generation_config=values.mapping("override-generation-config"),
         kv_role=values.mapping("kv-transfer-config").get("kv_role"),
-        kv_connector=values.mapping("kv-transfer-config").get("kv_connector"),
+        kv_connector=kv_connector(values),
         keep_alive_timeout=int(_number(env, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5)),
         log_stats_interval=_number(env, "VLLM_LOG_STATS_INTERVAL", 10),
         fake_metrics=values.mapping("fake-metrics") if "fake-metrics" in values else None,

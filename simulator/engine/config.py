@@ -84,6 +84,8 @@ class EngineConfig(EngineRules):
     kv_lease_seconds: float = 30.0  # how long blocks are kept that nobody has fetched
     kv_load_failure_policy: Literal["fail", "recompute"] = "fail"
     kv_bytes_per_token: int = 131072
+    kv_offload_bytes: int = 0  # of the host's memory; 0: nothing is offloaded
+    kv_offload_bandwidth: float = 25e9  # bytes a second between host and GPU, about PCIe 4.0 x16
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):

@@ -102,6 +102,7 @@ class Request:
     finish_as: FinishReason = FinishReason.LENGTH  # and how
     deferred: bool = False  # skipped by the last admission scan that saw it
     remote_ready_time: float | None = None  # when the remote KV transfer is done
+    from_host: bool = False  # the load under way comes from the host's memory
     remote_failed: bool = False  # the transfer will turn out to have failed
     kv_transfer_output: dict[str, Any] | None = None  # what a decode server needs to pull this request's KV
     order: int = 0  # number of the admission; the order of the running list

@@ -7,7 +7,7 @@ frontend side (`frontend.py`) write them. Durations are seconds. Bucket bounds: 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from simulator.engine.request import FinishReason
 from simulator.engine.spec.settings import SpecStats
@@ -28,6 +28,8 @@ _ITERATION = (1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4
 _N = (1.0, 2.0, 5.0, 10.0, 20.0)
 _PREEMPTIONS = (1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0)
 
+# vLLM 0.33's `offloading/metrics.py`
+_OFFLOADS = (1e6, 5e6, 10e6, 20e6, 40e6, 60e6, 80e6, 100e6, 150e6, 200e6)
 # vLLM 0.33's `nixl/stats.py`
 _XFER = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 5.0)
 _BYTES = tuple(float(2 ** (10 + i)) for i in range(1, 25, 2))
@@ -104,10 +106,7 @@ class EngineStats:
         self.request_num_preemptions = histogram("request_num_preemptions", _PREEMPTIONS)
         self.request_prefill_kv_computed_tokens = histogram("request_prefill_kv_computed_tokens", tokens)
 
-        self.nixl_xfer_time_seconds = histogram("nixl_xfer_time_seconds", _XFER)
-        self.nixl_post_time_seconds = histogram("nixl_post_time_seconds", (0.001, *_XFER))
-        self.nixl_bytes_transferred = histogram("nixl_bytes_transferred", _BYTES)
-        self.nixl_num_descriptors = histogram("nixl_num_descriptors", _DESCRIPTORS)
+        self._count_transfers(histogram)
 
         # Gauges: what the last step left behind.
         self.num_requests_running = 0
@@ -133,12 +132,26 @@ class EngineStats:
         self.external_prefix_cache_queries = 0
         self.external_prefix_cache_hits = 0
         self.num_preemptions = 0
-        self.nixl_failed_transfers = 0
-        self.nixl_kv_expired = 0
-        self.nixl_notifications_after_expiry = 0
         self.request_success = {reason.value: 0 for reason in FinishReason}
         self.spec: SpecStats | None = None  # of engines that speculate
         self.num_steps = 0  # steps that scheduled work; not a family of vLLM
+
+    def _count_transfers(self, histogram: Callable[[str, Sequence[float]], Histogram]) -> None:
+        """What connectors count: offloading to the host, and NIXL."""
+        self.kv_offload_load_size = histogram("kv_offload_load_size", _OFFLOADS)
+        self.kv_offload_store_size = histogram("kv_offload_store_size", _OFFLOADS)
+        self.nixl_xfer_time_seconds = histogram("nixl_xfer_time_seconds", _XFER)
+        self.nixl_post_time_seconds = histogram("nixl_post_time_seconds", (0.001, *_XFER))
+        self.nixl_bytes_transferred = histogram("nixl_bytes_transferred", _BYTES)
+        self.nixl_num_descriptors = histogram("nixl_num_descriptors", _DESCRIPTORS)
+        self.host_cache_hits = 0  # tokens, of those of external_prefix_cache_hits
+        self.kv_offload_load_bytes = 0
+        self.kv_offload_load_time = 0.0
+        self.kv_offload_store_bytes = 0
+        self.kv_offload_store_time = 0.0
+        self.nixl_failed_transfers = 0
+        self.nixl_kv_expired = 0
+        self.nixl_notifications_after_expiry = 0
 
     @property
     def num_requests_waiting(self) -> int:

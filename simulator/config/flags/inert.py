@@ -45,7 +45,7 @@ dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval dt
 expert-placement-strategy gdn-prefill-backend generation-config gpu-memory-utilization grpc-port
 hf-config-path io-processor-plugin jit-monitor-mode
 kda-decode-backend kda-prefill-backend kv-cache-dtype kv-cache-metrics-sample kv-offloading-backend
-kv-offloading-size linear-backend load-format log-config-file logprobs-mode lora-dtype mamba-backend
+linear-backend load-format log-config-file logprobs-mode lora-dtype mamba-backend
 mamba-block-size mamba-cache-dtype mamba-cache-mode mamba-cache-philox-rounds mamba-ssm-cache-dtype
 mamba-ssu-algorithm master-addr master-port max-cudagraph-capture-size max-log-len max-lora-cls-labels
 max-parallel-loading-workers mm-encoder-attn-backend

@@ -41,6 +41,8 @@ SIMFLEET_FLAGS = (
     Flag("thinking-tokens", Kind.TEXT, "text", "Tokens of a thought before each chat answer: 400, or "
          "mean:400,std-dev:200,share:0.9,max:4000 (log-normal).",
          "none; with --reasoning-parser mean:128,std-dev:64, at most half of max_tokens", _S),
+    Flag("kv-offload-bandwidth", Kind.FLOAT, "KV cache", "GB a second between host and GPU.", "25", _S,
+         minimum=0.001),
     Flag("spec-acceptance", Kind.TEXT, "speculative decoding", "Share of drafts whose first tokens are all "
          "accepted, one a position: 0.8,0.6,0.4; 0.7: the same chance at each; length:2.4: tokens of a step.",
          "0.7 at each", _S),

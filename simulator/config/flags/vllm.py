@@ -82,6 +82,8 @@ _CACHE = (
          choices=("fast", "builtin", "sha256", "sha256_cbor", "xxhash", "xxhash_cbor")),
     Flag("kv-events-config", _J, "KV cache", "vLLM's KV event publisher: enable_kv_cache_events, "
          "publisher, endpoint, replay_endpoint, buffer_steps, hwm, max_queue_size, topic.", "off"),
+    Flag("kv-offloading-size", _F, "KV cache", "GiB of the host's memory for blocks that leave the GPU.",
+         "off", minimum=0),
     Flag("pipeline-parallel-size", _I, "KV cache", "Told to decode servers with the blocks (pp_size).", "1",
          aliases=("-pp",), minimum=1),
     Flag("decode-context-parallel-size", _I, "KV cache", "The same (dcp_size).", "1", aliases=("-dcp",),
@@ -103,7 +105,7 @@ _LORA = (
 
 _FRONTEND = (
     Flag("host", _T, "server", "Address to listen on; 0.0.0.0 for all, as in a container.", "127.0.0.1"),
-    Flag("port", _I, "server", "Port to listen on; data-parallel ranks take the following ones.", "8000",
+    Flag("port", _I, "server", "Port to listen on; ranks with ports take the following ones.", "8000",
          ("vllm", "llm-d"), minimum=1, maximum=65535),
     Flag("uds", _T, "server", "Unix domain socket instead of host and port."),
     Flag("root-path", _T, "server", "FastAPI's root_path."),

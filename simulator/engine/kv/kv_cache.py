@@ -12,6 +12,7 @@ from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.block_pool import BlockPool
 from simulator.engine.kv.events import BlockStored, KVEvent
 from simulator.engine.kv.hashing import BlockHasher, event_keys
+from simulator.engine.kv.host_cache import HostCache
 from simulator.engine.request import Request
 
 _NOTHING = b""  # no block has this content
@@ -28,6 +29,7 @@ class KVCacheManager:
         "events",
         "hash_lookahead",
         "hasher",
+        "host",
         "lookahead",
         "max_model_len",
         "pool",
@@ -49,6 +51,7 @@ class KVCacheManager:
         # several modules of a drafter may compute the last tokens of a prefix again
         self.unsettled = max(spec.prefill_lookahead - 1, 0) if spec is not None else 0
         self.drops_block = spec is not None and spec.drops_block
+        self.host: HostCache | None = None  # where blocks are copied as they become full
         self.hasher = BlockHasher(config)
         self._refused: tuple[Request, BlockHash, int] | None = (
             None  # who, the content it misses first, blocks
@@ -179,6 +182,8 @@ class KVCacheManager:
                 self.hasher.extend(request)
             self.pool.insert(hashes[start:full], request.block_ids[start:full])
             request.num_cached_blocks = full
+            if self.host is not None:
+                self.host.store(hashes[start:full])
             if self.events is not None:
                 self.events.append(self._stored(request, start, full))
         self.set_limit(request)
@@ -191,6 +196,8 @@ class KVCacheManager:
             self.hasher.extend(request)
         self.pool.insert_one(hashes[start], request.block_ids[start])
         request.num_cached_blocks = start + 1
+        if self.host is not None:
+            self.host.store(hashes[start : start + 1])
         if self.events is not None:
             self.events.append(self._stored(request, start, start + 1))
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from simulator.engine.config import EngineConfig
+from simulator.engine.kv.host_cache import HostCache
 from simulator.engine.kv.kv_cache import KVCacheManager
-from simulator.engine.pace.latency import LatencyModel
+from simulator.engine.pace.latency import LatencyModel, ZeroLatency
 from simulator.engine.request import FinishReason, Request, RequestStatus
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 
@@ -65,7 +66,9 @@ class Transfers:
         self.link: Link | None = None
         self.held: list[Lease] = []
         self.instant = False  # something has ended with the boundary that began it: there must be another
-        self.used = False  # a request with kv_transfer_params has been seen
+        if config.kv_offload_bytes:
+            kv.host = HostCache(config, stats)
+        self.used = kv.host is not None  # or a request with kv_transfer_params has been seen
 
     def is_remote_prefill(self, request: Request) -> bool:
         """Whether the request's prompt is to be pulled and has not been yet."""
@@ -78,11 +81,25 @@ class Transfers:
         )
 
     def external_tokens(self, request: Request, local: int) -> int:
-        """Prompt tokens that a pull will bring, beyond the `local` ones of the prefix cache."""
-        return max(request.num_prompt_tokens - local, 0) if self.is_remote_prefill(request) else 0
+        """Tokens that a pull or the host will bring beyond the `local` ones of the prefix cache."""
+        if self.is_remote_prefill(request):
+            return max(request.num_prompt_tokens - local, 0)
+        kv = self._kv
+        if kv.host is None or not kv.caching:
+            return 0
+        size = kv.block_size
+        most = min((request.num_tokens - 1) // size, kv.num_hashed(request))
+        return kv.host.find(request.block_hashes[local // size : most]) * size
 
     def start(self, request: Request, num_tokens: int, now: float) -> None:
         """Begin a pull; one whose blocks are gone takes its time too, and then turns out to have failed."""
+        request.from_host = not self.is_remote_prefill(request)
+        if request.from_host and self._kv.host is not None:
+            seconds = self._kv.host.load(num_tokens // self._kv.block_size)
+            instant = isinstance(self._latency, ZeroLatency)
+            request.remote_ready_time = self._end(now, 0.0 if instant else seconds)
+            self._stats.host_cache_hits += num_tokens
+            return
         seconds = self._latency.kv_transfer_seconds(request, num_tokens)
         request.remote_ready_time = self._end(now, seconds)
         params = request.kv_transfer_params or {}

@@ -6,7 +6,6 @@ Sources: `VllmConfig.num_lookahead_tokens`, `num_prefill_lookahead_tokens`, `num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -87,8 +86,3 @@ def by_length(length: float, num_tokens: int) -> tuple[float, ...]:
 def by_rate(rate: float, num_tokens: int) -> tuple[float, ...]:
     """The same chance at each position, given those before it."""
     return tuple(rate ** (position + 1) for position in range(num_tokens))
-
-
-def mean_length(acceptance: Sequence[float]) -> float:
-    """Tokens of a step, the sampled one included."""
-    return 1.0 + sum(acceptance)

@@ -13,7 +13,7 @@ from typing import Any
 from simulator.engine.request import FinishReason
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
 from simulator.server.metrics.family import ALL, LLMD, V011, V033, VLLM, Family, Source, zero, zeros
-from simulator.server.metrics.features import NIXL_FAMILIES, TOOL_CALLS, spec_families
+from simulator.server.metrics.features import NIXL_FAMILIES, OFFLOAD_FAMILIES, TOOL_CALLS, spec_families
 
 
 def _sleep(stats: EngineStats) -> Sequence[float]:
@@ -177,7 +177,13 @@ _COUNTERS = (
         "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded "
         "to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at "
         "admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
-        lambda s: (s.prefix_cache_hits, 0, s.external_prefix_cache_hits, 0, 0),
+        lambda s: (
+            s.prefix_cache_hits,
+            s.host_cache_hits,
+            s.external_prefix_cache_hits - s.host_cache_hits,
+            0,
+            0,
+        ),
         "source",
         _TIERS,
     ),
@@ -323,5 +329,5 @@ def describe() -> list[dict[str, Any]]:
             "only_with": family.only_with,
             "help": family.help,
         }
-        for family in (*ENGINE_FAMILIES, *spec_families(1), *NIXL_FAMILIES, TOOL_CALLS)
+        for family in (*ENGINE_FAMILIES, *spec_families(1), *NIXL_FAMILIES, *OFFLOAD_FAMILIES, TOOL_CALLS)
     ]

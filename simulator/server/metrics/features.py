@@ -121,8 +121,45 @@ NIXL_FAMILIES = (
 )
 
 
+_LOAD, _STORE = "from offload storage to GPU", "from GPU to offload storage"
+OFFLOAD_FAMILIES = (
+    Family(
+        "vllm:kv_offload_load_bytes", "counter", f"Total bytes loaded {_LOAD}.",
+        lambda s: s.kv_offload_load_bytes, only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_load_time", "counter", f"Total load time {_LOAD}, in seconds.",
+        lambda s: s.kv_offload_load_time, only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_load_size", "histogram", "Histogram of KV offload load operation size, in bytes.",
+        "kv_offload_load_size", only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_store_bytes", "counter", f"Total bytes stored {_STORE}.",
+        lambda s: s.kv_offload_store_bytes, only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_store_time", "counter", f"Total store time {_STORE}, in seconds.",
+        lambda s: s.kv_offload_store_time, only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_store_size", "histogram", "Histogram of KV offload store operation size, in bytes.",
+        "kv_offload_store_size", only_with="offload",
+    ),
+    Family(
+        "vllm:kv_offload_allocation_failure", "counter",
+        "Number of KV offload store allocation attempts that failed.", zero, only_with="offload",
+    ),
+)  # fmt: skip
+
+
 def feature_families(config: ServeConfig) -> tuple[Family, ...]:
     """The families that stand before all others, as the features of an engine are switched on."""
     spec = config.engine.spec
     nixl = (config.kv_connector or "").startswith("Nixl")
-    return (*(spec_families(spec.num_tokens) if spec is not None else ()), *(NIXL_FAMILIES if nixl else ()))
+    return (
+        *(spec_families(spec.num_tokens) if spec is not None else ()),
+        *(NIXL_FAMILIES if nixl else ()),
+        *(OFFLOAD_FAMILIES if config.engine.kv_offload_bytes else ()),
+    )

@@ -223,7 +223,6 @@ class OracleRun:
             lease = self.leases.pop(name, None)
             if lease is not None:
                 lease.end = float(step)
-                self.has_ended = True
         self.transfers.release(float(step))
         queries, hits = self.counted
         self.counted = (stats.prefix_cache_queries, stats.prefix_cache_hits)

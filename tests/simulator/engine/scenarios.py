@@ -109,7 +109,10 @@ def flag_scenario(seed: int) -> dict[str, Any]:
 
 
 def pull_scenario(seed: int) -> dict[str, Any]:
-    """The same in a decode engine: the prompts of most requests are pulled, which takes a number of steps."""
+    """The same in a decode engine: the prompts of most requests are pulled, which takes a number of steps.
+
+    Not those of one token where adapters are few: vLLM puts such a one back among those without blocks.
+    """
     rng = Random(f"pull/{seed}")
     made = scenario(seed)
     cfg = made["cfg"]
@@ -118,5 +121,7 @@ def pull_scenario(seed: int) -> dict[str, Any]:
     cfg["lines"] = ["drafts"]
     for r in made["reqs"]:
         if rng.random() < 0.6:
-            r["pull"] = rng.choice([0, 1, 3, 10])
+            delay = rng.choice([0, 1, 3, 10])
+            if len(r["prompt"]) > 1 or not cfg["max_loras"]:
+                r["pull"] = delay
     return made

@@ -8,7 +8,7 @@ import pytest
 
 from simulator.config.speculation import drafter
 from simulator.engine.pace.latency import BatchShape, StepCoefficients, StepModel
-from simulator.engine.spec.settings import SpecConfig, by_length, by_rate, mean_length
+from simulator.engine.spec.settings import SpecConfig, by_length, by_rate
 from simulator.errors import ConfigError
 from tests.simulator.engine.build import Says, engine, outputs, request, run, scheduled_tokens
 
@@ -60,7 +60,7 @@ def test_acceptance_is_as_asked(rates: tuple[float, ...]) -> None:
     assert spec is not None
     for wanted, count in zip(rates, spec.accepted_per_position, strict=True):
         assert count / spec.drafts == pytest.approx(wanted, abs=0.05)
-    assert 1 + spec.accepted / spec.drafts == pytest.approx(mean_length(rates), abs=0.1)
+    assert 1 + spec.accepted / spec.drafts == pytest.approx(1 + sum(rates), abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

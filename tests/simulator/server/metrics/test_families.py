@@ -70,7 +70,9 @@ def test_conditions_and_the_older_name() -> None:
 
 def test_the_docs_rows() -> None:
     rows = {(row["name"], row["versions"]): row for row in describe()}
-    assert len(rows) == len(ENGINE_FAMILIES) + 13  # tool calls, four of speculation, eight of NIXL
+    assert (
+        len(rows) == len(ENGINE_FAMILIES) + 20
+    )  # tool calls, four of speculation, eight of NIXL, seven of offloading
     rejected = rows["vllm:admission_rejections_total", (V033,)]
     assert rejected["labels"] == ["model_name", "reason"]
     assert rows["vllm:num_requests_running", (V033, V011, LLMD)]["labels"] == ["engine", "model_name"]
