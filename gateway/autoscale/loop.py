@@ -79,7 +79,10 @@ class Autoscaler:
         try:
             while True:
                 await asyncio.sleep(period_s)
-                await self.sync()
+                try:
+                    await self.sync()
+                except Exception as error:  # noqa: BLE001 - the stack goes on, and whoever runs it is told
+                    self._report(f"{self.hpa.resource}: {type(error).__name__}: {error}")
         finally:
             if self._scaling is not None:
                 self._scaling.cancel()
