@@ -139,8 +139,8 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
         service = services[0] if services else None
         plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
         return
-    image = next((c.image for c in workload.containers if c.image), "none")
-    what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
+    image = next((f" (image {c.image})" for c in workload.containers if c.image), "")
+    what = "a Job that no Service leads to" if serves else f"it serves no model{image}"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     _tell(plan, workload, f"{what}{follows}")
 
