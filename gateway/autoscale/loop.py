@@ -26,13 +26,13 @@ class Target(Protocol):
         """As `simfleet scale` takes it."""
 
     def replicas(self) -> int:
-        """Pods that there are and that are not ending."""
+        """Pods that there are."""
 
     def ready(self) -> int:
         """How many of them are ready."""
 
     def pods(self) -> Sequence[Source]:
-        """Those pods, by name."""
+        """Those that are not ending, by name."""
 
     def about(self, metric: MetricSpec) -> tuple[Sequence[Source], str | None]:
         """Whose pages an Object or External metric is on, and the name that its series must have."""
