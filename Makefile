@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts docs lint format lock audit clean
+.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts test-ui docs lint format lock audit clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ test-charts: $(STAMP)  ## every chart under Helm 3 and 4 against schemas, CRDs a
 	@$(BIN)/python -m pip install --quiet "kubernetes-validate>=1.35" "common-expression-language>=0.10"
 	@$(BIN)/python tests/charts/install_helm.py
 	@$(PYTEST) -m charts tests/charts
+
+test-ui: $(STAMP)  ## the live page in a real Chromium (Debian's, or playwright's own)
+	@$(BIN)/python -m pip install --quiet "playwright>=1.49,<2"
+	@command -v chromium chromium-browser google-chrome > /dev/null || test -n "$$CHROMIUM" \
+	  || $(BIN)/playwright install --with-deps chromium || echo "no Chromium: its tests are skipped"
+	@$(PYTEST) -m ui tests/ui
 
 docs: $(STAMP)  ## the documentation site into site/, strictly
 	@$(BIN)/python -m pip install --quiet --editable '.[docs]'

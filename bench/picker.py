@@ -23,7 +23,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from hpack import Encoder
 
 from bench.entry import parser
-from gateway.picker.compat import GIE_V12, GIE_V13, LLMD_V010, Compat
+from gateway.picker.compat import GIE_V12, GIE_V13, LLMD_HEAD, Compat
 from gateway.picker.config import EndpointPickerConfig, PluginSpec, SchedulingPlugin, SchedulingProfile
 from gateway.picker.director import Director, Incoming
 from gateway.picker.plugins.builtin import BUILTIN
@@ -113,7 +113,7 @@ def microseconds(work: Callable[[], object], seconds: float = 0.5) -> float:
 
 def picks() -> None:
     print("\npick, us                     3 endpoints   100 endpoints")
-    for compat in (GIE_V12, LLMD_V010):
+    for compat in (GIE_V12, LLMD_HEAD):
         for size in (200, 4_000, 64_000):
             row = []
             for endpoints in (3, 100):

@@ -17,6 +17,7 @@ from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import StepModel
 from simulator.engine.pace.profiles import PROFILES, Profile
 from simulator.replay.lab import Lab, Run
+from simulator.replay.prompts import Prompt
 from simulator.replay.trace import TraceRequest, read_trace
 
 
@@ -28,7 +29,9 @@ def synthetic(count: int = 300, rate: float = 10.0) -> list[TraceRequest]:
         prompt = int(min(max(rng.lognormvariate(6.5, 0.8), 20), 3500))
         first = i * 100_000
         requests.append(
-            TraceRequest(str(i), arrival, list(range(first, first + prompt)), rng.randint(500, 780))
+            TraceRequest(
+                str(i), arrival, Prompt.of_ids(list(range(first, first + prompt))), rng.randint(500, 780)
+            )
         )
     return requests
 

@@ -90,6 +90,63 @@ def compat() -> str:
     return table(["behaviour", *(f"`{name}`" for name in COMPATS), ""], rows)
 
 
+def picker_compat() -> str:
+    """The table of EPP releases, where they differ."""
+    from gateway.picker.compat import TABLE
+
+    rows = _behaviours("gateway/picker/compat.py", list(TABLE.values()), without=("name",))
+    return table(["behaviour", *(f"`{name}`" for name in TABLE), ""], rows)
+
+
+def picker_fields() -> str:
+    """Every field of an EndpointPickerConfig, and which releases read it."""
+    from gateway.picker.releases import document_of, names_of_releases
+
+    releases: dict[str, list[str]] = {}
+    for release in names_of_releases():
+        for path in _paths(document_of(release)):
+            releases.setdefault(path, []).append(release)
+    rows: list[list[object]] = [[f"`{path}`", _span(found)] for path, found in sorted(releases.items())]
+    return table(["field", "read by"], rows)
+
+
+def picker_plugins() -> str:
+    """Every plugin type of every EPP release with its parameters, and whether the reference picker has it."""
+    from gateway.picker.plugins.builtin import BUILTIN
+    from gateway.picker.releases import plugin_types
+
+    rows: list[list[object]] = []
+    for known in plugin_types().values():
+        built = "yes" if known.name in BUILTIN else "refused"
+        for index, variant in enumerate(known.variants):
+            name, kind = (f"`{known.name}`", known.kind) if not index else ("", "")
+            paths = ["not read"] if variant.fields is None else [f"`{p}`" for p in _paths(variant.fields)]
+            marks = [*(["Alpha"] if variant.alpha else []), *(["deprecated"] if variant.deprecated else [])]
+            where = _span(variant.releases) + (f" ({', '.join(marks)})" if marks else "")
+            rows.append([name, kind, where, ", ".join(paths) or "none", built if not index else ""])
+    return table(["type", "kind", "releases", "parameters", "reference picker"], rows)
+
+
+def _paths(tree: Any, before: str = "") -> list[str]:
+    """The leaves of a tree of fields, `a.b` in an object and `a[].b` in a list of them."""
+    if isinstance(tree, list):
+        return _paths(tree[0], before + "[]")
+    if not isinstance(tree, dict) or (not tree and before):
+        return [before]
+    return [path for name, item in tree.items() for path in _paths(item, f"{before}.{name}".lstrip("."))]
+
+
+def _span(releases: Sequence[str]) -> str:
+    """Releases as "first to last", where none between them is missing."""
+    from gateway.picker.releases import names_of_releases
+
+    names = list(names_of_releases())
+    first, last = names.index(releases[0]), names.index(releases[-1])
+    if len(releases) > 2 and last - first + 1 == len(releases):
+        return f"{releases[0]} to {releases[-1]}"
+    return ", ".join(releases)
+
+
 def _behaviours(path: str, columns: Sequence[Any], without: Sequence[str] = ()) -> list[list[object]]:
     """The fields in which `columns` differ, each with the comment that stands beside it in the source."""
     comments = dict(re.findall(r"^    (\w+): .*?# (.*)$", (ROOT / path).read_text(), re.MULTILINE))
@@ -280,6 +337,9 @@ MAKERS: dict[str, Callable[[], str]] = {
     "istio": istio,
     "kinds": kinds,
     "shapes": shapes,
+    "picker-compat": picker_compat,
+    "picker-fields": picker_fields,
+    "picker-plugins": picker_plugins,
     "lint-rules": lint_rules,
     "limits": limits,
     **{

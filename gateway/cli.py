@@ -17,10 +17,17 @@ SIMULATOR = {
     "serve": "one replica: an imitation of `vllm serve`, with its flags",
     "fleet": "many replicas in one process, each on its own address",
     "replay": "a workload through engines in virtual time",
+    "calibrate": "a step model of one's own server, from runs measured there",
     "profiles": "the named step models",
+}
+LAB = {
+    "simulate": "picker, engines and a plan of load in virtual time",
+    "size": "how many replicas of which profile a load needs",
 }
 STACK = {
     "up": "run the manifests of an inference gateway on this machine",
+    "cluster": "a Kubernetes API that kubectl writes to; what is written runs",
+    "apply": "change a running stack to other manifests",
     "ps": "what is running",
     "logs": "output of one part of the stack",
     "down": "stop the stack",
@@ -28,6 +35,10 @@ STACK = {
     "kill": "end a replica at once, connections and all",
     "restart": "a fresh replica on the same address",
     "drain": "readiness off, requests in flight finish, then the replica ends",
+    "fault": "stall, slow, cut, refuse, errors, false metrics: faults of pods by name",
+    "ui": "the live page of a stack: flow, pods, requests and why, what if",
+    "why": "the decision behind a request: candidates, scores, reason",
+    "whatif": "which of the last picks other weights would change",
     "lint": "mistakes in the manifests, before traffic finds them",
     "doctor": "why the gateway answers as it does",
 }
@@ -55,6 +66,14 @@ def _run(arguments: list[str]) -> int:
         from simulator.cli import run as run_simulator  # noqa: PLC0415
 
         return run_simulator(name, rest)
+    if name in LAB:
+        if name == "size":
+            from gateway.size.command import run as size  # noqa: PLC0415
+
+            return size(rest)
+        from gateway.simulate.command import run as simulate  # noqa: PLC0415
+
+        return simulate(rest)
     if name in STACK:
         from gateway.commands.parse import run as run_stack  # noqa: PLC0415
 
@@ -72,14 +91,14 @@ def _completion(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         complain(f"simfleet completion: give one of {', '.join(SHELLS)}")
         return 2
-    commands = {name: flags_of(main, name) for name in (*SIMULATOR, *STACK)}
+    commands = {name: flags_of(main, name) for name in (*SIMULATOR, *LAB, *STACK)}
     show(script(arguments[0], "simfleet", {**commands, "completion": ()}))
     return 0
 
 
 def unknown(name: str) -> str:
     """The words for a command that does not exist."""
-    close = difflib.get_close_matches(name, [*SIMULATOR, *STACK], n=1)
+    close = difflib.get_close_matches(name, [*SIMULATOR, *LAB, *STACK], n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown command {name!r}{hint} (`simfleet --help` lists all)"
 
@@ -88,6 +107,8 @@ def usage() -> str:
     """All commands, one line each."""
     lines = ["usage: simfleet COMMAND [arguments]", "", "the simulator:"]
     lines += [f"  {name:<10} {about}" for name, about in SIMULATOR.items()]
+    lines += ["", "without waiting:"]
+    lines += [f"  {name:<10} {about}" for name, about in LAB.items()]
     lines += ["", "the gateway:"]
     lines += [f"  {name:<10} {about}" for name, about in STACK.items()]
     lines += ["", "  completion bash|zsh|fish   a script that completes commands and flags"]

@@ -2,14 +2,21 @@
 
 GatewayError
 ├── ManifestError     a manifest that cannot be read or contradicts itself; carries file and line; exit code 2
+│   └── ContainerError  a container that cannot be run here; the rest of the stack goes on without it
+├── ScriptError       a container's script that cannot be read; carries its line, becomes a ContainerError
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
+├── SimulateError     a simulation that cannot be made or cannot go on; exit code 1
+│   └── UndoneError   one request asks for what a simulation does not do
 ├── ControlError      a running stack could not be asked, or refused what it was asked; exit code 1
 └── PickerError       (picker/errors.py, with the branches below it)
 
 Beside it, for those who answer at once in a protocol: ExpiredError and BadSelectorError (kubeapi/store.py),
-BadQueryError (kubeapi/query.py); and NoMetricError (autoscale/compute.py), which the loop catches.
+BadQueryError (kubeapi/query.py), ApiError and below it UndecodableError (cluster/objects/errors.py); and
+NoMetricError (autoscale/compute.py), which the loop catches.
+Of a script that is followed: UnknownNumberError and BadTestError (containers/expand/arithmetic.py and
+conditions.py).
 """
 
 from __future__ import annotations
@@ -27,6 +34,20 @@ class ManifestError(GatewayError, DocumentError):
     """A manifest that cannot be used: what is wrong, where, what would be right."""
 
     exit_code = 2
+
+
+class ContainerError(ManifestError):
+    """A container that cannot be run here; the rest of the stack goes on without it."""
+
+
+class ScriptError(GatewayError):
+    """A shell script of a container that cannot be read, or whose server cannot be known; `line` from 1."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        self.line = line
+        super().__init__(message if line is None else f"line {line}: {message}")
 
 
 class UsageError(GatewayError):
@@ -49,3 +70,11 @@ class ProcessError(StackError):
 
 class ControlError(GatewayError):
     """A running stack could not be asked, or refused what it was asked."""
+
+
+class SimulateError(GatewayError):
+    """A simulation that cannot be made or cannot go on."""
+
+
+class UndoneError(SimulateError):
+    """One request asks for what a simulation does not do; the text says what."""

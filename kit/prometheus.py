@@ -133,7 +133,8 @@ class Histogram:
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = Buckets(self.bounds)
-        series.observe(value)
+        series.counts[bisect_left(series.bounds, value)] += 1
+        series.total += value
 
     def count(self, *labels: str) -> int:
         series = self._series.get(labels)

@@ -113,6 +113,7 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     diff.set_defaults(handler=_diff)
 
     _add_compare(commands)
+    _add_sweep(commands)
 
 
 def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -161,13 +162,54 @@ def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="Python plugin of the reference picker in every arm; repeatable",
     )
     compare.add_argument("--teardown", metavar="CMD", help="takes it down again")
+    compare.add_argument(
+        "--simulate",
+        action="store_true",
+        help="make every run in virtual time (`simfleet simulate`): seconds instead of minutes, no hook runs",
+    )
+    compare.add_argument("--jobs", type=int, metavar="N", help="with --simulate, arms that run at once (1)")
     add_load_flags(compare)
     add_conduct_flags(compare)
     compare.set_defaults(handler=_compare)
 
 
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
+
+    words = "the same load at many rates: the curve, the saturation point, the highest goodput"
+    parser = commands.add_parser("sweep", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    parser.add_argument("scenario", nargs="?", help="YAML file, or a name out of `loadgen scenarios`")
+    search = parser.add_argument_group("search")
+    search.add_argument("--rates", metavar="A,B,...", help="run these rates (requests/s) and no others")
+    search.add_argument(
+        "--find",
+        choices=("saturation", "goodput"),
+        help="the rate up to which the server keeps up, or up to which --good of the requests keep the SLO "
+        "(goodput where there is one)",
+    )
+    search.add_argument("--good", metavar="SHARE", default="99%", help="share that must keep the SLO (99%%)")
+    search.add_argument("--within", metavar="SHARE", default="5%", help="how close the search comes (5%%)")
+    search.add_argument("--runs", type=int, default=16, metavar="N", help="runs at most (16)")
+    add_load_flags(parser)
+    add_conduct_flags(parser)
+    parser.set_defaults(handler=_sweep)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    from loadgen.flags import sweep_options  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
+    from loadgen.sweep.run import sweep  # noqa: PLC0415
+
+    own_rate = args.scenario or args.load_users or args.trace or args.prompts
+    if args.load_rate is None and not own_rate:
+        args.load_rate = "1"
+    scenario = scenario_of(args)
+    return sweep(scenario, sweep_options(args, scenario))
+
+
 def _run(args: argparse.Namespace) -> int:
-    from loadgen.flags import run_options, scenario_of  # noqa: PLC0415
+    from loadgen.flags import run_options  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     if scenario.arms:
@@ -182,14 +224,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from loadgen.flags import scenario_of  # noqa: PLC0415
     from loadgen.judge.foreseen import check_expectations  # noqa: PLC0415
     from loadgen.plan.prepare import prepare_plan  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     check_expectations(scenario)
     info = prepare_plan(scenario, None, args.out)
     rate = f", {info.rate:.1f} requests/s" if info.rate is not None else ""
+    for note in info.header.notes:
+        say(f"note: {note}")
     say(f"{args.out}: {info.planned} requests over {info.header.span:g} s{rate}, seed {info.header.seed}")
     return 0
 

@@ -1,4 +1,4 @@
-"""The simulator's commands: serve, fleet, replay, profiles.
+"""The simulator's commands: serve, fleet, replay, calibrate, profiles.
 
 Each is imported when it is called, so that `--help` costs nothing. Exit codes: 0 done, 1 it went wrong while
 running, 2 the command line or a file is wrong.
@@ -17,6 +17,7 @@ _USAGE = """usage: python -m simulator COMMAND [flags]
   serve      one replica: an imitation of `vllm serve`, with its flags
   fleet      many replicas in one process, each on its own address
   replay     a workload through engines in virtual time
+  calibrate  a step model of one's own server
   profiles   the named step models
 
 `python -m simulator COMMAND --help` lists a command's flags.
@@ -64,10 +65,19 @@ def _run(command: str, argv: Sequence[str]) -> int:
         )
         add_arguments(parser)
         return replay(parser.parse_args(argv))
+    if command == "calibrate":
+        from simulator.calibrate.calibrate_command import add_arguments as add_calibrate  # noqa: PLC0415
+        from simulator.calibrate.calibrate_command import run as run_calibrate  # noqa: PLC0415
+
+        parser = argparse.ArgumentParser(
+            "simfleet calibrate", description="A profile of one's own server, from runs measured there."
+        )
+        add_calibrate(parser)
+        return run_calibrate(parser.parse_args(argv))
     if command == "profiles":
         from simulator.replay.profiles_command import add_profiles_arguments, run_profiles  # noqa: PLC0415
 
         parser = argparse.ArgumentParser("simfleet profiles", description="The named step models.")
         add_profiles_arguments(parser)
         return run_profiles(parser.parse_args(argv))
-    raise ConfigError(f"unknown command {command!r}; there are serve, fleet, replay and profiles")
+    raise ConfigError(f"unknown command {command!r}; there are serve, fleet, replay, calibrate and profiles")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gateway.errors import ControlError, GatewayError, UsageError
+from gateway.errors import GatewayError, UsageError
 from gateway.stack.socket import ask
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
@@ -135,6 +134,8 @@ def _up_parser() -> _Parser:
         metavar="SECONDS",
         help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
     )
+    add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
+    add("--ui-port", type=_count, default=0, metavar="PORT", help="its port (any free one)")
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -199,6 +200,7 @@ def _up(argv: list[str]) -> int:
         gateway=gateway,
         hpa_sync_period=arguments.hpa_sync_period,
         live=live,
+        ui_port=arguments.ui_port if arguments.ui or arguments.ui_port else None,
         ready_fd=arguments.ready_fd,
     )
     return up(options)
@@ -221,12 +223,12 @@ def _parse_ports(texts: Sequence[str]) -> tuple[dict[int, int], int | None]:
     return ports, first
 
 
-def _detach(directory: StackDirectory, argv: list[str]) -> int:
-    """Start `up` in a session of its own, which prints here until it is ready."""
+def _detach(directory: StackDirectory, argv: list[str], name: str = "up") -> int:
+    """Start the command in a session of its own, which prints here until it is ready."""
     if directory.is_held():
         raise directory.taken()
     read_end, write_end = os.pipe()
-    code = "import sys; from gateway.commands.parse import run; sys.exit(run('up', sys.argv[1:]))"
+    code = f"import sys; from gateway.commands.parse import run; sys.exit(run({name!r}, sys.argv[1:]))"
     command = python("-c", code, *argv, "--ready-fd", str(write_end))
     pipes = [int(number) for number in re.findall(r"(?:^|=)/dev/fd/(\d+)$", "\n".join(argv), re.MULTILINE)]
     child = subprocess.Popen(command, start_new_session=True, pass_fds=(write_end, *pipes))
@@ -243,62 +245,22 @@ def _detach(directory: StackDirectory, argv: list[str]) -> int:
     return 0
 
 
+def _cluster(argv: list[str]) -> int:
+    from gateway.commands.clusterline import run_cluster  # noqa: PLC0415
+
+    about = "A Kubernetes API on loopback for kubectl; what is written to it runs."
+    return run_cluster(argv, _parser("cluster", about, stack=False), _detach)
+
+
 # what a running stack is asked
 
 
 def _ps(argv: list[str]) -> int:
+    from gateway.commands import ps  # noqa: PLC0415
+
     parser = _parser("ps", "Show what runs.")
-    help_ = "a table, everything as JSON, or only the address of the first gateway"
-    parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
-    arguments = parser.parse_args(argv)
-    named = arguments.stack or os.environ.get("SIMFLEET_STACK")
-    stacks = [find_stack(named)] if named else list(running_stacks())
-    reports = []
-    for stack in stacks:
-        try:
-            if stack.socket.exists():
-                reports.append(ask(stack.socket, "status", timeout_s=5.0))
-        except ControlError as error:
-            if named:
-                raise
-            complain(
-                f"{stack.name} (pid {stack.holder()}): {error}; `simfleet down --name {stack.name}` ends it"
-            )
-    if arguments.format == "json":
-        say(json.dumps({"stacks": reports}, indent=2))
-    elif arguments.format == "url":
-        if not (url := next((r["url"] for r in reports if r["url"]), None)):
-            raise ControlError("no stack with a gateway is running; start one with `simfleet up`")
-        say(url)
-    elif not reports:
-        say("no stack is running; start one with `simfleet up`")
-    for report in reports if arguments.format == "table" else ():
-        _print_stack(report)
-    return 0
-
-
-def _print_stack(report: dict[str, Any]) -> None:
-    say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
-    for gateway in report["gateways"]:
-        urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
-        say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
-    for picker in report["pickers"]:
-        say(f"  picker   {picker['name']}  {picker['kind']}, {picker['state']}, {picker['metrics_url']}")
-        if picker["kube_api_url"]:
-            say(f"           kubectl --server {picker['kube_api_url']} get pods,inferencepools -A")
-    for pod in report["pods"]:
-        load = f"  running {pod['running']}  waiting {pod['waiting']}" if "running" in pod else ""
-        ports = ",".join(map(str, pod["ports"]))
-        say(f"  pod      {pod['name']}  {pod['address']}:{ports}  {pod['state']}{load}")
-    for hpa in report.get("autoscalers", ()):
-        held = f", {hpa['problem']}" if hpa["problem"] else ""
-        bounds = f"{hpa['min_replicas']} to {hpa['max_replicas']}"
-        say(f"  hpa      {hpa['name']}  {hpa['target']}  {hpa['current_replicas']} pods of {bounds}{held}")
-    for found in report.get("not_simulated", ()):
-        name = " ".join(
-            filter(None, (found["kind"], f"{found['namespace']}/{found['name']}".lstrip("/"), found["field"]))
-        )
-        say(f"  {found['why']}: {name}: {found['consequence']}")
+    ps.add_flags(parser)
+    return ps.ps(parser.parse_args(argv))
 
 
 def _scale(argv: list[str]) -> int:
@@ -341,6 +303,37 @@ def _change(stack: str | None, do: str, *, timeout_s: float = CHANGE_TIMEOUT_S, 
     return 0
 
 
+def _apply(argv: list[str]) -> int:
+    from gateway.commands.apply import run_apply  # noqa: PLC0415
+
+    about = "Change a running stack to these objects; says what changed, line by line."
+    return run_apply(argv, _parser("apply", about))
+
+
+def _why(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("why", "Why a request went where it went, by the picker's decision log.")
+    why.add_why(parser)
+    return why.why(parser.parse_args(argv))
+
+
+def _whatif(argv: list[str]) -> int:
+    from gateway.commands import why  # noqa: PLC0415
+
+    parser = _parser("whatif", "Where other weights would have sent the last requests.")
+    why.add_whatif(parser)
+    return why.whatif(parser.parse_args(argv))
+
+
+def _ui(argv: list[str]) -> int:
+    from gateway.commands import ui  # noqa: PLC0415
+
+    parser = _parser("ui", "Serve the live page of a running stack on 127.0.0.1.")
+    ui.add_flags(parser)
+    return ui.ui(parser.parse_args(argv))
+
+
 def _down(argv: list[str]) -> int:
     parser = _parser("down", "End a stack in order and remove what it left.")
     parser.add_argument("--all", action="store_true", help="every stack that runs")
@@ -365,13 +358,25 @@ def _logs(argv: list[str]) -> int:
     return logs(find_stack(arguments.stack), arguments.what, arguments.lines, follow=arguments.follow)
 
 
+def _fault(argv: list[str]) -> int:
+    from gateway.commands.fault import fault_parser, run_fault  # noqa: PLC0415
+
+    return run_fault(fault_parser(_parser("fault", "Make pods fail while they run.")).parse_args(argv))
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "up": _up,
+    "cluster": _cluster,
     "ps": _ps,
     "logs": _logs,
     "down": _down,
+    "apply": _apply,
     "scale": _scale,
     "kill": _kill,
     "restart": _restart,
     "drain": _drain,
+    "fault": _fault,
+    "why": _why,
+    "whatif": _whatif,
+    "ui": _ui,
 }

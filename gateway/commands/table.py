@@ -6,8 +6,6 @@ A process of its own that asks the stack once a second and reads the gateways' a
 from __future__ import annotations
 
 import collections
-import json
-import os
 import signal
 import sys
 import time
@@ -16,15 +14,16 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
+from gateway.commands.ps import heading, pods_table
+from gateway.doctor.evidence import log_entries
 from gateway.errors import ControlError
 from gateway.stack.socket import ask
+from gateway.why.logs import Tail
 from kit.printable import cell
 
 INTERVAL_S = 1.0
 EVENT_LINES = 8
-_STYLES = {"ready": "green", "killed": "red", "drained": "yellow", "draining": "yellow", "starting": "cyan"}
 
 Json = dict[str, Any]
 
@@ -33,26 +32,14 @@ class LogCounter:
     """Counts the lines of an access log as they are written: by upstream host, by pick, by status class."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = 0
+        self._tail = Tail(path)
         self.served: collections.Counter[str] = collections.Counter()
         self.picked: collections.Counter[str] = collections.Counter()
         self.statuses: collections.Counter[str] = collections.Counter()
 
     def read(self) -> None:
         """Count what came since the last call; a line that is not finished waits."""
-        try:
-            with self._path.open("rb") as log:
-                if log.seek(0, os.SEEK_END) < self._position:
-                    self._position = 0  # a new file after a rotation
-                log.seek(self._position)
-                data = log.read()
-        except FileNotFoundError:
-            return
-        end = data.rfind(b"\n") + 1
-        self._position += end
-        for line in data[:end].splitlines():
-            entry = json.loads(line)
+        for entry in log_entries(line.decode(errors="replace") for line in self._tail.lines()):
             self.statuses[f"{str(entry.get('status'))[:1]}xx"] += 1
             if host := entry.get("upstream_host"):
                 self.served[host] += 1
@@ -75,33 +62,6 @@ class Rates:
         return rates
 
 
-def pods_table(report: Json, served: dict[str, float], picked: dict[str, float]) -> Table:
-    """One row per endpoint."""
-    table = Table(title=cell(f"{report['name']}  {report['url'] or ''}"), title_justify="left", expand=False)
-    table.add_column("endpoint", no_wrap=True)
-    table.add_column("address")
-    table.add_column("state")
-    for name in ("running", "waiting", "KV %", "hit %", "req/s", "picks/s"):
-        table.add_column(name, justify="right")
-    table.add_column("adapters")
-    for pod in report["pods"]:
-        places = [f"{pod['address']}:{port}" for port in pod["ports"]]
-        hit = pod.get("prefix_cache_hit_rate")
-        table.add_row(
-            cell(pod["name"]),
-            places[0] + (f" +{len(places) - 1}" if len(places) > 1 else ""),
-            cell(pod["state"], _STYLES.get(pod["state"], "")),
-            str(pod.get("running", "")),
-            str(pod.get("waiting", "")),
-            f"{100 * pod['kv_cache_usage']:.1f}" if "kv_cache_usage" in pod else "",
-            f"{100 * hit:.0f}" if hit is not None else "",
-            f"{sum(served.get(p, 0.0) for p in places):.1f}",
-            f"{sum(picked.get(p, 0.0) for p in places):.1f}",
-            cell(" ".join(pod.get("adapters", ()))),
-        )
-    return table
-
-
 def render(
     report: Json, served: dict[str, float], picked: dict[str, float], statuses: dict[str, int]
 ) -> Group:
@@ -110,7 +70,8 @@ def render(
     pickers = "  ".join(f"{p['name']} ({p['kind']}, {p['state']})" for p in report["pickers"])
     lines = [cell(f"answers  {answers}"), cell(f"pickers  {pickers}")]
     lines += [cell(line, "dim") for line in report["events"][-EVENT_LINES:]]
-    return Group(*lines, pods_table(report, served, picked))
+    lines.append(cell(heading(report), "italic"))
+    return Group(*lines, pods_table(report["pods"], served, picked))
 
 
 def watch(socket: Path) -> None:

@@ -22,19 +22,25 @@ from typing import Any
 import yaml
 
 from gateway.autoscale.loop import SYNC_PERIOD_S
+from gateway.commands.ui import PageProcess
 from gateway.envoy.process import GatewayOptions
-from gateway.errors import GatewayError, StackError
+from gateway.errors import ControlError, GatewayError, StackError
 from gateway.manifests.load import Manifests, load
 from gateway.stack.autoscaling import Autoscaling
+from gateway.stack.change import apply
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
+from gateway.stack.reconfigure import reconfiguring
 from gateway.stack.report import example_request, status
-from gateway.stack.socket import ControlServer
+from gateway.stack.revise import revised
+from gateway.stack.socket import Command, ControlServer
 from gateway.stack.stack import Stack, StackOptions
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, why
+from gateway.ui.questions import questions
 from kit.alarm import new_event_loop
 from kit.children import python
 from kit.console import complain, say, show
+from kit.errors import DocumentError
 from kit.printable import on_terminal
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
@@ -55,6 +61,7 @@ class UpOptions:
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
     hpa_sync_period: float = SYNC_PERIOD_S  # seconds
     live: bool = False  # draw the table
+    ui_port: int | None = None  # serve the page; 0: on any free port
     ready_fd: int | None = None  # of a detached stack: told when it is ready
 
 
@@ -86,6 +93,7 @@ class Runner:
         self.events: collections.deque[str] = collections.deque(maxlen=EVENTS_KEPT)
         self._ended = asyncio.Event()
         self._view: asyncio.subprocess.Process | None = None
+        self._page: PageProcess | None = None
         self._started = time.time()
         self._begun = time.monotonic()
         self._announced = False  # what comes after that is an event
@@ -151,12 +159,15 @@ class Runner:
             control = ControlServer(options.directory.socket, self._commands(stack, scaling))
             await control.start()
             try:
+                await self._start_page()
                 self._announce(stack)
                 await self._start_view()
                 _let_go(self.options)
                 raise await stack.failure
             finally:
                 await self._stop_view()
+                if self._page is not None:
+                    await self._page.stop()
                 self.report("stopping")
                 await control.close()
 
@@ -177,8 +188,35 @@ class Runner:
             self._ended.set()
             return "going down"
 
-        changes = {"scale": stack.scale, "kill": stack.kill, "restart": stack.restart, "drain": stack.drain}
-        return {"status": answer_status, "down": down, **{n: self._logged(c) for n, c in changes.items()}}
+        async def apply_files(sources: list[str], namespace: str = "default", prune: bool = False) -> str:
+            return await self._apply(stack, sources, namespace, prune=prune)
+
+        changes: dict[str, Command] = {
+            "apply": apply_files, "scale": stack.scale, "kill": stack.kill, "restart": stack.restart,
+            "drain": stack.drain, "fault": stack.fault,
+        }  # fmt: skip
+        changes["reconfigure"] = reconfiguring(stack)
+        return {
+            "status": answer_status,
+            "down": down,
+            **{n: self._logged(c) for n, c in changes.items()},
+            **questions(stack, changes),
+        }
+
+    async def _apply(self, stack: Stack, sources: list[str], namespace: str, *, prune: bool) -> str:
+        """`simfleet apply`: the stack with these objects; what that changed. Raises ControlError."""
+        try:
+            manifests, lines = revised(stack.plan.manifests, sources, namespace, prune=prune)
+            plan = make_plan(manifests, self.options.replicas, stack.plan.stack)
+        except DocumentError as error:
+            raise ControlError(str(error)) from error
+        done = await apply(stack, plan)
+        notes = [f"note: {note}" for note in plan.notes]
+        problems = [f"{about} stays as it was: {words}" for about, words in done.problems.items()]
+        told = "\n".join([*lines, *done.lines, *notes, *problems])
+        if problems:
+            raise ControlError(told)
+        return told
 
     def _logged(self, command: Any) -> Any:
         @functools.wraps(command)
@@ -188,6 +226,11 @@ class Runner:
             return result
 
         return run
+
+    async def _start_page(self) -> None:
+        if self.options.ui_port is not None:
+            self._page = PageProcess(self.options.directory.path, self.options.ui_port)
+            self.report(f"page     {await self._page.start()}")
 
     async def _start_view(self) -> None:
         if self.options.live:

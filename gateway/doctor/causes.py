@@ -125,6 +125,14 @@ CAUSES: tuple[Cause, ...] = (
         _ext_proc("no_healthy_upstream", "no healthy upstream"),
     ),
     Cause(
+        "picker-answers-bodies-wrong",
+        "500, details ext_proc_error with spurious_message",
+        "the picker answers a body as if it did not stream it: GIE v1.6.0's lwepp, or a picker of one's own that "
+        "does not know FULL_DUPLEX_STREAMED, which gateways use (GIE issue 3035)",
+        "an EPP of GIE v1.5 or llm-d-router; of lwepp a build from after v1.6.0",
+        _ext_proc("spurious"),
+    ),
+    Cause(
         "picker-broke-off",
         "500, details ext_proc_error with another gRPC error",
         "the picker ended its stream with an error (a crash, or a bug in a plugin)",
@@ -133,10 +141,19 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "filtered-out",
-        "429 with 'failed to find target pod' or 'target endpoint' in the picker's body",
+        "429 with 'failed to find target pod', 'target endpoint' or 'no endpoints available for the given request' "
+        "in the picker's body",
         "the picker's filters left no endpoint for this request",
         "the filters of the EndpointPickerConfig against the request's headers and the pods' labels",
-        _picker_said(429, "failed to find target"),
+        _picker_said(429, "failed to find target", "no endpoints available for the given request"),
+    ),
+    Cause(
+        "queued-too-long",
+        "429 or 503 with 'timed out in queue' in the picker's body",
+        "the request waited in the picker's flow control until its time was over: the pool stayed saturated, or no "
+        "pod came up",
+        "more replicas; flowControl.defaultRequestTTL; a higher priority for this InferenceObjective",
+        lambda e: _picker_said(429, "timed out in queue")(e) or _picker_said(503, "timed out in queue")(e),
     ),
     Cause(
         "shed",

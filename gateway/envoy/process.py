@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import importlib.util
@@ -9,6 +10,7 @@ import json
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from types import MappingProxyType
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
+from gateway.envoy.discovery import DiscoveryFiles, taken_over
 from gateway.envoy.eds import Address, replace_file, write_endpoints
 from gateway.errors import StackError, UsageError
 from gateway.machine.ports import free_port, is_free
@@ -90,27 +93,26 @@ class GatewayProcess:
         self.gateway = gateway
         self.name = f"{gateway.name}-istio"
         self.directory = directory
-        self.ports = _local_ports(gateway, options, taken)
+        self.ports = _local_ports(gateway, options, taken, {})
+        self._options = options
+        self._taken = taken
         self.admin_port = free_port()
         binary = find_envoy(options.binary)
         limits_admin = _has_field(binary, b"allow_paths")
         open_admin = () if limits_admin else (f"gateway  {self.name}  {_OPEN_ADMIN}",)
         self.notes = (*open_admin, *_spread(gateway, options, taken, self.ports))
-        envoy = EnvoyOptions(
-            directory,
-            self.ports,
-            self.admin_port,
-            options.host,
-            istio(options.istio_release, bugs=options.istio_bugs),
-            limits_admin,
-        )
+        self._limits_admin = limits_admin
+        envoy = self._envoy_options()
         self.access_log = envoy.access_log
         self.config: EnvoyConfig = build(manifests, gateway, envoy)
         self._written: dict[str, tuple[Address, ...]] = {}
         self._version = 0
         envoy.eds_directory.mkdir(parents=True, exist_ok=True)
         bootstrap = directory / "bootstrap.json"
-        replace_file(bootstrap, json.dumps(self.config.bootstrap, indent=1))
+        self._files = DiscoveryFiles(directory / "xds")
+        self._files.write(self.config.bootstrap)
+        whole = self._files.bootstrap(self.config.bootstrap)
+        replace_file(bootstrap, json.dumps(whole, indent=1))
         argv = [
             str(binary),
             *("-c", str(bootstrap)),
@@ -120,6 +122,48 @@ class GatewayProcess:
             "--disable-hot-restart",
         ]
         self.process = Process(self.name, argv, directory / "envoy.log")
+
+    def _envoy_options(self) -> EnvoyOptions:
+        options = self._options
+        return EnvoyOptions(
+            self.directory,
+            self.ports,
+            self.admin_port,
+            options.host,
+            istio(options.istio_release, bugs=options.istio_bugs),
+            self._limits_admin,
+        )
+
+    async def update(self, manifests: Manifests, gateway: Gateway, endpoints_of: EndpointsOf) -> bool:
+        """Take over other manifests while it runs; whether that changed anything.
+
+        Raises DocumentError for manifests that no configuration can be made of, StackError with Envoy's words
+        for one that it refuses; it goes on with what it had.
+        """
+        self.gateway = gateway
+        self.ports = _local_ports(gateway, self._options, self._taken, self.ports)
+        self.config = build(manifests, gateway, self._envoy_options())
+        self.publish(endpoints_of)
+        if not self._files.write(self.config.bootstrap, with_old_clusters=True):
+            return False
+        await self._until_taken_over()
+        self._files.write(self.config.bootstrap)
+        await self._until_taken_over()
+        return True
+
+    async def _until_taken_over(self, timeout_s: float = 5.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            status, body = await http_get("127.0.0.1", self.admin_port, "/config_dump")
+            done, refused = taken_over(self._files.versions, json.loads(body) if status == 200 else {})
+            if refused is not None:
+                raise StackError(f"Envoy of {self.name} refuses its configuration: {refused}")
+            if done:
+                return
+            if not self.process.is_running or time.monotonic() > deadline:
+                log = self.process.tail(5)
+                raise StackError(f"Envoy of {self.name} did not take over its configuration\n{log}")
+            await asyncio.sleep(0.01)
 
     @property
     def urls(self) -> dict[int, str]:
@@ -189,15 +233,20 @@ def _wanted(gateway: Gateway, options: GatewayOptions) -> dict[int, int]:
     return asked
 
 
-def _local_ports(gateway: Gateway, options: GatewayOptions, taken: Mapping[int, str]) -> dict[int, int]:
+def _local_ports(
+    gateway: Gateway, options: GatewayOptions, taken: Mapping[int, str], had: Mapping[int, int]
+) -> dict[int, int]:
     """A free local port for each listener port: as asked, else 80 at 8080 and 443 at 8443, else any.
 
     What is asked for goes to the first gateway and its first listener that want it: Envoys would share a port
-    by SO_REUSEPORT, and each request would go to either.
+    by SO_REUSEPORT, and each request would go to either. What the gateway `had` it keeps.
     """
     asked = _wanted(gateway, options)
     chosen: dict[int, int] = {}
     for port in listener_ports(gateway):
+        if port in had:
+            chosen[port] = had[port]
+            continue
         wanted = asked.get(port)
         if wanted is not None and wanted not in taken and wanted not in chosen.values():
             if not is_free(options.host, wanted):

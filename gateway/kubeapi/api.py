@@ -5,10 +5,7 @@ Read only: whatever would change an object is refused with a Status that says so
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,13 +13,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.kubeapi.query import BadQueryError, Query, read_query, to_continue
-from gateway.kubeapi.store import BadSelectorError, Change, ExpiredError, Kind, Match, Object, Store, selector
+from gateway.kubeapi.query import BadQueryError, Query, place, read_query, to_continue
+from gateway.kubeapi.store import BadSelectorError, ExpiredError, Kind, Match, Object, Store, selector
 from gateway.kubeapi.table import as_table
+from gateway.kubeapi.watch import Watch
 from kit.websites import why_foreign
 
-BOOKMARK_SECONDS = 30.0
-MOST_WAITING = 10_000  # lines that a watch has not read; beyond them it ends
 READ_VERBS = ["get", "list", "watch"]
 
 
@@ -188,12 +184,12 @@ class Api:
             return status(410, "Expired", "The provided continue parameter is too old; list again without it")
         items = self._store.list(kind, namespace, match)
         if (after := query.after) is not None:
-            items = [item for item in items if _place(item) > after]
+            items = [item for item in items if place(item) > after]
         meta: Object = {"resourceVersion": str(version)}
         if query.limit and len(items) > query.limit:
             meta["remainingItemCount"] = len(items) - query.limit
             items = items[: query.limit]
-            meta["continue"] = to_continue(version, _place(items[-1]))
+            meta["continue"] = to_continue(version, place(items[-1]))
         body = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": meta, "items": items}
         return _answer(request, kind, body, items)
 
@@ -221,93 +217,3 @@ def _answer(request: Request, kind: Kind, body: Object, items: list[Object]) -> 
         )
         return JSONResponse(as_table(kind, items, meta))
     return JSONResponse(body)
-
-
-def _place(obj: Object) -> tuple[str, str]:
-    """Namespace and name, by which lists are in order."""
-    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
-
-
-_END = b""
-
-
-def _nothing() -> None:
-    """Ends a watch that has not begun."""
-
-
-class Watch:
-    """One watch request: what has happened since the version asked for, then what happens, line by line."""
-
-    def __init__(self, store: Store, kind: Kind, namespace: str, match: Match, query: Query) -> None:
-        self._store, self._kind, self._namespace, self._match = store, kind, namespace, match
-        self._query = query
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._stop: Callable[[], None] = _nothing
-
-    def begin(self) -> None:
-        """Reads the past and starts to listen. Raises ExpiredError."""
-        query = self._query
-        if query.initial or query.version is None:
-            for obj in self._store.list(self._kind, self._namespace, self._match):
-                self._put("ADDED", obj)
-        else:
-            for change in self._store.since(query.version):
-                self._on_change(change)
-        if query.initial and query.bookmarks:
-            self._bookmark({"k8s.io/initial-events-end": "true"})
-        self._stop = self._store.listen(self._on_news)
-
-    async def lines(self) -> AsyncIterator[bytes]:
-        """Events as lines of JSON until the time asked for is over; bookmarks while nothing happens."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._query.seconds
-        try:
-            while (left := end - loop.time()) > 0:
-                try:
-                    line = await asyncio.wait_for(self._queue.get(), min(left, BOOKMARK_SECONDS))
-                    if line is _END:
-                        return
-                    yield line
-                except TimeoutError:
-                    if self._query.bookmarks:
-                        self._bookmark({})
-        finally:
-            self._stop()
-
-    def end(self) -> None:
-        """No more lines than those that wait already."""
-        self._queue.put_nowait(_END)
-
-    def _on_news(self, change: Change) -> None:
-        """A watcher that does not read is let go, as kube-apiserver does; it lists and watches again."""
-        if self._queue.qsize() > MOST_WAITING:
-            self._stop()
-            self._stop = _nothing
-            self.end()
-        else:
-            self._on_change(change)
-
-    def _on_change(self, change: Change) -> None:
-        """An object that starts or stops to match is added or deleted for this watcher, as in Kubernetes."""
-        if change.kind is not self._kind:
-            return
-        obj = change.object
-        if self._namespace and obj["metadata"].get("namespace") != self._namespace:
-            return
-        was = change.before is not None and self._match(change.before)
-        now = change.type != "DELETED" and self._match(obj)
-        if now:
-            self._put("MODIFIED" if was else "ADDED", obj)
-        elif was:
-            self._put("DELETED", obj)
-
-    def _bookmark(self, annotations: dict[str, str]) -> None:
-        meta: dict[str, Any] = {"resourceVersion": str(self._store.version)}
-        if annotations:
-            meta["annotations"] = annotations
-        self._put(
-            "BOOKMARK", {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": meta}
-        )
-
-    def _put(self, event: str, obj: Object) -> None:
-        self._queue.put_nowait(json.dumps({"type": event, "object": obj}).encode() + b"\n")

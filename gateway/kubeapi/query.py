@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _UNSIGNED = re.compile(r"[0-9]{1,18}")
@@ -49,6 +50,11 @@ def read_query(given: Mapping[str, str]) -> Query:
         bookmarks=_is_on(given, "allowWatchBookmarks"),
         initial=_is_on(given, "sendInitialEvents"),
     )
+
+
+def place(obj: dict[str, Any]) -> tuple[str, str]:
+    """Namespace and name, by which lists are in order."""
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 def to_continue(version: int, after: tuple[str, str]) -> str:

@@ -10,7 +10,7 @@ import datetime
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.kubeapi.defaults import with_defaults
@@ -29,14 +29,14 @@ class BadSelectorError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """One resource type that the API serves."""
+    """One resource type that the API serves; group and plural name it, whatever its versions."""
 
     group: str
-    version: str
+    version: str = field(compare=False)
     plural: str
-    kind: str
-    namespaced: bool = True
-    short: tuple[str, ...] = ()
+    kind: str = field(compare=False)
+    namespaced: bool = field(default=True, compare=False)
+    short: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def api_version(self) -> str:
@@ -75,7 +75,7 @@ class Store:
     def __init__(self, kinds: tuple[Kind, ...] = KINDS, history: int = 4096) -> None:
         self.kinds = kinds
         self.version = 1
-        self._objects: dict[tuple[Kind, str, str], Object] = {}
+        self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
         self._changes: deque[Change] = deque(maxlen=history)
         self._oldest = 1
         self._listeners: list[Callable[[Change], None]] = []
@@ -90,8 +90,7 @@ class Store:
         kind = self.kind_of(obj)
         if kind is None:
             raise ValueError(f"{obj.get('apiVersion')} {obj.get('kind')} is not served by this API")
-        key = self._key(kind, obj)
-        before = self._objects.get(key)
+        before = self._objects.get(kind, {}).get(self._key(kind, obj))
         obj = with_defaults(obj)
         meta = obj.setdefault("metadata", {})
         old_meta = before["metadata"] if before else {}
@@ -100,15 +99,28 @@ class Store:
         meta["resourceVersion"] = old_meta.get("resourceVersion", "")
         if before is not None and before == obj:
             return
+        self.put(kind, obj)
+
+    def put(self, kind: Kind, obj: Object) -> Object:
+        """Stores `obj` as it is, under the next version; nobody may change it afterwards."""
+        objects = self._objects.setdefault(kind, {})
+        key = self._key(kind, obj)
+        before = objects.get(key)
         self.version += 1
-        meta["resourceVersion"] = str(self.version)
-        self._objects[key] = obj
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        objects[key] = obj
         self._record(Change(self.version, "MODIFIED" if before else "ADDED", kind, obj, before))
+        return obj
 
     def delete(self, obj: Object) -> bool:
         """Removes the object of that kind, namespace and name; False where there is none."""
         kind = self.kind_of(obj)
-        if kind is None or (before := self._objects.pop(self._key(kind, obj), None)) is None:
+        return kind is not None and self.remove(kind, *self._key(kind, obj))
+
+    def remove(self, kind: Kind, namespace: str, name: str) -> bool:
+        """Removes the object of that name; False where there is none."""
+        key = (namespace if kind.namespaced else "", name)
+        if (before := self._objects.get(kind, {}).pop(key, None)) is None:
             return False
         self.version += 1
         gone = copy.deepcopy(before)
@@ -117,14 +129,14 @@ class Store:
         return True
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return self._objects.get((kind, namespace if kind.namespaced else "", name))
+        return self._objects.get(kind, {}).get((namespace if kind.namespaced else "", name))
 
     def list(self, kind: Kind, namespace: str = "", match: Match | None = None) -> list[Object]:
         """Objects of a kind in name order; an empty namespace means all of them."""
         return [
             obj
-            for (k, ns, _), obj in sorted(self._objects.items(), key=lambda item: item[0][1:])
-            if k is kind and namespace in ("", ns) and (match is None or match(obj))
+            for (ns, _), obj in sorted(self._objects.get(kind, {}).items())
+            if namespace in ("", ns) and (match is None or match(obj))
         ]
 
     def since(self, version: int) -> Iterator[Change]:
@@ -139,9 +151,9 @@ class Store:
         return lambda: self._listeners.remove(listener)
 
     @staticmethod
-    def _key(kind: Kind, obj: Object) -> tuple[Kind, str, str]:
+    def _key(kind: Kind, obj: Object) -> tuple[str, str]:
         meta = obj["metadata"]
-        return kind, meta.get("namespace", "default") if kind.namespaced else "", meta["name"]
+        return meta.get("namespace", "default") if kind.namespaced else "", meta["name"]
 
     def _record(self, change: Change) -> None:
         if len(self._changes) == self._changes.maxlen:

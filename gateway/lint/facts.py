@@ -10,7 +10,8 @@ from gateway.manifests.inference import InferencePool
 from gateway.manifests.load import Manifests
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Container, Service, Workload
-from gateway.picker.compat import TABLE, Compat
+from gateway.picker.compat import Compat
+from gateway.picker.compat import of_image as release_of
 
 
 def flags(args: Iterable[str]) -> dict[str, str]:
@@ -96,21 +97,6 @@ def split_image(image: str) -> tuple[str, str]:
 def is_fixed(image: str) -> bool:
     """Whether the image's name stands for the same content for ever, by its digest or the form of its tag."""
     return "@" in image or split_image(image)[1] not in ("", "latest", "main")
-
-
-def release_of(image: str) -> Compat | None:
-    """The EPP release behind an image name; None where the name does not tell."""
-    name, tag = split_image(image)
-    if "2aaf2a6" in tag:  # the page's: five commits before v1.2.0, alike in all that the table holds
-        return TABLE["gie-v1.2"]
-    version = re.match(r"v?(\d+)\.(\d+)", tag)
-    if version is None:
-        return None
-    if name.endswith("/epp"):
-        return TABLE.get(f"gie-v{version[1]}.{version[2]}")
-    if "llm-d-router" in name:
-        return TABLE["llm-d-v0.10"]
-    return None
 
 
 def kv_metrics_of(image: str) -> set[str] | None:

@@ -112,6 +112,13 @@ def _take(manifests: Manifests, seen: dict[Identity, Resource], resource: Resour
         _file(manifests, below)
 
 
+def documents_of(source: str, stdin: TextIO | None = None) -> Iterator[Document]:
+    """The objects of one file, directory or `-`, a List's one by one. Raises ManifestError."""
+    for document in _documents(source, stdin):
+        for root in _objects(document.cursor()):
+            yield root.document if not root.path else root.document.part(root.path)
+
+
 def _documents(source: str, stdin: TextIO | None) -> Iterator[Document]:
     if source == "-":
         yield from load_documents((stdin or sys.stdin).read(), "<stdin>", ManifestError)

@@ -15,9 +15,9 @@ import msgspec
 from gateway.picker import compat as compat_table
 from gateway.picker.config import (
     EndpointPickerConfig,
-    api_version_of,
     duration_of,
     parse_config,
+    read_yaml,
     without_effect,
 )
 from gateway.picker.decisions import DecisionLog
@@ -27,6 +27,7 @@ from gateway.picker.options import Options
 from gateway.picker.plugins.base import load_plugin_file
 from gateway.picker.plugins.builtin import BUILTIN
 from gateway.picker.plugins.loader import Loaded, Loader
+from gateway.picker.plugins.precise import Precise, PreciseProducer, PreciseScorer
 from gateway.picker.plugins.prefix_plugins import Tracking
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.discovery import WatchedFile, endpoints_file, objects_file, watch
@@ -43,19 +44,19 @@ from gateway.picker.wire.tls import load_pair, self_signed_pair
 from kit.prometheus import Gauge
 
 # How often endpoints that have left the pool are dropped from prefix indexes, as in the EPP.
-_FORGET_S = 120.0
+FORGET_S = 120.0
 _log = logging.getLogger("picker")
 
 
 class Picker:
     """One picker process: `start`, then `stop`. Before and after, nothing listens and no file is held."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, datastore: Datastore | None = None) -> None:
         self.options = options
         text = _config_text(options)
         name = options.compat
         self.compat = (
-            compat_table.by_name(name) if name else compat_table.for_api_version(api_version_of(text or "{}"))
+            compat_table.by_name(name) if name else compat_table.for_document(read_yaml(text or "{}"))
         )
         config = parse_config(text, self.compat) if text else None
         for path in without_effect(config) if config else ():
@@ -63,13 +64,15 @@ class Picker:
         self._rng = random.Random(options.seed)
         self._inflight = InflightLoad()
         self._loaded = self._load(config)
-        self._settings = self._scrape_settings()
-        self._engines = build_engines(self.compat, self._metric_overrides(), self._extractor())
-        self.datastore = Datastore(options.pool_name or options.endpoint_selector, options.pool_namespace)
+        self.settings = self._scrape_settings()
+        self.engines = build_engines(self.compat, self._metric_overrides(), self._extractor())
+        self.datastore = datastore or Datastore(
+            options.pool_name or options.endpoint_selector, options.pool_namespace
+        )
         self.metrics = PickerMetrics(self.compat)
         self._files = self._watched_files()
         self._decisions: DecisionLog | None = None
-        self._scraper = Scraper(self._engines, self._settings, self.compat)
+        self._scraper = Scraper(self.engines, self.settings, self.compat)
         self._tasks: list[asyncio.Task[None]] = []
         self._stops: list[Callable[[], Awaitable[None]]] = []
         self.director: Director | None = None
@@ -78,7 +81,10 @@ class Picker:
         registry = dict(BUILTIN)
         for path in self.options.plugin:
             registry.update(load_plugin_file(path))
-        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning).load(config)
+        experimental = self.options.allow_experimental_plugins
+        return Loader(self.compat, registry, self._rng, self._inflight, _log.warning, experimental).load(
+            config
+        )
 
     def _metric_overrides(self) -> dict[str, str]:
         overrides = self.options.metric_overrides
@@ -141,19 +147,13 @@ class Picker:
         if options.decision_log:
             self._decisions = DecisionLog(options.decision_log, brief=options.decision_log_brief)
         self.datastore.on_added.append(self._scraper.add)
-        self.datastore.on_removed += [self._scraper.remove, self._forget]
-        self.director = Director(
-            self.compat,
-            self.datastore,
-            self._loaded,
-            inflight=self._inflight,
-            metrics=self.metrics,
-            rng=self._rng,
-            decisions=self._decisions,
-            subset_filter=not options.disable_endpoint_subset_filter,
-            verbosity=options.v,
-        )
+        self.datastore.on_removed.append(self._scraper.remove)
+        self.director = self.direct(self._decisions)
         self._wire_metrics()
+        for precise in self._precise():
+            precise.subscriber.start(options.bind_address)
+            self.datastore.on_added.append(precise.subscriber.add)
+            self.datastore.on_removed.append(precise.subscriber.remove)
         for file in self._files:
             file.load()
         self._tasks = [
@@ -161,6 +161,33 @@ class Picker:
             asyncio.create_task(self._forget_for_ever()),
         ]
         return await self._open_ports(self.director)
+
+    def direct(self, decisions: DecisionLog | None) -> Director:
+        """The director over these parts; it hears of endpoints that leave."""
+        options = self.options
+        self.datastore.on_removed.append(self._forget)
+        return Director(
+            self.compat,
+            self.datastore,
+            self._loaded,
+            inflight=self._inflight,
+            metrics=self.metrics,
+            rng=self._rng,
+            decisions=decisions,
+            subset_filter=not options.disable_endpoint_subset_filter,
+            verbosity=options.v,
+        )
+
+    def forget_gone(self) -> None:
+        """Drop endpoints that have left the pool from prefix indexes; the picker does it every FORGET_S."""
+        for plugin in self._loaded.plugins.values():
+            if isinstance(plugin, Tracking):
+                plugin.tracker.forget(self.datastore.endpoints)
+
+    def load_objects(self) -> None:
+        """Read the objectives file, if there is one. Raises PickerConfigError."""
+        for file in self._files[1:]:
+            file.load()
 
     async def _open_ports(self, director: Director) -> str:
         options, host = self.options, self.options.bind_address
@@ -206,9 +233,16 @@ class Picker:
         while self._stops:
             await self._stops.pop()()
         self._scraper.stop()
+        for precise in self._precise():
+            precise.subscriber.stop()
         if self._decisions is not None:
             self._decisions.close()
             self._decisions = None
+
+    def _precise(self) -> list[Precise]:
+        """The parts of plugins that hear of the engines' own caches."""
+        plugins = self._loaded.plugins.values()
+        return [p.precise for p in plugins if isinstance(p, PreciseProducer | PreciseScorer)]
 
     def _wire_metrics(self) -> None:
         metrics = self.metrics
@@ -227,14 +261,7 @@ class Picker:
         )
         controller = self.director.flow_controller if self.director else None
         if controller is not None:
-            metrics.registry.add(
-                Gauge(
-                    "inference_extension_flow_control_queue_size",
-                    "Requests that wait in flow control.",
-                    ("fairness_id", "priority"),
-                    lambda: [((flow, str(p)), float(n)) for (flow, p), n in controller.depth().items()],
-                )
-            )
+            metrics.watch_flow_control(self.datastore.pool, controller)
 
     def _matched(self, matched: int, total: int) -> None:
         self.metrics.prefix_hit_bytes.observe(matched)
@@ -246,10 +273,8 @@ class Picker:
 
     async def _forget_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_FORGET_S)
-            for plugin in self._loaded.plugins.values():
-                if isinstance(plugin, Tracking):
-                    plugin.tracker.forget(self.datastore.endpoints)
+            await asyncio.sleep(FORGET_S)
+            self.forget_gone()
 
     def _endpoints_page(self) -> bytes:
         """What is known of each endpoint, for people and for `simfleet ps`."""

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.picker.compat import TABLE, Compat, for_api_version
+from gateway.picker.compat import TABLE, Compat, for_document
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.releases import document_of, unknown_fields
 from kit.durations import parse_duration
 from kit.errors import DocumentError
 from kit.yamldoc import TWICE, load_value
@@ -108,17 +109,6 @@ class EndpointPickerConfig(_Strict):
     request_handler: RequestHandler | None = None
 
 
-# The optional top-level fields each release knows; the rest is unknown to its strict decoder.
-_FIELDS = {
-    "gie-v1.2": set(),
-    "gie-v1.3": {"data"},
-    "gie-v1.4": {"data", "flowControl"},
-    "gie-v1.5": {"dataLayer", "flowControl", "parser"},
-    "llm-d-v0.10": {"dataLayer", "flowControl", "parser", "requestHandler"},
-}
-_ALWAYS = {"apiVersion", "kind", "plugins", "schedulingProfiles", "featureGates", "saturationDetector"}
-
-
 def read_yaml(text: str) -> Any:
     """One YAML (or JSON) document; PickerConfigError names the line of what is wrong."""
     try:
@@ -132,22 +122,15 @@ def read_yaml(text: str) -> Any:
         raise PickerConfigError(f"{line}{error.message}") from None
 
 
-def api_version_of(text: str) -> str | None:
-    """The apiVersion a configuration claims, if it says."""
-    document = read_yaml(text)
-    version = document.get("apiVersion") if isinstance(document, dict) else None
-    return version if isinstance(version, str) else None
-
-
 def parse_config(text: str, compat: Compat | None = None) -> EndpointPickerConfig:
-    """The configuration in `text`, checked as the release `compat` checks it (default: by its apiVersion).
+    """The configuration in `text`, checked as the release `compat` checks it (default: by what stands in it).
 
     Raises PickerConfigError in the EPP's words, with the path of the field.
     """
     document = read_yaml(text)
     if not isinstance(document, dict):
         raise _invalid(f"a mapping with apiVersion, kind and plugins is expected, not {document!r}")
-    compat = compat or for_api_version(document.get("apiVersion"))
+    compat = compat or for_document(document)
     _check_type(document, compat)
     _check_fields(document, compat)
     try:
@@ -161,6 +144,9 @@ _INERT_PARAMETERS = {
     "active-request-scorer": ("inFlightLoadProducerName", "requestTimeout"),
     "token-load-scorer": ("inFlightLoadProducerName",),
     "concurrency-detector": ("inFlightLoadProducerName",),
+    "inflight-load-producer": ("prefixMatchInfoProducerName",),
+    "utilization-filter": ("inFlightLoadProducerName",),
+    "pd-profile-handler": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
     "prefix-cache-scorer": ("prefixMatchInfoProducerName",),
     "no-hit-lru-scorer": ("prefixMatchInfoProducerName", "prefixPluginName", "prefixPluginType"),
 }
@@ -232,12 +218,10 @@ def _check_type(document: dict[str, Any], compat: Compat) -> None:
 
 
 def _check_fields(document: dict[str, Any], compat: Compat) -> None:
-    allowed = _ALWAYS | _FIELDS[compat.name]
-    for name in document:
-        if name not in allowed:
-            others = [row for row in TABLE if name in _FIELDS[row]]
-            hint = f" ({', '.join(others)} would read it)" if others else ""
-            raise _invalid(f'strict decoding error: unknown field "{name}" in {compat.name}{hint}')
+    for path in unknown_fields(document, document_of(compat.name)):
+        others = [row for row in TABLE if path not in unknown_fields(document, document_of(row))]
+        hint = f" ({', '.join(others)} would read it)" if others else ""
+        raise _invalid(f'strict decoding error: unknown field "{path}" in {compat.name}{hint}')
     if not compat.float_weights:
         _check_weights(document, compat)
     for name in ("plugins", "schedulingProfiles", "featureGates"):

@@ -8,8 +8,8 @@ unanswered, end the body and are answered.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Iterable
 
 from gateway.picker.decisions import REQUEST_ID
@@ -22,6 +22,13 @@ from gateway.picker.wire.limits import BODY
 
 # A request's bytes are kept as they came and as Python has read them.
 _COPIES = 2
+
+
+def new_id() -> str:
+    """A random UUID (version 4); the standard library's takes six times as long."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 class Conversation:
@@ -47,16 +54,16 @@ class Conversation:
         self._complete = False
 
     def receive(
-        self, message: ext_proc.Message
+        self, message: ext_proc.Message, size: int = 0
     ) -> Iterable[ext_proc.Message] | Awaitable[Iterable[ext_proc.Message]]:
         """What is to be sent now that `message` has come; later, if flow control makes the request wait.
 
-        A RequestError becomes the answer of the picker itself.
+        A RequestError becomes the answer of the picker itself. `size`: bytes of the message as it came.
         """
         kind = ext_proc.kind(message)
         try:
             if kind == "request_headers":
-                return self._request_headers(message)
+                return self._request_headers(message, size)
             if kind == "request_body":
                 self._body += message.request_body.body
                 if len(self._body) > BODY:
@@ -93,12 +100,12 @@ class Conversation:
             self._running = False
             self._metrics.running_requests.inc(self._labels[0], by=-1)
 
-    def _request_headers(self, message: ext_proc.Message) -> Iterable[ext_proc.Message]:
+    def _request_headers(self, message: ext_proc.Message, size: int) -> Iterable[ext_proc.Message]:
         self._received = time.monotonic()
-        self._held = _COPIES * message.ByteSize()
+        self._held = _COPIES * size
         ended = message.request_headers.end_of_stream
         headers = ext_proc.headers_of(message.request_headers)
-        request_id = headers.get(REQUEST_ID) or str(uuid.uuid4())
+        request_id = headers.get(REQUEST_ID) or new_id()
         if not ended:
             headers[REQUEST_ID] = request_id
             self._headers = headers
@@ -151,6 +158,7 @@ class Conversation:
         replies = [headers, *ext_proc.request_body_responses(routed.body)]
         # An answer may take minutes; what was asked is not kept in memory for so long.
         routed.body = b""
+        routed.cycle = None
         request.body = RequestBody(request.body.api, {})
         return replies
 
@@ -224,6 +232,7 @@ class Conversation:
 
     def _observe_first(self) -> None:
         if self._routed is not None:
+            self._director.first_byte(self._routed)
             self._metrics.request_ttft.observe(time.monotonic() - self._received, *self._labels)
 
     def _finish(self, ended: bool) -> None:

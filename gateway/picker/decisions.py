@@ -10,6 +10,7 @@ import contextlib
 import heapq
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _ENCODER = msgspec.json.Encoder()
 REQUEST_ID = "x-request-id"
 # The header in which a client names its request; Envoy has no opinion on it.
 CLIENT_ID = "x-client-request-id"
+PREFIX = "prefix-name"  # in a request's state: a name for what its prompt begins with
 BRIEF_BYTES = 64 * 1024 * 1024
 BRIEF_CANDIDATES = 8
 
@@ -81,11 +83,15 @@ def decision_record(
 ) -> dict[str, Any]:
     """The line of one request; times are wall-clock seconds, ages ms, the duration microseconds.
 
-    `total` and `scores` are absent for a candidate that a filter took out. most: write no more candidates
-    than the pick and so many others, the best of them; `of_candidates` says how many there were.
+    `total` and `scores` are absent for a candidate that a filter took out, and `removed_by` names the
+    filter; `removed` has the number of each. most: write no more candidates than the pick and so many others,
+    the best of them; `of_candidates` says how many there were, and `left_out` the highest that any of the
+    others had of each score, so that a reader knows what weights could not have made one of them the pick.
+    `prefix` is the same for prompts with the same first block, and tells nothing of them.
     """
     places = {id(candidate): index for index, candidate in enumerate(cycle.candidates)} if cycle else {}
     shown = candidates if most is None else _best(candidates, cycle, places, most)
+    removed = _removed(cycle) if cycle and cycle.removed else {}
     return {
         "time": wall,
         "request_id": request.request_id,
@@ -96,13 +102,17 @@ def decision_record(
         "priority": request.priority,
         "fairness_id": request.fairness_id,
         "size_bytes": request.size_bytes,
-        "profile": cycle.profile if cycle else None,
         "of_candidates": len(candidates),
-        "candidates": [_candidate(c, cycle, places.get(id(c)), now) for c in shown],
-        "weights": {name: w for (name, _), w in zip(cycle.scores, cycle.weights, strict=True)}
-        if cycle
-        else {},
-        "pick": [candidate.endpoint.host_port for candidate in cycle.picked] if cycle else [],
+        "candidates": [_candidate(c, cycle, places.get(id(c)), now, removed) for c in shown],
+        "removed": Counter(removed.values()),
+        "left_out": _left_out(shown, cycle, places) if len(shown) < len(candidates) else {},
+        "prefix": request.state.get(PREFIX),
+        "prefix_block_tokens": candidates[0].prefix_block_tokens if candidates else 0,
+        **_of_cycle(cycle),
+        "profiles": {
+            name: [candidate.endpoint.host_port for candidate in other.picked]
+            for name, other in (cycle.others.items() if cycle and cycle.others else ())
+        },
         "error": {"status": error.status, "message": error.message} if error else None,
         "duration_us": round(duration * 1e6, 1),
     }
@@ -124,6 +134,49 @@ def _best(
     others = [candidate for candidate in candidates if id(candidate) not in picked]
     kept = picked | {id(candidate) for candidate in heapq.nsmallest(most, others, key=rank)}
     return [candidate for candidate in candidates if id(candidate) in kept]
+
+
+def _of_cycle(cycle: Cycle | None) -> dict[str, Any]:
+    """Who decided, by which weights, and whom; empty values where no cycle ran."""
+    if cycle is None:
+        return {"profile": None, "picker": None, "weights": {}, "pick": []}
+    return {
+        "profile": cycle.profile,
+        "picker": cycle.picker,
+        "weights": {name: w for (name, _), w in zip(cycle.scores, cycle.weights, strict=True)},
+        "pick": [candidate.endpoint.host_port for candidate in cycle.picked],
+    }
+
+
+def _removed(cycle: Cycle) -> dict[int, str]:
+    """The filter that took a candidate out, by the candidate's identity."""
+    found: dict[int, str] = {}
+    for name, before, after in cycle.removed:
+        left = set(map(id, after))
+        found |= {id(candidate): name for candidate in before if id(candidate) not in left}
+    return found
+
+
+def _left_out(shown: Sequence[Candidate], cycle: Cycle | None, places: Mapping[int, int]) -> dict[str, float]:
+    """The highest score of each scorer among the candidates that the line has no room for."""
+    if cycle is None:
+        return {}
+    gone = sorted((places[id(c)] for c in shown if id(c) in places), reverse=True)
+    highest = {}
+    for name, scores in cycle.scores:
+        rest = list(scores)  # copied and cut: this runs for every request, over all endpoints
+        for place in gone:
+            del rest[place]
+        if rest:
+            highest[name] = max(rest)
+    return highest
+
+
+def name_prefix(request: InferenceRequest) -> None:
+    """Keep a name of the prompt's first block for the log, before plugins forget the blocks."""
+    prompts = request.state.get("prefix-hashes")
+    if prompts and prompts[0]:
+        request.state[PREFIX] = f"{prompts[0][0] & 0xFFFFFFFF:08x}"
 
 
 def unscheduled_record(headers: Mapping[str, str], endpoint: str, reason: str, wall: float) -> dict[str, Any]:
@@ -148,7 +201,9 @@ def _names(headers: Mapping[str, str]) -> dict[str, str | None]:
     return {"request_id": headers.get(REQUEST_ID, ""), "client_id": headers.get(CLIENT_ID)}
 
 
-def _candidate(candidate: Candidate, cycle: Cycle | None, index: int | None, now: float) -> dict[str, Any]:
+def _candidate(
+    candidate: Candidate, cycle: Cycle | None, index: int | None, now: float, removed: Mapping[int, str]
+) -> dict[str, Any]:
     endpoint, metrics = candidate.endpoint, candidate.metrics
     age = metrics.age(now)
     record: dict[str, Any] = {
@@ -169,4 +224,6 @@ def _candidate(candidate: Candidate, cycle: Cycle | None, index: int | None, now
     if cycle and index is not None:
         record["scores"] = {name: scores[index] for name, scores in cycle.scores}
         record["total"] = cycle.totals[index] if cycle.totals else None
+    elif removed:
+        record["removed_by"] = removed.get(id(candidate))
     return record

@@ -5,11 +5,10 @@ The order of steps, and the words of each refusal, are the EPP's (requestcontrol
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -17,6 +16,7 @@ from gateway.picker.decisions import (
     REQUEST_ID,
     DecisionLog,
     decision_record,
+    name_prefix,
     unread_record,
     unscheduled_record,
 )
@@ -24,6 +24,7 @@ from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
 from gateway.picker.plugins.loader import Loaded, producers_of
+from gateway.picker.plugins.profiles import Scheduling
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
@@ -32,6 +33,7 @@ from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
 from gateway.picker.wire import gojson
 
+PREFILL = "prefill"  # the profile whose work is over when the answer begins
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 _REWRITE_HEADERS = ("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite")
@@ -45,6 +47,8 @@ class Incoming:
     raw: bytes
     metadata: Mapping[str, Any]  # filter_metadata by namespace
     received: float  # monotonic
+    body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
+    size: int = 0  # of a body that is known and whose bytes were never made
 
 
 @dataclass(slots=True)
@@ -54,7 +58,15 @@ class Routed:
     request: InferenceRequest
     endpoints: list[Endpoint]  # best first, never empty
     body: bytes
-    scores: dict[str, float] = field(default_factory=dict)  # by host:port
+    cycle: Cycle | None = None  # that chose them; dropped by whoever keeps this for long
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The totals by host:port."""
+        if self.cycle is None:
+            return {}
+        pairs = zip(self.cycle.candidates, self.cycle.totals, strict=True)
+        return {candidate.endpoint.host_port: total for candidate, total in pairs}
 
     @property
     def destination(self) -> str:
@@ -86,44 +98,51 @@ class Director:
         self._decisions = decisions
         self._subset_filter = subset_filter
         self._verbosity = verbosity
-        self._scheduler = Scheduler(loaded.profile, producers_of(loaded.plugins), self._observe)
+        producers = producers_of(loaded.plugins)
+        schedulers = {n: Scheduler(p, producers, self._observe) for n, p in loaded.profiles.items()}
+        self._scheduler = Scheduling(loaded.handler, schedulers, compat)
         self._hooks = list(loaded.plugins.values())
         self.flow_controller: FlowController | None = None
         if loaded.flow_control is not None:
             self.flow_controller = FlowController(
-                loaded.flow_control, self._pool_saturation, lambda: bool(datastore.endpoints), self._queued
+                loaded.flow_control,
+                self._pool_saturation,
+                lambda: bool(datastore.endpoints),
+                self._queued,
+                on_cycle=metrics.dispatch_cycle.observe,
+                on_enqueue=self._enqueued,
+                busy_after_ttl=compat.busy_after_ttl,
             )
 
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
         request = self._read(incoming)
-        with self._logged(request):
+        try:
             self._shed(request, incoming)
             return self._schedule(request, incoming)
+        except (RequestError, gojson.NumberError) as error:
+            raise self._refused(request, error) from None
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
         """The same with flow control, where a request may have to wait."""
         request = self._read(incoming)
-        with self._logged(request):
+        try:
             if self.compat.sheds_before_queue:
                 self._shed(request, incoming)
             if self.flow_controller is not None:
                 await self.flow_controller.admit(request)
             return self._schedule(request, incoming)
+        except (RequestError, gojson.NumberError) as error:
+            raise self._refused(request, error) from None
 
-    @contextlib.contextmanager
-    def _logged(self, request: InferenceRequest) -> Iterator[None]:
+    def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
-        try:
-            yield
-        except RequestError as error:
-            if not isinstance(error, UnschedulableError):
-                self._log(request, [], None, error, time.perf_counter())
-            raise
-        except gojson.NumberError as error:
-            refused = RequestError("BadRequest", bad_json(self.compat, error))
-            self._log(request, [], None, refused, time.perf_counter())
-            raise refused from None
+        if isinstance(error, UnschedulableError):
+            return error
+        if isinstance(error, gojson.NumberError):
+            error = RequestError("BadRequest", bad_json(self.compat, error))
+        self._log(request, [], None, error, time.perf_counter())
+        return error
 
     def random_endpoint(self, headers: Mapping[str, str]) -> Endpoint:
         """For a request without a body; RequestError when there is no pod."""
@@ -146,10 +165,14 @@ class Director:
         for plugin in self._hooks:
             plugin.response_headers(request, endpoint, headers, metadata)
 
+    def first_byte(self, routed: Routed) -> None:
+        """The body of the response begins."""
+        self._inflight.first_byte(routed.request)
+
     def complete(self, routed: Routed) -> None:
         """The response has ended, in whatever way."""
         endpoint = routed.endpoints[0].id
-        self._inflight.end(routed.request, endpoint)
+        self._inflight.end(routed.request)
         for plugin in self._hooks:
             plugin.response_complete(routed.request, endpoint)
 
@@ -162,9 +185,9 @@ class Director:
             raise
 
     def _decode(self, incoming: Incoming) -> RequestBody:
-        if self._loaded.passthrough:
-            return RequestBody("raw", {})
-        return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity)
+        if incoming.body is not None:
+            return incoming.body
+        return decode_body(incoming.raw, incoming.headers, self.compat, self._verbosity, self._loaded.parsers)
 
     def _request(self, incoming: Incoming, body: RequestBody) -> InferenceRequest:
         headers = incoming.headers
@@ -182,7 +205,7 @@ class Director:
             target_model=target,
             headers=headers,
             body=body,
-            size_bytes=len(incoming.raw),
+            size_bytes=len(incoming.raw) or incoming.size,
             objective=objective,
             fairness_id=self._control_header(headers, "fairness-id") or "default-flow",
             priority=self._datastore.priority(objective),
@@ -214,19 +237,35 @@ class Director:
             cycle = self._scheduler.run(request, candidates)
         except UnschedulableError as error:
             self._scheduled(request, None, started)
-            refused = UnschedulableError(error.cycle, self.compat.unschedulable_prefix)
+            refused = UnschedulableError(error.cycle, self.compat, error.reason)
             self._log(request, candidates, error.cycle, refused, started)
             raise refused from None
         target = cycle.picked[0]
         outgoing = self._outgoing(request, incoming)  # may raise, so before anything is counted
         self._scheduled(request, target, started)
-        self._inflight.begin(request, target.endpoint.id)
+        self._inflight.begin(request, target)
+        if cycle.others is not None:
+            self._begin_others(request, cycle.others)
+        if self._decisions is not None:
+            name_prefix(request)
         for plugin in self._hooks:
             plugin.pre_request(request, target)
         self._log(request, candidates, cycle, None, started)
         endpoints = [candidate.endpoint for candidate in cycle.picked]
-        scores = {c.endpoint.host_port: t for c, t in zip(cycle.candidates, cycle.totals, strict=True)}
-        return Routed(request, endpoints, outgoing, scores)
+        if cycle.port:
+            endpoints = [replace(endpoint, port=cycle.port) for endpoint in endpoints]
+        return Routed(request, endpoints, outgoing, cycle)
+
+    def _begin_others(self, request: InferenceRequest, others: Mapping[str, Cycle]) -> None:
+        """The parts of a request's work that other endpoints do."""
+        for name, other in others.items():
+            if other.picked:
+                self._inflight.begin(request, other.picked[0], is_prefill=name == PREFILL)
+        handler, decision = request.state.get("disaggregation", (None, ""))
+        if handler is not None:
+            family = self.metrics.disaggregations[handler.type_name]
+            model = self.metrics.model_label(request.target_model or "unknown")
+            family.inc(handler.name, handler.type_name, model, decision)
 
     def _candidates(self, metadata: Mapping[str, Any]) -> list[Candidate]:
         """The endpoints the data plane allows, as they are now."""
@@ -250,12 +289,13 @@ class Director:
         return self._loaded.detector.saturation(self._candidates({}), time.monotonic())
 
     def _no_candidates(self) -> RequestError:
-        return RequestError("ServiceUnavailable", self.compat.no_candidates_message, "rejected-no-endpoints")
+        dropped = "rejected-no-endpoints" if self.compat.no_endpoints_reason else None
+        return RequestError("ServiceUnavailable", self.compat.no_candidates_message, dropped)
 
     def _outgoing(self, request: InferenceRequest, incoming: Incoming) -> bytes:
         """The body that is sent on: encoded anew where the release does that, or where the model changed."""
         payload = request.body.payload
-        if request.body.api == "raw":
+        if request.body.api == "raw" or incoming.body is not None:
             return incoming.raw
         if not self.compat.remarshal_request and request.target_model == request.model:
             return incoming.raw
@@ -276,7 +316,13 @@ class Director:
         )
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
-        self.metrics.queue_duration.observe(seconds, request.fairness_id, str(request.priority), outcome)
+        models = self.metrics.model_label(request.model), self.metrics.model_label(request.target_model)
+        labels = (request.fairness_id, str(request.priority), outcome, self._datastore.pool, *models)
+        self.metrics.queue_duration.observe(seconds, *labels)
+
+    def _enqueued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
+        labels = request.fairness_id, str(request.priority), outcome
+        self.metrics.enqueue_duration.observe(seconds, *labels)
 
     def _log(
         self,

@@ -105,7 +105,9 @@ class FlowController:
     """Queues requests until the pool has room.
 
     `saturation` is asked once a cycle; `has_endpoints` chooses the time limit in force. `on_outcome` hears
-    (request, outcome, seconds in queue).
+    (request, outcome, seconds in queue), `on_cycle` the seconds of a cycle, `on_enqueue` those that a request
+    took into its queue and whether it came to be there. `busy_after_ttl`: whose time is over while there are
+    endpoints is told 429.
     """
 
     def __init__(
@@ -114,25 +116,36 @@ class FlowController:
         saturation: Callable[[], float],
         has_endpoints: Callable[[], bool],
         on_outcome: Callable[[InferenceRequest, str, float], None] | None = None,
+        *,
+        on_cycle: Callable[[float], None] | None = None,
+        on_enqueue: Callable[[InferenceRequest, str, float], None] | None = None,
+        busy_after_ttl: bool = False,
     ) -> None:
         self._limits = limits
         self._saturation = saturation
         self._has_endpoints = has_endpoints
         self._on_outcome = on_outcome
+        self._on_cycle = on_cycle or (lambda _: None)
+        self._on_enqueue = on_enqueue or (lambda *_: None)
+        self._busy_after_ttl = busy_after_ttl
         self._bands: dict[int, _Band] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def admit(self, request: InferenceRequest) -> None:
         """Return when the request may go on; RequestError when it may not."""
+        began = time.perf_counter()
         band = self._bands.setdefault(request.priority, _Band(self._limits.band(request.priority)))
         if not self._has_capacity(band, request.size_bytes):
+            self._on_enqueue(request, "RejectedCapacity", time.perf_counter() - began)
             self._report(request, "RejectedCapacity", 0.0)
             raise RequestError(
                 "ResourceExhausted", "request rejected pre-queue: queue at capacity", "rejected-saturated"
             )
         now = time.monotonic()
-        item = _Item(request, now, self._deadline(request, now), asyncio.get_running_loop().create_future())
+        deadline = self._deadline(request, now, band.limits.ordering)
+        item = _Item(request, now, deadline, asyncio.get_running_loop().create_future())
         band.add(item)
+        self._on_enqueue(request, "NotYetFinalized", time.perf_counter() - began)
         self._cycle()
         self._schedule()
         outcome = "EvictedContextCancelled"
@@ -155,6 +168,21 @@ class FlowController:
             for flow, items in band.flows.items()
         }
 
+    def held(self) -> dict[tuple[str, str, str, str], tuple[int, int]]:
+        """(requests, bytes) that wait, by fairness id, priority, model and target model."""
+        found: dict[tuple[str, str, str, str], tuple[int, int]] = {}
+        for priority, band in self._bands.items():
+            for item in band.items():
+                request = item.request
+                key = (request.fairness_id, str(priority), request.model, request.target_model)
+                count, size = found.get(key, (0, 0))
+                found[key] = count + 1, size + request.size_bytes
+        return found
+
+    def saturation(self) -> float:
+        """How full the pool is, as the queue is told."""
+        return self._saturation()
+
     def close(self) -> None:
         """Refuse all that wait."""
         if self._timer is not None:
@@ -171,10 +199,11 @@ class FlowController:
                         )
                     )
 
-    def _deadline(self, request: InferenceRequest, now: float) -> float:
-        text = request.headers.get("x-llm-d-slo-ttft-ms") or request.headers.get("x-slo-ttft-ms") or ""
-        if text.isdecimal():
-            return now + int(text) / 1000
+    def _deadline(self, request: InferenceRequest, now: float, ordering: str) -> float:
+        """By its objective for the first token where that is the order, else by its time in the queue."""
+        if ordering == "slo-deadline-ordering-policy":
+            text = request.headers.get("x-llm-d-slo-ttft-ms") or request.headers.get("x-slo-ttft-ms") or ""
+            return now + int(text) / 1000 if text.isdecimal() else float("inf")
         return now + (self._limits.request_ttl or float("inf"))
 
     def _has_capacity(self, band: _Band, size: int) -> bool:
@@ -192,17 +221,19 @@ class FlowController:
 
     def _cycle(self) -> None:
         """Send off one request, if the pool has room for it."""
+        began = time.perf_counter()
         saturation = self._saturation()
         for priority in sorted(self._bands, reverse=True):
             if saturation >= self._limits.ceiling:
-                return
+                break
             band = self._bands[priority]
             item = band.head()
             if item is not None:
                 band.remove(item)
                 if not item.ready.done():
                     item.ready.set_result(None)
-                return
+                break
+        self._on_cycle(time.perf_counter() - began)
 
     def _tick(self) -> None:
         self._timer = None
@@ -211,7 +242,8 @@ class FlowController:
         self._schedule()
 
     def _expire(self) -> None:
-        ttl = self._limits.request_ttl if self._has_endpoints() else self._limits.no_endpoint_ttl
+        has_endpoints = self._has_endpoints()
+        ttl = self._limits.request_ttl if has_endpoints else self._limits.no_endpoint_ttl
         if not ttl:
             return
         now = time.monotonic()
@@ -219,10 +251,24 @@ class FlowController:
             for item in [item for item in band.items() if now - item.arrived >= ttl]:
                 band.remove(item)
                 if not item.ready.done():
-                    message = "request timed out in queue: request evicted from queue: request TTL expired"
-                    item.ready.set_exception(
-                        RequestError("ServiceUnavailable", message, "rejected-ttl-expired")
-                    )
+                    item.ready.set_exception(self._expired(has_endpoints))
+
+    def _expired(self, has_endpoints: bool) -> RequestError:
+        """What a request is told whose time in the queue is over."""
+        why = "request evicted from queue: request TTL expired"
+        if not self._busy_after_ttl:
+            return RequestError(
+                "ServiceUnavailable", f"request timed out in queue: {why}", "rejected-ttl-expired"
+            )
+        if has_endpoints:
+            return RequestError(
+                "ResourceExhausted", f"request timed out in queue: {why}", "rejected-ttl-expired"
+            )
+        return RequestError(
+            "ServiceUnavailable",
+            f"request timed out in queue and no endpoints are available: {why}",
+            "rejected-no-endpoints",
+        )
 
     def _schedule(self) -> None:
         if self._timer is None and any(band.flows for band in self._bands.values()):

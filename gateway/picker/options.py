@@ -46,6 +46,7 @@ class Options:
     model_server_metrics_scheme: str = "http"
     model_server_metrics_https_insecure_skip_verify: bool = True
     disable_endpoint_subset_filter: bool = False
+    allow_experimental_plugins: bool = False
     emit_endpoint_scores: bool = False
     drain_timeout: float = 30.0
     v: int = 2
@@ -100,6 +101,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "drain-timeout": parse_duration,
     "secure-serving": _boolean,
     "health-checking": _boolean,
+    "allow-experimental-plugins": _boolean,
     "decision-log-brief": _boolean,
     "disable-endpoint-subset-filter": _boolean,
     "emit-endpoint-scores": _boolean,
@@ -125,7 +127,6 @@ _STRINGS = frozenset(
 )
 # Flags of some EPP version that mean nothing here. The value says whether the flag is a boolean.
 _IGNORED: Mapping[str, bool] = {
-    "allow-experimental-plugins": True,
     "enable-cert-reload": True,
     "enable-grpc-stream-metrics": True,
     "enable-pprof": True,
@@ -215,8 +216,9 @@ ports
   --grpc-max-recv-msg-size N    4194304, bytes of one ext_proc message
 decisions
   --config-file FILE            EndpointPickerConfig (or --config-text TEXT)
-  --compat NAME                 gie-v1.2, gie-v1.3, gie-v1.4, gie-v1.5 or llm-d-v0.10
-                                (default: gie-v1.2 for an x-k8s.io configuration, else llm-d-v0.10)
+  --compat NAME                 gie-v1.0 to gie-v1.5, llm-d-v0.4 to llm-d-v0.10 or llm-d-head (default: the
+                                release that has what the configuration names, gie-v1.2 or llm-d-v0.10 first)
+  --allow-experimental-plugins  plugins that llm-d-router calls Alpha
   --plugin FILE                 a Python file with PLUGINS = {"my-scorer": scorer(function)}; may be repeated
   --seed N                      makes random ties and pickers repeatable
   --decision-log FILE           one JSON line per request: candidates, metrics and their age, scores, pick

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.containers.command import picker_words
+from gateway.containers.environment import PodIdentity, environment
+from gateway.containers.mounts import mount_files
 from gateway.envoy.eds import Address
 from gateway.errors import ManifestError
 from gateway.machine.ports import free_port
@@ -15,7 +19,6 @@ from gateway.manifests.inference import InferencePool
 from gateway.manifests.inside import inside, is_inside
 from gateway.manifests.resources import selects
 from gateway.manifests.workloads import Service, ServicePort
-from gateway.stack.containers import PodIdentity, command_line, environment, mount_files
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.make import make_picker
 from gateway.stack.pickers.process import (
@@ -38,6 +41,7 @@ class PickerHandle:
     process: PickerProcess
     pool: InferencePool | None
     closed_port: int  # where a Service port leads that the picker does not listen on
+    digest: str = ""  # of all that it was started with
 
     @property
     def name(self) -> str:
@@ -82,11 +86,37 @@ class PickerSet:
 
     def make(self) -> None:
         """Write the files of every picker and make its process, not yet started."""
-        several = len(self._plan.pickers) > 1
         for picker in self._plan.pickers:
-            spec = self.spec_of(picker, several=several)
-            pool = self._pool_of(spec, picker)
-            self._handles.append(PickerHandle(picker, make_picker(spec), pool, free_port()))
+            self._handles.append(self.make_one(picker))
+
+    def make_one(self, picker: PickerPlan) -> PickerHandle:
+        """One picker, not yet started nor among those of the stack. Raises ManifestError."""
+        spec = self.spec_of(picker, several=len(self._plan.pickers) > 1)
+        pool = self._pool_of(spec, picker)
+        return PickerHandle(picker, make_picker(spec), pool, free_port(), digest(spec))
+
+    def retarget(self, plan: Plan) -> None:
+        """Go on with another plan: its pools, and its objects for the pickers to come."""
+        self._plan = plan
+        by_workload = {p.workload.key: p for p in plan.pickers}
+        for handle in self._handles:
+            handle.plan = by_workload.get(handle.plan.workload.key, handle.plan)
+            handle.pool = plan.manifests.pools.get(handle.process.spec.pool_key)
+
+    def digest_of(self, picker: PickerPlan) -> str:
+        """What the picker of a plan would be started with; its mounted files are written anew."""
+        return digest(self.spec_of(picker, several=len(self._plan.pickers) > 1))
+
+    def name_of(self, picker: PickerPlan) -> str:
+        """Its pod's name, which tells one template from another."""
+        return pod_name(picker.workload, 0, self._plan.stack)
+
+    def swap(self, old: PickerHandle | None, new: PickerHandle | None) -> None:
+        """Put `new` in the place of `old`; either may be nobody."""
+        if old is not None:
+            self._handles.remove(old)
+        if new is not None:
+            self._handles.append(new)
 
     def spec_of(self, picker: PickerPlan, *, several: bool = False) -> PickerSpec:
         """What its process is made of, its files written. Raises ManifestError for what cannot start."""
@@ -99,7 +129,7 @@ class PickerSet:
         )
         env = environment(manifests, workload, picker.container, identity)
         places = mount_files(manifests, workload, picker.container, directory / "volumes")
-        words = command_line(picker.container, env, places)
+        words = picker_words(picker.container, env, places)
         options = self._options
         if several and options.decision_log is not None:
             log = options.decision_log
@@ -110,7 +140,9 @@ class PickerSet:
             given = goflags.without(given, {"config-file", "config-text"})
         flags = local_files(given, directory, picker)
         log_file = self._directory / "pickers" / f"{name}.log"
-        return PickerSpec(name, picker.pool, flags, env, directory, log_file, manifests, options)
+        return PickerSpec(
+            name, picker.pool, flags, env, directory, log_file, manifests, options, picker.container.image
+        )
 
     def _pool_of(self, spec: PickerSpec, picker: PickerPlan) -> InferencePool | None:
         """The pool that the flags name; a picker told of a pool that does not exist knows no endpoints."""
@@ -144,6 +176,18 @@ class PickerSet:
 
     async def stop(self) -> None:
         await asyncio.gather(*(handle.process.stop() for handle in self._handles))
+
+
+def digest(spec: PickerSpec) -> str:
+    """Of flags, variables, mounted files and objectives: a picker with another one is another picker."""
+    seen = hashlib.sha256(repr((spec.name, spec.flags, sorted(spec.env.items()), spec.pool_key)).encode())
+    mounted = spec.directory / "volumes"
+    for path in sorted(p for p in mounted.rglob("*") if p.is_file()) if mounted.is_dir() else ():
+        seen.update(str(path).encode() + path.read_bytes())
+    for resource in spec.manifests.of_kind("InferenceObjective", "InferenceModelRewrite"):
+        if resource.namespace == spec.pool_key[0]:
+            seen.update(repr(resource.root.value.get("spec")).encode() + resource.name.encode())
+    return seen.hexdigest()
 
 
 _READ = ("config-file", "cert-path", "plugin")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.autoscale.hpa import Hpa, read_hpa
+from gateway.errors import ControlError
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
 from gateway.manifests.gatewayapi import Gateway
@@ -21,6 +22,7 @@ from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import Resource, selects
 from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
+from gateway.sidecar.options import is_sidecar
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
 
@@ -79,6 +81,16 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)  # what has no part in the lab
     stack: str = ""  # what its pods' names hang on beside the manifests
+
+    def server(self, target: str) -> ServerPlan:
+        """The workload called `target`, or the only one of the pool called so. Raises ControlError."""
+        found = [s for s in self.servers if target in {s.workload.name, str(s.workload)}]
+        found = found or [s for s in self.servers if target in s.names]
+        if len(found) != 1:
+            names = ", ".join(sorted({n for s in self.servers for n in (*s.names[:1], s.workload.name)}))
+            problem = "is ambiguous, name the workload" if found else "does not exist"
+            raise ControlError(f"pool {target!r} {problem}; there are: {names}")
+        return found[0]
 
 
 def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = "") -> Plan:
@@ -195,7 +207,9 @@ _SERVER = re.compile(r"vllm|inference-sim|simfleet|sglang|--model\b|--served-mod
 def model_server(workload: Workload, ports: Sequence[int]) -> Container:
     """The container that is a model server by image, command or flags; a proxy may have the port."""
     servers = [
-        c for c in workload.containers if any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
+        c
+        for c in workload.containers
+        if not is_sidecar(c) and any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
     ]
     return serving_container(servers or workload.containers, ports)
 

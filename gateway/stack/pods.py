@@ -30,6 +30,10 @@ class ReplicaView(Protocol):
         """All data-parallel ranks of the pod, this one among them."""
 
     @property
+    def prepared(self) -> Any:
+        """Its `faults` are what it does wrong on purpose."""
+
+    @property
     def engine(self) -> Any:
         """Its `stats` are plain numbers."""
 
@@ -55,6 +59,10 @@ class Pod:
     has_probe: bool = False
     models: tuple[str, ...] = field(default=())  # served names, adapters first
     latency: str = ""  # kind of its latency model
+    args: tuple[str, ...] = ()  # flags of its server
+    restarts: int = 0
+    outdated: bool = False  # its workload's template is another than the one it was made of
+    template: object = None  # what it was made of
 
     @property
     def namespace(self) -> str:
@@ -100,8 +108,14 @@ class PodTable:
         problem = "is ambiguous" if found else "does not exist"
         raise ControlError(f"pod {name!r} {problem}; pods: {names or 'none'}")
 
+    def named(self, name: str) -> list[Pod]:
+        """The pod of that name, or with `all` every one that runs. Raises ControlError."""
+        return [pod for pod in self if pod.is_running] if name == "all" else [self.get(name)]
+
     def of_workload(self, server: ServerPlan) -> list[Pod]:
-        return [p for p in self if p.server.workload is server.workload]
+        workload = server.workload
+        key = (workload.resource.kind, workload.key)
+        return [p for p in self if (p.server.workload.resource.kind, p.server.workload.key) == key]
 
     def next_identity(self, server: ServerPlan) -> tuple[str, int]:
         """Name and ordinal of a pod to be made; the pods of a Deployment never get a name twice."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.envoy.config import listener_ports
 from gateway.manifests.attach import attach, attachments_of
-from gateway.stack.containers import command_line, server_flags
 from gateway.stack.example import Example, example
 from gateway.stack.pods import Pod
 
@@ -123,11 +122,10 @@ def _pod(stack: Stack, pod: Pod) -> Json:
 
 
 def arguments_of(pod: Pod) -> list[str]:
-    """The model server's flags as the manifests have them; keys stay in the manifests."""
-    container = pod.server.container
+    """The model server's flags as they came of its container; keys stay in the manifests."""
     shown: list[str] = []
     secret = False
-    for word in server_flags(container, command_line(container, {}, {})):
+    for word in pod.args:
         if word.startswith("--"):
             secret = word.partition("=")[0].replace("_", "-") == _KEY_FLAG
         if not secret:

@@ -7,26 +7,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from gateway.containers.command import ServerCommand
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
-from gateway.errors import ControlError, StackError
+from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
+from gateway.machine.processes import together
+from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inside import inside
+from gateway.sidecar.plan import sidecar_options
+from gateway.stack.faults import change
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
-from gateway.stack.plan import Plan, ServerPlan, listening_ports
+from gateway.stack.plan import Plan, ServerPlan
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
 from gateway.stack.serving import server_config
+from gateway.stack.sidecars import Sidecars, pod_ports
 from simulator.config.serve import ServeConfig
 from simulator.errors import FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
@@ -43,13 +49,11 @@ class StackOptions:
     directory: Path
     picker: PickerOptions = field(default_factory=PickerOptions)
     gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    place: Callable[[Gateway], GatewayOptions] | None = None  # of each gateway, where they differ
 
 
 class Stack:
-    """Everything that a plan asks for, running; `failure` is done when a part died unasked.
-
-    What it is asked and cannot do is a ControlError.
-    """
+    """All that a plan asks for; `failure` is done when a part died. What it cannot do is a ControlError."""
 
     def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
         self.plan = plan
@@ -60,9 +64,10 @@ class Stack:
         self.gateways: list[GatewayProcess] = []
         self.failure: asyncio.Future[StackError] = asyncio.get_running_loop().create_future()
         self._fleet = Fleet()
+        self._sidecars = Sidecars(self.note)
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
-        self._changing = asyncio.Lock()  # one scale, drain or restart at a time
+        self.changing = asyncio.Lock()  # one scale, drain or restart at a time
         self._untold: OSError | None = None  # why the endpoints could not be written
 
     async def __aenter__(self) -> Self:
@@ -80,32 +85,34 @@ class Stack:
 
     async def _start(self) -> None:
         await self._fleet.__aenter__()
-        await self._add_pods()
+        await self._add_all()
         self.pickers.make()
         for gateway in self.plan.gateways:
-            directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
-            taken = {port: g.name for g in self.gateways for port in g.ports.values()}
-            process = GatewayProcess(self.plan.manifests, gateway, directory, self.options.gateway, taken)
-            self.gateways.append(process)
+            self.gateways.append(self.make_gateway(gateway))
         self.pickers.update(self.pods)
-        pickers = [self._start_picker(handle) for handle in self.pickers]
-        await _all(*pickers, *(self._start_gateway(g) for g in self.gateways))
+        pickers = [self.start_picker(handle) for handle in self.pickers]
+        await together(*pickers, *(self.start_gateway(g) for g in self.gateways))
         self.publish()
-        await self._until_applied()
-        self._tasks = [
-            asyncio.create_task(self._watch_pods()),
-            *(asyncio.create_task(self._watch_gateway(g)) for g in self.gateways),
-        ]
+        await self.until_applied()
+        self._tasks.append(asyncio.create_task(self._watch_pods()))
 
-    async def _start_picker(self, handle: PickerHandle) -> None:
+    async def start_picker(self, handle: PickerHandle) -> None:
         for note in handle.process.notes:
             self.report(note)
         await handle.process.start()
         self._watch(handle)
         self.report(handle.describe())
 
-    async def _start_gateway(self, gateway: GatewayProcess) -> None:
-        await gateway.start(self._endpoints_of)
+    def make_gateway(self, gateway: Gateway) -> GatewayProcess:
+        """Its process with its files, not yet started. Raises DocumentError."""
+        directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
+        place = self.options.place(gateway) if self.options.place else self.options.gateway
+        taken = {port: g.name for g in self.gateways for port in g.ports.values()}
+        return GatewayProcess(self.plan.manifests, gateway, directory, place, taken)
+
+    async def start_gateway(self, gateway: GatewayProcess) -> None:
+        await gateway.start(self.endpoints_of)
+        self._tasks.append(asyncio.create_task(self._watch_gateway(gateway)))
         urls = ", ".join(f"{port} at {url}" for port, url in gateway.urls.items())
         self.report(f"gateway  {gateway.name}  Envoy, listens for port {urls}")
         for note in gateway.notes:
@@ -118,20 +125,34 @@ class Stack:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(g.stop() for g in self.gateways))
         await self.pickers.stop()
+        self._sidecars.close()
         await self._fleet.__aexit__(None, None, None)
         self._addresses.close()
 
-    async def _add_pods(self) -> None:
+    async def _add_all(self) -> None:
         """All replicas. What they are built of stays: the garbage collector need not see it."""
         gc.disable()
         try:
+            refused = []
             for server in self.plan.servers:
-                for _ in range(server.replicas):
-                    await self._add_pod(server)
+                try:
+                    for _ in range(server.replicas):
+                        await self.add_pod(server)
+                except ContainerError as error:  # in a cluster its pods would not start, and the others would
+                    refused.append(error)
+                    self.note(f"{server.workload} is not run: {error}")
+            if refused and not len(self.pods):
+                raise refused[0]
         finally:
             gc.enable()
         gc.collect()
         gc.freeze()
+
+    def note(self, text: str) -> None:
+        """Tell once what of the manifests is not run as written, and keep it for `ps`."""
+        if text not in self.plan.notes:
+            self.plan.notes.append(text)
+            self.report(f"note: {text}")
 
     # what runs, and who is told
 
@@ -143,7 +164,7 @@ class Stack:
         try:
             self.pickers.update(self.pods)
             for gateway in self.gateways:
-                gateway.publish(self._endpoints_of)
+                gateway.publish(self.endpoints_of)
         except OSError as error:
             if self._untold is None:
                 self.report(self._why_untold(error))
@@ -157,14 +178,14 @@ class Stack:
         cause = why if directory.is_dir() else f"the stack's directory {directory} is gone"
         return f"gateways and pickers cannot be told of changes: {cause}"
 
-    def _endpoints_of(self, spec: ClusterSpec) -> list[Address]:
+    def endpoints_of(self, spec: ClusterSpec) -> list[Address]:
         if spec.pool is not None:
             return [(e.address, e.port) for e in self.pods.endpoints(spec.pool)]
         if spec.service is None or spec.port is None:
             return []
         return self.pods.behind(spec.service, spec.port) + self.pickers.behind(spec.service, spec.port)
 
-    async def _until_applied(self, timeout_s: float = 5.0) -> None:
+    async def until_applied(self, timeout_s: float = 5.0) -> None:
         """Return when every Envoy has the endpoints that were published, in milliseconds."""
         if self._untold is not None:
             raise StackError(self._why_untold(self._untold))
@@ -177,20 +198,23 @@ class Stack:
     def _set_state(self, state: PodState, *pods: Pod) -> None:
         for pod in pods:
             pod.state = state
+            if not pod.is_running:
+                self._sidecars.stop(pod)
         self.publish()
 
     # model servers
 
-    async def _add_pod(self, server: ServerPlan) -> Pod:
+    async def add_pod(self, server: ServerPlan) -> Pod:
         name, ordinal = self.pods.next_identity(server)
-        sketch = self._config(server, name, "127.0.0.2")
-        ports = listening_ports(server, sketch.port, sketch.data_parallel_size)
+        first, _ = self._config(server, name, "127.0.0.2")
+        sidecar = sidecar_options(self.plan.manifests, server.workload, name, "127.0.0.2")
+        ports, more = pod_ports(server, first.port, first.data_parallel_size, first.control.port, sidecar)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
-            address = self._addresses.take(sorted({*ports, *server.targets}))
-            config = self._config(server, name, address)
+            address = self._addresses.take(sorted({*ports, *server.targets, *more}))
+            config, command = self._config(server, name, address)
             try:
-                replica = await self._fleet.add(ReplicaSpec(name, address, ports, config))
+                replica = await self._fleet.add(ReplicaSpec(name, address, ports, config, own_control=True))
                 break
             except FleetError as error:
                 # Another stack may have taken the address since; any other failure is final.
@@ -199,14 +223,26 @@ class Stack:
         pod = Pod(name, server, ordinal, address, ports)
         pod.has_probe = server.container.root.has("readinessProbe")
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
-        pod.latency = config.latency.kind
+        pod.latency, pod.args = config.latency.kind, command.flags
+        pod.template = server.workload.resource.root.at("spec", "template").value
+        await self._sidecars.add(pod, sidecar)
         self.pods.add(pod)
         pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
         return pod
 
-    def _config(self, server: ServerPlan, name: str, address: str) -> ServeConfig:
-        return server_config(self.plan.manifests, server, name, address, self.options.directory / "volumes")
+    def ports_of(self, server: ServerPlan, name: str) -> tuple[int, ...]:
+        """Where a pod of that name listens. Raises ManifestError."""
+        config, _ = self._config(server, name, "127.0.0.2")
+        sidecar = sidecar_options(self.plan.manifests, server.workload, name, "127.0.0.2")
+        return pod_ports(server, config.port, config.data_parallel_size, config.control.port, sidecar)[0]
+
+    def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
+        volumes = self.options.directory / "volumes"
+        config, command = server_config(self.plan.manifests, server, name, address, volumes)
+        for note in command.notes:
+            self.note(f"{server.workload}, container {server.container.name}: {note}")
+        return config, command
 
     def replica(self, pod: Pod) -> ReplicaView | None:
         return self._fleet.replicas.get(pod.name)
@@ -257,28 +293,29 @@ class Stack:
         """Change the number of pods of a pool or workload; those that go are drained first."""
         if not 0 <= replicas <= MAX_ADDRESSES:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
-        async with self._changing:
-            server = self._server(target)
+        async with self.changing:
+            server = self.plan.server(target)
             if server.why_fixed:
                 raise ControlError(f"{server.workload.name} cannot be scaled: {server.why_fixed}")
             pods = self.pods.of_workload(server)
             try:
                 try:
                     for _ in range(replicas - len(pods)):
-                        await self._add_pod(server)
+                        await self.add_pod(server)
                         await asyncio.sleep(0)  # the pods that run answer from the same thread
                 finally:
                     self.publish()
-                await self._remove(pods[replicas:])
-                await self._until_applied()
+                await self.remove_pods(pods[replicas:])
+                await self.until_applied()
             except (StackError, OSError) as error:
                 got = f"{len(pods)} -> {len(self.pods.of_workload(server))} pods"
                 raise ControlError(f"{server.workload.name}: {got}, then: {error}") from error
         return f"{server.workload.name}: {len(pods)} -> {replicas} pods"
 
-    async def _remove(self, pods: Sequence[Pod]) -> None:
+    async def remove_pods(self, pods: Sequence[Pod], grace_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Let them finish what they have, and be gone."""
         if running := [pod for pod in pods if pod.is_running]:
-            await self._drain(running, DRAIN_TIMEOUT_S)
+            await self._drain(running, grace_s)
         for pod in pods:
             await self._fleet.remove(pod.name)
             self.pods.remove(pod)
@@ -307,60 +344,51 @@ class Stack:
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
-        async with self._changing:
+        async with self.changing:
             finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
+
+    async def fault(
+        self, name: str, changes: dict[str, object], clear: bool = False, stall_s: float = 0.0
+    ) -> str:
+        """Change the faults of a pod, or of `all` that run; those in force, a line a pod."""
+        try:
+            return await change(
+                partial(self._fleet.fault, changes=changes, clear=clear, stall_s=stall_s),
+                self.pods.named(name),
+            )
+        except FleetError as error:
+            raise ControlError(str(error)) from error
 
     async def _drain(self, pods: Sequence[Pod], grace_s: float) -> bool:
         """All of them together: endpoints are published and applied once. False: some were cut off."""
         self._set_state(PodState.DRAINING, *pods)
-        await self._until_applied()
+        await self.until_applied()
         finished = await asyncio.gather(*(self._fleet.drain(pod.name, grace_s) for pod in pods))
         self._set_state(PodState.DRAINED, *pods)
         return all(finished)
 
     async def restart(self, name: str) -> str:
         """Start a pod with an empty cache on its old address, or a picker anew."""
-        async with self._changing:
+        async with self.changing:
             if (handle := self.pickers.find(name)) is not None:
                 await handle.process.stop()
-                await self._start_picker(handle)
+                await self.start_picker(handle)
                 self.publish()
-                await self._until_applied()
+                await self.until_applied()
                 return f"picker {handle.name} restarted"
             pod = self.pods.get(name)
             try:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
+            await self._sidecars.start(pod)
+            pod.restarts += 1
             self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
-            await self._until_applied()
+            await self.until_applied()
         return f"pod {pod.name} restarted"
-
-    def _server(self, target: str) -> ServerPlan:
-        """The workload called `target`, or the only one of the pool called so."""
-        servers = self.plan.servers
-        found = [s for s in servers if target in {s.workload.name, str(s.workload)}]
-        found = found or [s for s in servers if target in s.names]
-        if len(found) != 1:
-            names = ", ".join(sorted({name for s in servers for name in (*s.names[:1], s.workload.name)}))
-            problem = "is ambiguous, name the workload" if found else "does not exist"
-            raise ControlError(f"pool {target!r} {problem}; there are: {names}")
-        return found[0]
 
 
 def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
     """Without a readiness probe a container is ready as soon as it runs."""
-    return not pod.has_probe or replica.state.is_ready()
-
-
-async def _all(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run them together; the first error cancels the rest and is the one that is raised."""
-    tasks = [asyncio.create_task(c) for c in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+    return not pod.has_probe or (replica.state.is_ready() and not replica.prepared.faults.unready)

@@ -8,17 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from loadgen.client.answers import (
-    NO_BODY,
-    Body,
-    Usage,
-    decode_body,
-    error_code,
-    error_text,
-    has_error,
-    id_of,
-    text_of,
-)
+from loadgen.client.answers.body import NO_BODY, Body, Usage, decode_body, has_error, id_of
+from loadgen.client.answers.pieces import is_answer, text_of
+from loadgen.client.answers.refusals import error_code, error_text
 from loadgen.client.sse import FIELDS, SseReader
 from loadgen.client.urls import without_user
 
@@ -225,10 +217,10 @@ class Exchange:
     def _classify_whole(self) -> None:
         data = b"".join(self.body)
         body = self.usage_body = decode_body(data) or NO_BODY
-        if has_error(body) and not body.choices and not body.output:
+        if has_error(body) and not (body.choices or body.output or body.data):
             self.outcome, self.error = "upstream_5xx", error_text(data)
             self._class_of_code(error_code(has_error(body)))
-        elif body.choices is None and body.output is None:
+        elif not is_answer(body):
             said = error_text(data, 80)
             self.outcome = "stream_truncated"
             self.error = "a 200 whose body is no answer" + (f": {said}" if said else "")

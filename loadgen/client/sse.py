@@ -10,22 +10,18 @@ choices and nothing to read. Such events are steps of the answer too, and the la
 
 from __future__ import annotations
 
-from loadgen.client.answers import (
-    CONTENT,
+from loadgen.client.answers.body import (
     ENDS_OF_RESPONSE,
+    MESSAGE_STOP,
     Body,
     Usage,
-    content_of,
     decode_body,
-    error_code,
-    error_text,
-    finishes,
     has_error,
     id_of,
-    is_step,
-    opens,
-    piece_of,
+    usage_of,
 )
+from loadgen.client.answers.pieces import CONTENT, content_of, finishes, is_step, opens, piece_of
+from loadgen.client.answers.refusals import error_code, error_text
 
 _QUOTE = 0x22
 _BOM = b"\xef\xbb\xbf"
@@ -200,13 +196,11 @@ class SseReader:
     def _note(self, body: Body, payload: bytes) -> None:
         if self.answer_id is None:
             self.answer_id = id_of(body)
-        if body.usage is not None:
-            self.usage = body.usage
-        if body.response is not None and body.response.usage is not None:
-            self.usage = body.response.usage
+        if (usage := usage_of(body)) is not None:
+            self.usage = usage.over(self.usage)
         if body.choices and finishes(body):
             self.finished = True
-        if body.type in ENDS_OF_RESPONSE:
+        if body.type in ENDS_OF_RESPONSE or body.type == MESSAGE_STOP:
             self.complete = True
         raw = has_error(body) if body.error or body.response is not None else b""
         if raw or body.object == "error" or body.type == "error":

@@ -36,6 +36,9 @@ class CompareOptions:
     same_plan: bool = False
     """All repeats send the plan of the scenario's own seed; the verdict is about that plan alone."""
     manifests: Path | None = None  # of the fleet, instead of simfleet's own; made to be what is supposed
+    simulate: bool = False
+    """Runs are made in virtual time by `simfleet simulate`, `jobs` at once."""
+    jobs: int = 1
     until: str | None = None
     """`told-apart`: stop once every arm is told from the baseline (judge/looks.py)."""
 
@@ -64,6 +67,9 @@ def repeats_of(
         seed = scenario.seed + (0 if options.same_plan else repeat)
         progress.stage(f"repeat {repeat + 1} of {options.repeats}: plan of seed {seed}")
         progress.span = prepare_plan(replace(scenario, seed=seed), None, plan).header.span
+        if options.simulate:
+            yield _simulated(scenario, options, plan, repeat=repeat + 1, seed=seed, progress=progress)
+            continue
         runs: list[ArmRun] = []
         for arm in order(scenario.arms, repeat):
             conduct = RunOptions(
@@ -77,6 +83,19 @@ def repeats_of(
             runs.append(_trusted_run(scenario, conduct, arm, repeat + 1, progress))
             progress.ended(_headline(runs[-1]))
         yield runs
+
+
+def _simulated(
+    scenario: Scenario, options: CompareOptions, plan: Path, *, repeat: int, seed: int, progress: Progress
+) -> list[ArmRun]:
+    """All arms of a repeat in virtual time; the order is no matter there."""
+    from loadgen.compare.simulated import simulated_runs  # noqa: PLC0415
+
+    progress.begins(f"repeat {repeat} of {options.repeats}, simulated")
+    runs = simulated_runs(scenario, plan, repeat=repeat, seed=seed, jobs=options.jobs)
+    progress.ended("; ".join(f"{run.arm}: {_headline(run)}" for run in runs))
+    progress.done += len(runs) - 1
+    return runs
 
 
 def _trusted_run(

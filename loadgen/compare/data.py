@@ -155,6 +155,10 @@ class ArmRun:
         return self.report.trusted
 
     @property
+    def simulated(self) -> bool:
+        return any(check.name == "simulated" for check in self.report.selfchecks)
+
+    @property
     def failed_checks(self) -> list[str]:
         return [f"{c.name}: {c.words}" for c in self.report.selfchecks if c.status == "fail"]
 

@@ -40,14 +40,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SAME_PLAN = "every repeat sent the same plan: the verdict holds for that plan alone"
+SIMULATED = (
+    "simulated: virtual time, without this machine's noise; `simfleet up` and `loadgen run` do it live"
+)
 UNTIL_REPEATS = 10  # the most that `--until` makes where nobody says how many
 _ABOUT_ARMS = re.compile(r"\b(arm|delta)\[")
 
 
 def run_compare(args: argparse.Namespace) -> int:
     """Entry of the command line; the exit code is the comparison's."""
-    from loadgen.flags import scenario_of  # noqa: PLC0415
     from loadgen.scenario.commands import tell_commands  # noqa: PLC0415
+    from loadgen.spelling import scenario_of  # noqa: PLC0415
 
     scenario = scenario_of(args)
     files = (
@@ -74,8 +77,11 @@ def run_compare(args: argparse.Namespace) -> int:
         same_plan=getattr(args, "same_plan", False),
         until=until,
         manifests=getattr(args, "manifests", None),
+        simulate=getattr(args, "simulate", False),
+        jobs=getattr(args, "jobs", None) or 1,
     )
-    tell_commands(scenario, options.command, () if files else scenario.arms)
+    if not options.simulate:  # of which no command runs
+        tell_commands(scenario, options.command, () if files else scenario.arms)
     return compare_arms(scenario, options)
 
 
@@ -192,7 +198,8 @@ def judged(
         reports = [run.report for run in runs]
         data.expectations += nothing_succeeded(reports, scenario.expect if scenario else (), f" in {arm}")
     others = len(scenario.expect) - len(about_arms) if scenario else 0
-    data.notes = [f"{others} expectations about single runs were not judged"] if others else []
+    data.notes = [SIMULATED] if any(run.simulated for runs in arms.values() for run in runs) else []
+    data.notes += [f"{others} expectations about single runs were not judged"] if others else []
     data.exit_code = exit_code(data.expectations, data.trusted)
     return data
 

@@ -50,6 +50,7 @@ def selfchecks(run: RunData) -> list[Check]:
     """All checks, in the order in which they are printed."""
     frame = run.frame
     checks = [
+        *simulated(run),
         finished(run),
         complete(run),
         ceiling(run),
@@ -70,6 +71,15 @@ def selfchecks(run: RunData) -> list[Check]:
 
 def trusted(checks: list[Check]) -> bool:
     return all(check.status != "fail" for check in checks)
+
+
+def simulated(run: RunData) -> list[Check]:
+    """Whether the run was one at all; no check for one against a real target."""
+    how = run.meta.simulated
+    if not how:
+        return []
+    words = ", ".join(f"{name} {value}" for name, value in how.items() if name != "clock")
+    return [Check("simulated", "ok", f"made in virtual time by `simfleet simulate` ({words})")]
 
 
 def finished(run: RunData) -> Check:

@@ -1,24 +1,42 @@
-"""Request bodies of the three APIs as pieces of a plan: text that stands for itself, shared text, answers."""
+"""Request bodies of the APIs as pieces of a plan: text that stands for itself, shared text, answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from loadgen.errors import ScenarioError
 from loadgen.plan.plan import Answer, Piece, escape
+from loadgen.plan.words import Recipe
 from loadgen.scenario.scenario import ClassSpec
 
-_MAX_TOKENS_KEY = {"completions": "max_tokens", "chat": "max_tokens", "responses": "max_output_tokens"}
+_MAX_TOKENS_KEY = {
+    "completions": "max_tokens",
+    "chat": "max_tokens",
+    "messages": "max_tokens",
+    "responses": "max_output_tokens",
+}
+# Where each API takes its prompt, in a request that is given whole.
+_PROMPT_KEYS = {
+    "completions": "prompt",
+    "chat": "messages",
+    "messages": "messages",
+    "responses": "input",
+    "embeddings": "input",
+}
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+# What the plan decides, whatever a given request says.
+_PLANS_OWN = ("model", "stream", "stream_options")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A part of a prompt: its own words, or the number of a shared text; `tokens` in words."""
+    """A part of a prompt: its own words, a recipe, or the number of a shared text; `tokens` in words."""
 
-    value: str | int
+    value: str | int | Recipe
     tokens: int
 
 
@@ -34,13 +52,16 @@ class Said:
 def body_pieces(spec: ClassSpec, model: str, messages: Sequence[Said], max_tokens: int) -> list[Piece]:
     """The body of a request whose prompt is a conversation."""
     pieces: list[Piece] = [f'{{"model":"{escape(model)}",']
-    if spec.api == "completions":
-        pieces.append('"prompt":"')
+    if spec.api in ("completions", "embeddings"):
+        pieces.append('"prompt":"' if spec.api == "completions" else '"input":"')
         for message in messages:
             pieces += _flat(message)
         pieces.append('"')
     else:
-        pieces.append('"messages":[' if spec.api == "chat" else '"input":[')
+        if spec.api == "messages" and messages and messages[0].role == "system":  # a field of its own there
+            pieces += ['"system":"', *_inside(messages[0]), '",']
+            messages = messages[1:]
+        pieces.append('"input":[' if spec.api == "responses" else '"messages":[')
         for index, message in enumerate(messages):
             comma = "," if index else ""
             pieces += [f'{comma}{{"role":"{message.role}","content":"', *_inside(message), '"}']
@@ -69,17 +90,54 @@ def _flat(message: Said) -> list[Piece]:
 
 def tail(spec: ClassSpec, max_tokens: int) -> str:
     """Everything behind the prompt; what the class's `body:` says wins."""
-    fields: dict[str, object] = {_MAX_TOKENS_KEY[spec.api]: max_tokens}
+    fields = _fields(spec, max_tokens)
+    return "," + msgspec.json.encode(fields).decode()[1:] if fields else "}"
+
+
+def _fields(spec: ClassSpec, max_tokens: int) -> dict[str, object]:
+    limit = _MAX_TOKENS_KEY.get(spec.api)
+    fields: dict[str, object] = {limit: max_tokens} if limit else {}
     if spec.stream:
         fields["stream"] = True
-        if spec.api != "responses":
+        if spec.api in ("completions", "chat"):
             fields["stream_options"] = {"include_usage": True}
     if spec.ignore_eos:
         fields["ignore_eos"] = True
     if spec.priority is not None:
         fields["priority"] = spec.priority
     fields.update(spec.body)
-    return "," + msgspec.json.encode(fields).decode()[1:]
+    return fields
+
+
+def given_body(spec: ClassSpec, model: str, given: Mapping[str, Any], max_tokens: int) -> list[Piece]:
+    """The body of a request that a trace has in full, as the class's API takes it.
+
+    A prompt becomes one message where messages are wanted; what the request says of itself stays, but
+    model and streaming. ScenarioError where its prompt has no place in the API.
+    """
+    said = {key: value for key, value in given.items() if key not in (*_PLANS_OWN, *_LIMITS)}
+    prompts: dict[str, Any] = {key: said.pop(key) for key in ("messages", "prompt", "input") if key in said}
+    wanted = _PROMPT_KEYS[spec.api]
+    prompt = prompts.get(wanted)
+    if prompt is None:
+        other = next(iter(prompts.values()))
+        if wanted == "messages" and isinstance(other, str):
+            prompt = [{"role": "user", "content": other}]
+        elif wanted in ("prompt", "input") and ("messages" not in prompts or spec.api == "responses"):
+            prompt = other
+        else:
+            raise ScenarioError(
+                f"class {spec.name}: a request of the file has {', '.join(prompts)}, which has no place in "
+                f"`api: {spec.api}`; set `api: {'chat' if 'messages' in prompts else 'completions'}`"
+            )
+    if spec.api == "messages" and isinstance(prompt, list) and prompt and _role(prompt[0]) == "system":
+        said["system"], prompt = prompt[0].get("content"), prompt[1:]
+    whole = {"model": model, wanted: prompt, **_fields(spec, max_tokens), **said}
+    return [msgspec.json.encode(whole).decode()]
+
+
+def _role(message: object) -> object:
+    return message.get("role") if isinstance(message, dict) else None
 
 
 def merged(pieces: Sequence[Piece]) -> list[Piece]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from loadgen.plan.arrivals import Schedule, schedule, stream
 from loadgen.plan.plan import ClassPlan, PlanHeader, PlanLine, PlannedRequest, RetryPlan, SharedText
 from loadgen.plan.production import ProductionMaker
 from loadgen.plan.prompts import Maker, UnitSpec
-from loadgen.plan.traces import TraceRow, read_trace
+from loadgen.plan.tokenizer import Tokenizer
+from loadgen.plan.tracerow import Reading, TraceRow
+from loadgen.plan.traces import read_trace
 from loadgen.plan.words import sample, sample_count
 from loadgen.scenario.presets import PRESETS
-from loadgen.scenario.scenario import ClassSpec, Scenario
+from loadgen.scenario.scenario import EVERY_ROW, ClassSpec, Scenario
 
 POOL_PER_USER_SECOND = 20
 POOL_LIMIT = 20_000
@@ -39,24 +41,33 @@ class ClassSource:
     times: Schedule | None
     """None for a closed loop."""
     count: int
+    tokens: Tokenizer | None
+    notes: tuple[str, ...] = ()
+    """What of its trace was left out."""
 
     def maker(self) -> Maker:
         if self.spec.workload.preset is not None:
-            return ProductionMaker(self.spec, self.index, self.seed)
-        return Maker(self.spec, self.index, self.seed, self.rows)
+            return ProductionMaker(self.spec, self.index, self.seed, self.tokens)
+        return Maker(self.spec, self.index, self.seed, self.rows, self.tokens)
 
 
-def _source(spec: ClassSpec, index: int, seed: int) -> ClassSource:
-    rows = read_trace(spec.workload.trace) if spec.workload.trace is not None else []
+def _source(spec: ClassSpec, index: int, seed: int, tokens: Tokenizer | None) -> ClassSource:
+    reading = Reading(tokens.count) if tokens is not None else Reading()
+    if tokens is not None and spec.workload.form == "tokens":
+        fitting = min(spec.workload.vocabulary, tokens.vocabulary)
+        spec = replace(spec, workload=replace(spec.workload, vocabulary=fitting))
+    rows = read_trace(spec.workload.trace, reading) if spec.workload.trace is not None else []
+    if spec.arrival.requests == EVERY_ROW:
+        spec = replace(spec, arrival=replace(spec.arrival, requests=len(rows)))
     arrival = spec.arrival
     if arrival.process == "closed":
-        return ClassSource(spec, index, seed, rows, None, _pool_size(spec))
+        return ClassSource(spec, index, seed, rows, None, _pool_size(spec), tokens, reading.words)
     preset = PRESETS[spec.workload.preset] if spec.workload.preset is not None else None
     trace = np.array([row.at for row in rows]) if rows and rows[0].at is not None else None
     if arrival.process == "trace" and trace is None:
         raise _no_times(spec)
     times = schedule(arrival, stream(seed, spec.name, "arrivals"), preset, trace)
-    return ClassSource(spec, index, seed, rows, times, len(times.offsets))
+    return ClassSource(spec, index, seed, rows, times, len(times.offsets), tokens, reading.words)
 
 
 def _no_times(spec: ClassSpec) -> ScenarioError:
@@ -77,7 +88,7 @@ def _pool_size(spec: ClassSpec) -> int:
     return max(POOL_LEAST, arrival.users, min(POOL_LIMIT, wanted))
 
 
-def _class_plan(spec: ClassSpec) -> ClassPlan:
+def _class_plan(spec: ClassSpec, tokens: Tokenizer | None) -> ClassPlan:
     retry, arrival = spec.retry, spec.arrival
     closed = arrival.process == "closed"
     return ClassPlan(
@@ -103,6 +114,7 @@ def _class_plan(spec: ClassSpec) -> ClassPlan:
         pause_on_error=arrival.pause_on_error,
         wrap=closed and arrival.requests is None,
         process=arrival.process,
+        words=tokens.words if tokens is not None else (),
         burstiness=arrival.burstiness if arrival.process == "gamma" else None,
     )
 
@@ -122,16 +134,18 @@ def _span(source: ClassSource) -> float:
 
 def build_plan(scenario: Scenario) -> Iterator[PlanLine]:
     """The lines of the plan, header first."""
-    sources = [_source(spec, index, scenario.seed) for index, spec in enumerate(scenario.classes)]
+    tokens = Tokenizer(scenario.tokenizer) if scenario.tokenizer is not None else None
+    sources = [_source(spec, index, scenario.seed, tokens) for index, spec in enumerate(scenario.classes)]
     yield PlanHeader(
         scenario=scenario.name,
         seed=scenario.seed,
         units=sum(source.count for source in sources),
         span=round(max(_span(source) for source in sources), 7),
-        classes={source.spec.name: _class_plan(source.spec) for source in sources},
+        classes={source.spec.name: _class_plan(source.spec, tokens) for source in sources},
         numpy=np.__version__,
         yaml=scenario.text,
         source=scenario.source or "",
+        notes=tuple(f"class {each.spec.name}: {note}" for each in sources for note in each.notes),
     )
     slots = itertools.count()
     closed = [source for source in sources if source.times is None]
@@ -184,8 +198,6 @@ def _timed_units(source: ClassSource) -> Iterator[tuple[float, int, ClassSource,
 def _lines(source: ClassSource, number: int, made: Made, slot: int) -> Iterator[PlanLine]:
     unit, model, adapter, cancel, think = made
     spec = source.spec
-    for text, value in unit.texts:
-        yield SharedText(text=text, value=value)
     for text, value in unit.own:
         yield SharedText(text=text, value=value, slot=slot)
     name = f"{spec.name}-{number:06d}"

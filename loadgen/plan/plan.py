@@ -3,7 +3,9 @@
 A plan is JSONL. The first line is the `PlanHeader`; a line with `text` holds a piece of body that several
 requests share; every other line is a `PlannedRequest` whose `body` is a list of pieces: a string stands for
 itself, a number for the shared piece of that number, `{"answer": k}` for what the server really answered
-to turn k of the same session. Joined and encoded as UTF-8 the pieces are the body, byte for byte.
+to turn k of the same session, `[size, seed, vocabulary]` for a text that is made of a `words.Recipe` when
+it is sent, so that a plan stays small whatever its prompts are. Joined and encoded as UTF-8 the pieces are
+the body, byte for byte.
 
 `slot` says which worker sends a request (slot modulo the number of workers): one slot for each
 independent request, one for all turns of a session. Workers share the schedule and no seeds.
@@ -21,8 +23,10 @@ import msgspec
 
 from loadgen.errors import RunError, ScenarioError
 from loadgen.numbers.jsonl import NO_JSON, JsonlWriter
+from loadgen.plan.words import Recipe, made
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2  # since 2 there are recipes; plans of version 1 hold none and are read as ever
+_READ = (1, 2)
 
 
 class Answer(msgspec.Struct):
@@ -31,7 +35,7 @@ class Answer(msgspec.Struct):
     answer: int
 
 
-Piece: TypeAlias = str | int | Answer
+Piece: TypeAlias = str | int | Answer | Recipe
 
 
 class RetryPlan(msgspec.Struct, kw_only=True, frozen=True):
@@ -68,6 +72,8 @@ class ClassPlan(msgspec.Struct, kw_only=True):
     """Closed loop: seconds that a user waits after a failure, besides thinking."""
     process: str = "poisson"
     burstiness: float | None = None
+    words: tuple[str, ...] = ()
+    """Of which recipes make text; none are those of words.py."""
 
     @property
     def patience(self) -> tuple[float | None, float | None] | None:
@@ -91,6 +97,8 @@ class PlanHeader(msgspec.Struct, kw_only=True):
     numpy: str = ""
     yaml: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
+    """What of the scenario's traces is not in the plan."""
 
 
 class SharedText(msgspec.Struct, kw_only=True):
@@ -171,8 +179,8 @@ def read_plan_header(path: Path) -> PlanHeader:
         raise ScenarioError(f"cannot be read: {error.strerror}", file=path) from error
     except NO_JSON as error:
         raise ScenarioError(f"is not a plan of `loadgen plan`: {error}", file=path, line=1) from error
-    if header.plan != PLAN_VERSION:
-        raise ScenarioError(f"is a plan of version {header.plan}, this is {PLAN_VERSION}", file=path)
+    if header.plan not in _READ:
+        raise ScenarioError(f"is a plan of version {header.plan}, this reads 1 and {PLAN_VERSION}", file=path)
     return header
 
 
@@ -202,7 +210,12 @@ def escape(text: str) -> str:
     return msgspec.json.encode(text).decode()[1:-1]
 
 
-def join_body(pieces: Iterable[Piece], texts: Mapping[int, str], answers: Mapping[int, str]) -> bytes:
+def join_body(
+    pieces: Iterable[Piece],
+    texts: Mapping[int, str],
+    answers: Mapping[int, str],
+    words: tuple[str, ...] = (),
+) -> bytes:
     """The body's bytes; an answer that never came leaves its place empty.
 
     ScenarioError for a shared text that the plan does not hold.
@@ -217,6 +230,8 @@ def join_body(pieces: Iterable[Piece], texts: Mapping[int, str], answers: Mappin
                     f"the plan is broken: a request holds text {piece}, no line before it does"
                 )
             parts.append(texts[piece])
+        elif isinstance(piece, Recipe):
+            parts.append(made(piece, words))
         else:
             parts.append(escape(answers.get(piece.answer, "")))
     return "".join(parts).encode()
@@ -232,7 +247,7 @@ class Plan:
 
     def body(self, request: PlannedRequest, answers: Mapping[int, str] | None = None) -> bytes:
         """The bytes of a request's body, given the answers of earlier turns."""
-        return join_body(request.body, self.texts, answers or {})
+        return join_body(request.body, self.texts, answers or {}, self.header.classes[request.cls].words)
 
 
 def load_plan(path: Path) -> Plan:

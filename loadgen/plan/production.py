@@ -12,10 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from loadgen.plan.arrivals import client_shares, stream
-from loadgen.plan.bodies import Text
-from loadgen.plan.plan import escape
 from loadgen.plan.prompts import Dialogue, Maker, UnitSpec
-from loadgen.plan.words import text_of
+from loadgen.plan.tokenizer import Tokenizer
 from loadgen.scenario.presets import PRESETS, LogNormal
 from loadgen.scenario.scenario import ClassSpec
 
@@ -38,8 +36,8 @@ def zipf_edges(count: int, exponent: float) -> np.ndarray:
 class ProductionMaker(Maker):
     """Units of one preset."""
 
-    def __init__(self, spec: ClassSpec, index: int, seed: int) -> None:
-        super().__init__(spec, index, seed)
+    def __init__(self, spec: ClassSpec, index: int, seed: int, tokens: Tokenizer | None = None) -> None:
+        super().__init__(spec, index, seed, tokens=tokens)
         assert spec.workload.preset is not None
         self.preset = PRESETS[spec.workload.preset]
         self._client_edges = np.cumsum(client_shares(self.preset))
@@ -61,26 +59,20 @@ class ProductionMaker(Maker):
         preset, rng = self.preset, self.rng
         tenant = self._tenants[client % preset.clients]
         beginning = [
-            self._part("system", 0, preset.system_tokens),
-            self._part("tenant", tenant, preset.tenant_tokens),
+            self.shared(preset.system_tokens, "system", "0"),
+            self.shared(preset.tenant_tokens, "tenant", str(tenant)),
         ]
         group = f"tenant{tenant}"
         if self._documents is not None:
             document = min(
                 int(np.searchsorted(self._documents, rng.random(), side="right")), preset.documents - 1
             )
-            beginning.append(self._part("document", document, preset.document_tokens))
+            beginning.append(self.shared(preset.document_tokens, "document", str(document)))
             group = f"doc{document}"
         dialogue = Dialogue(beginning, group)
         for turn in range(int(rng.geometric(1.0 / preset.turns))):
             lengths = preset.inputs if turn == 0 else preset.later
             output = self.spec.max_tokens or draw(preset.outputs, rng)
             think = float(rng.exponential(preset.think)) if turn and preset.think else 0.0
-            dialogue.add(text_of(draw((lengths,), rng), rng), output, think)
-        unit = self.grow(model, dialogue)
-        unit.texts = self.texts.take_fresh()
-        return unit
-
-    def _part(self, kind: str, index: int, tokens: int) -> Text:
-        rng = stream(self.seed, self.spec.name, kind, str(index))
-        return Text(self.texts.shared((kind, index), lambda: escape(text_of(tokens, rng))), tokens)
+            dialogue.add(self.fresh(draw((lengths,), rng)), output, think)
+        return self.grow(model, dialogue)

@@ -1,21 +1,24 @@
 """What requests ask for: seeded prompts with shared beginnings, conversations, traces and presets.
 
-A maker turns the number of an arrival into a `UnitSpec`: one request, or all turns of a session.
-Shared texts are numbered as they are first used and travel with the unit that uses them first.
+A maker turns the number of an arrival into a `UnitSpec`: one request, or all turns of a session. Made text
+is a recipe wherever it stands, as what several requests share is; only the texts of others, which no recipe
+makes, are numbered and travel with the session that repeats them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from loadgen.plan.arrivals import stream
-from loadgen.plan.bodies import Said, Text, body_pieces, token_body_pieces
+from loadgen.plan.bodies import Said, Text, body_pieces, given_body, token_body_pieces
 from loadgen.plan.plan import Piece, escape
-from loadgen.plan.traces import TraceRow, count_words
-from loadgen.plan.words import ids_of, sample, sample_count, text_of
+from loadgen.plan.tokenizer import Tokenizer
+from loadgen.plan.tracerow import TraceRow, count_words
+from loadgen.plan.words import Recipe, fresh_seed, mixed_seed, sample, sample_count
 from loadgen.scenario.scenario import ClassSpec, Prefix
 
 TEXTS_PER_CLASS = 100_000_000  # numbers of shared texts that a class has for itself
@@ -34,11 +37,10 @@ class TurnSpec:
 
 @dataclass(slots=True)
 class UnitSpec:
-    """What one arrival brings; `texts` are shared pieces used here first, `own` those of this unit alone."""
+    """What one arrival brings; `own` are texts that several of its turns hold."""
 
     turns: list[TurnSpec]
     group: str | None = None
-    texts: list[tuple[int, str]] = field(default_factory=list)
     own: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -48,41 +50,14 @@ class Dialogue:
 
     beginning: list[Text]
     group: str | None
-    questions: list[str] = field(default_factory=list)
+    questions: list[Text] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     thinks: list[float] = field(default_factory=list)
 
-    def add(self, question: str, output: int, think: float) -> None:
+    def add(self, question: Text, output: int, think: float) -> None:
         self.questions.append(question)
         self.outputs.append(output)
         self.thinks.append(think)
-
-
-class Texts:
-    """Numbers for texts that several requests hold; `fresh` gathers those not yet handed out."""
-
-    def __init__(self, class_index: int) -> None:
-        self._next = class_index * TEXTS_PER_CLASS
-        self._numbers: dict[object, int] = {}
-        self.fresh: list[tuple[int, str]] = []
-
-    def shared(self, key: object, make: Callable[[], str]) -> int:
-        """The number of the text under `key`, made (already escaped) at its first use."""
-        number = self._numbers.get(key)
-        if number is None:
-            number = self._numbers[key] = self.number()
-            self.fresh.append((number, make()))
-        return number
-
-    def number(self) -> int:
-        """A number nobody has."""
-        self._next += 1
-        return self._next - 1
-
-    def take_fresh(self) -> list[tuple[int, str]]:
-        """Texts first used since the last call."""
-        fresh, self.fresh = self.fresh, []
-        return fresh
 
 
 def group_weights(prefix: Prefix) -> np.ndarray:
@@ -99,11 +74,24 @@ def group_weights(prefix: Prefix) -> np.ndarray:
 class Maker:
     """Prompts of one class. Subclass-free: the class's settings decide what a unit is made of."""
 
-    def __init__(self, spec: ClassSpec, index: int, seed: int, rows: Sequence[TraceRow] = ()) -> None:
+    def __init__(
+        self,
+        spec: ClassSpec,
+        index: int,
+        seed: int,
+        rows: Sequence[TraceRow] = (),
+        tokens: Tokenizer | None = None,
+    ) -> None:
         self.spec = spec
         self.seed = seed
+        self._count = tokens.count if tokens is not None else count_words
+        # What the model puts before a plain prompt, so that ours has so many fewer.
+        self._specials = tokens.specials if tokens is not None and spec.api == "completions" else 0
         self.rng = stream(seed, spec.name, "prompts")
-        self.texts = Texts(index)
+        self._texts = itertools.count(index * TEXTS_PER_CLASS)
+        self._seeds: dict[tuple[str, ...], int] = {}
+        self._lengths: dict[int, int] = {}
+        self._block_seed = fresh_seed(stream(seed, spec.name, "block"))
         self._rows = rows
         prefix = spec.workload.prefix
         self._edges = np.cumsum(group_weights(prefix)) if prefix is not None else None
@@ -128,8 +116,18 @@ class Maker:
         else:
             beginning, group = self._beginning()
             unit = self._conversation(model, beginning, group)
-        unit.texts = self.texts.take_fresh()
         return unit
+
+    def fresh(self, count: int, vocabulary: int = 0) -> Text:
+        """So many words, or ids, that no other request has."""
+        return Text(Recipe(count, fresh_seed(self.rng), vocabulary), count)
+
+    def shared(self, count: int, *names: str, vocabulary: int = 0) -> Text:
+        """So many words, or ids, that are the same wherever these names are given."""
+        seed = self._seeds.get(names)
+        if seed is None:
+            seed = self._seeds[names] = fresh_seed(stream(self.seed, self.spec.name, *names))
+        return Text(Recipe(count, seed, vocabulary), count)
 
     # --- synthetic prompts ----------------------------------------------------------------------
 
@@ -138,19 +136,16 @@ class Maker:
         group = int(np.searchsorted(self._edges, self.rng.random(), side="right"))
         return min(group, len(self._edges) - 1)
 
-    def _prefix_tokens(self, group: int) -> int:
+    def _beginning(self, vocabulary: int = 0) -> tuple[list[Text], str | None]:
         prefix = self.spec.workload.prefix
-        assert prefix is not None
-        return sample_count(prefix.tokens, stream(self.seed, self.spec.name, "prefix length", str(group)))
-
-    def _beginning(self) -> tuple[list[Text], str | None]:
-        if self.spec.workload.prefix is None:
+        if prefix is None:
             return [], None
         group = self._pick_group()
-        count = self._prefix_tokens(group)
-        rng = stream(self.seed, self.spec.name, "prefix", str(group))
-        number = self.texts.shared(("prefix", group), lambda: escape(text_of(count, rng)))
-        return [Text(number, count)], f"g{group}"
+        count = self._lengths.get(group)
+        if count is None:
+            rng = stream(self.seed, self.spec.name, "prefix length", str(group))
+            count = self._lengths[group] = sample_count(prefix.tokens, rng)
+        return [self.shared(count, "prefix", str(group), vocabulary=vocabulary)], f"g{group}"
 
     def _max_tokens(self) -> int:
         fixed = self.spec.max_tokens
@@ -167,7 +162,11 @@ class Maker:
             lengths = self.spec.workload.input_tokens
             if turn and sessions and sessions.input_tokens:
                 lengths = sessions.input_tokens
-            question = literal or text_of(sample_count(lengths, self.rng), self.rng)
+            question = (
+                Text(literal, self._count(literal))
+                if literal
+                else self.fresh(max(1, sample_count(lengths, self.rng) - (0 if turn else self._specials)))
+            )
             output = self._max_tokens()
             dialogue.add(question, output, sample(sessions.think, self.rng) if sessions and turn else 0.0)
         return self.grow(model, dialogue)
@@ -177,16 +176,16 @@ class Maker:
         unit = UnitSpec([], dialogue.group)
         shared = sum(part.tokens for part in dialogue.beginning)
         history = [Said("system", tuple(dialogue.beginning))] if dialogue.beginning else []
-        total = shared
-        for turn, question in enumerate(dialogue.questions):
+        total = shared + self._specials
+        for turn, asked in enumerate(dialogue.questions):
+            question = asked
             output = dialogue.outputs[turn]
-            words = len(question.split())
-            value: str | int = question
-            if len(dialogue.questions) > 1:  # later turns repeat it
-                value = self.texts.number()
-                unit.own.append((value, escape(question)))
-            history.append(Said("user", (Text(value, words),)))
-            total += words
+            if len(dialogue.questions) > 1 and isinstance(question.value, str):  # later turns repeat it
+                number = next(self._texts)
+                unit.own.append((number, escape(question.value)))
+                question = Text(number, question.tokens)
+            history.append(Said("user", (question,)))
+            total += question.tokens
             unit.turns.append(
                 TurnSpec(
                     body=body_pieces(self.spec, model, history, output),
@@ -202,47 +201,70 @@ class Maker:
 
     def _token_unit(self, model: str) -> UnitSpec:
         workload = self.spec.workload
-        pieces: list[Piece] = []
-        shared, group_name = 0, None
-        if workload.prefix is not None:
-            group = self._pick_group()
-            shared, group_name = self._prefix_tokens(group), f"g{group}"
-            rng = stream(self.seed, self.spec.name, "prefix", str(group))
-            number = self.texts.shared(
-                ("prefix", group), lambda: ids_of(shared, workload.vocabulary, rng) + ","
-            )
-            pieces.append(number)
+        beginning, group = self._beginning(workload.vocabulary)
+        shared = sum(part.tokens for part in beginning)
         count = sample_count(workload.input_tokens, self.rng)
-        pieces.append(ids_of(count, workload.vocabulary, self.rng))
+        parts = [*beginning, self.fresh(count, workload.vocabulary)]
         output = self._max_tokens()
-        body = token_body_pieces(self.spec, model, pieces, output)
-        return UnitSpec([TurnSpec(body, output, shared + count, shared)], group_name)
+        body = token_body_pieces(self.spec, model, listed(parts), output)
+        return UnitSpec([TurnSpec(body, output, shared + count, shared)], group)
 
     # --- traces ---------------------------------------------------------------------------------
 
     def _from_trace(self, row: TraceRow, model: str) -> UnitSpec:
-        output = self.spec.max_tokens or row.output_tokens
         if row.turns:
             sessions = self.spec.workload.sessions
             turns = row.turns[: sample_count(sessions.turns, self.rng)] if sessions else row.turns[:1]
             dialogue = Dialogue([], None)
             for turn, (question, answer) in enumerate(turns):
                 think = sample(sessions.think, self.rng) if sessions and turn else 0.0
-                dialogue.add(question, self.spec.max_tokens or max(1, count_words(answer)), think)
+                dialogue.add(
+                    Text(question, self._count(question)),
+                    self.spec.max_tokens or max(1, self._count(answer)),
+                    think,
+                )
             return self.grow(model, dialogue)
-        tokens = self.spec.workload.form == "tokens"
-        parts = self._blocks(row, tokens) if row.blocks else self._fresh_text(row.input_tokens, tokens)
-        if tokens:
-            body = token_body_pieces(self.spec, model, [part.value for part in parts], output)
+        if row.body is not None:
+            return self._asked(row, model)
+        if row.later and all(each.text is not None for each in (row, *row.later)):
+            return self._told(row, model)
+        unit = UnitSpec([self._turn_of(each, model) for each in (row, *row.later)], row.group)
+        for made, each in zip(unit.turns[1:], row.later, strict=True):
+            made.think = each.delay or 0.0
+        return unit
+
+    def _asked(self, row: TraceRow, model: str) -> UnitSpec:
+        """A request that the trace has in full; its own limit on tokens is in it."""
+        assert row.body is not None
+        output = self.spec.max_tokens or row.output_tokens or self._max_tokens()
+        return UnitSpec([TurnSpec(given_body(self.spec, model, row.body, output), output, row.input_tokens)])
+
+    def _told(self, row: TraceRow, model: str) -> UnitSpec:
+        """A session whose questions the trace has; each prompt is the history with the real answers in it."""
+        dialogue = Dialogue([], row.group)
+        for each in (row, *row.later):
+            question = Text(each.text or "", self._count(each.text or ""))
+            dialogue.add(question, self.spec.max_tokens or each.output_tokens, each.delay or 0.0)
+        return self.grow(model, dialogue)
+
+    def _turn_of(self, row: TraceRow, model: str) -> TurnSpec:
+        """A request of the trace's lengths and blocks, or text."""
+        output = self.spec.max_tokens or row.output_tokens
+        vocabulary = self.spec.workload.vocabulary if self.spec.workload.form == "tokens" else 0
+        if row.text is not None and not vocabulary:
+            parts = [Text(row.text, row.input_tokens)]
+        elif row.blocks:
+            parts = self._blocks(row, vocabulary)
+        else:
+            lead = 0 if vocabulary else self._specials
+            parts = [self.fresh(max(1, row.input_tokens - lead), vocabulary)]
+        if vocabulary:
+            body = token_body_pieces(self.spec, model, listed(parts), output)
         else:
             body = body_pieces(self.spec, model, [Said("user", tuple(parts))], output)
-        return UnitSpec([TurnSpec(body, output, row.input_tokens)])
+        return TurnSpec(body, output, row.input_tokens)
 
-    def _fresh_text(self, count: int, tokens: bool) -> list[Text]:
-        value = ids_of(count, self.spec.workload.vocabulary, self.rng) if tokens else text_of(count, self.rng)
-        return [Text(value, count)]
-
-    def _blocks(self, row: TraceRow, tokens: bool) -> list[Text]:
+    def _blocks(self, row: TraceRow, vocabulary: int) -> list[Text]:
         """Blocks of equal id are equal text; the last is cut to the row's length."""
         trace = self.spec.workload.trace
         assert trace is not None
@@ -252,15 +274,14 @@ class Maker:
             count = min(size, left)
             if count <= 0:
                 break
-            rng = stream(self.seed, self.spec.name, "block", str(block))
-            comma = "," if tokens and left > count else ""
-
-            def make(rng: np.random.Generator = rng, count: int = count, comma: str = comma) -> str:
-                if tokens:
-                    ids = ids_of(size, self.spec.workload.vocabulary, rng).split(",")
-                    return ",".join(ids[:count]) + comma
-                return escape("".join(f" {word}" for word in text_of(size, rng).split()[:count]))
-
-            parts.append(Text(self.texts.shared(("block", block, count, comma), make), count))
+            parts.append(Text(Recipe(count, mixed_seed(self._block_seed, block), vocabulary), count))
             left -= count
         return parts
+
+
+def listed(parts: Sequence[Text]) -> list[Piece]:
+    """Parts of token ids as one list of them."""
+    pieces: list[Piece] = []
+    for part in parts:
+        pieces += [",", part.value] if pieces else [part.value]
+    return pieces

@@ -6,6 +6,9 @@ at word boundaries counts the same; what the server counted stands in its usage.
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import numpy as np
 
 from loadgen.scenario.scenario import Distribution
@@ -36,17 +39,86 @@ operation crime stage compare authority design sort knowledge station strategy t
 environment leg dark note purpose
 """
 WORDS = tuple(_LIST.split())
-_TABLE = np.array([f" {word}" for word in WORDS], dtype=object)
+# Items of a ring, out of which the long part of every prompt is cut at a place of its own.
+_RING = 1 << 16
+# The first items of a prompt are drawn one by one, so that no two seeds begin alike.
+_HEAD = 6
+# Knuth's MMIX generator: 64 bits of state, of which the upper ones are used.
+_FACTOR, _STEP, _MASK = 6364136223846793005, 1442695040888963407, (1 << 64) - 1
+_SPECIALS = 1000  # ids below are left to special tokens
+MOST_SEED = 1 << 53  # seeds are whole numbers of JSON
 
 
-def text_of(count: int, rng: np.random.Generator) -> str:
-    """`count` words, each behind a blank."""
-    return "".join(_TABLE[rng.integers(0, len(WORDS), count)])
+class Recipe(NamedTuple):
+    """How a prompt's text is made when it is sent: equal recipes give equal text.
+
+    `size` words, each behind a blank, or with a `vocabulary` so many token ids of it, as the inside of a
+    JSON list. Of two recipes with one seed the shorter text is the beginning of the longer one.
+    """
+
+    size: int
+    seed: int
+    vocabulary: int = 0
 
 
-def ids_of(count: int, vocabulary: int, rng: np.random.Generator) -> str:
-    """`count` token ids as the inside of a JSON list; the first thousand ids are left to specials."""
-    return ",".join(map(str, rng.integers(1000, vocabulary, count).tolist()))
+class _Ring(NamedTuple):
+    items: tuple[str, ...]
+    text: str
+    offsets: list[int]
+    """Where each item of the ring begins in `text`, and its end."""
+
+
+@functools.lru_cache(maxsize=8)
+def _ring(vocabulary: int, words: tuple[str, ...]) -> _Ring:
+    rng = np.random.Generator(np.random.PCG64(vocabulary))
+    if vocabulary:
+        drawn = [f",{number}" for number in rng.integers(_SPECIALS, vocabulary, _RING).tolist()]
+        items: tuple[str, ...] = ()
+    else:
+        items = tuple(f" {word}" for word in words)
+        rounds = -(
+            -_RING // len(items)
+        )  # shuffled again and again: every word is there as often as the others
+        order = np.concatenate([rng.permutation(len(items)) for _ in range(rounds)])[:_RING]
+        drawn = [items[number] for number in order.tolist()]
+    return _Ring(items, "".join(drawn), np.cumsum([0, *map(len, drawn)]).tolist())
+
+
+def made(recipe: Recipe, words: tuple[str, ...] = ()) -> str:
+    """The text of a recipe, out of `words` instead of this module's own if any are given."""
+    ring = _ring(recipe.vocabulary, words or WORDS)
+    count, state, span = recipe.size, recipe.seed, recipe.vocabulary - _SPECIALS
+    head: list[str] = []
+    for _ in range(_HEAD):
+        state = (state * _FACTOR + _STEP) & _MASK
+        head.append(
+            f",{_SPECIALS + (state >> 33) % span}"
+            if span > 0
+            else ring.items[(state >> 33) % len(ring.items)]
+        )
+    if count <= _HEAD:
+        parts = head[: max(0, count)]
+    else:
+        start, left = ((state * _FACTOR + _STEP) & _MASK) >> 48, count - _HEAD
+        parts = head
+        while left > 0:
+            end = min(_RING, start + left)
+            parts.append(ring.text[ring.offsets[start] : ring.offsets[end]])
+            left, start = left - (end - start), 0
+    text = "".join(parts)
+    return text[1:] if recipe.vocabulary else text
+
+
+def fresh_seed(rng: np.random.Generator) -> int:
+    """A seed of a recipe of its own."""
+    return int(rng.integers(MOST_SEED))
+
+
+def mixed_seed(base: int, number: int) -> int:
+    """The seed of thing `number` of the many that share `base`; different numbers hardly ever share one."""
+    mixed = ((base ^ (number & _MASK)) * _FACTOR + _STEP) & _MASK
+    mixed = ((mixed ^ mixed >> 31) * _FACTOR + _STEP) & _MASK
+    return mixed >> 11
 
 
 def sample(distribution: Distribution, rng: np.random.Generator) -> float:

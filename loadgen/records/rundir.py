@@ -168,6 +168,8 @@ class Meta(msgspec.Struct, kw_only=True):
     totals: Progress = msgspec.field(default_factory=Progress)
     first_errors: dict[str, str] = {}
     warnings: list[str] = []
+    simulated: dict[str, str] = {}
+    """How a run in virtual time was made (`simfleet simulate`); empty for one against a real target."""
 
 
 def write_meta(run_dir: Path, meta: Meta) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from loadgen.judge.report import Report
+from loadgen.numbers.shortnames import short_names
 from loadgen.records.bins import BinnedQuantiles
 from loadgen.records.frame import natural_order
 from loadgen.report import plots
@@ -131,7 +132,7 @@ def picks(report: Report) -> list[Picture]:
     spread, timeline = report.spread, report.timeline
     if not spread or not timeline or spread.pods < 2:
         return []
-    names, edges = list(timeline.pods), timeline.edges
+    names, edges = list(short_names(timeline.pods).values()), timeline.edges
     heat = _bind(
         plots.heat, "Requests by pod and time", names, edges, list(timeline.pods.values()),
         events=events(report),
@@ -175,7 +176,8 @@ def _by_pod(title: str, values: Mapping[str, float], mark: float, note: str, cls
     if len(values) > NAMED:
         draw = _bind(plots.columns, title, list(values.values()), percent, mark=mark, cls=cls)
         return Picture(title, draw, f"{note}; pods from the largest to the smallest")
-    rows = [(name, value, cls) for name, value in values.items()]
+    shown = short_names(values)
+    rows = [(shown[name], value, cls) for name, value in values.items()]
     return Picture(title, _bind(plots.bars, title, rows, mark=mark), note)
 
 
@@ -189,7 +191,8 @@ def _gauge(
     top: float | None = None,
 ) -> Picture | None:
     """One line per pod of a small fleet; of a large one a heat map."""
-    table = {name: _gaps(values) for name, values in columns.items()}
+    shown = short_names(columns)
+    table = {shown[name]: _gaps(values) for name, values in columns.items()}
     if not table:
         return None
     if len(table) > FEW:
@@ -234,7 +237,7 @@ def prefix_groups(report: Report) -> list[Picture]:
     if len(groups) < 2 or len(pods) < 2:
         return []
     values = [[table[group].get(pod, 0) for pod in pods] for group in groups]
-    draw = _bind(plots.matrix, "Prefix groups by pod", groups, pods, values)
+    draw = _bind(plots.matrix, "Prefix groups by pod", groups, list(short_names(pods).values()), values)
     note = "requests; shade: share of the group"
     return [Picture("Where prefix groups went", draw, note, full=len(pods) > 8)]
 
@@ -244,8 +247,9 @@ def lora(report: Report) -> list[Picture]:
     card = report.lora
     if not card:
         return []
-    draw = _bind(plots.matrix, "Adapters by pod", card.adapters, card.pods, card.matrix)
-    loads = [(pod, float(card.loads_by_pod[pod]), "s3") for pod in card.pods]
+    shown = short_names(card.pods)
+    draw = _bind(plots.matrix, "Adapters by pod", card.adapters, list(shown.values()), card.matrix)
+    loads = [(shown[pod], float(card.loads_by_pod[pod]), "s3") for pod in card.pods]
     return [
         Picture("Adapter by pod", draw, "requests; shade: share of the adapter", full=len(card.pods) > 8),
         Picture(

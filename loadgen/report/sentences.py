@@ -38,7 +38,7 @@ def verdict(report: Report) -> str:
         words += f", E2E p50 {show_time(e2e.p50)}, p99 {show_time(e2e.p99)}"
     if expected:
         words = f"All {len(expected)} expectations hold: {words}"
-    return words
+    return f"Simulated: {words}" if any(check.name == "simulated" for check in report.selfchecks) else words
 
 
 def scorecard(report: Report) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from loadgen.judge.report import Expected, Report
 from loadgen.numbers.figure import named
 from loadgen.numbers.outcomes import SHEDS
 from loadgen.numbers.quantity import digits, show, show_time
+from loadgen.numbers.shortnames import common_beginning, short_names
 from loadgen.numbers.stats import PERCENTILES, Summary, percentile_key
 from loadgen.score.recovery import Recovery
 from loadgen.score.scorecard import Scorecard
@@ -180,8 +181,12 @@ def pods(report: Report) -> Table | None:
         ranked = sorted(names, key=lambda name: -spread.counts[name])
         names = ranked[: _MOST_ROWS // 2] + ranked[-_MOST_ROWS // 2 :]
         note = f"the {_MOST_ROWS // 2} busiest and the {_MOST_ROWS // 2} idlest of {len(ranked)} pods"
+    shown = short_names(spread.counts)
+    if whole := common_beginning(spread.counts):
+        note = "; ".join(filter(None, (note, f"all of them begin with {whole}")))
     rows = [
-        (name, f"{spread.counts[name]:,}", share(spread.shares[name]), *_pod(report, name)) for name in names
+        (shown[name], f"{spread.counts[name]:,}", share(spread.shares[name]), *_pod(report, name))
+        for name in names
     ]
     return Table("Pods", _PODS, tuple(rows), note)
 

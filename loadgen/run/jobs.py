@@ -37,7 +37,7 @@ class Unit:
     def body(self, turn: int, shared: dict[int, str]) -> bytes:
         """Body of a turn, with the real answers of the turns before it."""
         texts = shared if not self.texts else {**shared, **self.texts}
-        return join_body(self.requests[turn].body, texts, self.answers)
+        return join_body(self.requests[turn].body, texts, self.answers, self.plan.words)
 
 
 class Job:

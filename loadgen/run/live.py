@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from kit.printable import cell, one_line
 from loadgen.numbers.progress import Histogram, Progress
+from loadgen.numbers.shortnames import short_names
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -180,6 +181,7 @@ def _pods(snapshot: Snapshot) -> RenderableType:
 
     table = Table.grid(padding=(0, 2))
     pods = snapshot.total.pods
+    shown = short_names(pods)
     most, everything = max(pods.values()), sum(pods.values())
     for name in sorted(pods)[:PODS_SHOWN]:
         count = pods[name]
@@ -189,7 +191,9 @@ def _pods(snapshot: Snapshot) -> RenderableType:
             for key in ("running", "waiting", "kv")
             if key in state
         )
-        table.add_row(cell(name), _bar(count / most, 20), f"{count} ({count / everything:.0%})", gauges)
+        table.add_row(
+            cell(shown[name]), _bar(count / most, 20), f"{count} ({count / everything:.0%})", gauges
+        )
     if len(pods) > PODS_SHOWN:
         table.add_row(f"and {len(pods) - PODS_SHOWN} more", "", "", "")
     return table

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kit.console import complain
-from loadgen.client.answers import error_text
+from loadgen.client.answers.refusals import error_text
 from loadgen.client.dial import WRONG
 from loadgen.client.exchange import BROKEN, redirect_words
 from loadgen.client.fetch import Fetched, fetch

@@ -111,6 +111,8 @@ class _Run:
         info = prepare_plan(scenario, options.plan, run_dir / PLAN, options.slice[1], options.slice[0])
         write_private(run_dir / SCENARIO, scenario.text.encode())
         self._describe(info)
+        for note in info.header.notes:
+            self._warn(note)
         self._headers = api_headers(scenario, info, url)
         try:
             known = scenario.secrets.reveal_all({**self._headers, **info.authorization})

@@ -92,6 +92,8 @@ def read_scenario(
         text=text,
         secrets=secrets,
     )
+    if (tokenizer := root.get("tokenizer")) is not None:
+        scenario = replace(scenario, tokenizer=(directory or Path()) / tokenizer.text())
     scenario = _read_verdict(root, _read_conduct(root, scenario, over), directory or Path())
     root.done()
     return scenario

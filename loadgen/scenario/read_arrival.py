@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Literal, cast
 
-from loadgen.scenario.scenario import Arrival, Distribution, OnOff, Stage
+from loadgen.scenario.scenario import EVERY_ROW, Arrival, Distribution, OnOff, Stage
 from loadgen.scenario.yamlnodes import Node
 
 KINDS = ("fixed", "uniform", "normal", "lognormal", "exponential", "empirical")
@@ -100,8 +100,14 @@ def _guessed_kind(node: Node, numbers: dict[str, float], has_values: bool) -> st
     raise node.error("needs mean (and stddev), min and max, or values")
 
 
-def read_arrival(node: Node, duration: float | None, usual: str = "poisson") -> Arrival:
-    """An `arrival:` mapping; `duration` is the scenario's; `usual` the process when none is named."""
+def read_arrival(
+    node: Node, duration: float | None, usual: str = "poisson", *, rows: bool = False
+) -> Arrival:
+    """An `arrival:` mapping; `duration` is the scenario's; `usual` the process when none is named.
+
+    With `rows` a trace says how many requests there are, if nothing else does. ScenarioError for
+    what does not go together.
+    """
     kind_node = node.get("process")
     default = "closed" if node.get("users") else usual
     kind = kind_node.choice(PROCESSES) if kind_node else default
@@ -109,6 +115,8 @@ def read_arrival(node: Node, duration: float | None, usual: str = "poisson") -> 
     requests = requests_node.integer(1) if requests_node else None
     duration_node = node.get("duration")
     own_duration = duration_node.duration(1e-3) if duration_node else duration
+    if rows and requests is None and own_duration is None and kind != "trace":
+        requests = EVERY_ROW
     offset_node, scale_node = node.get("offset"), node.get("time_scale")
     base = Arrival(
         kind,  # type: ignore[arg-type]  # choice() made sure of it
@@ -117,6 +125,8 @@ def read_arrival(node: Node, duration: float | None, usual: str = "poisson") -> 
         offset=offset_node.duration() if offset_node else 0.0,
         time_scale=scale_node.number(1e-9) if scale_node else 1.0,
     )
+    if scale_node is not None and kind != "trace":
+        raise scale_node.error(f"scales the times of a trace, which `process: {kind}` does not take")
     if kind in RENEWAL:
         arrival = _read_renewal(node, base)
     elif kind == "burst":

@@ -10,8 +10,11 @@ from typing import cast
 from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.scenario.presets import PRESETS
 from loadgen.scenario.read_arrival import read_arrival, read_distribution
+from loadgen.scenario.read_trace import api_of_prompts, read_trace_source
 from loadgen.scenario.scenario import (
+    API_HEADERS,
     PATHS,
+    WHOLE_APIS,
     Api,
     Arrival,
     ClassSpec,
@@ -20,14 +23,10 @@ from loadgen.scenario.scenario import (
     Prefix,
     Retry,
     Sessions,
-    Trace,
     Workload,
 )
 from loadgen.scenario.yamlnodes import Node
 
-# Mooncake's own, and vLLM's default of --timed-trace-chunk-hash-size.
-BLOCK_SIZES = {"mooncake": 512, "timed_trace": 16}
-TRACE_FORMATS = ("mooncake", "azure", "sharegpt", "timed_trace")
 OBJECTIVE = "x-gateway-inference-objective"
 FAIRNESS = "x-gateway-inference-fairness-id"
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
@@ -78,15 +77,17 @@ def read_class(name: str, own: Node, defaults: Node | None, context: Context) ->
     """One class; raises ScenarioError naming the line."""
     layers = Layers(own, defaults)
     api_node = layers.get("api")
-    api = cast(Api, api_node.choice(PATHS)) if api_node else "completions"
+    workload = _read_workload(layers, context)
+    usual = api_of_prompts(workload.trace) if workload.trace is not None else None
+    api = cast(Api, api_node.choice(PATHS)) if api_node else usual or "completions"
     spec = ClassSpec(
         name=name,
         arrival=_read_class_arrival(layers, context),
-        workload=_read_workload(layers, context),
+        workload=workload,
         models=_read_models(layers, context),
         api=api,
         path=PATHS[api],
-        headers=_read_headers(layers),
+        headers={**API_HEADERS.get(api, {}), **_read_headers(layers)},
         cancel_after=None,
         line=own.line,
     )
@@ -100,8 +101,9 @@ def read_class(name: str, own: Node, defaults: Node | None, context: Context) ->
 def _read_class_arrival(layers: Layers, context: Context) -> Arrival:
     node, share = layers.get("arrival"), weight_of(layers) / context.weight_sum
     if node is not None:
-        usual = "clients" if layers.get("preset") else "trace" if layers.get("trace") else "poisson"
-        arrival = read_arrival(node, context.duration, usual)
+        timed = layers.get("trace") is not None and not (node.get("rate") or node.get("stages"))
+        usual = "clients" if layers.get("preset") else "trace" if timed else "poisson"
+        arrival = read_arrival(node, context.duration, usual, rows=layers.get("trace") is not None)
         if arrival.process == "clients" and layers.get("preset") is None:
             raise node.error("`process: clients` needs the class's `preset:`")
         return arrival
@@ -200,11 +202,14 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
     if body is not None:
         body.items()
         extra = body.value
-    spec = _read_patience(layers, spec, streamed=stream is None or stream.boolean())
+    whole = spec.api in WHOLE_APIS
+    if whole and stream is not None and stream.boolean():
+        raise stream.error(f"`api: {spec.api}` answers are never streamed")
+    spec = _read_patience(layers, spec, streamed=not whole and (stream is None or stream.boolean()))
     return replace(
         spec,
         path=_read_path(path) if path else spec.path,
-        stream=stream.boolean() if stream else True,
+        stream=stream.boolean() if stream else not whole,
         ignore_eos=eos.boolean() if eos else False,
         session_token=token.boolean() if token else False,
         max_tokens=max_tokens.integer(1) if max_tokens else None,
@@ -267,7 +272,7 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
         prefix=_read_prefix(prefix) if prefix else None,
         sessions=_read_sessions(sessions) if sessions else None,
         preset=preset.choice(PRESETS) if preset else None,
-        trace=_read_trace(trace, context) if trace else None,
+        trace=read_trace_source(trace, context.directory, replay=context.replay) if trace else None,
     )
     if workload.form == "tokens":
         _check_tokens(workload, layers)
@@ -277,7 +282,7 @@ def _read_workload(layers: Layers, context: Context) -> Workload:
 def _check_tokens(workload: Workload, layers: Layers) -> None:
     """Prompts of token ids go with few sources and one route."""
     texts = (workload.prompt, workload.preset, workload.sessions)
-    talk = workload.trace is not None and workload.trace.format == "sharegpt"
+    talk = workload.trace is not None and workload.trace.format in ("sharegpt", "openai")
     if talk or any(each is not None for each in texts):
         raise (layers.get("form") or layers.own).error(
             "`form: tokens` goes with synthetic and trace prompts only"
@@ -294,10 +299,11 @@ def _check_source(layers: Layers) -> None:
         second = list(sources.values())[1]
         raise second.error("a class has one source of prompts: `prompt:`, `preset:` or `trace:`")
     for source, value in sources.items():
+        given = value.is_mapping and (kind := value.get("format")) is not None and kind.text() == "openai"
         if source == "prompt" and not value.text():
             raise value.error("is empty; leave it out for prompts of `input_tokens:` words")
         for key in _FIXED[source]:
-            if (node := layers.own.get(key)) is not None:
+            if (node := layers.own.get(key)) is not None and not (given and key == "output_tokens"):
                 raise node.error(f"`{source}:` says that itself; leave one of them out")
 
 
@@ -325,18 +331,3 @@ def _read_sessions(node: Node) -> Sessions:
     )
     node.done()
     return sessions
-
-
-def _read_trace(node: Node, context: Context) -> Trace:
-    file, block, limit = node.need("file"), node.get("block_size"), node.get("limit")
-    kind = node.need("format").choice(TRACE_FORMATS)
-    path = context.directory / file.text()
-    if not context.replay and not path.is_file():
-        raise file.error(f"no such file: {path}")
-    node.done()
-    return Trace(
-        path=path,
-        format=kind,  # type: ignore[arg-type]  # choice() made sure of it
-        block_size=block.integer(1) if block else BLOCK_SIZES.get(kind, 512),
-        limit=limit.integer(1) if limit else None,
-    )

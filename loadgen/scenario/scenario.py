@@ -12,12 +12,18 @@ from typing import Any, Literal
 
 from loadgen.scenario.redaction import Secrets
 
-Api = Literal["completions", "chat", "responses"]
+Api = Literal["completions", "chat", "responses", "messages", "embeddings"]
 PATHS: dict[str, str] = {
     "completions": "/v1/completions",
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
+    "messages": "/v1/messages",
+    "embeddings": "/v1/embeddings",
 }
+# APIs whose answer is no text: nothing is streamed, and no limit on tokens is sent.
+WHOLE_APIS = frozenset({"embeddings"})
+# What an API's clients send with every request.
+API_HEADERS = {"messages": {"anthropic-version": "2023-06-01"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class OnOff:
     off: float
     off_rate: float = 0.0
     random: bool = False
+
+
+# `requests` of an arrival whose trace says how many there are.
+EVERY_ROW = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +119,10 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace file: lengths, times, shared blocks or texts of recorded traffic."""
+    """A trace file: lengths, times, shared blocks, texts or whole requests of recorded traffic."""
 
     path: Path
-    format: Literal["mooncake", "azure", "sharegpt", "timed_trace"]
+    format: Literal["mooncake", "azure", "sharegpt", "timed_trace", "bailian", "burstgpt", "openai"]
     block_size: int = 512
     limit: int | None = None
 
@@ -288,6 +298,8 @@ class Scenario:
     """Path of the YAML file, for messages."""
     text: str = ""
     """The YAML as read, secrets taken out, so that a run directory and a plan carry their scenario."""
+    tokenizer: Path | None = None
+    """tokenizer.json of the model, or its directory, by which lengths are exact."""
     api_key_env: str | None = None
     """Environment variable that holds the key which requests without an authorization header carry."""
     api_key: str | None = field(default=None, repr=False)

@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from simulator.config.compat import Compat
 from simulator.config.given import Values
+from simulator.config.profilefile import find_profile
 from simulator.config.serve import LatencyConfig
 from simulator.engine.config import EngineConfig, HashAlgo
-from simulator.engine.pace.profiles import PROFILES, Profile
+from simulator.engine.pace.profiles import Profile
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL_LEN = 32768
@@ -27,14 +28,11 @@ _STEP_KEYS = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
 
 
 def profile(values: Values) -> Profile | None:
-    """The named step model; raises ConfigError with the nearest name."""
+    """The step model of that name or file; raises ConfigError with what there is."""
     name = values.text("profile")
     if name is None:
         return None
-    found = PROFILES.get(name.lower())
-    if found is None:
-        raise ConfigError(f"{values.where('profile')}: no profile {name!r}; there are {', '.join(PROFILES)}")
-    return found
+    return find_profile(name, values.where("profile"))
 
 
 def engine_config(
@@ -66,6 +64,7 @@ def engine_config(
         scheduling_policy=values.get("scheduling-policy", "fcfs"),
         async_scheduling=values.get("async-scheduling", compat.async_scheduling),
         watermark=values.get("watermark", 0.0),
+        api_overhead=values.get("api-overhead", machine.api_us * 1e-6 if machine else 0.0),
         seed=seed,
         enable_lora=enable_lora,
         max_loras=values.get("max-loras", 1),
@@ -192,7 +191,7 @@ def latency_config(values: Values) -> LatencyConfig:
         kind=kind,
         calculator=values.get("latency-calculator", ""),
         time_factor_under_load=values.get("time-factor-under-load", 1.0),
-        profile=machine.name if machine else None,
+        profile=values.text("profile"),
         step_coefficients=coefficients,
         host_overhead_per_step=values.get("host-overhead-per-step", None),
         host_overhead_per_sequence=values.get("host-overhead-per-sequence", None),

@@ -49,7 +49,7 @@ class LatencyConfig:
     kv_cache_transfer_time_std_dev: float = 0.0
     time_factor_under_load: float = 1.0
     # the step model
-    profile: str | None = None  # a name of profiles.yaml
+    profile: str | None = None  # a name of engine/pace/profiles.py, or the file of one
     step_coefficients: Mapping[str, float] = field(
         default_factory=dict
     )  # c0..c5 (us), k: replace the profile's

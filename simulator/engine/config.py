@@ -52,6 +52,7 @@ class EngineConfig(EngineRules):
     scheduling_policy: SchedulingPolicyName = "fcfs"
     async_scheduling: bool = True
     watermark: float = 0.0
+    api_overhead: float = 0.0  # seconds from a request's arrival at the API until the engine has it
     seed: int = 0
 
     enable_lora: bool = False

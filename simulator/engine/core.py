@@ -83,15 +83,15 @@ class Engine:
                 f"the prompt has {num_prompt} tokens; it must have at least 1 and at most "
                 f"max_model_len - 1 = {self.config.max_model_len - 1}"
             )
-        try:
-            array("I", request.prompt_token_ids)  # the quickest look at them all
+        try:  # the quickest look at them all; who brings their hashes has made them
+            array("I", () if request.block_hashes else request.prompt_token_ids)
         except OverflowError:
             raise EngineError("token ids must fit an unsigned 32-bit integer") from None
         if request.kv_transfer_params is not None:
             self._transfers.used = True
         request.num_tokens = num_prompt
-        request.queued_time = now
         request.arrival_time = request.arrival_time or now
+        request.queued_time = now = now + self.config.api_overhead
         self._plan(request)
         self._requests[request.request_id] = request
         put(self._arrivals, (now, request))

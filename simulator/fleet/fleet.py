@@ -12,18 +12,18 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from simulator.config.serve import ControlConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
+from simulator.fleet.control import Alone, Control
 from simulator.server.app import App
-from simulator.server.http.bridge import bridged
+from simulator.server.faultcontrol import change_faults
 from simulator.server.http.listener import HTTPServer, Listener
 from simulator.server.http.tls import ssl_context
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from simulator.server.replica import Replica, Shared
-from simulator.server.routes.lab_control import ControlAPI
 from simulator.server.timer import Timer
 
 # While draining: at how many looks in a row, 20 ms apart, nobody must have come before the sockets close, and
@@ -45,6 +45,7 @@ class ReplicaSpec:
     host: str
     ports: tuple[int, ...]
     config: ServeConfig
+    own_control: bool = False  # --control-port is its own, on its own address
 
 
 @dataclass(slots=True)
@@ -54,11 +55,23 @@ class _Member:
     spec: ReplicaSpec
     replicas: tuple[Replica, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    control: Control | None = None  # its own control API
+    reopens: bool = False  # its sockets are closed by a fault
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while sockets are opened or given up
 
     @property
     def is_listening(self) -> bool:
-        return any(listener.is_listening for listener in self.listeners)
+        return self.refuses or any(listener.is_listening for listener in self.listeners)
+
+    @property
+    def refuses(self) -> bool:
+        """Its sockets are closed by a fault; it lives."""
+        return any(replica.prepared.faults.refuse for replica in self.replicas)
+
+    def close_control(self) -> None:
+        if self.control is not None:
+            self.control.close()
+            self.control = None
 
 
 @dataclass(slots=True)
@@ -88,7 +101,7 @@ class Fleet:
         self._contexts = _Contexts()
         self._shared: Shared | None = None
         self._server: HTTPServer | None = None
-        self._control: tuple[HTTPServer, Listener] | None = None
+        self._control: Control | None = None
 
     @property
     def replicas(self) -> Mapping[str, Replica]:
@@ -110,11 +123,8 @@ class Fleet:
         for name in list(self._members):
             self.kill(name)
         if self._control is not None:
-            server, listener = self._control
-            listener.stop_listening()
-            listener.reset_connections()
-            await listener.wait_answered(1.0)
-            server.close()
+            self._control.close()
+            await self._control.wait_answered()
         await asyncio.gather(*(self._forget(member) for member in self._members.values()))
         self._members.clear()
         self._view.clear()
@@ -127,10 +137,8 @@ class Fleet:
         """Open the control API where the configuration says; nowhere without a port."""
         if control.port is None:
             return
-        server = HTTPServer(bridged(ControlAPI(self, control.token)))
-        listener = Listener(server, control.host, control.port)
-        self._control = server, listener
-        await listener.start()
+        self._control = Control(self, control.token)
+        await self._control.open(control.host, control.port)
 
     async def add(self, spec: ReplicaSpec) -> Replica:
         """Build and listen; the replica answers when this returns. Raises FleetError, ConfigError."""
@@ -183,6 +191,8 @@ class Fleet:
             listener.reset_connections()
         for replica in member.replicas:
             replica.driver.stall()
+            replica.prepared.faults.refuse = False  # it is dead
+        member.close_control()
 
     async def drain(self, name: str, timeout_s: float) -> bool:
         """Readiness 503 first, requests in flight finish, then the sockets close. False: timeout_s passed
@@ -204,6 +214,31 @@ class Fleet:
         await asyncio.gather(*(listener.wait_closed() for listener in member.listeners))
         self.kill(name)
         return finished
+
+    async def fault(
+        self, name: str, changes: Mapping[str, Any], *, clear: bool = False, stall_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Change the faults of a replica, all ranks alike; those in force.
+
+        `clear`: none but `changes` any more. Raises FleetError where one cannot be.
+        """
+        member = self._member(name)
+        found = change_faults(member.replicas, changes, clear=clear, stall_s=stall_s)
+        await self.apply_faults(name)
+        return found
+
+    async def apply_faults(self, name: str) -> None:
+        """Close the sockets of a replica that is to refuse, open those of one that no longer is."""
+        member = self._member(name)
+        async with member.changing:
+            for replica, listener in zip(member.replicas, member.listeners, strict=True):
+                if replica.prepared.faults.refuse:
+                    listener.stop_listening()
+                    listener.reset_connections()
+                    member.reopens = True
+                elif member.reopens and not listener.is_listening:
+                    await listener.start()
+            member.reopens = member.refuses
 
     async def abort(self, name: str) -> bool:
         """vLLM's own end: no new connections, and requests in flight are answered with its error 500."""
@@ -286,14 +321,19 @@ class Fleet:
             )
             for replica in member.replicas
         )
+        member.reopens = False
         try:
             for listener in member.listeners:
                 await listener.start()
+            if spec.own_control and spec.config.control.port is not None:
+                member.control = Control(Alone(self, spec.name), spec.config.control.token)
+                await member.control.open(spec.host, spec.config.control.port)
         except FleetError:
             await self._forget(member)
             raise
 
     async def _forget(self, member: _Member) -> None:
+        member.close_control()
         for listener in member.listeners:
             listener.stop_listening()
             listener.reset_connections()

@@ -14,14 +14,15 @@ from typing import Any, TextIO
 from kit.console import complain, show
 from simulator.config.compat import DEFAULT_COMPAT, compat
 from simulator.config.flags.values import duration
+from simulator.config.profilefile import find_profile
 from simulator.engine.config import EngineConfig
 from simulator.engine.pace.latency import HostOverhead, StepCoefficients, StepModel
-from simulator.engine.pace.profiles import PROFILES, Profile
+from simulator.engine.pace.profiles import Profile
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.errors import ConfigError
 from simulator.replay import report
 from simulator.replay.lab import POLICIES, Lab
-from simulator.replay.trace import read_trace, scale_rate
+from simulator.replay.trace import fitting, read_trace, scale_rate
 
 _COEFFICIENTS = ("c0", "c1", "c2", "k", "c3", "c4", "c5")
 _PROGRESS_SECONDS = 0.5
@@ -54,7 +55,13 @@ def _add_latency(group: argparse._ArgumentGroup) -> None:
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     boolean = argparse.BooleanOptionalAction
     group.add_argument("--engines", type=int, default=1, metavar="N", help="equal engines behind one policy")
-    group.add_argument("--policy", choices=POLICIES, default="round-robin")
+    group.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default="round-robin",
+        help="prefix: where most of the prompt is cached, then where fewest requests are; "
+        "`simfleet simulate` runs a picker's own configuration",
+    )
     group.add_argument("--compat", default=DEFAULT_COMPAT, help="whose scheduling: vllm-0.33, vllm-0.11")
     group.add_argument("--num-gpu-blocks", type=int, help="null block included, as vLLM counts")
     group.add_argument("--block-size", type=int, default=16)
@@ -70,6 +77,10 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
 def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", metavar="FILE", help="the report as JSON; - for standard output")
     group.add_argument("--requests-out", type=Path, metavar="FILE", help="one JSON line per request")
+    group.add_argument(
+        "--series-out", type=Path, metavar="FILE", help="load of each engine over time, JSON Lines"
+    )
+    group.add_argument("--series-interval", default="1s", metavar="TIME", help="between its rows (1s)")
     group.add_argument(
         "--check-invariants",
         action="store_true",
@@ -97,25 +108,30 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--rate-scale must be above 0")
     requests = scale_rate(read_trace(args.trace, RegexTokenizer().encode, args.limit), args.rate_scale)
     coefficients, host = model
+    requests, left_out = fitting(requests, config)
+    if left_out is not None:
+        complain(f"{args.trace}: {left_out}")
+    if not requests:
+        raise ConfigError(f"trace {args.trace} holds no request that fits")
     lab = Lab(
         config,
         lambda i: StepModel(coefficients, host, jitter=args.step_jitter, seed=args.seed + i),
         num_engines=args.engines,
         policy=args.policy,
         seed=args.seed,
+        sample_every=None if args.series_out is None else duration(args.series_interval, "--series-interval"),
     )
     finished = lab.replay(requests, None if args.quiet else _progress(sys.stderr))
     found = report.to_json(finished, _settings(args, config, coefficients, host))
-    _write(args, found, list(report.request_rows(finished)))
+    found["left_out"] = left_out.count if left_out is not None else 0
+    _write(args, found, list(report.request_rows(finished)), finished.series)
     return _judge(found, bounds)
 
 
 def _step_model(args: argparse.Namespace) -> tuple[Profile | None, tuple[StepCoefficients, HostOverhead]]:
     profile = None
     if args.profile is not None:
-        profile = PROFILES.get(args.profile)
-        if profile is None:
-            raise ConfigError(f"--profile {args.profile!r} is unknown; there are {', '.join(PROFILES)}")
+        profile = find_profile(args.profile)
     if args.step_model is not None:
         coefficients = parse_coefficients(args.step_model)
     elif profile is not None:
@@ -184,6 +200,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         else args.async_scheduling,
         check_invariants=args.check_invariants,
         **dataclasses.asdict(behaviour.engine),
+        api_overhead=profile.api_us * 1e-6 if profile is not None else 0.0,
         seed=args.seed,
     )
 
@@ -239,11 +256,16 @@ def _progress(stream: TextIO) -> Callable[[int, int, float], None] | None:
     return show
 
 
-def _write(args: argparse.Namespace, found: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _write(
+    args: argparse.Namespace,
+    found: dict[str, Any],
+    rows: list[dict[str, Any]],
+    series: list[dict[str, Any]],
+) -> None:
     try:
-        if args.requests_out is not None:
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            args.requests_out.write_text(lines, encoding="utf-8")
+        for file, lines in ((args.requests_out, rows), (args.series_out, series)):
+            if file is not None:
+                file.write_text("".join(json.dumps(row) + "\n" for row in lines), encoding="utf-8")
         if args.json not in {None, "-"}:
             Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -81,7 +81,7 @@ def to_json(run: Run, settings: dict[str, Any]) -> dict[str, Any]:
     """Everything of a replay but the single requests."""
     summaries = {metric: summarize(run.outcomes, metric) for metric in METRICS}
     output_tokens = sum(outcome.request.output_tokens for outcome in run.outcomes)
-    prompt_tokens = sum(len(outcome.request.prompt_token_ids) for outcome in run.outcomes)
+    prompt_tokens = sum(outcome.request.prompt.length for outcome in run.outcomes)
     cached = sum(outcome.cached_tokens for outcome in run.outcomes)
     return {
         "settings": settings,
@@ -115,7 +115,7 @@ def request_rows(run: Run) -> Iterable[dict[str, Any]]:
             "id": request.name,
             "engine": outcome.engine,
             "arrival_s": request.arrival,
-            "prompt_tokens": len(request.prompt_token_ids),
+            "prompt_tokens": request.prompt.length,
             "cached_tokens": outcome.cached_tokens,
             "output_tokens": request.output_tokens,
             "preemptions": outcome.preemptions,

@@ -6,6 +6,7 @@ State and decisions only; the routes act on them. All of it can be changed at ru
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 
 from simulator.config.serve import FaultConfig
@@ -38,6 +39,9 @@ _INJECTED: dict[str, tuple[int, str, str | None, str]] = {
     "model_not_found": (404, "NotFoundError", "model", "The model '{model}-nonexistent' does not exist"),
 }
 FAILURE_TYPES = tuple(_INJECTED)
+USAGES = ("missing", "malformed")
+_USAGE = re.compile(rb',?"usage":\s?\{(?:[^{}]|\{[^{}]*\})*\}')
+_CONTENT_TYPE = re.compile(rb"content-type: [^\r]*")
 
 
 @dataclass(slots=True)
@@ -53,6 +57,11 @@ class Faults:
     unready: bool = False  # readiness routes answer 503
     unhealthy: bool = False  # /health answers 503
     hang_requests: bool = False  # generating routes accept and never answer
+    refuse: bool = False  # the sockets are closed, the engine runs on
+    usage: str | None = None  # of USAGES: what answers say of their tokens
+    truncate: bool = False  # half of an answer's JSON, in a stream of its last events
+    content_type: str | None = None  # of answers, instead of theirs
+    slow_headers: float = 0.0  # seconds by which an answer begins later
 
     @classmethod
     def from_config(cls, config: FaultConfig) -> Faults:
@@ -79,3 +88,22 @@ class Faults:
             return None
         status, kind, param, message = _INJECTED[rng.choice(self.types)]
         return ApiError(message.format(model=model), status, kind, param)
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether answers leave otherwise than they were made."""
+        return self.truncate or self.usage is not None
+
+    def headers(self, lines: bytes) -> bytes:
+        """The header lines of a good answer, as they are to go out."""
+        if self.content_type is None:
+            return lines
+        kind = b"content-type: " + self.content_type.encode("latin-1", "replace")
+        return _CONTENT_TYPE.sub(lambda _: kind, lines)
+
+    def reshaped(self, data: bytes, last: bool) -> bytes:
+        """A piece of a good answer's body, as it is to go out; `last`: nothing follows it."""
+        if self.usage is not None:
+            by = b',"usage":"none"' if self.usage == "malformed" else b""
+            data = _USAGE.sub(by, data)
+        return data[: len(data) // 2] if self.truncate and last else data

@@ -22,7 +22,7 @@ from simulator.errors import ConfigError, FleetError
 _MEDIUM = "GPU"
 _END = (-1).to_bytes(8, "big", signed=True)
 _FLUSH_SECONDS = 1.0  # llm-d-inference-sim sends a batch that does not fill after a second
-_WILDCARDS = ("*", "::", "ipc://", "inproc://")
+_WILDCARDS = ("*", "::", "0.0.0.0", "ipc://", "inproc://")
 
 
 def encode_map(event: KVEvent, as_hash: Callable[[int], int | bytes]) -> dict[str, Any]:
@@ -95,7 +95,8 @@ def _import_zmq() -> tuple[Any, Any]:
 class KVEventPublisher:
     """The publisher of one engine. Must be made and used in the loop's thread."""
 
-    def __init__(self, config: KVEventsConfig, rank: int = 0) -> None:
+    def __init__(self, config: KVEventsConfig, rank: int = 0, host: str = "") -> None:
+        """`host`: the replica's own address, which stands for every address of its pod."""
         self._zmq, msgpack = _import_zmq()
         self._pack = msgpack.packb
         self._encode = encode_map if config.encoding == "map" else encode_array
@@ -107,6 +108,7 @@ class KVEventPublisher:
         self._batch_size = config.batch_size
         self._pending: list[Any] = []
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._host = host
         self._context = self._zmq.Context()
         self._replay: Any = None
         self._publish: Any = None
@@ -119,8 +121,8 @@ class KVEventPublisher:
         socket = self._context.socket(kind)
         socket.setsockopt(self._zmq.LINGER, 0)
         socket.setsockopt(self._zmq.SNDHWM, hwm)
-        address = _of_rank(endpoint, rank)
-        binds = kind == self._zmq.ROUTER or any(mark in address for mark in _WILDCARDS)
+        address = own_address(_of_rank(endpoint, rank), self._host)
+        binds = kind == self._zmq.ROUTER or any(mark in endpoint for mark in _WILDCARDS)
         try:
             socket.bind(address) if binds else socket.connect(address)
         except self._zmq.ZMQError as error:
@@ -194,3 +196,11 @@ def _of_rank(endpoint: str, rank: int) -> str:
     if endpoint.startswith("tcp://") and colon and port.isdigit():
         return f"{head}:{int(port) + rank}"
     return f"{endpoint}_dp{rank}"
+
+
+def own_address(endpoint: str, host: str) -> str:
+    """A TCP wildcard as the replica's own loopback address: several replicas on one host do not collide."""
+    for wildcard in ("tcp://*:", "tcp://0.0.0.0:"):
+        if endpoint.startswith(wildcard) and host.startswith("127."):
+            return f"tcp://{host}:{endpoint.removeprefix(wildcard)}"
+    return endpoint

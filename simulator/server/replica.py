@@ -145,7 +145,8 @@ class Replica:
         )
         self.kv_events: KVEventPublisher | None = None
         if config.kv_events.enabled and config.kv_events.publisher == "zmq":
-            self.kv_events = KVEventPublisher(config.kv_events, config.data_parallel_rank or rank)
+            rank = config.data_parallel_rank or rank
+            self.kv_events = KVEventPublisher(config.kv_events, rank, self.host)
         self._watch_steps()
         self.driver.on_death = self._die
 

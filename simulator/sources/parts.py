@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from simulator.config.profilefile import find_profile
 from simulator.config.serve import LatencyConfig, ServeConfig, TextConfig
 from simulator.engine.core import Engine
 from simulator.engine.pace.latency import (
@@ -21,7 +22,6 @@ from simulator.engine.pace.latency import (
     TransferTimes,
     ZeroLatency,
 )
-from simulator.engine.pace.profiles import PROFILES
 from simulator.engine.text.dataset_text import Dataset, DatasetText
 from simulator.engine.text.random_text import PhraseBook, RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
@@ -125,7 +125,7 @@ def _transfer(config: LatencyConfig, per_token: float = 0.0) -> TransferTimes:
 
 
 def _step_model(config: LatencyConfig, seed: int) -> StepModel:
-    profile = PROFILES[config.profile] if config.profile else None
+    profile = find_profile(config.profile) if config.profile else None
     values: dict[str, Any] = {}
     if profile is not None:
         values = {name: getattr(profile.coefficients, name) for name in StepCoefficients.__slots__}

@@ -151,6 +151,12 @@ def test_detach_ps_logs_down(labs: Labs, http: httpx.Client) -> None:
     access = until(lambda: simfleet(labs, "logs", "access", "--name", "bg").stdout, 5.0, "access log")
     assert '"status":200' in access
     assert "ready in" in simfleet(labs, "logs", "up").stdout
+    pod = stack["pods"][0]["name"]
+    set_ = simfleet(labs, "fault", pod, "truncate", "slow=3", "--name", "bg")
+    assert set_.stdout == f"pod {pod}: latency_factor 3.0, truncate\n"
+    assert len(simfleet(labs, "fault", "all", "off").stdout.splitlines()) == len(stack["pods"])
+    bad = simfleet(labs, "fault", "all", "meteor")
+    assert (bad.returncode, "there is no fault 'meteor'" in bad.stderr) == (2, True)
     again = simfleet(labs, "up", "--name", "bg")
     assert (again.returncode, "is running" in again.stderr) == (2, True)
     assert simfleet(labs, "down").returncode == 0

@@ -25,13 +25,17 @@ FLAGS = (
     "ha-enable-leader-election",
 )
 OF_LLMD = ("emit-endpoint-scores", "allow-experimental-plugins", "drain-timeout", "grpc-max-recv-msg-size")
+LIGHTWEIGHT = (
+    *("grpc-port", "grpc-health-port", "metrics-port", "pool-name", "pool-namespace", "secure-serving"),
+    *("health-checking", "endpoint-target-ports"),
+)
 HIDDEN = ("lora-info-metric",)
 """Deprecated: accepted, and not in --help."""
 DESTINATION = "x-gateway-destination-endpoint"
 
 
 def odd_picker(directory: Path, kind: str = "gie", *, log: Path | None = None) -> Path:
-    """An executable; `kind` is gie or llm-d. It writes its arguments to `log` as JSON, one line a start."""
+    """An executable of `kind` gie, llm-d or lwepp. It writes its arguments to `log`, a JSON line a start."""
     path = directory / f"odd-{kind}"
     root = Path(__file__).parents[2]
     path.write_text(
@@ -43,7 +47,7 @@ def odd_picker(directory: Path, kind: str = "gie", *, log: Path | None = None) -
 
 
 def main(kind: str, log: str | None) -> None:
-    known = FLAGS + (OF_LLMD if kind == "llm-d" else ())
+    known = LIGHTWEIGHT if kind == "lwepp" else FLAGS + (OF_LLMD if kind == "llm-d" else ())
     flags: dict[str, str] = {}
     for word in sys.argv[1:]:
         name, _, value = word.lstrip("-").partition("=")
@@ -58,7 +62,7 @@ def main(kind: str, log: str | None) -> None:
         with Path(log).open("a") as file:
             env = {k: v for k, v in os.environ.items() if k in {"KUBECONFIG", "GIVEN"}}
             file.write(json.dumps({"argv": sys.argv[1:], "env": env}) + "\n")
-    if "crash" in Path(flags["config-file"]).read_text():
+    if "config-file" in flags and "crash" in Path(flags["config-file"]).read_text():
         _say("".join(f"line {i}\n" for i in range(30)) + "panic: told to\n")
         raise SystemExit(2)
     asyncio.run(_serve(flags))

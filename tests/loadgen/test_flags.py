@@ -8,8 +8,9 @@ import pytest
 
 from loadgen.cli import build_parser
 from loadgen.errors import ScenarioError
-from loadgen.flags import run_options, scenario_of
+from loadgen.flags import run_options
 from loadgen.scenario.scenario import Scenario
+from loadgen.spelling import scenario_of
 
 
 def parse(*arguments: str) -> argparse.Namespace:
@@ -88,7 +89,7 @@ def test_closed_loop_and_ramp() -> None:
         ((*BASE, "--rate", "1", "--duration", "1s", "--api", "chatt"), "did you mean chat"),
         ((*BASE, "--rate", "1", "--duration", "1s", "-H", "nocolon"), "--header must look like KEY:VALUE"),
         ((*BASE, "--rate", "1", "--duration", "1s", "--prefix", "{"), "is no YAML value"),
-        (("page", "--rate", "5"), "leave --rate out"),
+        (("page", "--burstiness", "5"), "leave --burstiness out"),
         (("page", "--no-stream", "--adapter", "x"), "leave --adapter, --no-stream out"),
     ],
 )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 capture_signals  # of uvicorn's Server, which calls it
-should_exit  # uvicorn reads it
+should_exit, force_exit  # uvicorn reads them
 connection_made, data_received, connection_lost  # of asyncio's protocols, which the loop calls
 whitespace, whitespace_split  # settings of shlex
 clear_route_cache, string_value, number_value  # fields of protobuf messages

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +19,10 @@ import msgspec
 from gateway.picker.compat import Compat
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins.scorers import NoParameters
+from gateway.picker.plugins.text.assets import Estimate
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.releases import plugin_types
 from gateway.picker.request import InferenceRequest
 
 P = TypeVar("P")
@@ -40,6 +42,7 @@ class PluginContext:
     inflight: InflightLoad
     warn: Callable[[str], None] = field(default=lambda _: None)
     sees_in_flight: bool = True
+    estimate: Estimate = field(default_factory=Estimate)
 
     def hears_of_no_load(self) -> bool:
         """Whether this plugin is to take every endpoint for idle, because the release's own does; warns."""
@@ -50,17 +53,31 @@ class PluginContext:
             )
         return not self.sees_in_flight
 
+    def warn_inert(self, names: Iterable[str]) -> None:
+        """Say of parameters that the release reads them and that they have no effect here."""
+        for name in names:
+            self.warn(
+                f"plugin '{self.name}' (type {self.type_name}): {name} has no effect in the reference "
+                "picker, only in the EPP"
+            )
+
     def decode(self, kind: type[S], strict: bool | None = None) -> S:
-        """The parameters as `kind`. Unknown ones are an error for llm-d and a warning for GIE, as there."""
+        """The parameters as `kind`. Of those that it has not, the picker says that they have no effect.
+
+        What the release itself refuses, known_types.py has refused before; a type of the user's own is as
+        strict as the release. PickerConfigError for wrong values.
+        """
         raw = dict(self.parameters or {})
         known = {field.encode_name for field in msgspec.structs.fields(kind)}
         unknown = sorted(set(raw) - known)
-        if unknown:
+        if unknown and self.type_name not in plugin_types():
             message = f"plugin '{self.name}' (type {self.type_name}) has no parameter {', '.join(unknown)}"
             message += f"; it has {', '.join(sorted(known)) or 'none'}"
-            if self.compat.metric_prefixes if strict is None else strict:
+            if self.compat.strict_parameters if strict is None else strict:
                 raise PickerConfigError(message)
             self.warn(message)
+        elif unknown and (variant := plugin_types()[self.type_name].nearest(self.compat.name)).fields:
+            self.warn_inert(name for name in unknown if name in variant.fields)
         try:
             return msgspec.convert({key: raw[key] for key in raw if key in known}, kind)
         except msgspec.ValidationError as error:
@@ -93,7 +110,9 @@ class Plugin:
 
 
 class Producer(Plugin):
-    """Adds data to candidates before any filter or scorer runs."""
+    """Adds data to candidates before any filter or scorer runs; a late one reads what others added."""
+
+    late = False
 
     def prepare(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> None:
         raise NotImplementedError
@@ -127,8 +146,26 @@ class Detector(Plugin):
         raise NotImplementedError
 
 
+# What each profile that ran has picked; None for one that found nobody or was passed over.
+Results = dict[str, "list[Candidate] | None"]
+
+
 class ProfileHandler(Plugin):
-    """Decides which profiles run; the reference picker knows the one that runs a single profile."""
+    """Decides which profiles run; this one runs a single profile, without being asked."""
+
+    is_single = True
+    port = 0  # that requests go to, whatever the endpoint's own; 0: its own
+
+    def bind(self, plugins: Mapping[str, Plugin]) -> None:
+        """Look up other plugins that it refers to by name; an error where there is none."""
+
+    def choose(self, request: InferenceRequest, profiles: Collection[str], results: Results) -> Sequence[str]:
+        """The profiles to run next; none when all is known."""
+        raise NotImplementedError
+
+    def conclude(self, request: InferenceRequest, results: Results) -> tuple[str, str]:
+        """The profile that has the destination, and why there is none ("" where there is)."""
+        raise NotImplementedError
 
 
 class Settings(Plugin):

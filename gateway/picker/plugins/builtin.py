@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.picker.config import duration_of
 from gateway.picker.errors import PickerConfigError
-from gateway.picker.plugins import filters, pickers, saturation, scorers
+from gateway.picker.plugins import affinities, filters, pickers, profiles, saturation, scorers
 from gateway.picker.plugins.base import (
     Detector,
     Factory,
@@ -29,6 +29,8 @@ from gateway.picker.plugins.base import (
     Settings,
     scorer,
 )
+from gateway.picker.plugins.load_plugins import TokenLoad, inflight_load_producer
+from gateway.picker.plugins.precise import PreciseProducer, PreciseScorer
 from gateway.picker.plugins.prefix_plugins import PrefixProducer, prefix_scorer
 from gateway.picker.pool import labels
 from gateway.picker.pool.endpoints import Candidate
@@ -36,23 +38,6 @@ from gateway.picker.request import InferenceRequest
 
 SERVED_KEY = "x-gateway-destination-endpoint-served"
 SERVED_HEADER = "x-conformance-test-served-endpoint"
-
-
-class SessionAffinity(Scorer):
-    """Scores by the session token, and gives the client one."""
-
-    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
-        return scorers.session_affinity(request, candidates, scorers.NoParameters())
-
-    def response_headers(
-        self,
-        request: InferenceRequest | None,
-        endpoint: str,
-        headers: MutableMapping[str, str],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        if endpoint:
-            headers[scorers.SESSION_HEADER] = scorers.encode_session(endpoint)
 
 
 class NoHitLruParameters(msgspec.Struct, rename="camel"):
@@ -101,6 +86,17 @@ class ByLabel(Filter):
             raise PickerConfigError(
                 f"plugin '{self.name}' (type {self.type_name}): 'label' must be specified"
             )
+
+    def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
+        return filters.by_label(candidates, self._parameters)
+
+
+class ByRole(Filter):
+    """decode-, prefill- and encode-filter: endpoints by the role of their pods."""
+
+    def __init__(self, context: PluginContext) -> None:
+        super().__init__(context)
+        self._parameters = filters.ROLES[self.type_name]
 
     def filter(self, request: InferenceRequest, candidates: list[Candidate]) -> list[Candidate]:
         return filters.by_label(candidates, self._parameters)
@@ -228,20 +224,6 @@ class ConcurrencyDetector(Detector, Filter):
         return candidates if self._blind else saturation.within_concurrency(candidates, self._parameters)
 
 
-class TokenLoad(Scorer):
-    """Tokens in flight, as far as the release counts them."""
-
-    def __init__(self, context: PluginContext) -> None:
-        super().__init__(context)
-        self._parameters = context.decode(scorers.TokenLoadParameters)
-        self._blind = context.hears_of_no_load()
-
-    def score(self, request: InferenceRequest, candidates: Sequence[Candidate]) -> Sequence[float]:
-        if self._blind:
-            return [1.0] * len(candidates)
-        return scorers.token_load(request, candidates, self._parameters)
-
-
 class ServedVerifier(Plugin):
     """Conformance: tells the client which endpoint the data plane says it used."""
 
@@ -265,6 +247,22 @@ def picker(function: Callable[..., list[int]]) -> Factory:
     return lambda context: FunctionPicker(context, function)
 
 
+def token_producer(context: PluginContext) -> Plugin:
+    """token-producer and tokenizer: what they estimate is done; texts are never made tokens of a model."""
+    given = context.parameters or {}
+    context.warn_inert(name for name in ("vllm", "udsTokenizerConfig", "modelName") if given.get(name))
+    return Settings(context, given)
+
+
+def inert(context: PluginContext) -> Plugin:
+    """A plugin of the data layer whose data nobody here reads; the picker says so."""
+    context.warn(
+        f"plugin '{context.name}' (type {context.type_name}) has no effect in the reference picker, only in "
+        "the EPP"
+    )
+    return Settings(context, context.parameters or {})
+
+
 def settings(context: PluginContext) -> Plugin:
     return Settings(context, context.parameters or {})
 
@@ -278,31 +276,63 @@ BUILTIN: Registry = {
     "active-request-scorer": scorer(scorers.active_request, scorers.ActiveRequestParameters),
     "load-aware-scorer": scorer(scorers.load_aware, scorers.LoadAwareParameters),
     "token-load-scorer": TokenLoad,
-    "session-affinity-scorer": SessionAffinity,
+    "session-affinity-scorer": affinities.SessionAffinity,
+    "session-affinity-filter": affinities.SessionAffinityFilter,
+    "context-length-aware": affinities.ContextLengthAware,
+    "header-label-affinity-scorer": affinities.HeaderLabelAffinity,
+    "utilization-filter": affinities.UtilizationFilter,
+    "prefix-cache-affinity-filter": affinities.PrefixAffinityFilter,
+    "latency-scorer": affinities.LatencyScorer,
+    "slo-headroom-tier-filter": affinities.HeadroomTierFilter,
     "no-hit-lru-scorer": NoHitLru,
     "header-based-testing-filter": HeaderBasedTestingFilter,
     "by-label": ByLabel,
     "by-label-selector": ByLabelSelector,
+    "label-selector-filter": ByLabelSelector,
+    "decode-filter": ByRole,
+    "prefill-filter": ByRole,
+    "encode-filter": ByRole,
     "max-score-picker": picker(pickers.max_score),
     "random-picker": picker(pickers.uniform),
     "weighted-random-picker": picker(pickers.weighted_random),
     "round-robin-picker": RoundRobinPicker,
     "least-request-picker": LeastRequestPicker,
     "single-profile-handler": ProfileHandler,
+    "header-profile-handler": profiles.HeaderProfileHandler,
+    "data-parallel-profile-handler": profiles.DataParallelProfileHandler,
+    "disagg-profile-handler": profiles.DisaggProfileHandler,
+    "pd-profile-handler": profiles.DisaggProfileHandler,
+    "disagg-headers-handler": profiles.DisaggHeadersHandler,
+    "prefill-header-handler": profiles.DisaggHeadersHandler,
+    "always-disagg-pd-decider": profiles.AlwaysDecider,
+    "always-disagg-multimodal-decider": profiles.MultimodalDecider,
+    "prefix-based-pd-decider": profiles.PrefixDecider,
     "utilization-detector": UtilizationDetector,
     "concurrency-detector": ConcurrencyDetector,
     "approx-prefix-cache-producer": PrefixProducer,
+    "inflight-load-producer": inflight_load_producer,
+    "precise-prefix-cache-producer": PreciseProducer,
+    "precise-prefix-cache-scorer": PreciseScorer,
     "destination-endpoint-served-verifier": ServedVerifier,
     # Parameters for other parts of the picker.
-    "inflight-load-producer": settings,
-    "token-producer": settings,
+    "token-producer": token_producer,
+    "tokenizer": token_producer,
     "file-discovery": settings,
     "metrics-data-source": settings,
     "core-metrics-extractor": settings,
     "model-server-protocol-metrics": settings,
     "openai-parser": settings,
+    "anthropic-parser": settings,
+    "vllmhttp-parser": settings,
     "passthrough-parser": settings,
+    # What these watch or report, nothing here reads.
+    "models-data-source": inert,
+    "models-data-extractor": inert,
+    "k8s-notification-source": inert,
+    "endpoint-notification-source": inert,
+    "request-attribute-reporter": inert,
     "fcfs-ordering-policy": settings,
+    "slo-deadline-ordering-policy": settings,
     "edf-ordering-policy": settings,
     "global-strict-fairness-policy": settings,
     "round-robin-fairness-policy": settings,

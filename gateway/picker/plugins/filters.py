@@ -51,3 +51,16 @@ def by_label(candidates: Sequence[Candidate], parameters: ByLabelParameters) -> 
         if (value := candidate.endpoint.labels.get(parameters.label)) in wanted
         or (value is None and parameters.allows_no_label)
     ]
+
+
+ROLE = "llm-d.ai/role"
+# The values of ROLE that each filter takes, and whether it takes pods without the label.
+ROLES = {
+    "decode-filter": ByLabelParameters(
+        ROLE, ["decode", "prefill-decode", "both", "encode-prefill-decode"], True
+    ),
+    "prefill-filter": ByLabelParameters(
+        ROLE, ["prefill", "encode-prefill", "prefill-decode", "both", "encode-prefill-decode"]
+    ),
+    "encode-filter": ByLabelParameters(ROLE, ["encode", "encode-prefill", "encode-prefill-decode"]),
+}

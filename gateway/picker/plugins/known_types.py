@@ -1,78 +1,62 @@
-"""Plugin types by the release that brought them, and those that only the real EPP has."""
+"""Whether a release has a plugin type and what it reads of its parameters, by the table of releases.py."""
 
 from __future__ import annotations
 
-_SINCE = {
-    "gie-v1.3": ("running-requests-size-scorer", "metrics-data-source", "model-server-protocol-metrics"),
-    "gie-v1.4": (
-        "global-strict-fairness-policy",
-        "round-robin-fairness-policy",
-        "fcfs-ordering-policy",
-        "edf-ordering-policy",
-        "concurrency-detector",
-    ),
-    "gie-v1.5": (
-        "approx-prefix-cache-producer",
-        "inflight-load-producer",
-        "token-load-scorer",
-        "core-metrics-extractor",
-        "utilization-detector",
-        "openai-parser",
-        "passthrough-parser",
-        "static-usage-limit-policy",
-    ),
-    "llm-d-v0.10": (
-        "active-request-scorer",
-        "load-aware-scorer",
-        "session-affinity-scorer",
-        "no-hit-lru-scorer",
-        "by-label",
-        "by-label-selector",
-        "file-discovery",
-        "token-producer",
-    ),
-}
+from collections.abc import Callable
+from typing import Any
 
-_ONLY_EPP = (
-    "context-length-aware",
-    "data-parallel-profile-handler",
-    "decode-filter",
-    "disagg-profile-handler",
-    "encode-filter",
-    "endpoint-attribute-scorer",
-    "endpoint-notification-source",
-    "header-label-affinity-scorer",
-    "k8s-notification-source",
-    "latency-scorer",
-    "latency-slo-admitter",
-    "models-data-extractor",
-    "models-data-source",
-    "multicluster-file-discovery",
-    "pd-profile-handler",
-    "precise-prefix-cache-producer",
-    "precise-prefix-cache-scorer",
-    "predicted-latency-scorer",
-    "prefill-filter",
-    "prefill-header-handler",
-    "prefix-cache-affinity-filter",
-    "request-attribute-reporter",
-    "slo-aware-profile-handler",
-    "slo-aware-routing",
-    "slo-deadline-ordering-policy",
-    "slo-headroom-tier-filter",
-    "topology-affinity-scorer",
-    "vllmgrpc-parser",
-    "vllmhttp-parser",
-)
+from gateway.picker.compat import Compat
+from gateway.picker.config import PluginSpec
+from gateway.picker.errors import PickerConfigError
+from gateway.picker.releases import canonical, plugin_types, unknown_fields, wrong_types
 
 
-def since(plugin_type: str) -> str | None:
-    """The first release of compat.TABLE that has the type; None when it always was there, or is ours."""
-    return next((release for release, types in _SINCE.items() if plugin_type in types), None)
-
-
-def that_only_the_epp_has(plugin_type: str) -> str | None:
-    """What to do about a type that exists, but not here."""
-    if plugin_type not in _ONLY_EPP:
+def release_hint(plugin_type: str) -> str | None:
+    """What to do about a type that some release has and the reference picker has not; None: nobody has it."""
+    known = plugin_types().get(plugin_type)
+    if known is None:
         return None
-    return "the EPP has it, the reference picker has not; run the real one (--epp PATH)"
+    return (
+        f" of the reference picker; this {known.kind} is a type of {', '.join(known.releases)}: "
+        "run the real picker (--epp PATH)"
+    )
+
+
+def parameters_of(
+    spec: PluginSpec, compat: Compat, warn: Callable[[str], None], *, experimental: bool = True
+) -> dict[str, Any] | None:
+    """A plugin's parameters as its release takes them: names spelled right, those that it does not read gone.
+
+    PickerConfigError for what the release refuses. A type that the release has not is used all the same, with
+    a warning, and reads what the next release that has it reads.
+    """
+    known = plugin_types().get(spec.type)
+    if known is None:
+        return spec.parameters
+    variant = known.of(compat.name)
+    if variant is None:
+        warn(
+            f"{compat.name} has no plugin type {spec.type}; {', '.join(known.releases)} have it: "
+            "used all the same"
+        )
+        variant = known.nearest(compat.name)
+    if variant.alpha and not experimental:
+        raise PickerConfigError(
+            f"plugin '{spec.name}' (type: '{spec.type}') has Alpha stability level, but command line flag "
+            "--allow-experimental-plugins is not set"
+        )
+    if variant.deprecated:
+        warn(f"plugin type {spec.type} is deprecated since llm-d-router {variant.deprecated}")
+    if variant.fields is None or spec.parameters is None:
+        return spec.parameters
+    parameters: dict[str, Any] = canonical(spec.parameters, variant.fields)
+    where = f"plugin '{spec.name}' (type {spec.type})"
+    for path in unknown_fields(parameters, variant.fields):
+        message = f'{where}: unknown field "{path}" in {compat.name}'
+        names = ", ".join(variant.fields) or "none"
+        if compat.strict_parameters:
+            raise PickerConfigError(f"failed to parse the parameters of {message}; it has {names}")
+        warn(f"{message} is passed over; it has {names}")
+    for problem in wrong_types(parameters, variant.fields):
+        raise PickerConfigError(f"failed to parse the parameters of {where} - {problem}")
+    return parameters

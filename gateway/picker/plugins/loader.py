@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.picker.compat import TABLE, Compat
+from gateway.picker.compat import Compat
 from gateway.picker.config import (
     DataLayer,
     EndpointPickerConfig,
-    FlowControl,
     PluginSpec,
-    PriorityBand,
     SchedulingPlugin,
     SchedulingProfile,
-    duration_of,
     parse_detector_ref,
-    parse_thresholds,
-    quantity_of,
 )
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.flowcontrol import (
-    DEFAULT_BAND_BYTES,
-    DEFAULT_BAND_REQUESTS,
-    BandLimits,
     FlowControlLimits,
 )
 from gateway.picker.plugins.base import (
@@ -43,15 +35,33 @@ from gateway.picker.plugins.base import (
     Scorer,
 )
 from gateway.picker.plugins.builtin import UtilizationDetector
-from gateway.picker.plugins.known_types import since, that_only_the_epp_has
+from gateway.picker.plugins.known_types import parameters_of, release_hint
 from gateway.picker.plugins.prefix_plugins import producer_parameters
-from gateway.picker.plugins.saturation import UtilizationLimits
+from gateway.picker.plugins.queueing import flow_control_limits, referenced, utilization_limits
 from gateway.picker.plugins.scheduler import Profile
+from gateway.picker.plugins.text.assets import Estimate
 from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.request import PARSERS
 
 DEFAULT_PROFILE = (("queue-scorer", 2.0), ("kv-cache-utilization-scorer", 2.0), ("prefix-cache-scorer", 3.0))
+PRECISE = "precise-prefix-cache-producer"
 PRODUCER = "approx-prefix-cache-producer"
-_NEEDS_PRODUCER = {"prefix-cache-scorer", "no-hit-lru-scorer"}
+SINGLE = "single-profile-handler"
+LOADS = "inflight-load-producer"
+_NEEDS_LOADS = {
+    "active-request-scorer",
+    "concurrency-detector",
+    "utilization-filter",
+    "prefix-cache-affinity-filter",
+}
+_NEEDS_PRODUCER = {
+    "prefix-cache-scorer",
+    "no-hit-lru-scorer",
+    "disagg-profile-handler",
+    "pd-profile-handler",
+    "latency-scorer",
+    "prefix-cache-affinity-filter",
+}
 
 
 @dataclass(slots=True)
@@ -60,10 +70,16 @@ class Loaded:
 
     plugins: dict[str, Plugin]  # by name, in the order of the configuration
     specs: dict[str, PluginSpec]
-    profile: Profile
+    profiles: dict[str, Profile]
+    handler: ProfileHandler
     detector: Detector
     flow_control: FlowControlLimits | None
-    passthrough: bool  # no body is read: every request goes by metrics alone
+    parsers: tuple[str, ...] | None  # types of the configured ones; None: the release's own
+
+    @property
+    def profile(self) -> Profile:
+        """The first profile, or the only one."""
+        return next(iter(self.profiles.values()))
 
     def settings_of(self, plugin_type: str) -> dict[str, Any] | None:
         """The parameters of the first plugin of a type; None when there is no such plugin."""
@@ -82,13 +98,17 @@ class Loader:
     rng: random.Random
     inflight: InflightLoad
     warn: Callable[[str], None]
+    experimental: bool = True  # plugins that llm-d-router calls Alpha may be used
     _sees_in_flight: bool = True
+    _estimate: Estimate = field(default_factory=Estimate)
 
     def load(self, config: EndpointPickerConfig | None) -> Loaded:
         """PickerConfigError for everything that the EPP refuses to start with."""
         config = config or self._default_config()
         gates = self._feature_gates(config.feature_gates)
         self._check_in_flight({spec.type for spec in config.plugins})
+        tokens = (s.parameters for s in config.plugins if s.type in ("token-producer", "tokenizer"))
+        self._estimate = Estimate.of(next(tokens, None))
         specs: dict[str, PluginSpec] = {}
         plugins: dict[str, Plugin] = {}
         for spec in config.plugins:
@@ -100,11 +120,13 @@ class Loader:
             specs[spec.name] = spec
             plugins[spec.name] = self._build(spec)
         self._add_producer(specs, plugins)
-        profile = self._profile(config.scheduling_profiles, specs, plugins)
+        profiles, handler = self._profiles(config.scheduling_profiles, specs, plugins)
         detector = self._detector(config, specs, plugins)
-        flow = self._flow_control(config.flow_control, specs) if gates["flowControl"] else None
+        flow = (
+            flow_control_limits(config.flow_control, specs, self.compat) if gates.get("flowControl") else None
+        )
         self._check_data_layer(config.data_layer or config.data, specs)
-        return Loaded(plugins, specs, profile, detector, flow, self._passthrough(config, specs))
+        return Loaded(plugins, specs, profiles, handler, detector, flow, self._parsers(config, specs))
 
     def _default_config(self) -> EndpointPickerConfig:
         if not self.compat.default_config:
@@ -123,7 +145,7 @@ class Loader:
         )
 
     def _feature_gates(self, gates: list[str]) -> dict[str, bool]:
-        state = dict.fromkeys(self.compat.feature_gates, False)
+        state = {gate: gate in self.compat.gates_on for gate in self.compat.feature_gates}
         for gate in gates:
             name, _, value = gate.partition("=")
             if name not in state or value not in ("", "true", "false"):
@@ -137,16 +159,11 @@ class Loader:
     def _build(self, spec: PluginSpec) -> Plugin:
         factory = self.registry.get(spec.type)
         if factory is None:
-            hint = that_only_the_epp_has(spec.type)
             raise PickerConfigError(
                 f"plugin type '{spec.type}' is not found in registry"
-                + (f": {hint}" if hint else f"; there are {', '.join(sorted(self.registry))}")
+                + (release_hint(spec.type) or f"; there are {', '.join(sorted(self.registry))}")
             )
-        release = since(spec.type)
-        if release and list(TABLE).index(release) > list(TABLE).index(self.compat.name):
-            self.warn(
-                f"{self.compat.name} has no plugin type {spec.type} (since {release}); used all the same"
-            )
+        spec.parameters = parameters_of(spec, self.compat, self.warn, experimental=self.experimental)
         context = PluginContext(
             type_name=spec.type,
             name=spec.name,
@@ -156,23 +173,33 @@ class Loader:
             inflight=self.inflight,
             warn=self.warn,
             sees_in_flight=self._sees_in_flight,
+            estimate=self._estimate,
         )
         return factory(context)
 
     def _check_in_flight(self, types: set[str]) -> None:
         """GIE v1.5 has a producer of loads in flight, and refuses it beside the scorer that reads them."""
-        has_producer = "inflight-load-producer" in types
+        has_producer = LOADS in types
         if self.compat.in_flight_plugin and has_producer and "token-load-scorer" in types:
             raise PickerConfigError(
                 "data type mismatch between produced and consumed data for key: InFlightLoadKey "
                 f"({self.compat.name} refuses token-load-scorer beside inflight-load-producer)"
             )
         self._sees_in_flight = has_producer or not self.compat.in_flight_plugin
+        if self.compat.prefix_hash == "pseudo-tokens" and "token-load-scorer" in types and not has_producer:
+            raise PickerConfigError(
+                "failed to create missing data producers - no default producer found for missing data key "
+                "UncachedRequestTokensDataKey/inflight-load-producer, consumed by token-load-scorer: "
+                "configure an inflight-load-producer"
+            )
 
     def _add_producer(self, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]) -> None:
         """Scorers that read prefix matches get a producer when none is configured."""
         types = {spec.type for spec in specs.values()}
-        if PRODUCER in types or not types & _NEEDS_PRODUCER:
+        if self.compat.prefix_hash == "pseudo-tokens" and LOADS not in types and types & _NEEDS_LOADS:
+            specs[LOADS] = PluginSpec(type=LOADS, name=LOADS)
+            plugins[LOADS] = self._build(specs[LOADS])
+        if PRODUCER in types or PRECISE in types or not types & _NEEDS_PRODUCER:
             return
         if self.compat.prefix_hash == "chars" and "prefix-cache-scorer" in types:
             return  # the scorer hashes by itself
@@ -181,33 +208,44 @@ class Loader:
         specs[PRODUCER] = spec
         plugins[PRODUCER] = self._build(spec)
 
-    def _profile(
+    def _profiles(
         self, profiles: list[SchedulingProfile], specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
-    ) -> Profile:
+    ) -> tuple[dict[str, Profile], ProfileHandler]:
         if not profiles:
             usable = [name for name, p in plugins.items() if isinstance(p, Filter | Scorer | Picker)]
             profiles = [
                 SchedulingProfile(name="default", plugins=[SchedulingPlugin(plugin_ref=n) for n in usable])
             ]
         self._check_profiles(profiles, plugins)
-        handlers = [name for name, plugin in plugins.items() if isinstance(plugin, ProfileHandler)]
-        if len(handlers) > 1:
-            raise PickerConfigError(
-                f"only one profile handler is allowed. Both {handlers[0]} and {handlers[1]} "
-                "are profile handlers"
-            )
-        if len(profiles) > 1:
-            raise PickerConfigError(
-                "single profile handler is intended to be used with a single profile, but multiple profiles "
-                "were specified"
-                if handlers
-                else "no profile handler was specified"
-            )
+        handler = self._handler(len(profiles), specs, plugins)
         if not any(isinstance(plugin, Picker) for plugin in plugins.values()):
             spec = PluginSpec(type="max-score-picker", name="max-score-picker")
             specs[spec.name] = spec
             plugins[spec.name] = self._build(spec)
-        return self._assemble(profiles[0], plugins)
+        return {profile.name: self._assemble(profile, plugins) for profile in profiles}, handler
+
+    def _handler(
+        self, profiles: int, specs: dict[str, PluginSpec], plugins: dict[str, Plugin]
+    ) -> ProfileHandler:
+        handlers = [plugin for plugin in plugins.values() if isinstance(plugin, ProfileHandler)]
+        if len(handlers) > 1:
+            raise PickerConfigError(
+                f"only one profile handler is allowed. Both {handlers[0].name} and {handlers[1].name} "
+                "are profile handlers"
+            )
+        if profiles > 1 and not handlers:
+            raise PickerConfigError("no profile handler was specified")
+        if profiles > 1 and handlers[0].is_single:
+            raise PickerConfigError(
+                "single profile handler is intended to be used with a single profile, but multiple profiles "
+                "were specified"
+            )
+        if not handlers:
+            specs[SINGLE] = PluginSpec(type=SINGLE, name=SINGLE)
+            plugins[SINGLE] = self._build(specs[SINGLE])
+            return self._handler(profiles, specs, plugins)
+        handlers[0].bind(plugins)
+        return handlers[0]
 
     def _check_profiles(self, profiles: list[SchedulingProfile], plugins: Mapping[str, Plugin]) -> None:
         seen = set()
@@ -252,7 +290,7 @@ class Loader:
     ) -> Detector:
         if not self.compat.plugin_detector:
             context = PluginContext("utilization-detector", "", None, self.compat, self.rng, self.inflight)
-            return UtilizationDetector(context, _limits(config))
+            return UtilizationDetector(context, utilization_limits(config))
         reference = parse_detector_ref(config.saturation_detector)
         if config.flow_control and config.flow_control.saturation_detector:
             reference = config.flow_control.saturation_detector
@@ -267,84 +305,28 @@ class Loader:
             raise PickerConfigError(f"plugin '{name}' is not a saturation detector")
         return detector
 
-    def _flow_control(self, config: FlowControl | None, specs: Mapping[str, PluginSpec]) -> FlowControlLimits:
-        given = config or FlowControl()
-        ttl = self.compat.request_ttl
-        if given.default_request_ttl is not None:
-            ttl = duration_of(given.default_request_ttl, "flowControl.defaultRequestTTL")
-        empty_ttl = self.compat.request_ttl
-        if given.no_endpoint_request_ttl is not None:
-            empty_ttl = duration_of(given.no_endpoint_request_ttl, "flowControl.noEndpointRequestTTL")
-        ceiling = 1.0
-        if reference := given.usage_limit_policy_plugin_ref:
-            ceiling = float((_referenced(reference, specs).parameters or {}).get("threshold", 1.0))
-        negative = given.default_negative_priority_band
-        return FlowControlLimits(
-            max_bytes=quantity_of(given.max_bytes, "flowControl.maxBytes") or 0,
-            max_requests=quantity_of(given.max_requests, "flowControl.maxRequests") or 0,
-            request_ttl=ttl,
-            no_endpoint_ttl=empty_ttl,
-            ceiling=ceiling,
-            default_band=_band(given.default_priority_band, specs),
-            negative_band=_band(negative, specs) if negative else None,
-            bands={band.priority: _band(band, specs) for band in given.priority_bands},
-        )
-
     def _check_data_layer(self, layer: DataLayer | None, specs: Mapping[str, PluginSpec]) -> None:
         for source in layer.sources if layer else ():
-            _referenced(source.plugin_ref, specs)
+            referenced(source.plugin_ref, specs)
             for extractor in source.extractors:
-                _referenced(extractor.plugin_ref, specs)
+                referenced(extractor.plugin_ref, specs)
         if layer and layer.discovery:
-            _referenced(layer.discovery.plugin_ref, specs)
+            referenced(layer.discovery.plugin_ref, specs)
 
-    def _passthrough(self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]) -> bool:
-        parsers = config.request_handler.parsers if config.request_handler else []
-        if not parsers and config.parser:
-            parsers = [config.parser]
-        types = [specs[p.plugin_ref].type if p.plugin_ref in specs else p.plugin_ref for p in parsers]
-        return bool(types) and all(kind == "passthrough-parser" for kind in types)
-
-
-def _limits(config: EndpointPickerConfig) -> UtilizationLimits:
-    """The three thresholds with GIE's defaults for what is zero or out of range."""
-    given = parse_thresholds(config.saturation_detector)
-    staleness = 0.0
-    if given.metrics_staleness_threshold:
-        where = "saturationDetector.metricsStalenessThreshold"
-        staleness = duration_of(given.metrics_staleness_threshold, where)
-    kv = given.kv_cache_util_threshold
-    return UtilizationLimits(
-        queue_depth=given.queue_depth_threshold if given.queue_depth_threshold > 0 else 5,
-        kv_cache=kv if 0.0 < kv < 1.0 else 0.8,
-        staleness=staleness if staleness > 0 else 0.2,
-    )
-
-
-def _band(config: PriorityBand | None, specs: Mapping[str, PluginSpec]) -> BandLimits:
-    if config is None:
-        return BandLimits()
-    where = f"flowControl.priorityBands[{config.priority}]"
-    names = {}
-    for kind, reference in (
-        ("fairness", config.fairness_policy_ref),
-        ("ordering", config.ordering_policy_ref),
-    ):
-        if reference:
-            names[kind] = specs[reference].type if reference in specs else reference
-    return BandLimits(
-        max_bytes=quantity_of(config.max_bytes, f"{where}.maxBytes") or DEFAULT_BAND_BYTES,
-        max_requests=quantity_of(config.max_requests, f"{where}.maxRequests") or DEFAULT_BAND_REQUESTS,
-        **names,
-    )
-
-
-def _referenced(name: str, specs: Mapping[str, PluginSpec]) -> PluginSpec:
-    if name not in specs:
-        raise PickerConfigError(f"{name} is a reference to an undefined Plugin")
-    return specs[name]
+    def _parsers(
+        self, config: EndpointPickerConfig, specs: Mapping[str, PluginSpec]
+    ) -> tuple[str, ...] | None:
+        given = config.request_handler.parsers if config.request_handler else []
+        if not given and config.parser:
+            given = [config.parser]
+        types = tuple(specs[p.plugin_ref].type if p.plugin_ref in specs else p.plugin_ref for p in given)
+        for name in types:
+            if name not in PARSERS:
+                raise PickerConfigError(f"parser references undefined plugin '{name}'")
+        return types or None
 
 
 def producers_of(plugins: Mapping[str, Plugin]) -> list[Producer]:
-    """The producers among plugins, in their order."""
-    return [plugin for plugin in plugins.values() if isinstance(plugin, Producer)]
+    """The producers among plugins in their order, those that read the others' data last."""
+    found = [plugin for plugin in plugins.values() if isinstance(plugin, Producer)]
+    return sorted(found, key=lambda plugin: plugin.late)

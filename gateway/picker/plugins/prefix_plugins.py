@@ -10,16 +10,17 @@ import msgspec
 from gateway.picker.errors import PickerConfigError
 from gateway.picker.plugins import scorers
 from gateway.picker.plugins.base import Plugin, PluginContext, Producer, Scorer
-from gateway.picker.plugins.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
+from gateway.picker.plugins.text.prefix import DEFAULT_CAPACITY, PrefixSettings, PrefixTracker
 from gateway.picker.pool.endpoints import Candidate
 from gateway.picker.request import InferenceRequest
 
 
 class CharsParameters(msgspec.Struct):
-    """Of prefix-cache-scorer in GIE v1.2 and v1.3."""
+    """Of prefix-cache-scorer up to GIE v1.3."""
 
     auto_tune: bool = msgspec.field(default=True, name="autoTune")
     block_size: int = msgspec.field(default=64, name="blockSize")
+    old_block_size: int = msgspec.field(default=64, name="hashBlockSize")  # of v1.0
     max_blocks: int = msgspec.field(default=256, name="maxPrefixBlocksToMatch")
     capacity: int = msgspec.field(default=DEFAULT_CAPACITY, name="lruCapacityPerServer")
 
@@ -50,10 +51,10 @@ def _positive(value: int, default: int) -> int:
 
 
 def _char_settings(context: PluginContext, given: CharsParameters) -> PrefixSettings:
-    block = _positive(given.block_size, 64)
+    block = _positive(given.block_size if given.block_size != 64 else given.old_block_size, 64)
     return PrefixSettings(
         scheme="chars",
-        auto_tune=given.auto_tune,
+        auto_tune=given.auto_tune and context.compat.prefix_tunes,
         block_chars=block,
         block_tokens=block // 4,
         max_blocks=_positive(given.max_blocks, 256),
@@ -98,7 +99,7 @@ class Tracking(Plugin):
 
     def __init__(self, context: PluginContext) -> None:
         super().__init__(context)
-        self.tracker = PrefixTracker(prefix_settings(context))
+        self.tracker = PrefixTracker(prefix_settings(context), context.estimate)
         self.on_match: Callable[[int, int], Any] = lambda _matched, _total: None
 
     def pre_request(self, request: InferenceRequest, target: Candidate) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.picker.compat import Compat
 from gateway.picker.errors import RequestError
 from gateway.picker.plugins.base import Filter, Picker, Plugin, Producer, Scorer
 from gateway.picker.pool.endpoints import Candidate
@@ -39,6 +40,11 @@ class Cycle:
     weights: list[float] = field(default_factory=list)  # of these scorers
     totals: list[float] = field(default_factory=list)
     picked: list[Candidate] = field(default_factory=list)
+    others: Mapping[str, Cycle] | None = None  # of the profiles beside it, by name
+    port: int = 0  # that the request goes to, whatever the endpoint's own
+    picker: str = ""  # type of the plugin that chose
+    removed: list[tuple[str, list[Candidate], list[Candidate]]] = field(default_factory=list)
+    """Of each filter that took somebody out: its name, the candidates before it and after."""
 
 
 @dataclass(slots=True)
@@ -58,11 +64,13 @@ class Scheduler:
 
     def run(self, request: InferenceRequest, candidates: list[Candidate]) -> Cycle:
         """One cycle; RequestError as the EPP words it when no candidate is left."""
-        cycle = Cycle(self.profile.name, candidates)
+        cycle = Cycle(self.profile.name, candidates, picker=self.profile.picker.type_name)
         for item in self.profile.filters:
             start = time.perf_counter()
-            cycle.candidates = item.filter(request, cycle.candidates)
+            before, cycle.candidates = cycle.candidates, item.filter(request, cycle.candidates)
             self._observed("Filter", item, start)
+            if len(cycle.candidates) < len(before):
+                cycle.removed.append((item.name, before, cycle.candidates))
             if not cycle.candidates:
                 raise UnschedulableError(cycle)
         cycle.totals = [0.0] * len(cycle.candidates)
@@ -78,7 +86,7 @@ class Scheduler:
             cycle.scores.append((scorer.name, scores))
             cycle.weights.append(weight)
             for index, score in enumerate(scores):
-                cycle.totals[index] += _clamped(score) * weight
+                cycle.totals[index] += (score if 0.0 < score < 1.0 else _clamped(score)) * weight
         start = time.perf_counter()
         cycle.picked = self.profile.picker.pick(cycle.candidates, cycle.totals)
         self._observed("Picker", self.profile.picker, start)
@@ -92,8 +100,13 @@ class Scheduler:
 class UnschedulableError(RequestError):
     """The filters left no candidate; `cycle` is as far as it got."""
 
-    def __init__(self, cycle: Cycle, prefix: str = "") -> None:
-        super().__init__("ResourceExhausted", f"{prefix}failed to run scheduler profile '{cycle.profile}'")
+    def __init__(self, cycle: Cycle, compat: Compat | None = None, message: str = "") -> None:
+        """`message`: why, where it is not that a profile found nobody."""
+        prefix = compat.unschedulable_prefix if compat else ""
+        self.reason = message or f"failed to run scheduler profile '{cycle.profile}'"
+        told = compat.filtered_message if compat else ""
+        dropped = "rejected-saturated" if told else None
+        super().__init__("ResourceExhausted", told or prefix + self.reason, dropped)
         self.cycle = cycle
 
 

@@ -91,9 +91,9 @@ class TokenLoadParameters(msgspec.Struct, rename="camel"):
 def token_load(
     _: InferenceRequest, candidates: Sequence[Candidate], parameters: TokenLoadParameters
 ) -> list[float]:
-    """1 with no tokens in flight, falling to 0 at the threshold (picker's own estimate)."""
+    """1 with no tokens in flight or of its own, falling to 0 at the threshold (picker's own estimate)."""
     threshold = parameters.queue_threshold_tokens if parameters.queue_threshold_tokens > 0 else 4194304
-    return [1.0 - min(max(c.inflight_tokens, 0), threshold) / threshold for c in candidates]
+    return [1.0 - min(max(c.inflight_tokens + c.own_tokens, 0), threshold) / threshold for c in candidates]
 
 
 class PrefixScoreParameters(msgspec.Struct, rename="camel"):
@@ -119,14 +119,6 @@ def prefix_cache(
         share = candidate.prefix_matched / candidate.prefix_total
         scores.append(weight * length * length + (1.0 - weight) * share)
     return scores
-
-
-def session_affinity(
-    request: InferenceRequest, candidates: Sequence[Candidate], _: NoParameters
-) -> list[float]:
-    """1 for the endpoint that the session token names, 0 for the others."""
-    wanted = decode_session(request.headers.get(SESSION_HEADER, ""))
-    return [1.0 if candidate.endpoint.id == wanted else 0.0 for candidate in candidates]
 
 
 def decode_session(token: str) -> str:

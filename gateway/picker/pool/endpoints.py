@@ -46,16 +46,15 @@ class Endpoint:
     metrics: EndpointMetrics = NEVER_SCRAPED
     scrapes: int = 0
     scrape_failures: int = 0
+    id: str = field(init=False)
+    """What the EPP calls the NamespacedName."""
+    host_port: str = field(init=False)
+    """What the data plane is told, as net.JoinHostPort writes it."""
 
-    @property
-    def id(self) -> str:
-        """What the EPP calls the NamespacedName."""
-        return f"{self.namespace}/{self.name}"
-
-    @property
-    def host_port(self) -> str:
-        """What the data plane is told, as net.JoinHostPort writes it."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+    def __post_init__(self) -> None:
+        self.id = f"{self.namespace}/{self.name}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        self.host_port = f"{host}:{self.port}"
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +65,8 @@ class Candidate:
     metrics: EndpointMetrics
     inflight_requests: int = 0
     inflight_tokens: int = 0
+    own_tokens: int = 0  # what this request would add
+    headroom: tuple[float, float] | None = None  # ms that are left of the objectives for TTFT and TPOT
     prefix_matched: int = 0  # blocks
     prefix_total: int = 0  # blocks
     prefix_block_tokens: int = 0

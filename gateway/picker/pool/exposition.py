@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from gateway.picker.compat import Compat
+from gateway.picker.flowcontrol import FlowController
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.inflight import InflightLoad
 from kit.prometheus import Counter, Gauge, Histogram, Registry
@@ -52,7 +53,15 @@ _LLMD_NAMES = {
     "inference_extension_flow_control_request_queue_duration_seconds": (
         "llm_d_epp_flow_control_request_queue_duration_seconds"
     ),
-    "inference_extension_flow_control_queue_size": "llm_d_epp_flow_control_queue_size",
+    **{
+        f"inference_extension_flow_control_{name}": f"llm_d_epp_flow_control_{name}"
+        for name in (
+            "queue_size",
+            "queue_bytes",
+            "dispatch_cycle_duration_seconds",
+            "request_enqueue_duration_seconds",
+        )
+    },
     "inference_extension_flow_control_pool_saturation": "llm_d_epp_flow_control_pool_saturation",
     "inference_extension_model_rewrite_decisions_total": "llm_d_epp_model_rewrite_decisions_total",
     "inference_extension_info": "llm_d_epp_info",
@@ -131,8 +140,17 @@ class PickerMetrics:
         self.queue_duration = histogram(
             "flow_control_request_queue_duration_seconds",
             "Time in the flow control queue.",
-            ("fairness_id", "priority", "outcome"),
+            ("fairness_id", "priority", "outcome", "inference_pool", *_MODEL),
             _QUEUE,
+        )
+        self.dispatch_cycle = histogram(
+            "flow_control_dispatch_cycle_duration_seconds", "One cycle of flow control.", (), _SHORT
+        )
+        self.enqueue_duration = histogram(
+            "flow_control_request_enqueue_duration_seconds",
+            "Time into the flow control queue.",
+            ("fairness_id", "priority", "outcome"),
+            _SHORT,
         )
         self.rewrites = self.registry.add(
             Counter(
@@ -141,6 +159,12 @@ class PickerMetrics:
                 ("model_rewrite_name", "model_name", "target_model"),
             )
         )
+        names = {"pd-profile-handler": "pd_decision_total", "disagg-profile-handler": "disagg_decision_total"}
+        labels = ("plugin_name", "plugin_type", "model_name", "decision_type")
+        self.disaggregations = {
+            handler: self.registry.add(Counter(f"llm_d_epp_{name}", "Decisions of disaggregation.", labels))
+            for handler, name in names.items()
+        }
         self.info = self.registry.add(
             Gauge(
                 "inference_extension_info", "The picker and the release it follows.", ("commit", "build_ref")
@@ -188,5 +212,31 @@ class PickerMetrics:
                 "Requests that the picker has sent to an endpoint and that have not ended.",
                 ("name", "endpoint"),
                 lambda: [((pool, e.host_port), float(inflight.requests(e.id))) for e in datastore.endpoints],
+            )
+        )
+
+    def watch_flow_control(self, pool: str, controller: FlowController) -> None:
+        """Add the gauges of the queue; models are those that clients name, bounded as elsewhere."""
+        labels = ("fairness_id", "priority", "inference_pool", *_MODEL)
+
+        def held(which: int) -> list[tuple[tuple[str, ...], float]]:
+            found: dict[tuple[str, ...], float] = {}
+            for (flow, priority, model, target), amounts in controller.held().items():
+                key = (flow, priority, pool, self.model_label(model), self.model_label(target))
+                found[key] = found.get(key, 0.0) + amounts[which]
+            return list(found.items())
+
+        def gauge(name: str, text: str, which: int) -> None:
+            name = f"inference_extension_flow_control_{name}"
+            self.registry.add(Gauge(name, text, labels, lambda: held(which)))
+
+        gauge("queue_size", "Requests that wait in flow control.", 0)
+        gauge("queue_bytes", "Bytes of the requests that wait in flow control.", 1)
+        self.registry.add(
+            Gauge(
+                "inference_extension_flow_control_pool_saturation",
+                "How full the pool is; 1 is where requests wait.",
+                ("inference_pool",),
+                lambda: [((pool,), controller.saturation())],
             )
         )

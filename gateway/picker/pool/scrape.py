@@ -287,7 +287,7 @@ class Scraper:
 
     def add(self, endpoint: Endpoint) -> None:
         self._started += 1
-        phase = self._started * _GOLDEN % 1.0
+        phase = phase_of(self._started)
         self._scrapers[endpoint.id] = EndpointScraper(endpoint, self._rules, phase)
 
     def remove(self, endpoint: Endpoint) -> None:
@@ -299,6 +299,11 @@ class Scraper:
         for scraper in self._scrapers.values():
             scraper.stop()
         self._scrapers.clear()
+
+
+def phase_of(number: int) -> float:
+    """Where in the interval the scrapes of the `number`th endpoint begin, from 1; a share of it."""
+    return number * _GOLDEN % 1.0
 
 
 def _tls_context(settings: ScrapeSettings) -> ssl.SSLContext:

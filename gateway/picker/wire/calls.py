@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from gateway.picker.wire.limits import BACKLOG, OVERHEAD
 
+_HEAD = struct.Struct(">BL").unpack_from
 OK, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 0, 8, 12, 13
 
 
@@ -63,7 +65,7 @@ class Unary:
 class OpenCall:
     """A call and the bytes of its stream."""
 
-    __slots__ = ("backlog", "buffer", "call", "ended", "most", "queued", "started", "task")
+    __slots__ = ("backlog", "buffer", "call", "counted", "ended", "most", "queued", "started", "task")
 
     def __init__(self, call: Call, most: int) -> None:
         self.call = call
@@ -71,27 +73,32 @@ class OpenCall:
         self.buffer = bytearray()
         self.backlog: deque[bytes] = deque()  # messages that came while a reply was awaited
         self.queued = 0  # what `backlog` costs
+        self.counted = 0  # what is known to be kept of the call
         self.task: asyncio.Future[Iterable[bytes]] | None = None
         self.ended = False  # the client will send no more
         self.started = False  # our headers are sent
 
     def messages(self, data: bytes) -> Iterable[bytes]:
         """The messages that are complete now; GrpcError where one is compressed or too large."""
-        buffer = self.buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= 5:
-            if buffer[at]:
+        if self.buffer:
+            self.buffer += data
+            data = bytes(self.buffer)
+            self.buffer.clear()
+        found, at, whole = [], 0, len(data)
+        while whole - at >= 5:
+            compressed, size = _HEAD(data, at)
+            if compressed:
                 raise GrpcError(UNIMPLEMENTED, "compressed messages are not supported")
-            size = int.from_bytes(buffer[at + 1 : at + 5], "big")
             if size > self.most:
                 raise GrpcError(RESOURCE_EXHAUSTED, f"message larger than max ({size} vs. {self.most})")
             end = at + 5 + size
-            if end > len(buffer):
+            if end > whole:
                 break
-            yield bytes(buffer[at + 5 : end])
+            found.append(data[at + 5 : end])
             at = end
-        del buffer[:at]
+        if at < whole:
+            self.buffer += data[at:]
+        return found
 
     def wait(self, message: bytes) -> None:
         """Keep a message until the one before it is answered; GrpcError where too many wait."""

@@ -25,7 +25,18 @@ _OWNED = frozenset(
         "x-gateway-destination-endpoint-subset",
     }
 )
-_CONTROL = ("objective", "fairness-id")
+# Headers that steer the picker and are not sent on.
+_CONTROL = frozenset(
+    {
+        "x-gateway-model-name-rewrite",
+        "x-llm-d-model-name-rewrite",
+        *(
+            f"x-{who}-inference-{what}"
+            for who in ("gateway", "llm-d")
+            for what in ("objective", "fairness-id")
+        ),
+    }
+)
 
 Message = Any
 read_request = pb.ProcessingRequest.FromString
@@ -67,16 +78,6 @@ def _value(value: Message) -> Any:
     return None if kind is None or kind == "null_value" else getattr(value, kind)
 
 
-def is_control_header(name: str) -> bool:
-    """Headers that steer the picker and are not sent on."""
-    if name in ("x-gateway-model-name-rewrite", "x-llm-d-model-name-rewrite"):
-        return True
-    for prefix in ("x-gateway-inference-", "x-llm-d-inference-"):
-        if name.startswith(prefix):
-            return name.removeprefix(prefix) in _CONTROL
-    return False
-
-
 def request_headers_response(
     destination: str,
     headers: Mapping[str, str],
@@ -93,8 +94,9 @@ def request_headers_response(
     _add(mutation, DESTINATION, destination)
     if size > 0:
         _add(mutation, "Content-Length", str(size))
+    left_out = _CONTROL | _OWNED if guard else _CONTROL
     for name, value in headers.items():
-        if not is_control_header(name) and not (guard and name in _OWNED):
+        if name not in left_out:
             _add(mutation, name, value)
     lb = response.dynamic_metadata.fields[LB_NAMESPACE].struct_value.fields
     lb[DESTINATION].string_value = destination

@@ -21,6 +21,7 @@ CONTAINERS, VALUES = 100_000, 1_000_000
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _EXACT = 2**53
 _CONTAINERS = (dict, list)
+_CONTAINING = frozenset(_CONTAINERS)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -42,6 +43,10 @@ def decode(data: bytes) -> Any:
         value = _decode(data)
     except RecursionError:
         raise ValueError("exceeded max depth") from None
+    if len(data) < 2 * DEPTH or (
+        type(value) is dict and not _CONTAINING.intersection(map(type, value.values()))
+    ):
+        return value  # too short to be deep, or a prompt and numbers, as most bodies are
     if data.count(b"[") + data.count(b"{") > DEPTH and _deeper(value, DEPTH):
         raise ValueError("exceeded max depth")
     return value

@@ -31,6 +31,7 @@ from gateway.picker.wire.limits import FAREWELL_S, GREETING_S, MESSAGE, TURN_S, 
 
 # ":status: 200" from HPACK's static table, and content-type as a literal that is not indexed.
 _HEADERS = b"\x88\x0f\x10\x10application/grpc"
+_READY = (map, tuple, list)  # replies that are there; a look at the class is cheaper than one at the ABC
 _log = logging.getLogger("picker.grpc")
 
 
@@ -110,10 +111,12 @@ class _Connection(asyncio.Protocol):
         self._read_or_not()
 
     def write(self, first: bytes = b"") -> None:
-        out, transport = first or self.h2.take(), self._transport
-        while out and transport is not None:
+        out = first or self.h2.take()
+        if not out or (transport := self._transport) is None:
+            return
+        transport.write(out)
+        while self.h2.waiting and (out := self.h2.take_more()):
             transport.write(out)
-            out = self.h2.take_more()
 
     def end_unless_greeted(self) -> None:
         self.greeting = None
@@ -181,7 +184,7 @@ class _Connection(asyncio.Protocol):
         except Exception:  # noqa: BLE001 - whatever a plugin raises ends its own request only
             self._failed(stream_id, call)
             return
-        if isinstance(replies, Awaitable):
+        if not isinstance(replies, _READY) and isinstance(replies, Awaitable):
             call.task = asyncio.ensure_future(replies)
             call.task.add_done_callback(partial(self._reply_later, stream_id, call))
         else:
@@ -214,9 +217,11 @@ class _Connection(asyncio.Protocol):
 
     def _settle(self, stream_id: int, call: OpenCall) -> None:
         """Count what the call keeps in memory; it ends where the picker keeps too much."""
-        if stream_id not in self.calls:
+        kept = len(call.buffer) + call.queued + call.call.kept
+        if kept == call.counted or stream_id not in self.calls:
             return
-        if not self.h2.keep(stream_id, len(call.buffer) + call.queued + call.call.kept):
+        call.counted = kept
+        if not self.h2.keep(stream_id, kept):
             self._finish(stream_id, call, RESOURCE_EXHAUSTED, "the picker holds too much of open requests")
 
     def _end(self, stream_id: int, call: OpenCall) -> None:
@@ -233,7 +238,8 @@ class _Connection(asyncio.Protocol):
     def _finish(self, stream_id: int, call: OpenCall, status: int, message: str) -> None:
         if self.calls.pop(stream_id, None) is None:
             return
-        self.h2.keep(stream_id, 0)
+        if call.counted:
+            self.h2.keep(stream_id, 0)
         self.h2.send_trailers(stream_id, _trailers(status, message, b"" if call.started else _HEADERS))
         call.call.close()
         self._port.call_ended()

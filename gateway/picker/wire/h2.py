@@ -83,6 +83,8 @@ class H2Connection:
         self._greeted = False
         self._sender = Sender(held or Held(), self._drop_if_done)
         self._out = self._sender.out
+        self.waiting = self._sender.waiting
+        """Streams whose answers wait for the connection's window or for a first write."""
         self._pings = Allowance(burst=100, rate=10, credit=1)
         self._idle = Allowance(burst=10_000, rate=330, credit=10)
         self._resets = Allowance(burst=1_000, rate=33, credit=1)
@@ -106,7 +108,7 @@ class H2Connection:
 
     def take(self) -> bytes:
         """What is to be sent now, of answers as much as one write should be."""
-        return self._sender.take()
+        return self._sender.take() if self._out else b""
 
     def take_more(self) -> bytes:
         """The same after a first `take`, of what waited for it."""
@@ -188,6 +190,9 @@ class H2Connection:
         if self._block is not None and (kind != CONTINUATION or stream_id != self._block[0]):
             raise H2Error(PROTOCOL_ERROR, "a header block was interrupted")
         try:
+            if kind == DATA and stream_id and self.settled:  # nine of ten frames, which `check` passes
+                self._on_data(flags, stream_id, payload)
+                return
             if kind <= CONTINUATION:
                 check(kind, flags, stream_id, payload)
             if not self.settled and (kind != SETTINGS or flags & ACK):
@@ -231,30 +236,33 @@ class H2Connection:
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)
-        self._received += size
-        if self._received >= CONNECTION_WINDOW // 2:
-            if self._received > CONNECTION_WINDOW:
+        self._received = received = self._received + size
+        if received >= CONNECTION_WINDOW // 2:
+            if received > CONNECTION_WINDOW:
                 raise H2Error(FLOW_CONTROL_ERROR, "data beyond the connection's window")
-            self._sender.refill(0, self._received)
+            self._sender.refill(0, received)
             self._received = 0
         stream = self._open.get(stream_id)
         if stream is None or stream.remote_ended:
             self._late_data(stream_id)
             return
-        if not payload and not flags & END_STREAM:
+        ends = flags & END_STREAM
+        if size:
+            stream.received = received = stream.received + size
+            if received >= STREAM_WINDOW // 2:
+                if received > STREAM_WINDOW:
+                    raise StreamError(FLOW_CONTROL_ERROR, "data beyond the stream's window")
+                if not ends:
+                    self._sender.credit(stream)
+        elif not ends:
             self._spend(self._idle, "empty frames")
-        stream.received += size
-        if stream.received >= STREAM_WINDOW // 2:
-            if stream.received > STREAM_WINDOW:
-                raise StreamError(FLOW_CONTROL_ERROR, "data beyond the stream's window")
-            if not flags & END_STREAM:
-                self._sender.credit(stream)
         data = unpadded(PADDED, payload) if flags & PADDED else payload
-        stream.size += len(data)
-        stream.check_length(flags & END_STREAM)
+        if stream.length is not None:
+            stream.size += len(data)
+            stream.check_length(ends)
         if data:
             self._streams.data(stream_id, data)
-        if flags & END_STREAM:
+        if ends:
             self._remote_end(stream_id)
 
     def _late_data(self, stream_id: int) -> None:

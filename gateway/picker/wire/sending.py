@@ -80,10 +80,11 @@ class Sender:
 
     def take(self) -> bytes:
         """What is to be sent now."""
-        out = b"".join(self.out)
-        self.out.clear()
+        out = self.out
+        joined = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
         self._room = self._most
-        return out
+        return joined
 
     def pause(self, paused: bool) -> None:
         """While the socket is full, answers wait here."""

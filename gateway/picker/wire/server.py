@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from types import GeneratorType
 
 from google.protobuf.message import DecodeError
 
@@ -18,6 +19,8 @@ from gateway.picker.wire.calls import INTERNAL, UNIMPLEMENTED, GrpcError, Method
 # HealthCheckResponse{status}: field 1, a varint enum.
 _SERVING = b"\x08\x01"
 _NOT_SERVING = b"\x08\x02"
+# Replies that are there; their classes are quicker looked at than whether one can be awaited.
+_READY = (tuple, list, GeneratorType)
 _log = logging.getLogger("picker.server")
 
 
@@ -41,10 +44,10 @@ class ExtProcCall:
             request = ext_proc.read_request(message)
         except DecodeError:
             raise GrpcError(INTERNAL, "a message that is no ProcessingRequest") from None
-        replies = self._conversation.receive(request)
-        if isinstance(replies, Awaitable):
-            return _serialized(replies)
-        return map(ext_proc.write_response, replies)
+        replies = self._conversation.receive(request, len(message))
+        if isinstance(replies, _READY) or not isinstance(replies, Awaitable):
+            return map(ext_proc.write_response, replies)
+        return _serialized(replies)
 
     def close(self) -> None:
         self._conversation.close()

@@ -1,6 +1,7 @@
-"""A real endpoint picker: a Go binary, told of its endpoints by a file or by a stand-in for the API server.
+"""A real endpoint picker: a Go binary that watches a stand-in for the API server, as it watches a cluster.
 
-Which of the two, and which flags it takes, is read off the binary's own --help.
+Which flags it takes is read off the binary's own --help. Only where the configuration itself asks for file
+discovery is it told of its endpoints by a file.
 """
 
 from __future__ import annotations
@@ -20,16 +21,25 @@ from gateway.envoy.eds import replace_file
 from gateway.errors import ManifestError, StackError
 from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.serve import KubeApi, kubeconfig
-from gateway.kubeapi.store import Store
+from gateway.kubeapi.store import KINDS, Kind, Store
 from gateway.machine.ports import free_port
 from gateway.machine.processes import Process
 from gateway.machine.readiness import grpc_is_serving, http_get
+from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import ACTIVE_PORTS
 from gateway.stack.pickers import goflags
-from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerProcess, PickerSpec, file_discovery
+from gateway.stack.pickers.process import (
+    READY_TIMEOUT_S,
+    Endpoint,
+    PickerProcess,
+    PickerSpec,
+    config_text,
+    file_discovery,
+)
 from kit.yamldoc import load_value
 
-LLMD_API_VERSION = "llm-d.ai/v1alpha1"
+LLMD_GROUP = "llm-d.ai"
+LLMD_API_VERSION = f"{LLMD_GROUP}/v1alpha1"
 DISCOVERY = "simfleet-endpoints"
 ENDPOINTS_TIMEOUT_S = 5.0
 HELP_TIMEOUT_S = 20.0
@@ -67,21 +77,27 @@ class Binary:
         return not (done.returncode and any(words in done.stderr + done.stdout for words in _NO_SUCH_FLAG))
 
     @property
-    def discovers_files(self) -> bool:
-        """llm-d-router has a file-discovery plugin; its own flags tell it from GIE's picker."""
+    def is_router(self) -> bool:
+        """llm-d-router; its own flags tell it from GIE's picker."""
         return bool(self.flags & {"emit-endpoint-scores", "allow-experimental-plugins", "drain-timeout"})
 
     @property
+    def is_lightweight(self) -> bool:
+        """GIE v1.6's round-robin picker, which has no configuration and looks at no metrics."""
+        return "config-file" not in self.flags
+
+    @property
     def kind(self) -> str:
-        return f"{'llm-d-router' if self.discovers_files else 'gie'} {self.path}"
+        name = "llm-d-router" if self.is_router else "lwepp" if self.is_lightweight else "gie"
+        return f"{name} {self.path}"
 
 
 def inspect(path: Path) -> Binary:
     """Ask the binary for its flags. Raises StackError for what is no endpoint picker."""
     done = _ask(path, "--help")
     flags = frozenset(_HELP_FLAG.findall(done.stdout + done.stderr))
-    if not {"grpc-port", "config-file"} <= flags:
-        raise StackError(f"{path} is no endpoint picker: its --help has neither grpc-port nor config-file")
+    if not {"grpc-port", "pool-name"} <= flags:
+        raise StackError(f"{path} is no endpoint picker: its --help has no grpc-port or no pool-name")
     return Binary(path, flags)
 
 
@@ -95,9 +111,10 @@ def _ask(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def make_external_picker(spec: PickerSpec, binary: Path) -> PickerProcess:
-    """The picker process for a binary: by file where it can, else by the API stand-in."""
+    """The picker process for a binary: by the API stand-in, or by a file where its configuration says so."""
     found = inspect(binary)
-    return FileDiscoveryPicker(spec, found) if found.discovers_files else KubeApiPicker(spec, found)
+    by_file = found.is_router and asks_for_files(config_text(spec))
+    return FileDiscoveryPicker(spec, found) if by_file else KubeApiPicker(spec, found)
 
 
 class _GoPicker:
@@ -122,6 +139,8 @@ class _GoPicker:
             "metrics-port": str(self.metrics_port),
             "metrics-endpoint-auth": "false",
             "ha-enable-leader-election": "false",
+            # It would serve on for so long after SIGTERM, for a data plane that has not heard of its end yet.
+            "drain-timeout": "0s",
         }
         if goflags.value_of(self.spec.flags, "tracing") is None:
             local["tracing"] = "false"
@@ -157,16 +176,17 @@ async def _accepts(port: int) -> bool:
 
 
 class FileDiscoveryPicker(_GoPicker):
-    """llm-d-router 0.9 and later: endpoints from a file, no Kubernetes API."""
+    """llm-d-router 0.9 and later whose configuration asks for endpoints from a file: no Kubernetes API."""
 
     def __init__(self, spec: PickerSpec, binary: Binary) -> None:
         super().__init__(spec, binary)
         self._endpoints_file = spec.directory / "endpoints.yaml"
         self.update_endpoints(())
         config = spec.directory / "epp-config.yaml"
-        text = with_file_discovery(_config_text(spec), self._endpoints_file)
+        text = with_file_discovery(config_text(spec), self._endpoints_file)
         config.write_text(text, encoding="utf-8")
         argv = [str(binary.path), *self._flags({"config-file": str(config), "config-text": None})]
+        self.notes += unread_objects(spec)
         self.process = Process(spec.name, argv, spec.log, {**os.environ, **spec.env})
 
     async def start(self) -> None:
@@ -181,13 +201,24 @@ class FileDiscoveryPicker(_GoPicker):
         replace_file(self._endpoints_file, file_discovery(endpoints))
 
 
-def _config_text(spec: PickerSpec) -> str:
-    """The EndpointPickerConfig that the picker is given; empty where it is given none."""
-    if spec.options.config_file is not None:
-        return spec.options.config_file.read_text(encoding="utf-8")
-    if named := goflags.value_of(spec.flags, "config-file"):
-        return Path(named).read_text(encoding="utf-8")
-    return goflags.value_of(spec.flags, "config-text") or ""
+def asks_for_files(text: str) -> bool:
+    """Whether an EndpointPickerConfig takes its endpoints from a file. Raises ManifestError for no YAML."""
+    config = load_value(text, "EndpointPickerConfig", ManifestError)
+    layer = config.get("dataLayer") if isinstance(config, dict) else None
+    discovery = layer.get("discovery") if isinstance(layer, dict) else None
+    name = discovery.get("pluginRef") if isinstance(discovery, dict) else None
+    plugins = config.get("plugins") if isinstance(config, dict) else None
+    types = {p.get("name") or p.get("type"): p.get("type") for p in plugins or () if isinstance(p, dict)}
+    return name is not None and str(types.get(name, name)).endswith("file-discovery")
+
+
+def unread_objects(spec: PickerSpec) -> tuple[str, ...]:
+    """A picker without the Kubernetes API does not know of these."""
+    return tuple(
+        f"note: {resource}: has no effect, {spec.name} takes its endpoints from a file and asks no API"
+        for resource in spec.manifests.of_kind("InferenceObjective", "InferenceModelRewrite")
+        if resource.namespace == spec.pool_key[0]
+    )
 
 
 def with_file_discovery(text: str, endpoints: Path) -> str:
@@ -210,11 +241,11 @@ def with_file_discovery(text: str, endpoints: Path) -> str:
 
 
 class KubeApiPicker(_GoPicker):
-    """GIE's picker: it watches pods, its pool and its objectives through the Kubernetes API."""
+    """It watches pods, its pool and its objectives through the Kubernetes API."""
 
     def __init__(self, spec: PickerSpec, binary: Binary) -> None:
         super().__init__(spec, binary)
-        self.store = Store()
+        self.store = Store(served_kinds(spec.manifests))
         for resource in spec.manifests.resources:
             obj = dict(resource.root.value)
             if self.store.kind_of(obj) is not None:
@@ -234,7 +265,8 @@ class KubeApiPicker(_GoPicker):
         await self.api.start()
         await self.process.start()
         await self._until_ready(self.process)
-        await self._until_endpoints()
+        if not self.binary.is_lightweight:  # which tells nothing of what it knows
+            await self._until_endpoints()
 
     async def _until_endpoints(self) -> None:
         """Serving comes before the first pods are known; a request in between would be refused.
@@ -268,3 +300,19 @@ class KubeApiPicker(_GoPicker):
             self.store.apply(
                 pod(name, first.namespace, first.address, first.labels, ports, annotations=active)
             )
+
+
+def served_kinds(manifests: Manifests) -> tuple[Kind, ...]:
+    """The kinds that the stand-in serves: of those that moved to llm-d.ai, the old ones while they are used.
+
+    A picker that finds the definitions of both groups reads the objects of llm-d.ai only.
+    """
+    used = {(r.api_version, r.kind) for r in manifests.resources}
+
+    def is_served(kind: Kind) -> bool:
+        if kind.group != LLMD_GROUP:
+            return True
+        old = next(k for k in KINDS if k.kind == kind.kind and k.group != LLMD_GROUP)
+        return (kind.api_version, kind.kind) in used or (old.api_version, old.kind) not in used
+
+    return tuple(kind for kind in KINDS if is_served(kind))

@@ -56,6 +56,7 @@ class PickerSpec:
     log: Path
     manifests: Manifests
     options: PickerOptions
+    image: str = ""
 
     @property
     def secure(self) -> bool:
@@ -115,3 +116,12 @@ def file_discovery(endpoints: Sequence[Endpoint]) -> str:
         for e in endpoints
     ]
     return json.dumps({"endpoints": listed}, indent=1)
+
+
+def config_text(spec: PickerSpec) -> str:
+    """The EndpointPickerConfig that the picker is given; empty where it is given none."""
+    if spec.options.config_file is not None:
+        return spec.options.config_file.read_text(encoding="utf-8")
+    if named := goflags.value_of(spec.flags, "config-file"):
+        return Path(named).read_text(encoding="utf-8")
+    return goflags.value_of(spec.flags, "config-text") or ""

@@ -12,6 +12,7 @@ from gateway.envoy.eds import replace_file
 from gateway.machine.ports import free_port
 from gateway.machine.processes import Process
 from gateway.machine.readiness import grpc_is_serving
+from gateway.picker.compat import of_image
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.process import READY_TIMEOUT_S, Endpoint, PickerSpec, file_discovery
 from kit.children import python
@@ -70,6 +71,8 @@ class ReferencePicker:
         ]
         if options.config_file is not None:
             flags.append(("config-file", str(options.config_file)))
+        if goflags.value_of(spec.flags, "compat") is None and (release := of_image(spec.image)) is not None:
+            flags.append(("compat", release.name))
         if (objectives := write_objectives(spec)) is not None:
             flags.append(("objectives-file", str(objectives)))
         if not goflags.value_of(spec.flags, "decision-log") or options.decision_log is not None:

@@ -55,6 +55,7 @@ class Profile:
     fit_error: tuple[float, ...]  # percent: mean, 95th percentile, maximum, as far as known
     mixed_error: tuple[float, float] | None  # percent, range on mixed steps that the fit has not seen
     measured_gpu_blocks: int | None = None
+    api_us: float = 0.0  # what the API adds to each request before the engine has it
 
     @property
     def host(self) -> HostOverhead:

@@ -91,12 +91,21 @@ class Exchange:
     def _respond(self, body: bytes, status: int, usual: bytes, headers: tuple[Pair, ...]) -> None:
         self.status = status
         more = self.extra + headers
+        if status == 200:
+            usual = self._faulty(usual)
         self.writer.respond(status, usual + header_lines(more) if more else usual, body)
 
     def start_stream(self) -> None:
         """Headers of a stream of events."""
         self.status = 200
-        self.writer.start(200, self.prepared.stream_headers + header_lines(self.extra))
+        self.writer.start(200, self._faulty(self.prepared.stream_headers) + header_lines(self.extra))
+
+    def _faulty(self, headers: bytes) -> bytes:
+        """The headers of a good answer with the faults that shape it."""
+        faults = self.prepared.faults
+        if faults.reshapes:
+            self.writer.edit = faults.reshaped
+        return faults.headers(headers)
 
     def hang_up(self) -> None:
         """Reset the connection: the client sees neither an answer nor an end of it."""

@@ -131,6 +131,7 @@ class Writer:
         "_incoming",
         "_round",
         "bytes_out",
+        "edit",
         "finished",
         "full",
         "limit",
@@ -157,6 +158,7 @@ class Writer:
         self.started = False
         self.finished = False  # the end of the answer has been given to `respond` or `write`
         self.bytes_out = 0
+        self.edit: Callable[[bytes, bool], bytes] | None = None  # a fault: piece, whether it is the last
 
     def allow_body(self) -> None:
         """Tell a client that waits for leave to send its body that it may."""
@@ -167,6 +169,8 @@ class Writer:
     def respond(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer, in one write; `headers` are lines (`header_lines`)."""
         self.started = self.finished = True
+        if self.edit is not None and status == 200:
+            body = self.edit(body, True)
         self.bytes_out = len(body)
         head = self._head_of(status, b"content-length: %d\r\n" % len(body) + headers)
         self._put_framed(head if self._incoming.method == "HEAD" else head + body)
@@ -209,6 +213,8 @@ class Writer:
 
     def write(self, data: bytes, more: bool = True) -> None:
         """A piece of the body; nothing may follow one with `more` False."""
+        if self.edit is not None:
+            data = self.edit(data, not more)
         self.bytes_out += len(data)
         if not more:
             self.finished = True

@@ -6,6 +6,7 @@ leave. The answer itself is written by the generation from inside the engine's s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -124,10 +125,24 @@ class GenerateCall:
 
 
 def start(generation: Generation) -> None:
+    """Let it run, later where a fault says so."""
+    faults = generation.exchange.prepared.faults
+    if faults.hang_requests:
+        return
+    if faults.slow_headers:
+        asyncio.get_running_loop().call_later(faults.slow_headers, _start_late, generation)
+        return
+    _start(generation)
+
+
+def _start_late(generation: Generation) -> None:
+    if not generation.done and not generation.exchange.writer.wire.is_gone:
+        _start(generation)
+
+
+def _start(generation: Generation) -> None:
     """Let it run; with a stream, the headers go out now."""
     exchange = generation.exchange
-    if exchange.prepared.faults.hang_requests:
-        return
     exchange.extra += orca_header(exchange)
     if isinstance(generation, StreamGeneration):
         exchange.start_stream()

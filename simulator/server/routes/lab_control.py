@@ -8,7 +8,7 @@ that somebody has open may do nothing: Host and Origin tell of it, and a body mu
     GET  /replicas                        what there is, and how it does
     GET  /replicas/{name}                 one of them, with its engine's state
     GET  /replicas/{name}/faults          faults in force
-    POST /replicas/{name}/faults          change some of them (see `_FAULTS`)
+    POST /replicas/{name}/faults          change some of them (see faultcontrol.py)
     DELETE /replicas/{name}/faults        none any more
     POST /replicas/{name}/stall           {"seconds": 2.5}: the next engine step comes that much later
     POST /replicas/{name}/kill            {"after_tokens": 100}: reset connections, close the socket
@@ -21,7 +21,6 @@ that somebody has open may do nothing: Host and Origin tell of it, and a body mu
 from __future__ import annotations
 
 import hmac
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,6 +34,7 @@ from kit.websites import why_foreign
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT
 from simulator.errors import ConfigError, FleetError
 from simulator.server.errors import ApiError
+from simulator.server.faultcontrol import clear_faults, faults_in_force, number, set_faults, stall
 from simulator.server.http.bridge import Send
 from simulator.server.requests.validation import parse_object
 from simulator.server.routes.vllm_admin import abort_from_outside
@@ -59,6 +59,9 @@ class Operator(Protocol):
     async def restart(self, name: str) -> Replica: ...
 
     async def drain(self, name: str, timeout_s: float) -> bool: ...
+
+    async def apply_faults(self, name: str) -> None:
+        """Open or close its sockets, as the fault `refuse` has it."""
 
 
 class ControlAPI:
@@ -155,9 +158,10 @@ class ControlAPI:
         return JSONResponse(found)
 
     async def _clear_faults(self, request: Request) -> Response:
-        for replica in self._named(request).values():
+        for name, replica in self._named(request).items():
             for peer in replica.peers:
                 clear_faults(peer)
+            await self._operator.apply_faults(name)
         return JSONResponse({"cleared": sorted(self._named(request))})
 
     async def _act(self, request: Request) -> Response:
@@ -173,13 +177,13 @@ class ControlAPI:
     async def _set_faults(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
         for peer in replica.peers:
             set_faults(peer, body)
+        await self._operator.apply_faults(name)
         return faults_in_force(replica)
 
     async def _stall(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
-        seconds = _number(body, "seconds", 0.0, 3600.0)
+        seconds = number(body, "seconds", 0.0, 3600.0)
         for peer in replica.peers:
-            peer.engine.stall(seconds, time.monotonic())
-            peer.driver.schedule()
+            stall(peer, seconds)
         return {"stalled": seconds}
 
     async def _kill(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
@@ -194,7 +198,7 @@ class ControlAPI:
         return {"restarted": True}
 
     async def _drain(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
-        timeout = _number({"timeout": 30.0, **body}, "timeout", 0.0, 86400.0)
+        timeout = number({"timeout": 30.0, **body}, "timeout", 0.0, 86400.0)
         return {"drained": await self._operator.drain(name, timeout)}
 
     async def _reset_prefix_cache(self, name: str, replica: Replica, body: dict[str, Any]) -> Any:
@@ -212,94 +216,6 @@ class ControlAPI:
             abort_from_outside(peer, active)
             count += len(active)
         return {"aborted": count}
-
-
-def _number(body: Mapping[str, Any], key: str, low: float, high: float) -> float:
-    value = body.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ApiError(f"{key} must be a number from {low:g} to {high:g}, not {value!r}", param=key)
-    return float(value)
-
-
-def faults_in_force(replica: Replica) -> dict[str, Any]:
-    """The faults of a replica, with the keys that `set_faults` takes."""
-    faults = replica.prepared.faults
-    return {
-        "failure_injection_rate": faults.rate,
-        "failure_types": list(faults.types),
-        "latency_factor": replica.engine.latency.factor,
-        "cut_stream_after": faults.cut_stream_after,
-        "hang_requests": faults.hang_requests,
-        "metrics_hang": faults.metrics_hang,
-        "metrics_status": faults.metrics_status,
-        "metrics_override": dict(faults.metrics_override),
-        "unready": faults.unready,
-        "unhealthy": faults.unhealthy,
-    }
-
-
-def clear_faults(replica: Replica) -> None:
-    """As if none had been set; failure injection goes back to the flags."""
-    config = replica.config.faults
-    none: dict[str, Any] = {
-        "latency_factor": 1.0,
-        "cut_stream_after": None,
-        "metrics_status": None,
-        "metrics_override": {},
-        **dict.fromkeys(_SWITCHES, False),
-    }
-    set_faults(replica, {**none, "failure_injection_rate": config.rate, "failure_types": list(config.types)})
-
-
-_SWITCHES = ("hang_requests", "metrics_hang", "unready", "unhealthy")
-
-
-def set_faults(replica: Replica, body: Mapping[str, Any]) -> None:
-    """Change the faults that `body` names; raises ApiError, and changes nothing, where one cannot be."""
-    known = faults_in_force(replica)
-    unknown = [key for key in body if key not in known]
-    if unknown:
-        raise ApiError(f"there is no fault {unknown[0]!r}; there are {', '.join(known)}", param=unknown[0])
-    wanted = {**known, **body}
-    for key, (is_right, what) in _FAULT_VALUES.items():
-        if not is_right(wanted[key]):
-            raise ApiError(f"{key} must be {what}, not {wanted[key]!r}", param=key)
-    rate = _number(wanted, "failure_injection_rate", 0, 100)
-    factor = _number(wanted, "latency_factor", 0.0, 1e6)
-    faults = replica.prepared.faults
-    faults.set_injection(int(rate), tuple(wanted["failure_types"]))
-    replica.engine.latency.factor = factor
-    faults.cut_stream_after = wanted["cut_stream_after"]
-    faults.metrics_status = wanted["metrics_status"]
-    faults.metrics_override = {name: float(value) for name, value in wanted["metrics_override"].items()}
-    for key in _SWITCHES:
-        setattr(faults, key, wanted[key])
-
-
-def _is_integer(value: Any, low: int, high: float) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-# Whether a fault may have a value, and the words for what it may be.
-_FAULT_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(_SWITCHES, (lambda value: isinstance(value, bool), "true or false")),
-    "cut_stream_after": (
-        lambda value: value is None or _is_integer(value, 1, math.inf),
-        "null or a number of tokens, at least 1",
-    ),
-    "metrics_status": (
-        lambda value: value is None or _is_integer(value, 200, 599),
-        "null or a status from 200 to 599",
-    ),
-    "metrics_override": (
-        lambda value: isinstance(value, dict) and all(isinstance(v, int | float) for v in value.values()),
-        "an object of family names and numbers",
-    ),
-    "failure_types": (
-        lambda value: isinstance(value, list) and all(isinstance(kind, str) for kind in value),
-        "a list of names",
-    ),
-}
 
 
 async def _on_api_error(request: Request, error: Exception) -> Response:

@@ -33,8 +33,8 @@ def test_every_row_but_the_picker_s_own_mistakes(
         doctor.run([path, *argv, "--name", broken.name, "--format", "json"])
         return str(json.loads(capsys.readouterr().out)[0]["cause"])
 
-    # Told of its endpoints by a file, it knows no objectives; it reads the bodies of known paths only.
-    unknown = {"shed", "bad-request-body"} if epp.discovers_files else set()
+    # llm-d-router's head reads the bodies of known paths only.
+    unknown = {"bad-request-body"} if epp.is_router else set()
     rows = [row for row in STATIC if row[3] not in unknown]
     found = {}
     for path, body, more, _ in rows:

@@ -120,8 +120,6 @@ def test_it_counts_the_requests(lab: Lab, http: httpx.Client) -> None:
 
 def test_kubectl_lists_what_it_watches(lab: Lab, epp: Binary) -> None:
     kubectl = shutil.which("kubectl")
-    if epp.discovers_files:
-        pytest.skip("this picker is told of its endpoints by a file: there is no API to ask")
     if kubectl is None:
         pytest.skip("kubectl is not on the PATH")
     shown = subprocess.run(

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from gateway.kubeapi import api
+from gateway.kubeapi import watch as watching
 from gateway.kubeapi.api import create_app
 from gateway.kubeapi.podobject import pod
 from gateway.kubeapi.query import Query
@@ -221,10 +221,10 @@ def test_lists_come_in_parts() -> None:
 
 
 def test_a_watcher_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "MOST_WAITING", 5)
+    monkeypatch.setattr(watching, "MOST_WAITING", 5)
     store = a_store()
     kind = next(k for k in store.kinds if k.plural == "pods")
-    watch = api.Watch(store, kind, "", lambda _: True, Query(watch=True, version=store.version))
+    watch = watching.Watch(store, kind, "", lambda _: True, Query(watch=True, version=store.version))
     watch.begin()
     for i in range(100):
         store.apply(pod("p2", "ns", "127.0.0.2", {"n": f"again{i}"}, (8000,)))

@@ -8,10 +8,14 @@ comparison itself is tested.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import random
+import struct
 import sys
+import zlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +43,23 @@ SCORES = "x-gateway-destination-endpoint-scores"
 ROUNDS = 3
 """Scrapes by each of the pickers after which it has new metrics."""
 Scores = dict[str, float]
+THRESHOLD = ", parameters: {queueThresholdTokens: 20000}"  # of which a few prompts are a part that shows
+# Every scorer that needs no predictor, no labels and no tokens of the engine's own.
+MORE = {
+    "running-requests-size-scorer": 2,
+    "load-aware-scorer": 1,
+    "active-request-scorer": 2,
+    "token-load-scorer": 3,
+    "no-hit-lru-scorer": 1,
+}
+ROUTER_CHART = CHART.replace(
+    "schedulingProfiles:\n",
+    "- {type: inflight-load-producer}\n"
+    + "".join(f"- {{type: {name}{THRESHOLD if name == 'token-load-scorer' else ''}}}\n" for name in MORE)
+    + "schedulingProfiles:\n",
+) + "".join(f"  - {{pluginRef: {name}, weight: {weight}}}\n" for name, weight in MORE.items())
+Asked = dict[str, Any]
+HELD = 6  # streams that are left open while the next ones are decided
 
 
 def dressed_up(directory: Path) -> Path:
@@ -58,7 +79,7 @@ async def router(binary: Path, directory: Path, places: Sequence[tuple[str, str,
     """ext_proc port of a picker that finds these places in a file."""
     endpoints, config = directory / "router-endpoints.yaml", directory / "router.yaml"
     endpoints.write_text(endpoints_text(*places))
-    config.write_text(with_file_discovery(CHART, endpoints))
+    config.write_text(with_file_discovery(ROUTER_CHART, endpoints))
     grpc_port, health_port = free_port(), free_port()
     log = directory / "router.log"
     with log.open("wb") as sink:
@@ -96,8 +117,35 @@ class Decision:
         return frozenset(place for place, score in self.scores.items() if score == top)
 
 
-async def decide(connect: Callable[[], Any], number: int, asked: dict[str, Any]) -> Decision:
+def png(width: int, height: int) -> str:
+    """As much of a picture as tells its size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def with_media(rng: random.Random, asked: dict[str, Any]) -> dict[str, Any]:
+    """Some chats have pictures, of known sizes or elsewhere, and sounds in their first message."""
+    if "messages" not in asked or rng.random() < 0.6:
+        return asked
+    first, *rest = asked["messages"]
+    parts: list[dict[str, Any]] = [{"type": "text", "text": first["content"]}]
+    for _ in range(rng.randrange(1, 3)):
+        url = rng.choice([png(rng.choice([32, 640, 1024]), 512), "https://example.com/a.png"])
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    if rng.random() < 0.3:
+        parts.append({"type": "input_audio", "input_audio": {"data": "QUJDREVG" * 30, "format": "wav"}})
+    rng.shuffle(parts)
+    return {**asked, "messages": [{"role": first["role"], "content": parts}, *rest]}
+
+
+async def decide(
+    connect: Callable[[], Any], number: int, asked: dict[str, Any], held: deque[Any]
+) -> Decision:
+    while len(held) >= HELD:
+        await held.popleft().close()
     stream = connect()
+    held.append(stream)
     path = "/v1/chat/completions" if "messages" in asked else "/v1/completions"
     pseudo = {":method": "POST", ":path": path, "x-request-id": f"r-{number}"}
     payload = json.dumps(asked).encode()
@@ -105,7 +153,6 @@ async def decide(connect: Callable[[], Any], number: int, asked: dict[str, Any])
     reply = await stream.next()
     metadata = reply.dynamic_metadata["envoy.lb"]
     await stream.body("request_body")
-    await stream.close()
     return Decision(metadata["x-gateway-destination-endpoint"], dict(metadata[SCORES].items()))
 
 
@@ -134,16 +181,22 @@ async def compare(binary: Path, directory: Path, requests: int) -> list[tuple[De
         places = [(f"sim-{number}", host, port) for number, host in enumerate(HOSTS)]
         grpc_port = await stack.enter_async_context(router(binary, directory, places))
         flags = ("--compat", "llm-d-v0.10", "--emit-endpoint-scores=true")
-        ours = await stack.enter_async_context(picker(directory, *flags, text=CHART, endpoints=places))
+        ours = await stack.enter_async_context(picker(directory, *flags, text=ROUTER_CHART, endpoints=places))
         theirs_connect = await stack.enter_async_context(data_plane(grpc_port))
         ours_connect = await stack.enter_async_context(data_plane(ours.options.grpc_port))
-        decided = []
+        decided: list[tuple[Decision, Decision]] = []
+        held: tuple[deque[Any], deque[Any]] = (deque(), deque())
         for number in range(requests):
             if number % 100 == 0:
                 await settle(servers, rng, ours)
-            asked = prompt_of(rng, prefixes)
-            theirs = await decide(theirs_connect, number, asked)
-            decided.append((theirs, await decide(ours_connect, number, asked)))
+            asked = with_media(rng, prompt_of(rng, prefixes))
+            theirs = await decide(theirs_connect, number, asked, held[0])
+            ours_now = await decide(ours_connect, number, asked, held[1])
+            decided.append((theirs, ours_now))
+            if ours_now.pick != theirs.pick:  # the loads in flight are no longer the same
+                break
+        for stream in (*held[0], *held[1]):
+            await stream.close()
         return decided
 
 
@@ -169,7 +222,7 @@ def test_the_comparison_itself(tmp_path: Path) -> None:
     """The reference picker beside itself."""
     said: list[str] = []
     binary = dressed_up(tmp_path)
-    assert inspect(binary).discovers_files
+    assert inspect(binary).is_router
     check("itself", asyncio.run(compare(binary, tmp_path, 40)), said.append)
     assert said == [
         "itself beside the reference picker: 160 of 160 emitted scores, 40 of 40 argmax sets equal"

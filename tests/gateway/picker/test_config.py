@@ -83,7 +83,7 @@ def test_api_versions() -> None:
     assert for_api_version(None) is LLMD_V010
     load(config(QUEUE, api="gie"), LLMD_V010)  # deprecated there, still read
     assert "no kind" in refusal(config(QUEUE, api="llm-d"), GIE_V15)
-    with pytest.raises(PickerConfigError, match=r"choose one of gie-v1\.2"):
+    with pytest.raises(PickerConfigError, match=r"choose one of gie-v1\.0"):
         by_name("v9")
 
 
@@ -102,7 +102,7 @@ def test_api_versions() -> None:
         ),
         (
             config(QUEUE, rest="dataLayer: {}\n"),
-            'unknown field "dataLayer" in gie-v1.2 (gie-v1.5, llm-d-v0.10',
+            'unknown field "dataLayer" in gie-v1.2 (gie-v1.5, llm-d-v0.9, llm-d-v0.10',
         ),
         (config(QUEUE, rest=ONE_PROFILE + "  - {pluginRef: queue-scorer, weight: heavy}\n"), "weight"),
         (
@@ -113,7 +113,10 @@ def test_api_versions() -> None:
         (config("{name: x}"), "is missing a type"),
         (config(QUEUE, QUEUE), "plugin name 'queue-scorer' used more than once"),
         (config("{type: qeue-scorer}"), "plugin type 'qeue-scorer' is not found in registry; there are"),
-        (config("{type: pd-profile-handler}"), "the EPP has it"),
+        (
+            config("{type: topology-extractor}"),
+            "is a type of llm-d-v0.10, llm-d-head: run the real picker",
+        ),
         (config(QUEUE, rest="schedulingProfiles:\n- plugins: []\n"), "must have a name"),
         (config(QUEUE, rest=ONE_PROFILE + "  - {weight: 1}\n"), "must have a plugin reference"),
         (
@@ -161,14 +164,17 @@ def test_unknown_parameters_warn_in_gie_and_are_refused_by_llm_d() -> None:
     text = config("{type: active-request-scorer, parameters: {idleTreshold: 1}}")
     heard: list[str] = []
     load(text, GIE_V15, heard)
-    assert any("no parameter idleTreshold" in message for message in heard)
-    assert "no parameter idleTreshold; it has" in refusal(text, LLMD_V010)
+    assert any('unknown field "idleTreshold"' in message for message in heard)
+    assert 'unknown field "idleTreshold" in llm-d-v0.10; it has' in refusal(text, LLMD_V010)
 
 
 def test_types_of_later_releases_warn() -> None:
     heard: list[str] = []
     load(config("{type: token-load-scorer}"), GIE_V12, heard)
-    assert heard == ["gie-v1.2 has no plugin type token-load-scorer (since gie-v1.5); used all the same"]
+    assert heard == [
+        "gie-v1.2 has no plugin type token-load-scorer; "
+        "gie-v1.5, llm-d-v0.9, llm-d-v0.10, llm-d-head have it: used all the same"
+    ]
 
 
 def test_prefix_scorer_brings_its_producer() -> None:
@@ -255,8 +261,13 @@ def test_json_is_yaml() -> None:
 
 def test_passthrough_parser() -> None:
     rest = "parser: {pluginRef: passthrough-parser}\n"
-    assert load(config(QUEUE, "{type: passthrough-parser}", rest=rest), GIE_V15).passthrough
-    assert not load(config(QUEUE), GIE_V15).passthrough
+    assert load(config(QUEUE, "{type: passthrough-parser}", rest=rest), GIE_V15).parsers == (
+        "passthrough-parser",
+    )
+    assert load(config(QUEUE), GIE_V15).parsers is None
+    assert "parser references undefined plugin 'nobody'" in refusal(
+        config(QUEUE, rest="parser: {pluginRef: nobody}\n"), GIE_V15
+    )
 
 
 @pytest.mark.parametrize(

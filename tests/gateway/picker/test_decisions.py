@@ -94,3 +94,19 @@ def test_a_brief_log_begins_anew_when_it_is_full(tmp_path: Path, monkeypatch: py
     log.close()
     assert path.read_text() == '{"number":4}\n'
     assert (tmp_path / "d.jsonl.1").read_text() == '{"number":2}\n{"number":3}\n'
+
+
+def test_a_line_names_the_beginning_of_the_prompt_and_what_was_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    lab = Lab(CHART, log=log, brief=True)
+    lab.pool(**{f"p{i}": {"waiting": i, "kv_usage": i / 20} for i in range(20)})
+    for prompt in ("a" * 64 + " one", "a" * 64 + " two", "b" * 64):
+        lab.send(prompt)
+    one, two, other = (json.loads(line) for line in log.read_text().splitlines())
+    assert one["prefix"] == two["prefix"] != other["prefix"]
+    assert one["picker"] == "max-score-picker"
+    assert one["removed"] == {}
+    shown = {candidate["endpoint"] for candidate in one["candidates"]}
+    left = [i for i in range(20) if f"127.0.0.{i + 2}:8000" not in shown]
+    assert one["left_out"]["kv-cache-utilization-scorer"] == max(1 - i / 20 for i in left)
+    assert one["left_out"]["queue-scorer"] == max((19 - i) / 19 for i in left)

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from gateway.picker.compat import GIE_V12, GIE_V13, GIE_V14, GIE_V15, LLMD_V010, Compat
+from gateway.picker.compat import (
+    GIE_V12,
+    GIE_V13,
+    GIE_V14,
+    GIE_V15,
+    LLMD_HEAD,
+    LLMD_V010,
+    Compat,
+)
 from gateway.picker.director import Routed
 from gateway.picker.errors import RequestError
 from gateway.picker.pool.datastore import PoolObjects, RewriteRule, RewriteTarget
@@ -107,7 +115,8 @@ def test_no_candidates() -> None:
     assert (error.status, error.message) == (503, "failed to find candidate pods for serving the request")
     later = Lab(CHART, GIE_V15).refused()
     assert later.message == "failed to find endpoint candidates for serving the request"
-    assert later.dropped == "rejected-no-endpoints"
+    assert later.dropped is None
+    assert Lab(CHART, LLMD_HEAD).refused().dropped == "rejected-no-endpoints"
 
 
 def subset(*places: str) -> dict[str, Any]:
@@ -234,10 +243,14 @@ def test_bodies_are_encoded_anew_by_gie() -> None:
     assert routed.body == b'{"max_tokens":5,"model":"m","prompt":"\\u003ca\\u003e","temperature":1}'
 
 
-def test_llm_d_sends_bodies_on_as_they_came() -> None:
-    lab = Lab(CHART.replace("inference.networking.x-k8s.io", "llm-d.ai"), LLMD_V010)
+def test_llm_d_sends_bodies_on_as_they_came_from_its_head_on() -> None:
+    text = CHART.replace("inference.networking.x-k8s.io", "llm-d.ai")
+    lab = Lab(text, LLMD_HEAD)
     lab.pool(a={})
     assert lab.send("<a>", temperature=1.0).body == b'{"model": "m", "prompt": "<a>", "temperature": 1.0}'
+    before = Lab(text, LLMD_V010)
+    before.pool(a={})
+    assert before.send("<a>").body == b'{"model":"m","prompt":"\\u003ca\\u003e"}'
 
 
 def test_rewrite_header() -> None:

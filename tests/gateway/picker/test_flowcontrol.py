@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from gateway.picker.compat import LLMD_V010
 from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import BandLimits, FlowController, FlowControlLimits
+from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.request import InferenceRequest
 from tests.gateway.picker.factories import request
 
@@ -73,7 +75,7 @@ def test_round_robin_between_flows() -> None:
 
 def test_earliest_deadline_first() -> None:
     async def scenario() -> None:
-        pool = Pool(FlowControlLimits(default_band=BandLimits(ordering="edf-ordering-policy")))
+        pool = Pool(FlowControlLimits(default_band=BandLimits(ordering="slo-deadline-ordering-policy")))
         slow = pool.send("slow", **{"x-slo-ttft-ms": "9000"})
         fast = pool.send("fast", **{"x-slo-ttft-ms": "100"})
         assert await pool.served([slow, fast]) == ["fast", "slow"]
@@ -143,3 +145,68 @@ def test_close_refuses_all_that_wait() -> None:
         assert caught.value.dropped == "rejected-shutting-down"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("busy", "endpoints", "status", "dropped", "words"),
+    [
+        (False, True, 503, "rejected-ttl-expired", "request timed out in queue: request evicted"),
+        (True, True, 429, "rejected-ttl-expired", "request timed out in queue: request evicted"),
+        (True, False, 503, "rejected-no-endpoints", "request timed out in queue and no endpoints"),
+    ],
+)
+def test_what_a_request_is_told_whose_time_is_over(
+    busy: bool, endpoints: bool, status: int, dropped: str, words: str
+) -> None:
+    """llm-d-router from v0.10 on says 429 while the pool is merely busy."""
+
+    async def scenario() -> RequestError:
+        limits = FlowControlLimits(request_ttl=0.01, no_endpoint_ttl=0.01)
+        controller = FlowController(limits, lambda: 1.0, lambda: endpoints, busy_after_ttl=busy)
+        with pytest.raises(RequestError) as caught:
+            async with asyncio.timeout(5):
+                await controller.admit(request())
+        return caught.value
+
+    error = asyncio.run(scenario())
+    assert (error.status, error.dropped) == (status, dropped)
+    assert error.message.startswith(words)
+
+
+def test_metrics_of_the_queue() -> None:
+    async def scenario() -> str:
+        metrics = PickerMetrics(LLMD_V010)
+        full = [1.0]
+        controller = FlowController(
+            FlowControlLimits(default_band=BandLimits(max_requests=2)),
+            lambda: full[0],
+            lambda: True,
+            on_cycle=metrics.dispatch_cycle.observe,
+            on_enqueue=lambda asked, outcome, seconds: metrics.enqueue_duration.observe(
+                seconds, asked.fairness_id, str(asked.priority), outcome
+            ),
+        )
+        metrics.watch_flow_control("pool", controller)
+        asked = [request(f"m{n}") for n in range(3)]
+        for one in asked:
+            one.size_bytes = 100
+        waiting = [asyncio.create_task(controller.admit(one)) for one in asked]
+        await asyncio.sleep(0)
+        page = metrics.registry.render()
+        full[0] = 0.0
+        async with asyncio.timeout(5):
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return page
+
+    page = asyncio.run(scenario())
+    models = 'model_name="m0",target_model_name="m0"'
+    labels = f'fairness_id="default-flow",priority="0",inference_pool="pool",{models}'
+    for prefix in ("inference_extension", "llm_d_epp"):
+        name = f"{prefix}_flow_control_"
+        assert f"{name}queue_size{{{labels}}} 1" in page
+        assert f"{name}queue_bytes{{{labels}}} 100" in page
+        assert f'{name}pool_saturation{{inference_pool="pool"}} 1' in page
+        assert f"{name}dispatch_cycle_duration_seconds_count 2" in page
+        enqueued = f'{name}request_enqueue_duration_seconds_count{{fairness_id="default-flow",priority="0"'
+        assert f'{enqueued},outcome="NotYetFinalized"}} 2' in page
+        assert f'{enqueued},outcome="RejectedCapacity"}} 1' in page

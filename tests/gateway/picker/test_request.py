@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from gateway.picker.compat import GIE_V12, GIE_V13, GIE_V14, GIE_V15, LLMD_V010, Compat
+from gateway.picker.compat import (
+    GIE_V12,
+    GIE_V13,
+    GIE_V14,
+    GIE_V15,
+    LLMD_HEAD,
+    LLMD_V010,
+    LLMD_V09,
+    Compat,
+)
 from gateway.picker.errors import RequestError
 from gateway.picker.request import RequestBody, decode_body
 
@@ -102,15 +111,52 @@ def test_v15_words_and_lists() -> None:
     assert "must have prompt field" in refusal({}, GIE_V15)
 
 
-def test_llm_d_takes_tokens_and_unknown_paths() -> None:
-    assert decode({"model": "m", "prompt": [1, 2]}, LLMD_V010).api == "completions"
-    assert decode({"model": "m", "prompt": [[1], [2]]}, LLMD_V010).api == "completions"
-    assert decode(b"anything", LLMD_V010, {":path": "/v1/audio/speech"}).api == "raw"
-    assert decode({"model": "m", "messages": [{}]}, LLMD_V010, {":path": "/v1/messages"}).api == "messages"
-    assert (
-        decode({"model": "m", "prompt": "x"}, LLMD_V010, {":path": "/v1/completions?x=1"}).api
-        == "completions"
-    )
+@pytest.mark.parametrize("compat", [LLMD_V09, LLMD_V010, LLMD_HEAD], ids=lambda c: c.name)
+def test_llm_d_takes_tokens_and_strings_but_no_lists_of_tokens(compat: Compat) -> None:
+    for prompt in ("x", ["x", "y"], [1, 2.0]):
+        assert decode({"model": "m", "prompt": prompt}, compat).api == "completions"
+    for prompt in ([[1], [2]], [1, "x"], [-1], [1.5], [1 << 32], [True], []):
+        assert "must have prompt field" in refusal({"model": "m", "prompt": prompt}, compat)
+
+
+PATHS = {
+    "/v1/completions?x=1": "completions",
+    "/v1/completions/": "completions",
+    "/v1/completions/render": "completions",
+    "/v1/chat/completions/render": "chat",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "raw",
+    "/v1/images/generations": "images",
+    "/inference/v1/generate": "generate",
+}
+
+
+@pytest.mark.parametrize("compat", [LLMD_V09, LLMD_V010, LLMD_HEAD], ids=lambda c: c.name)
+@pytest.mark.parametrize("path", PATHS)
+def test_llm_d_tells_the_api_by_the_end_of_the_path(path: str, compat: Compat) -> None:
+    body = {"model": "m", "prompt": "x", "messages": [{}], "token_ids": [1]}
+    assert decode(body, compat, {":path": path}).api == PATHS[path]
+
+
+def test_unknown_paths_are_refused_up_to_v010_and_forwarded_by_the_head() -> None:
+    speech = {":path": "/v1/audio/speech?a=b"}
+    for compat in (LLMD_V09, LLMD_V010):
+        assert refusal(b"anything", compat, speech) == (
+            "inference error: BadRequest - no parser registered matching path suffix for: /v1/audio/speech"
+        )
+    assert decode(b"anything", LLMD_HEAD, speech).api == "raw"
+
+
+def test_parsers_that_are_configured_take_the_place_of_the_release_s() -> None:
+    def api(path: str, *parsers: str) -> str:
+        raw = b'{"model": "m", "prompt": "x", "messages": [{}]}'
+        return decode_body(raw, {":path": path}, LLMD_V010, parsers=parsers).api
+
+    assert api("/v1/messages", "anthropic-parser") == "messages"
+    assert api("/v1/messages", "openai-parser", "passthrough-parser") == "raw"
+    assert api("/v1/completions", "passthrough-parser", "openai-parser") == "raw"
+    with pytest.raises(RequestError, match="no parser registered"):
+        api("/v1/messages", "openai-parser")
 
 
 def test_stream_and_salt() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +175,7 @@ def test_two_stacks_of_the_same_manifests_share_no_pod_name() -> None:
     ],
 )
 def test_the_flags_of_a_pod_are_told_without_its_keys(args: tuple[str, ...], shown: list[str]) -> None:
-    server = world().servers[0]
-    container = replace(server.container, command=(), args=args)
-    pod = Pod("x-1", replace(server, container=container), 0, "127.0.0.2")
+    pod = Pod("x-1", world().servers[0], 0, "127.0.0.2", args=args)
     assert arguments_of(pod) == shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ import pytest
 
 from gateway.errors import ControlError, ManifestError, StackError
 from gateway.manifests.load import read
+from gateway.stack.faults import read_faults
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan
 from gateway.stack.pods import Pod, PodState
 from gateway.stack.stack import Stack, StackOptions
 from kit.yamldoc import Document
 from tests.e2e import worlds
+from tests.ports import free_port
 from tests.waiting import until_async
 
 Check = Callable[[Stack, list[str]], Awaitable[None]]
@@ -247,8 +250,105 @@ def test_a_server_that_would_not_start_names_its_manifest(tmp_path: Path) -> Non
     async def never(_: Stack, __: list[str]) -> None:
         raise AssertionError("it started")
 
-    with pytest.raises(ManifestError, match=r"m\.yaml.*args: the model server would not start: .*max-num"):
+    with pytest.raises(
+        ManifestError, match=r"m\.yaml.*args: container vllm: the server would not start: .*max-num"
+    ):
         running(tmp_path, *world(1, args=("--max-num-seqs", "none")), check=never)
+
+
+def test_a_container_that_cannot_run_keeps_only_its_own_pods_from_it(tmp_path: Path) -> None:
+    """A broken script is told by name and line, a file of the image by its stand-in; the others are ready."""
+    objects = world(1, args=("--chat-template", "examples/x.jinja"))
+    broken = worlds.servers("broken", 2)
+    broken["spec"]["template"]["metadata"]["labels"] = objects[0]["spec"]["template"]["metadata"]["labels"]
+    broken["spec"]["template"]["spec"]["containers"][0]["command"] = ["sh", "-c", "sleep infinity"]
+
+    async def check(stack: Stack, lines: list[str]) -> None:
+        assert [p.server.workload.name for p in stack.pods] == [objects[0]["metadata"]["name"]]
+        told = [n for n in stack.plan.notes if "container vllm" in n]
+        assert ["note: " + n for n in told] == [x for x in lines if "container vllm" in x]
+        assert "a file of the image: the simulator's own template stands in" in told[0]
+        assert re.search(
+            r"broken is not run: .*m\.yaml:\d+: .*no server command found; .*sleeps for ever", told[1]
+        )
+
+    running(tmp_path, *objects, broken, check=check)
+
+
+def test_faults_reach_one_pod_or_all_and_end(tmp_path: Path) -> None:
+    async def check(stack: Stack, _: list[str]) -> None:
+        first, second = stack.pods
+        wanted = read_faults(["errors=100", "slow"])
+        told = await stack.fault("all", wanted.changes)
+        assert told.splitlines() == [
+            f"pod {p.name}: failure_injection_rate 100, failure_types ['server_error'], latency_factor 2.0"
+            for p in stack.pods
+        ]
+        assert b"503" in (await post(first)).split(b"\r\n")[0]
+        await stack.fault(second.name, {}, clear=True)
+        assert b"200" in (await post(second)).split(b"\r\n")[0]
+        await stack.fault(first.name, read_faults(["off", "refuse"]).changes, clear=True)
+        assert await get(first, "/health") == 0
+        assert states(stack) == ["ready", "ready"]  # until a probe would notice
+        assert await stack.fault("all", {}, clear=True, stall_s=0.1) == "\n".join(
+            f"pod {p.name}: none" for p in (first, second)
+        )
+        assert await get(first, "/health") == 200
+        for name, changes, words in [
+            ("nobody", {}, "does not exist"),
+            ("all", {"meteor": 1}, "there is no fault 'meteor'"),
+        ]:
+            with pytest.raises(ControlError, match=words):
+                await stack.fault(name, changes)
+        await stack.kill(second.name)
+        with pytest.raises(ControlError, match="is killed"):
+            await stack.fault(second.name, {})
+
+    running(tmp_path, *world(2), check=check)
+
+
+def test_a_pod_that_is_not_ready_by_a_fault_is_no_endpoint(tmp_path: Path) -> None:
+    objects = world(2)
+    container = objects[0]["spec"]["template"]["spec"]["containers"][0]
+    container["readinessProbe"] = {"httpGet": {"path": "/health", "port": 8000}}
+
+    async def check(stack: Stack, _: list[str]) -> None:
+        (pool,) = stack.plan.manifests.pools.values()
+        first, second = stack.pods
+        await stack.fault(first.name, {"unready": True})
+        await until_async(lambda: [e.pod for e in stack.pods.endpoints(pool)] == [second.name])
+        await stack.fault(first.name, {"unready": False})
+        await until_async(lambda: len(stack.pods.endpoints(pool)) == 2)
+
+    running(tmp_path, *objects, check=check)
+
+
+def test_the_control_port_of_a_container_is_its_pod_s(tmp_path: Path) -> None:
+    """Each pod has its own, on its own address, and knows of no other pod."""
+    port = free_port()
+
+    async def ask(pod: Pod) -> bytes:
+        reader, writer = await asyncio.open_connection(pod.address, port)
+        writer.write(
+            f"GET /replicas HTTP/1.1\r\nhost: localhost:{port}\r\nconnection: close\r\n\r\n".encode()
+        )
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def check(stack: Stack, _: list[str]) -> None:
+        for pod in stack.pods:
+            assert [r["name"] for r in json.loads((await ask(pod)).partition(b"\r\n\r\n")[2])] == [pod.name]
+        first, _second = stack.pods
+        await stack.kill(first.name)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(first)
+        await stack.restart(first.name)
+        assert b'"ready":true' in await ask(first)
+
+    running(
+        tmp_path, *world(2, args=("--control-port", str(port), "--failure-injection-rate=0")), check=check
+    )
 
 
 def test_endpoints_that_no_gateway_takes_over(tmp_path: Path) -> None:
@@ -262,7 +362,7 @@ def test_endpoints_that_no_gateway_takes_over(tmp_path: Path) -> None:
     async def check(stack: Stack, _: list[str]) -> None:
         stack.gateways.append(Deaf())  # type: ignore[arg-type]
         with pytest.raises(StackError, match=r"^Envoy did not take over the endpoints within 0\.02 s$"):
-            await stack._until_applied(0.02)
+            await stack.until_applied(0.02)
         stack.gateways.clear()
 
     running(tmp_path, *world(1), check=check)

@@ -42,10 +42,10 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             stack.publish()
             stack.publish()
             with pytest.raises(StackError, match=r"cannot be told .*endpoints\.yaml: No space left"):
-                await stack._until_applied()
+                await stack.until_applied()
         assert len(said) == 1, "once"
         stack.publish()
-        await stack._until_applied()
+        await stack.until_applied()
 
     asyncio.run(scenario())
     assert "No space left on device" in said[0]
@@ -79,7 +79,7 @@ def test_the_directory_is_gone(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "s")
         stack.publish()
         with pytest.raises(StackError, match="is gone"):
-            await stack._until_applied()
+            await stack.until_applied()
 
     asyncio.run(scenario())
     assert f"the stack's directory {tmp_path / 's'} is gone" in said[0]

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.client.answers import decode_body, error_code, error_text, piece_of, text_of
+from loadgen.client.answers.body import decode_body
+from loadgen.client.answers.pieces import piece_of, text_of
+from loadgen.client.answers.refusals import error_code, error_text
 from loadgen.client.exchange import GATEWAY_WORDS, Exchange, classify_status
 from loadgen.numbers.outcomes import OUTCOMES
 

@@ -10,6 +10,7 @@ import pytest
 
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import Answer, PlannedRequest, load_plan, write_plan
+from loadgen.plan.words import Recipe, made
 from loadgen.scenario.presets import PRESETS
 from loadgen.scenario.read import read_scenario
 
@@ -32,7 +33,14 @@ def words_of(request: PlannedRequest, texts: dict[int, str]) -> list[str]:
         if isinstance(piece, Answer):
             words += [f"{request.session}/{piece.answer}/{number}" for number in range(ANSWER_WORDS)]
         else:
-            words += (piece if isinstance(piece, str) else texts[piece]).split()
+            text = (
+                made(piece)
+                if isinstance(piece, Recipe)
+                else piece
+                if isinstance(piece, str)
+                else texts[piece]
+            )
+            words += text.split()
     return words
 
 

@@ -12,7 +12,8 @@ import pytest
 from loadgen.plan import build
 from loadgen.plan.build import POOL_LEAST, build_plan
 from loadgen.plan.plan import Answer, Plan, PlannedRequest, SharedText, load_plan, write_plan
-from loadgen.plan.prompts import TEXTS_PER_CLASS, Texts, group_weights
+from loadgen.plan.prompts import group_weights
+from loadgen.plan.words import Recipe
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Distribution, Prefix
 
@@ -47,23 +48,6 @@ def test_weights_of_groups(prefix: Prefix, weights: list[float]) -> None:
     assert group_weights(prefix).tolist() == pytest.approx(weights, rel=1e-12)
 
 
-def test_texts_are_numbered_as_they_are_first_used() -> None:
-    texts = Texts(2)
-    made: list[str] = []
-
-    def make(value: str) -> str:
-        made.append(value)
-        return value
-
-    assert texts.shared("a", lambda: make("A")) == 2 * TEXTS_PER_CLASS
-    assert texts.shared("b", lambda: make("B")) == 2 * TEXTS_PER_CLASS + 1
-    assert texts.shared("a", lambda: make("again")) == 2 * TEXTS_PER_CLASS
-    assert texts.take_fresh() == [(2 * TEXTS_PER_CLASS, "A"), (2 * TEXTS_PER_CLASS + 1, "B")]
-    assert texts.take_fresh() == []
-    assert texts.number() == 2 * TEXTS_PER_CLASS + 2
-    assert made == ["A", "B"]
-
-
 def test_identities_are_class_and_number() -> None:
     text = f"model: m\nclasses: {{a: {{{BURST}}}}}"
     header, *requests = build_plan(read_scenario(text, "s.yaml"))
@@ -73,7 +57,7 @@ def test_identities_are_class_and_number() -> None:
         assert isinstance(request, PlannedRequest)
         assert request.headers == {"x-request-id": request.id}
         assert (request.session, request.turn, request.turns) == (None, None, None)
-    assert header.plan == 1  # type: ignore[union-attr]
+    assert header.plan == 2  # type: ignore[union-attr]
 
 
 def test_headers_of_a_class_are_on_every_request_and_may_name_its_id(tmp_path: Path) -> None:
@@ -102,19 +86,19 @@ def test_prompts_without_a_prefix_are_all_different(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "tokens"])
-def test_a_prefix_is_written_once_and_used_by_number(tmp_path: Path, form: str) -> None:
+def test_a_prefix_is_one_recipe_of_its_group(tmp_path: Path, form: str) -> None:
     fields = f"{BURST}, form: {form}, prefix: {{groups: 2, tokens: 40}}, input_tokens: 5"
     plan = planned(tmp_path, f"a: {{{fields}}}")
-    assert len(plan.texts) == 2
-    groups: dict[str | None, set[str]] = {}
+    assert not plan.texts
+    groups: dict[str | None, set[Recipe]] = {}
     for request in plan.requests:
-        number = next(piece for piece in request.body if isinstance(piece, int))
-        groups.setdefault(request.group, set()).add(plan.texts[number])
+        recipe = next(piece for piece in request.body if isinstance(piece, Recipe))
+        groups.setdefault(request.group, set()).add(recipe)
         assert (request.prompt_tokens, request.shared_tokens) == (45, 40)
         words = json.loads(plan.body(request))["prompt"]
         assert len(words if form == "tokens" else words.split()) == 45
     assert sorted(map(str, groups)) == ["g0", "g1"]
-    assert [len(texts) for texts in groups.values()] == [1, 1]
+    assert [len(recipes) for recipes in groups.values()] == [1, 1]
 
 
 def test_lengths_of_prefixes_are_one_draw_a_group(tmp_path: Path) -> None:
@@ -178,12 +162,10 @@ def test_a_conversation_turn_by_turn(tmp_path: Path) -> None:
 def test_texts_of_one_session_stand_with_its_slot(tmp_path: Path) -> None:
     text = (
         "model: m\nclasses: {a: {arrival: {process: burst, size: 3}, sessions: {turns: 2}, "
-        "prefix: {groups: 1, tokens: 4}}}"
+        "prompt: said by somebody}}"
     )
     lines = list(build_plan(read_scenario(text, "s.yaml")))
-    shared = [line for line in lines if isinstance(line, SharedText) and line.slot is None]
-    own = [line for line in lines if isinstance(line, SharedText) and line.slot is not None]
-    assert len(shared) == 1
+    own = [line for line in lines if isinstance(line, SharedText)]
     assert [line.slot for line in own] == [0, 0, 1, 1, 2, 2]
     known: set[int] = set()
     for line in lines:  # no request stands before its texts
@@ -191,6 +173,16 @@ def test_texts_of_one_session_stand_with_its_slot(tmp_path: Path) -> None:
             known.add(line.text)
         elif isinstance(line, PlannedRequest):
             assert {piece for piece in line.body if isinstance(piece, int)} <= known
+
+
+def test_made_texts_are_recipes_wherever_they_stand(tmp_path: Path) -> None:
+    text = (
+        "model: m\nclasses: {a: {arrival: {process: burst, size: 3}, sessions: {turns: 3}, "
+        "prefix: {groups: 1, tokens: 4}, input_tokens: 20000}}"
+    )
+    write_plan(tmp_path / "p.jsonl", build_plan(read_scenario(text, "s.yaml")))
+    assert not load_plan(tmp_path / "p.jsonl").texts
+    assert (tmp_path / "p.jsonl").stat().st_size < 9 * 1000  # nine prompts of up to 60 000 words
 
 
 def test_a_session_of_one_turn_is_a_session(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadgen.errors import ScenarioError, TraceError
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import Plan, load_plan, write_plan
+from loadgen.plan.tracerow import Reading, TraceRow, count_words
 from loadgen.plan.traces import read_trace
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Trace
@@ -132,8 +134,8 @@ def test_broken_traces_are_named_with_their_line(
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (b'{"timestamp": "1", "input_length": 1, "output_length": 1}', "Expected `float`, got `str`"),
-        (b'{"timestamp": 1, "input_length": 1.5, "output_length": 1}', "Expected `int`, got `float`"),
+        (b'{"timestamp": "1", "input_length": 1, "output_length": 1}', "Expected `float | null`, got `str`"),
+        (b'{"timestamp": 1, "input_length": 1.5, "output_length": 1}', "Expected `int | null`, got `float`"),
         (b'{"timestamp": 1, "input_length": 1}', "Object missing required field `output_length`"),
         (b'{"timestamp": 1, "input_length": 1, "output_length": 1', "Input data was truncated"),
         (b"\xff\xfe", ""),
@@ -328,3 +330,96 @@ def test_a_sharegpt_file_that_is_no_utf_8(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_bytes(b'[{"conversations":[{"from":"human","value":"\xff"}]}]')
     with pytest.raises(TraceError, match=r"s\.json: no ShareGPT file: 'utf-8' codec can't decode byte 0xff"):
         read_trace(Trace(tmp_path / "s.json", "sharegpt"))
+
+
+def rows_of(tmp_path: Path, kind: str, text: str, **options: Any) -> list[TraceRow]:
+    path = tmp_path / "trace"
+    path.write_text(text, encoding="utf-8")
+    return read_trace(Trace(path, kind, **options))  # type: ignore[arg-type]
+
+
+def test_burstgpt_leaves_out_what_failed_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "b.csv"
+    path.write_text(
+        "\ufeffTimestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+        "5,ChatGPT,472,18,490,Conversation log\n"
+        "45,ChatGPT,1087,0,1087,Conversation log\n"
+        "118.5,GPT-4,417,276,693,API log\n"
+    )
+    reading = Reading()
+    rows = read_trace(Trace(path, "burstgpt"), reading)
+    assert [(row.at, row.input_tokens, row.output_tokens) for row in rows] == [
+        (0, 472, 18),
+        (113.5, 417, 276),
+    ]
+    assert reading.words == ("1 rows left out: failed where they were recorded (no response tokens)",)
+
+
+def test_bailian_has_conversations_and_blocks_of_16(tmp_path: Path) -> None:
+    first = '{"chat_id": 1, "parent_chat_id": -1, "timestamp": 61.5, "input_length": 17, "output_length": 4, '
+    later = '{"chat_id": 9, "parent_chat_id": 1, "timestamp": 70.0, "input_length": 40, "output_length": 5, '
+    text = (
+        f'{first}"type": "text", "turn": 1, "hash_ids": [3, 4]}}\n{later}"turn": 2, "hash_ids": [3, 4, 5]}}\n'
+    )
+    rows = rows_of(tmp_path, "bailian", text, block_size=16)
+    assert [(row.at, row.group, row.blocks) for row in rows] == [
+        (0.0, "chat1", (3, 4)),
+        (8.5, "chat1", (3, 4, 5)),
+    ]
+
+
+def test_mooncake_sessions_wait_for_their_answers(tmp_path: Path) -> None:
+    text = (
+        '{"timestamp": 1000, "session_id": "s", "text_input": "how are you", "output_length": 7}\n'
+        '{"timestamp": 1500, "input_length": 3, "output_length": 1}\n'
+        '{"session_id": "s", "delay": 250, "text_input": "and now", "output_length": 8}\n'
+    )
+    session, other = rows_of(tmp_path, "mooncake", text)
+    assert (session.at, session.input_tokens, session.group) == (0.0, 3, "s")
+    assert [(row.delay, row.text, row.output_tokens) for row in session.later] == [(0.25, "and now", 8)]
+    assert other.at == 0.5
+
+
+def test_requests_in_openai_fields(tmp_path: Path) -> None:
+    text = (
+        '{"messages": [{"role": "user", "content": "say hi"}], "temperature": 0, "max_tokens": 5}\n'
+        '{"prompt": "one two three", "output_tokens": 9}\n'
+        '{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": ["x y", "z"]}}\n'
+    )
+    rows = rows_of(tmp_path, "openai", text)
+    assert [(row.at, row.input_tokens, row.output_tokens) for row in rows] == [
+        (None, 2, 5),
+        (None, 3, 9),
+        (None, 3, 0),
+    ]
+    assert rows[0].body == {
+        "messages": [{"role": "user", "content": "say hi"}],
+        "temperature": 0,
+        "max_tokens": 5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"model": "m"}', "no request: needs `messages`, `prompt` or `input`"),
+        ('{"prompt": "x", "timestamp": "now"}', "`timestamp` is a number of seconds"),
+        ("[1]", "no OpenAI row"),
+    ],
+)
+def test_requests_that_are_none(tmp_path: Path, line: str, words: str) -> None:
+    with pytest.raises(TraceError, match="trace:2: " + words):
+        rows_of(tmp_path, "openai", '{"prompt": "x"}\n' + line)
+
+
+def test_some_rows_with_times_are_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="1 of 2 rows have no time"):
+        rows_of(tmp_path, "openai", '{"prompt": "x", "timestamp": 1}\n{"prompt": "x"}\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("one two", 2), ("你好, 世界", 4 + 1), ("日本語 text テスト", 3 + 1 + 3), ("안녕 하세요", 5), ("", 0)],
+)
+def test_writing_without_blanks_counts_by_characters(text: str, tokens: int) -> None:
+    assert count_words(text) == tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.plan.arrivals import stream
-from loadgen.plan.words import WORDS, ids_of, sample, sample_count, text_of
+from loadgen.plan.words import MOST_SEED, WORDS, Recipe, made, mixed_seed, sample, sample_count
 from loadgen.scenario.scenario import Distribution
 
 DRAWS = 6_000
@@ -27,26 +28,48 @@ def test_words_are_short_common_and_each_there_once() -> None:
     assert all(word.isascii() and word.isalpha() and word.islower() for word in WORDS)
 
 
-@given(count=st.integers(0, 300), seed=st.integers(0, 2**32))
+SEEDS = st.integers(0, MOST_SEED - 1)
+
+
+@given(count=st.integers(0, 300), seed=SEEDS)
 def test_a_text_has_its_number_of_words(count: int, seed: int) -> None:
-    text = text_of(count, stream(seed, "t"))
+    text = made(Recipe(count, seed))
     words = text.split()
     assert len(words) == count
     assert text == "".join(f" {word}" for word in words)
     assert set(words) <= set(WORDS)
-    assert text == text_of(count, stream(seed, "t"))
+    assert text == made(Recipe(count, seed))
 
 
-@given(count=st.integers(1, 300), vocabulary=st.integers(1001, 200_000), seed=st.integers(0, 2**32))
+@given(count=st.integers(1, 300), vocabulary=st.integers(1001, 1010), seed=SEEDS)
 def test_ids_are_inside_the_vocabulary_and_no_specials(count: int, vocabulary: int, seed: int) -> None:
-    ids = [int(text) for text in ids_of(count, vocabulary, stream(seed, "t")).split(",")]
+    ids = [int(text) for text in made(Recipe(count, seed, vocabulary)).split(",")]
     assert len(ids) == count
     assert all(1000 <= each < vocabulary for each in ids)
 
 
+@pytest.mark.parametrize("vocabulary", [0, 32_000])
+def test_a_shorter_text_of_the_same_seed_is_the_beginning(vocabulary: int) -> None:
+    whole = made(Recipe(200_000, 7, vocabulary)).split("," if vocabulary else None)
+    assert len(whole) == 200_000
+    for size in (1, 5, 6, 7, 512, 65_536, 65_542, 65_543, 199_999):
+        assert made(Recipe(size, 7, vocabulary)).split("," if vocabulary else None) == whole[:size]
+
+
+def test_no_two_seeds_begin_alike() -> None:
+    seeds = [*range(2_000), *(mixed_seed(99, number) for number in range(20_000))]
+    assert len(set(seeds)) == 22_000
+    assert len({made(Recipe(16, seed)) for seed in seeds}) == 22_000
+
+
+def test_other_words_may_be_given() -> None:
+    assert set(made(Recipe(500, 3), ("one", "two")).split()) == {"one", "two"}
+
+
 def test_every_word_is_as_likely_as_the_others() -> None:
-    words = text_of(100 * len(WORDS), stream(1, "t")).split()
-    counts = np.array([words.count(word) for word in WORDS])
+    texts = [made(Recipe(100, mixed_seed(5, number))) for number in range(len(WORDS))]
+    words = Counter(" ".join(texts).split())
+    counts = np.array([words[word] for word in WORDS])
     chi_square = float(((counts - 100) ** 2 / 100).sum())
     assert chi_square < len(WORDS) + 4 * math.sqrt(2 * len(WORDS))  # four standard deviations of chi-square
 

@@ -24,7 +24,7 @@ classes:
   talk:
     arrival: {process: constant, rate: 5, duration: 1s}
     sessions: {turns: 3}
-    prefix: {groups: 1, tokens: 4}
+    prompt: said by somebody
   users: {arrival: {users: 4, requests: 8}}
 """
 
@@ -59,7 +59,7 @@ def test_texts_of_one_session_are_forgotten_with_it(plan: Path) -> None:
     units = list(cursor)
     assert all(len(unit.texts) == 3 for unit in units if unit.is_session)
     assert all(not unit.texts for unit in units if not unit.is_session)
-    assert len(cursor.shared) == 3  # two groups and one
+    assert not cursor.shared
 
 
 def request(number: int = 0, **more: object) -> PlannedRequest:

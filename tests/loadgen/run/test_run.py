@@ -213,7 +213,7 @@ def test_what_cannot_run_says_why(
     assert "holds no request" in run(
         "--target", null.url, "--model", "null", "--rate", "0.001", "--duration", "1ms"
     )
-    assert "leave --rate out" in run("steady.yaml", "--rate", "5")
+    assert "leave --users out" in run("steady.yaml", "--users", "5")
     bad = tmp_path / "bad.yaml"
     bad.write_text("model: m\nclasses:\n  a:\n    arrivel: {rate: 5}\n")
     assert "bad.yaml:4: classes.a.arrivel: unknown key; did you mean `arrival`?" in run(str(bad))

@@ -160,7 +160,7 @@ def test_traces(tmp_path: Path, fields: str, wanted: tuple[Any, int, int | None]
         ("trace: {file: t}", ".trace: needs `format:`"),
         (
             "trace: {file: t, format: csv}",
-            ".trace.format: must be one of mooncake, azure, sharegpt, timed_trace",
+            ".trace.format: must be one of mooncake, azure, burstgpt, bailian, sharegpt, timed_trace, openai",
         ),
         ("trace: {file: no, format: azure}", ".trace.file: no such file: "),
         ("trace: {file: ., format: azure}", ".trace.file: no such file: "),

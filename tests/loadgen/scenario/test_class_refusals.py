@@ -10,7 +10,11 @@ from tests.loadgen.scenario.reading import ARRIVAL, one_class, refused
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ("api: chats", ".api: must be one of completions, chat, responses, not 'chats'; did you mean chat?"),
+        (
+            "api: chats",
+            ".api: must be one of completions, chat, responses, messages, embeddings, not 'chats'; "
+            "did you mean chat?",
+        ),
         ("path: v1/x", ".path: must be a URL's path such as /v1/completions, not 'v1/x'"),
         ("path: /v1 x", ".path: must be a URL's path such as /v1/completions, not '/v1 x'"),
         ("stream: 1", ".stream: must be true or false, not '1'"),

@@ -16,6 +16,7 @@ from simulator.errors import ConfigError
 from simulator.replay import add_arguments, run
 from simulator.replay.lab import POLICIES, Lab
 from simulator.replay.profiles_command import add_profiles_arguments, run_profiles
+from simulator.replay.prompts import Prompt
 from simulator.replay.replay_command import parse_coefficients
 from simulator.replay.report import percentile, summarize, to_json
 from simulator.replay.trace import Measured, TraceRequest
@@ -37,7 +38,7 @@ def lab(num_engines: int = 1, policy: str = "round-robin", **settings: Any) -> L
 
 def trace(count: int, every: float = 0.01, prompt: int = 20, output: int = 5) -> list[TraceRequest]:
     return [
-        TraceRequest(str(i), i * every, list(range(i * 1000, i * 1000 + prompt)), output)
+        TraceRequest(str(i), i * every, Prompt.of_ids(list(range(i * 1000, i * 1000 + prompt))), output)
         for i in range(count)
     ]
 
@@ -66,15 +67,15 @@ def test_every_policy_serves_everything(policy: str) -> None:
 def test_round_robin_and_least_requests() -> None:
     engines = {o.request.name: o.engine for o in lab(2).replay(trace(6)).outcomes}
     assert [engines[str(i)] for i in range(6)] == [0, 1, 0, 1, 0, 1]
-    long_first = [TraceRequest("long", 0.0, [1] * 20, 100), *trace(3, every=0.02, output=2)]
+    long_first = [TraceRequest("long", 0.0, Prompt.of_ids([1] * 20), 100), *trace(3, every=0.02, output=2)]
     engines = {o.request.name: o.engine for o in lab(2, "least-requests").replay(long_first).outcomes}
     assert engines == {"long": 0, "0": 1, "1": 1, "2": 1}
 
 
 def test_equal_prefixes_meet_on_one_engine() -> None:
-    shared = [TraceRequest(str(i), i * 0.1, [i % 4] * 400, 2) for i in range(16)]
+    shared = [TraceRequest(str(i), i * 0.1, Prompt.of_ids([i % 4] * 400), 2) for i in range(16)]
     outcomes = lab(3, "prefix").replay(shared).outcomes
-    by_prefix = {(outcome.request.prompt_token_ids[0], outcome.engine) for outcome in outcomes}
+    by_prefix = {(outcome.request.prompt.token_ids()[0], outcome.engine) for outcome in outcomes}
     assert len(by_prefix) == 4
     assert sum(outcome.cached_tokens > 0 for outcome in outcomes) == 12
 
@@ -97,7 +98,8 @@ def test_requests_that_can_never_fit_are_refused() -> None:
 
 def test_errors_against_what_was_measured() -> None:
     requests = [
-        TraceRequest(str(i), float(i), [1 + i] * 20, 5, Measured(i + 0.002, i + 0.010)) for i in range(3)
+        TraceRequest(str(i), float(i), Prompt.of_ids([1 + i] * 20), 5, Measured(i + 0.002, i + 0.010))
+        for i in range(3)
     ]
     outcomes = lab().replay(requests).outcomes
     ttft, e2e = summarize(outcomes, "TTFT"), summarize(outcomes, "E2E")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulator.errors import ConfigError
+from simulator.replay.prompts import Prompt
 from simulator.replay.trace import HASH_BLOCK, TraceRequest, read_trace, scale_rate
 
 
@@ -29,7 +30,7 @@ def test_a_recorded_run(tmp_path: Path) -> None:
         {"id": 8, "arrival_s": 0.25, "prompt_token_ids": [3], "output_tokens": 4},
     )
     early, late = read_trace(tmp_path, encode)
-    assert (early.name, early.arrival, early.prompt_token_ids, early.output_tokens) == ("8", 0.25, [3], 4)
+    assert (early.name, early.arrival, early.prompt.token_ids(), early.output_tokens) == ("8", 0.25, [3], 4)
     assert early.measured is None
     assert late.measured is not None
     assert (late.measured.first_token, late.measured.last_token) == (1.0, 3.0)
@@ -44,9 +45,9 @@ def test_text_and_lengths(tmp_path: Path) -> None:
         {"arrival_s": 2, "prompt_tokens": 40, "output_tokens": 7},
     )
     text, length, other = read_trace(file, encode)
-    assert text.prompt_token_ids == [97, 98]
-    assert (length.arrival, len(length.prompt_token_ids), length.output_tokens) == (1.5, 40, 6)
-    assert not set(length.prompt_token_ids) & set(other.prompt_token_ids)
+    assert text.prompt.token_ids() == [97, 98]
+    assert (length.arrival, len(length.prompt.token_ids()), length.output_tokens) == (1.5, 40, 6)
+    assert not set(length.prompt.token_ids()) & set(other.prompt.token_ids())
 
 
 def test_mooncake_hash_ids_share_blocks(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_mooncake_hash_ids_share_blocks(tmp_path: Path) -> None:
         {"timestamp": 0, "input_length": 1300, "output_length": 1, "hash_ids": [1, 2, 3]},
         {"timestamp": 1, "input_length": 1100, "output_length": 1, "hash_ids": [1, 2, 4]},
     )
-    first, second = (request.prompt_token_ids for request in read_trace(file, encode))
+    first, second = (request.prompt.token_ids() for request in read_trace(file, encode))
     assert (len(first), len(second)) == (1300, 1100)
     assert first[: 2 * HASH_BLOCK] == second[: 2 * HASH_BLOCK]
     assert first[2 * HASH_BLOCK] != second[2 * HASH_BLOCK]
@@ -70,7 +71,7 @@ def test_azure(tmp_path: Path) -> None:
         "2023-11-16 18:15:51.1805900,396,109\n"
     )
     first, second = read_trace(file, encode)
-    assert (first.arrival, len(first.prompt_token_ids), first.output_tokens) == (0.0, 374, 44)
+    assert (first.arrival, len(first.prompt.token_ids()), first.output_tokens) == (0.0, 374, 44)
     assert second.arrival == pytest.approx(4.5)
 
 
@@ -110,6 +111,6 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_faster_arrivals_drop_what_was_measured() -> None:
-    request = TraceRequest("a", 3.0, [1], 1)
+    request = TraceRequest("a", 3.0, Prompt.of_ids([1]), 1)
     assert scale_rate([request], 2.0)[0].arrival == 1.5
     assert scale_rate([request], 1.0)[0] is request

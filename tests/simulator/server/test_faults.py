@@ -11,8 +11,9 @@ import pytest
 from simulator.config.serve import FaultConfig
 from simulator.errors import ConfigError
 from simulator.server.errors import ApiError
+from simulator.server.faultcontrol import clear_faults, faults_in_force, set_faults
 from simulator.server.faults import FAILURE_TYPES, Faults
-from simulator.server.routes.lab_control import ControlAPI, clear_faults, faults_in_force, set_faults
+from simulator.server.routes.lab_control import ControlAPI
 from tests.simulator.server.pods import Answer, Pod, ask, pod
 
 STATUSES = {
@@ -76,6 +77,11 @@ EVERY: dict[str, Any] = {
     "metrics_override": {"a": 1.0},
     "unready": True,
     "unhealthy": True,
+    "refuse": True,
+    "usage": "malformed",
+    "truncate": True,
+    "content_type": "text/html",
+    "slow_headers": 0.5,
 }
 
 
@@ -122,6 +128,13 @@ def test_faults_that_are_not_named_stay() -> None:
         ("latency_factor", 1e7),
         ("latency_factor", float("nan")),
         ("latency_factor", "2"),
+        ("usage", "wrong"),
+        ("content_type", "a\r\nb: c"),
+        ("content_type", 1),
+        ("slow_headers", -1),
+        ("slow_headers", None),
+        ("truncate", 1),
+        ("refuse", "x"),
     ],
 )
 def test_a_fault_that_cannot_be_changes_nothing(key: str, value: Any) -> None:
@@ -149,6 +162,9 @@ class Operator:
 
     async def restart(self, name: str) -> Any:
         self.asked.append(("restart", name))
+
+    async def apply_faults(self, name: str) -> None:
+        """Its sockets are another's."""
 
     async def drain(self, name: str, timeout_s: float) -> bool:
         self.asked.append(("drain", name, timeout_s))

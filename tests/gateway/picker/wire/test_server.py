@@ -317,8 +317,8 @@ def test_flow_control_makes_requests_wait(tmp_path: Path) -> None:
     async def talk(running: Picker, stream: Stream) -> None:
         await ask(stream, prompt())
         assert await refusal(stream) == (
-            503,
-            "inference error: ServiceUnavailable - request timed out in queue: request evicted from queue: "
+            429,
+            "inference error: ResourceExhausted - request timed out in queue: request evicted from queue: "
             "request TTL expired",
             {"x-llm-d-request-dropped-reason": "rejected-ttl-expired"},
         )
@@ -333,7 +333,7 @@ def test_flow_control_lets_requests_through_when_there_is_room(tmp_path: Path) -
     async def talk(_: Picker, stream: Stream) -> None:
         await ask(stream, prompt())
         assert (await stream.next()).WhichOneof("response") == "request_headers"
-        assert await stream.body("request_body") == (prompt(), 1)
+        assert await stream.body("request_body") == (b'{"model":"m","prompt":"x"}', 1)
         await stream.close()
 
     converse(tmp_path, talk, text=text)

@@ -19,8 +19,10 @@ from gateway.stack.pickers.go import (
     DISCOVERY,
     FileDiscoveryPicker,
     KubeApiPicker,
+    asks_for_files,
     inspect,
     make_external_picker,
+    served_kinds,
     with_file_discovery,
 )
 from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerProcess, PickerSpec
@@ -46,6 +48,8 @@ kind: EndpointPickerConfig
 plugins: [{type: queue-scorer}, {type: single-profile-handler}]
 schedulingProfiles: [{name: default, plugins: [{pluginRef: queue-scorer, weight: 2}]}]
 """
+FILED = CONFIG.replace("plugins: [", "plugins: [{name: mine, type: file-discovery}, ", 1)
+FILED += "dataLayer: {discovery: {pluginRef: mine}}\n"
 Flags = tuple[tuple[str, str | None], ...]
 
 
@@ -90,14 +94,57 @@ def argv(picker: PickerProcess) -> dict[str, str]:
     return {name: value for name, _, value in words}
 
 
-@pytest.mark.parametrize(("kind", "discovers"), [("gie", False), ("llm-d", True)])
-def test_the_kind_of_a_binary_is_read_off_its_help(tmp_path: Path, kind: str, discovers: bool) -> None:
+@pytest.mark.parametrize(("kind", "name"), [("gie", "gie"), ("llm-d", "llm-d-router"), ("lwepp", "lwepp")])
+def test_the_kind_of_a_binary_is_read_off_its_help(tmp_path: Path, kind: str, name: str) -> None:
     binary = inspect(odd_picker(tmp_path, kind))
-    assert binary.discovers_files is discovers
-    assert binary.kind.startswith("llm-d-router" if discovers else "gie")
+    assert binary.kind == f"{name} {binary.path}"
     assert {"grpc-port", "v"} <= binary.flags
-    picker = make_external_picker(spec(tmp_path), binary.path)
-    assert isinstance(picker, FileDiscoveryPicker if discovers else KubeApiPicker)
+    assert isinstance(make_external_picker(spec(tmp_path), binary.path), KubeApiPicker)
+
+
+@pytest.mark.parametrize("kind", ["gie", "llm-d"])
+def test_only_a_router_that_asks_for_it_gets_a_file(tmp_path: Path, kind: str) -> None:
+    picker = make_external_picker(spec(tmp_path, text=FILED), odd_picker(tmp_path, kind))
+    assert isinstance(picker, FileDiscoveryPicker if kind == "llm-d" else KubeApiPicker)
+    notes = [note for note in picker.notes if "InferenceObjective ns/low: has no effect" in note]
+    assert len(notes) == (kind == "llm-d")
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        (CONFIG, False),
+        (FILED, True),
+        ("dataLayer: {discovery: {pluginRef: file-discovery}}", True),
+        ("dataLayer: {discovery: {pluginRef: d}}\nplugins: [{name: d, type: other}]", False),
+        ("", False),
+        ("dataLayer: 1", False),
+    ],
+)
+def test_a_configuration_asks_for_files_by_its_discovery(text: str, asks: bool) -> None:
+    assert asks_for_files(text) is asks
+
+
+def test_the_lightweight_picker_runs_without_configuration_and_metrics(tmp_path: Path) -> None:
+    log = tmp_path / "starts.jsonl"
+    picker = make_external_picker(spec(tmp_path), odd_picker(tmp_path, "lwepp", log=log))
+    picker.update_endpoints([endpoint(2)])
+    assert {"grpc-port", "grpc-health-port", "pool-name"} <= argv(picker).keys()
+    assert "config-file" not in argv(picker)
+    assert [note for note in picker.notes if "has no flag --config-file" in note]
+    started(picker)
+    assert json.loads(log.read_text())["env"]["KUBECONFIG"]
+
+
+@pytest.mark.parametrize("group", ["inference.networking.x-k8s.io", "llm-d.ai"])
+def test_the_group_that_the_manifests_use_is_the_one_that_is_served(tmp_path: Path, group: str) -> None:
+    """llm-d-router reads the objects of llm-d.ai alone where it finds both definitions."""
+    file = tmp_path / "manifests.yaml"
+    file.write_text(MANIFESTS.replace("inference.networking.x-k8s.io", group))
+    served = {(k.group, k.kind) for k in served_kinds(load([str(file)]))}
+    assert (group, "InferenceObjective") in served
+    assert len(served & {("llm-d.ai", "InferenceObjective")}) == (group == "llm-d.ai")
+    assert {("llm-d.ai", "InferenceModelRewrite"), ("", "Pod")} <= served
 
 
 @pytest.mark.parametrize(
@@ -155,13 +202,14 @@ def test_a_configuration_from_the_command_line_replaces_the_manifests_one(tmp_pa
     flags = argv(picker)
     assert flags["config-file"] == str(other)
     assert "config-text" not in flags
+    other.write_text(FILED.replace("queue-scorer", "lora-affinity-scorer"))
     filed = make_external_picker(spec(tmp_path, config_file=other), odd_picker(tmp_path, "llm-d"))
     assert "lora-affinity-scorer" in Path(argv(filed)["config-file"]).read_text()
 
 
 def test_file_discovery(tmp_path: Path) -> None:
     log = tmp_path / "starts.jsonl"
-    picker = make_external_picker(spec(tmp_path), odd_picker(tmp_path, "llm-d", log=log))
+    picker = make_external_picker(spec(tmp_path, text=FILED), odd_picker(tmp_path, "llm-d", log=log))
     picker.update_endpoints([endpoint(2), endpoint(3)])
     config = yaml.safe_load(Path(argv(picker)["config-file"]).read_text())
     (plugin,) = [p for p in config["plugins"] if p["type"] == "file-discovery"]

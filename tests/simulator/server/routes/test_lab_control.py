@@ -228,3 +228,61 @@ def test_people_may_post_nothing_and_charsets(server: Controlled) -> None:
     assert server.control("POST", "/replicas/all/reset_prefix_cache", headers=here).status == 200
     typed = {"Content-Type": "Application/JSON; charset=utf-8"}
     assert server.control("POST", "/replicas/all/stall", {"seconds": 0}, typed).status == 200
+
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5, "ignore_eos": True}
+ROUTES = [("/v1/completions", BODY), ("/v1/chat/completions", CHAT)]
+
+
+@pytest.mark.parametrize(("path", "body"), ROUTES)
+def test_answers_lose_their_shape_and_get_it_back(
+    server: Controlled, path: str, body: dict[str, Any]
+) -> None:
+    streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    whole = server.request("POST", path, body).json()
+    faults(server, usage="missing")
+    assert whole.keys() - server.request("POST", path, body).json().keys() == {"usage"}
+    assert b'"usage":{' not in server.request("POST", path, streamed).body
+    faults(server, usage="malformed")
+    assert server.request("POST", path, body).json()["usage"] == "none"
+    assert server.request("POST", path, streamed).body.count(b'"usage":"none"') == 1
+    faults(server, usage=None, truncate=True, content_type="text/html")
+    reply = server.request("POST", path, body)
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/html")
+    assert reply.headers["x-inference-pod"] == "pod-a"
+    with pytest.raises(ValueError, match="line 1 column"):
+        json.loads(reply.body)
+    stream = server.request("POST", path, streamed)
+    assert stream.headers["content-type"] == "text/html"
+    assert b"[DONE]" not in stream.body
+    assert server.control("DELETE", "/replicas/pod-a/faults").status == 200
+    assert server.request("POST", path, body).json()["usage"] == whole["usage"]
+    assert server.request("POST", path, streamed).body.endswith(b"data: [DONE]\n\n")
+
+
+def test_errors_keep_their_shape(server: Controlled) -> None:
+    faults(server, truncate=True, content_type="text/html", failure_injection_rate=100)
+    reply = server.request("POST", "/v1/completions", BODY)
+    assert reply.status != 200
+    assert reply.headers["content-type"] == "application/json"
+    assert json.loads(reply.body)["error"]
+
+
+def test_an_answer_begins_later(server: Controlled) -> None:
+    faults(server, slow_headers=0.3)
+    began = time.monotonic()
+    assert server.request("POST", "/v1/completions", BODY).status == 200
+    assert time.monotonic() - began >= 0.3
+
+
+def test_connections_are_refused_and_taken_again(server: Controlled) -> None:
+    faults(server, refuse=True)
+    with pytest.raises(ConnectionRefusedError):
+        server.request("GET", "/health")
+    (listed,) = server.control("GET", "/replicas").json()
+    assert (listed["listening"], listed["faults"]["refuse"]) == (True, True)
+    faults(server, refuse=False)
+    assert server.request("GET", "/health").status == 200
+    faults(server, refuse=True)
+    assert server.control("POST", "/replicas/pod-a/restart").status == 200
+    assert server.request("GET", "/health").status == 200

@@ -1,0 +1,1 @@
+"""A Kubernetes API on loopback that kubectl writes to, and controllers that run what is written."""

@@ -1,0 +1,1 @@
+"""The HTTP side: what a request asks for, and the answers that client-go expects."""

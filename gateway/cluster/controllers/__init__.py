@@ -1,0 +1,1 @@
+"""What makes written objects true: namespaces, owners, workloads, services, gateways."""

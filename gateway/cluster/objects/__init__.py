@@ -1,0 +1,1 @@
+"""Kubernetes objects as data: kinds, schemas, defaults, validation, patches. No I/O."""

@@ -1,0 +1,91 @@
+"""The running half of `simfleet cluster`: a stack that begins with nothing and follows the objects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.cluster.runtime import Runtime
+from gateway.cluster.world import World
+from gateway.envoy.process import GatewayOptions
+from gateway.errors import StackError
+from gateway.machine.ports import is_free, loopback_addresses
+from gateway.manifests.gatewayapi import Gateway
+from gateway.manifests.load import Manifests
+from gateway.stack.pickers.process import PickerOptions
+from gateway.stack.plan import Plan
+from gateway.stack.report import status
+from gateway.stack.stack import Stack, StackOptions
+
+FIRST_GATEWAY = "127.0.1.1"  # the first address that a gateway is looked for at; pods begin at 127.0.0.2
+
+
+class Places:
+    """An address of its own for each gateway, where its listeners' own ports can be bound.
+
+    Where they cannot (a port below 1024 without privilege, macOS without addresses), the gateway listens on
+    127.0.0.1 and the ports that `up` would give it; its status names them.
+    """
+
+    def __init__(self, binary: Path | None, istio_bugs: bool) -> None:
+        self._binary = binary
+        self._istio_bugs = istio_bugs
+        self._given: dict[tuple[str, str], str] = {}
+
+    def __call__(self, gateway: Gateway) -> GatewayOptions:
+        ports = {listener.port for listener in gateway.listeners}
+        address = self._given.get(gateway.key)
+        if address is None:
+            taken = set(self._given.values())
+            candidates = (a for a in loopback_addresses() if a >= FIRST_GATEWAY and a not in taken)
+            address = next((a for _, a in zip(range(64), candidates, strict=False)
+                            if all(is_free(a, p) for p in ports)), None)  # fmt: skip
+        if address is None:
+            return GatewayOptions(self._binary, istio_bugs=self._istio_bugs)
+        self._given[gateway.key] = address
+        own = {port: port for port in ports}
+        return GatewayOptions(self._binary, address, own, istio_bugs=self._istio_bugs)
+
+
+def settings(directory: Path, epp: str, envoy: Path | None, istio_bugs: bool) -> StackOptions:
+    """How the stack of a cluster runs."""
+    return StackOptions(directory, PickerOptions(epp), GatewayOptions(envoy), Places(envoy, istio_bugs))
+
+
+class Started:
+    """A cluster's stack, as the control socket asks it."""
+
+    def __init__(self, stack: Stack, world: World) -> None:
+        self._stack = stack
+        self._world = world
+
+    @property
+    def failure(self) -> asyncio.Future[StackError]:
+        return self._stack.failure
+
+    @property
+    def commands(self) -> dict[str, Callable[..., Any]]:
+        stack = self._stack
+        return {
+            "kill": stack.kill,
+            "restart": stack.restart,
+            "drain": stack.drain,
+            "scale": self._world.scale,
+        }
+
+    def status(self, name: str, started: float) -> dict[str, Any]:
+        return {
+            **status(self._stack, name, started),
+            "kubeconfig": str(self._stack.options.directory / "kubeconfig"),
+        }
+
+
+@contextlib.asynccontextmanager
+async def started(options: StackOptions, world: World, name: str) -> AsyncIterator[Started]:
+    """The stack of `world` for as long as it is used."""
+    async with Stack(Plan(Manifests(), stack=name), options, world.heard) as stack:
+        world.use(Runtime(stack))
+        yield Started(stack, world)

@@ -1,0 +1,1 @@
+"""A shell script followed without running anything: what it starts, with which arguments and variables."""

@@ -1,0 +1,1 @@
+"""Manifests, picker, engines and a plan of load in one virtual clock (`simfleet simulate`)."""

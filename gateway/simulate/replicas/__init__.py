@@ -1,0 +1,1 @@
+"""Replicas in the world: their engines, what they read of a request, and what the picker sees of them."""

@@ -1,0 +1,1 @@
+"""How many replicas of which profile a load needs (`simfleet size`)."""

@@ -1,0 +1,1 @@
+"""What servers say: answers, stream events, errors."""

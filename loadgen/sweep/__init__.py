@@ -1,0 +1,1 @@
+"""The same load at many rates: the curve, the saturation point, the highest goodput under an SLO."""

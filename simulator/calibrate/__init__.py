@@ -1,0 +1,1 @@
+"""A step model of somebody's own server, from runs that were measured there."""
