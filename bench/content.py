@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.entry import parser
 from simulator.engine.request import Request, SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.phrases import PhraseBook
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.engine.text.words import COMMON_WORDS

@@ -24,7 +24,8 @@ from simulator.engine.pace.latency import (
 )
 from simulator.engine.pace.profiles import PROFILES
 from simulator.engine.request import Request, SamplingParams
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.phrases import PhraseBook
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.text_source import ConstantText
 

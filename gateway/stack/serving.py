@@ -34,6 +34,11 @@ def server_config(
         raise container_error(container, f"the server would not start: {error}") from error
 
 
+def ranks_of(server: ServerPlan, config: ServeConfig) -> int:
+    """How many ports in a row its data-parallel ranks have: one for all where requests come to one."""
+    return config.ranks.num_ports if len(server.targets) == 1 else config.data_parallel_size
+
+
 @dataclass(frozen=True)
 class Tried:
     """Where a pod listens, its sidecar with it, and what is to be told of its containers."""
@@ -57,7 +62,7 @@ def _tried(plan: Plan, server: ServerPlan, directory: Path) -> Tried:
     config, command = server_config(plan.manifests, server, name, address, directory)
     notes = [f"{workload}, container {server.container.name}: {note}" for note in command.notes]
     sidecar = sidecar_options(plan.manifests, workload, name, address)
-    ports, _ = pod_ports(server, config.port, config.data_parallel_size, None, sidecar)
+    ports, _ = pod_ports(server, config.port, ranks_of(server, config), None, sidecar)
     if sidecar is not None:
         notes += notes_of(server, sidecar, ports)
         ports = (*ports, *sidecar.ports)

@@ -31,7 +31,7 @@ from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan
 from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
-from gateway.stack.serving import server_config
+from gateway.stack.serving import ranks_of, server_config
 from gateway.stack.sidecars import Sidecars, pod_ports
 from simulator.config.serve import ServeConfig
 from simulator.errors import FleetError
@@ -208,7 +208,7 @@ class Stack:
         name, ordinal = self.pods.next_identity(server)
         first, _ = self._config(server, name, "127.0.0.2")
         sidecar = sidecar_options(self.plan.manifests, server.workload, name, "127.0.0.2")
-        ports, more = pod_ports(server, first.port, first.data_parallel_size, first.control.port, sidecar)
+        ports, more = pod_ports(server, first.port, ranks_of(server, first), first.control.port, sidecar)
         for attempt in range(_ADDRESS_ATTEMPTS):
             # The pool may send to ports that the pod lacks: nobody else should answer there.
             address = self._addresses.take(sorted({*ports, *server.targets, *more}))
@@ -235,7 +235,7 @@ class Stack:
         """Where a pod of that name listens. Raises ManifestError."""
         config, _ = self._config(server, name, "127.0.0.2")
         sidecar = sidecar_options(self.plan.manifests, server.workload, name, "127.0.0.2")
-        return pod_ports(server, config.port, config.data_parallel_size, config.control.port, sidecar)[0]
+        return pod_ports(server, config.port, ranks_of(server, config), config.control.port, sidecar)[0]
 
     def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
         volumes = self.options.directory / "volumes"

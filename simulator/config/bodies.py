@@ -125,7 +125,7 @@ BODIES_033 = Bodies(
         "weight_versions",
     ),
     usage=_USAGE_033,
-    stream_usage=("prompt_tokens", "total_tokens", "completion_tokens", "prompt_tokens_details"),
+    stream_usage=_USAGE_033,
     chat_continuous_usage=(
         "prompt_tokens",
         "total_tokens",
@@ -187,6 +187,7 @@ BODIES_011 = replace(
     chat_last_choice=("index", "delta", "logprobs", "finish_reason", "stop_reason", "token_ids"),
     chat_continuous_usage=("prompt_tokens", "total_tokens", "completion_tokens"),
     usage=_USAGE_011,
+    stream_usage=_USAGE_011,
 )
 
 _LLMD_HEAD = ("id", "created", "model", "usage", "object", "kv_transfer_params", "choices")

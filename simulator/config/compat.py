@@ -93,6 +93,8 @@ class Compat:
     # sleep
     sleep_serves: bool = False  # a sleeping server still answers, and only its cache goes
     sleep_needs_flag: bool = False  # without --enable-sleep-mode and development mode /sleep does nothing
+    multi_port: bool = False  # data-parallel ranks have a port each, without a flag that says so
+
     sleep_always: bool = False  # the routes exist whatever the environment says
 
     # LoRA
@@ -138,6 +140,7 @@ _VLLM_011 = replace(
         long_prompt_is_overtaken=True,
         deferred_order="reversed",
         detects_repetition=False,
+        kv_hand_off="flat",
     ),
     async_scheduling=False,
     kv_event_encoding="array",
@@ -213,6 +216,7 @@ _LLMD_07 = replace(
     sleep_serves=True,
     sleep_needs_flag=True,
     sleep_always=True,
+    multi_port=True,
     lora_always=True,
     lora_path_required=False,
     lora_checks="name",

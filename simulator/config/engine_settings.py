@@ -17,6 +17,7 @@ from simulator.config.compat import Compat
 from simulator.config.given import Values
 from simulator.config.profilefile import find_profile
 from simulator.config.serve import LatencyConfig
+from simulator.config.speculation import is_synchronous, spec_config
 from simulator.engine.config import EngineConfig, HashAlgo
 from simulator.engine.pace.profiles import Profile
 from simulator.errors import ConfigError
@@ -52,17 +53,31 @@ def engine_config(
     if not chunked and "max-num-batched-tokens" not in values:
         budget = max(budget, max_model_len)
     transfer = _transfer(values)
+    caching = values.get("enable-prefix-caching", True)
+    spec, said = spec_config(values, caching=caching, connector=bool(transfer))
+    warnings += said
+    if spec is not None and latency_config(values).kind == "constant":
+        warnings.append("speculative decoding has no part in llm-d's latencies: it is left out")
+        spec = None
+    rules = dataclasses.asdict(compat.engine)
+    if not values.get("scheduler-reserve-full-isl", True):
+        rules["admission"] = "chunk"
     config = EngineConfig(
         max_num_seqs=min(max_num_seqs, budget),
         max_num_batched_tokens=budget,
         max_model_len=max_model_len,
         block_size=block_size,
         num_gpu_blocks=num_gpu_blocks,
-        enable_prefix_caching=values.get("enable-prefix-caching", True),
+        enable_prefix_caching=caching,
         enable_chunked_prefill=chunked,
         long_prefill_token_threshold=values.get("long-prefill-token-threshold", 0),
+        long_prefill_token_threshold_adaptive=values.get("long-prefill-token-threshold-adaptive", False),
+        max_num_active_seqs=values.get("max-num-active-seqs", None),
+        max_num_scheduled_tokens=values.get("max-num-scheduled-tokens", None),
+        prefill_schedule_interval=values.get("prefill-schedule-interval", 1),
+        spec=spec,
         scheduling_policy=values.get("scheduling-policy", "fcfs"),
-        async_scheduling=values.get("async-scheduling", compat.async_scheduling),
+        async_scheduling=values.get("async-scheduling", compat.async_scheduling and not is_synchronous(spec)),
         watermark=values.get("watermark", 0.0),
         api_overhead=values.get("api-overhead", machine.api_us * 1e-6 if machine else 0.0),
         seed=seed,
@@ -78,7 +93,14 @@ def engine_config(
         kv_host=str(transfer.get("kv_ip", "localhost")),
         kv_port=transfer.get("kv_port", 5600),
         kv_tp_size=values_int(values, "tensor-parallel-size"),
-        **dataclasses.asdict(compat.engine),
+        kv_dcp_size=values.get("decode-context-parallel-size", 1),
+        kv_pp_size=values.get("pipeline-parallel-size", 1),
+        kv_lease_seconds=float(
+            (transfer.get("kv_connector_extra_config") or {}).get("kv_lease_duration", 30)
+        ),
+        kv_load_failure_policy=transfer.get("kv_load_failure_policy", "fail"),
+        kv_bytes_per_token=machine.model.kv_bytes_per_token if machine else _KV_BYTES_PER_TOKEN,
+        **rules,
     )
     return config, warnings
 
@@ -88,6 +110,15 @@ def _transfer(values: Values) -> Mapping[str, Any]:
     transfer, where = values.mapping("kv-transfer-config"), values.where("kv-transfer-config")
     if transfer.get("kv_role") not in (None, *_KV_ROLES):
         raise ConfigError(f"{where}: kv_role must be {', '.join(_KV_ROLES)}, not {transfer['kv_role']!r}")
+    if transfer.get("kv_load_failure_policy") not in (None, "fail", "recompute"):
+        policy = transfer["kv_load_failure_policy"]
+        raise ConfigError(f"{where}: kv_load_failure_policy must be fail or recompute, not {policy!r}")
+    extra = transfer.get("kv_connector_extra_config", {})
+    lease = extra.get("kv_lease_duration", 30) if isinstance(extra, Mapping) else None
+    if isinstance(lease, bool) or not isinstance(lease, int | float) or lease <= 0:
+        raise ConfigError(
+            f"{where}: kv_connector_extra_config must be an object, its kv_lease_duration seconds"
+        )
     port = transfer.get("kv_port", 1)
     if type(port) is not int or not 1 <= port <= 65535:
         raise ConfigError(f"{where}: kv_port must be an integer from 1 to 65535, not {port!r}")

@@ -11,11 +11,13 @@ from typing import Any, get_args
 
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
+from simulator.config.data_parallel import ranks
 from simulator.config.engine_settings import engine_config, kv_events_enabled, latency_config, values_int
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.given import Values
 from simulator.config.parser import Arguments, Given, parse
+from simulator.config.reasoning import reasoning_config
 from simulator.config.serve import (
     ControlConfig,
     FaultConfig,
@@ -26,6 +28,7 @@ from simulator.config.serve import (
     ToolCallConfig,
 )
 from simulator.config.text_settings import text_config
+from simulator.config.tool_parsers import check_tool_parser
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -42,7 +45,8 @@ _ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
 _PLAIN = (
     "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
-    "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
+    "per_request_spec_decode_metrics", "enable_per_request_metrics", "enable_server_load_tracking",
+    "enable_auto_tool_choice",
     "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
@@ -62,6 +66,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
     compat = find_compat(values.get("compat", DEFAULT_COMPAT))
+    check_tool_parser(values, compat)
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)
@@ -82,6 +87,8 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         metrics_compat=_metrics_compat(values, compat, strict),
         latency=latency_config(values),
         text=text_config(values, seed),
+        reasoning=reasoning_config(values),
+        ranks=ranks(values, multi_port=compat.multi_port),
         tools=_tools(values),
         kv_events=_kv_events(values, compat, model, env),
         faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),
@@ -362,7 +369,7 @@ def _checked(config: ServeConfig, values: Values) -> ServeConfig:
     for path in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs):
         if path and not os.path.isfile(path):
             raise ConfigError(f"{path}: no such file (TLS)")
-    ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
-    if config.port + ranks - 1 > 65535:
-        raise ConfigError(f"{values.where('port')}: {ranks} ranks from port {config.port} on pass 65535")
+    ports = config.ranks.num_ports
+    if config.port + ports - 1 > 65535:
+        raise ConfigError(f"{values.where('port')}: {ports} ranks from port {config.port} on pass 65535")
     return config

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from simulator.config.compat import DEFAULT_COMPAT
+from simulator.config.data_parallel import Ranks
+from simulator.config.reasoning import ReasoningConfig
 from simulator.engine.config import EngineConfig
 
 ShutdownMode = Literal["abort", "drain", "kubernetes"]
@@ -136,6 +138,7 @@ class ServeConfig:
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    reasoning: ReasoningConfig = field(default_factory=ReasoningConfig)
     tools: ToolCallConfig = field(default_factory=ToolCallConfig)
     kv_events: KVEventsConfig = field(default_factory=KVEventsConfig)
     faults: FaultConfig = field(default_factory=FaultConfig)
@@ -149,6 +152,7 @@ class ServeConfig:
     # Kubernetes and data parallelism
     pod_name: str | None = None
     pod_namespace: str | None = None
+    ranks: Ranks = field(default_factory=Ranks)
     data_parallel_size: int = 1
     data_parallel_rank: int | None = None  # set: this process is that one rank
 
@@ -168,6 +172,7 @@ class ServeConfig:
     enable_force_include_usage: bool = False
     enable_per_request_metrics: bool = False
     enable_server_load_tracking: bool = False
+    per_request_spec_decode_metrics: Literal["none", "summary", "detailed"] = "none"
     enable_auto_tool_choice: bool = False
     tool_call_parser: str | None = None
     return_tokens_as_token_ids: bool = False

@@ -23,16 +23,33 @@ class Admission:
     __slots__ = (
         "_budget",
         "_cap",
+        "_draft_slots",
         "_loras",
         "_now",
+        "_num_drafts",
+        "_others",
+        "_prefill_lookahead",
         "_queues",
         "_set_aside",
         "_set_aside_holding",
         "_step",
+        "held",
+        "input_budget",
+        "pads",
+        "prefilled",
     )
 
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
+        spec = queues.config.spec
+        self._num_drafts = spec.num_tokens if spec is not None else 0
+        self._draft_slots = spec.draft_slots if spec is not None else 0
+        self._prefill_lookahead = spec.prefill_lookahead if spec is not None else 0
+        # Set by schedulers that speculate or hold prefills back, before each run.
+        self.input_budget = 1 << 62  # tokens that the batch has room for, slots of drafts included
+        self.held = False  # prefills wait for a later step
+        self.pads = False  # sequences that only decode come with room for drafts
+        self.prefilled = False  # the run has admitted a prefill
 
     def run(self, step: ScheduledStep, budget: int, cap: int, now: float) -> None:
         """Put whom there is room for into `step`: `budget` tokens at most, `cap` a prompt (0: no limit)."""
@@ -44,13 +61,17 @@ class Admission:
         self._set_aside: list[Request] = []
         self._set_aside_holding: list[Request] = []
         self._loras = self._loras_in_use()
-        max_num_seqs = queues.config.max_num_seqs
-        while self._budget > 0 and len(queues.running) < max_num_seqs:
+        self.prefilled = False
+        self._others = bool(step.scheduled)
+        max_active = queues.max_active
+        while self._budget > 0 and len(queues.running) < max_active:
             queue = self._next_queue()
-            if queue is None:
+            if queue is None or self.input_budget <= self._draft_slots:
                 break
             request = queue.peek()
-            if self._is_blocked(request):
+            if request.remote_failed and request.status is REMOTE and self._has_arrived(request):
+                self._give_up_pull(queue)
+            elif self._is_blocked(request):
                 self._skip(queue)
             elif not self._admit(queue, request):
                 break
@@ -78,7 +99,7 @@ class Admission:
 
     def _is_blocked(self, request: Request) -> bool:
         if request.status is REMOTE:
-            if request.remote_ready_time is None or request.remote_ready_time > self._now:
+            if not self._has_arrived(request):
                 return True
             self._receive(request)
         if request.num_stale_output_tokens and not request.drop_stale_output:
@@ -90,6 +111,17 @@ class Admission:
             and len(self._loras) == loras.max_loras
             and lora.int_id not in self._loras
         )
+
+    def _has_arrived(self, request: Request) -> bool:
+        return request.remote_ready_time is not None and request.remote_ready_time <= self._now
+
+    def _give_up_pull(self, queue: WaitingQueue) -> None:
+        """A pull has failed and left nothing: the prompt is computed here, and first."""
+        request = queue.pop()
+        self._queues.kv.free(request)
+        request.num_computed_tokens = 0
+        request.status = PREEMPTED if request.num_preemptions else WAITING
+        self._queues.waiting.prepend(request)
 
     def _receive(self, request: Request) -> None:
         """The remote KV has arrived: the request can be looked at again, with one token left to compute."""
@@ -125,20 +157,24 @@ class Admission:
                 queues.count_lookup(request, computed)
         n = 0
         if not external:
-            n = self._first_chunk(request, computed)
-            if not n:
-                if not config.long_prompt_is_overtaken:
-                    return False
+            if self.held and computed < request.num_tokens - 1:
+                return False
+            chunk = self._first_chunk(request, computed)
+            if chunk is None and not config.long_prompt_is_overtaken:
+                return False
+            if not chunk:
                 self._skip(queue)
                 return True
+            n = chunk
         total = computed + external + n
         reserved = queues.reserved_blocks() if external else 0
-        if not kv.fits(request, hit, total, others_running=others, reserved=reserved):
+        ahead = 0 if external else kv.lookahead  # a drafter's KV is not pulled
+        if not kv.fits(request, hit, total + ahead, others_running=others, reserved=reserved):
             if is_fresh and not external:
                 kv.refuse(request, hit)
             return False
-        kv.admit(request, hit, total)
-        if is_fresh:
+        kv.admit(request, hit, total + ahead)
+        if is_fresh or not computed:  # a pulled prompt of one token is looked up a second time
             self._record(request, computed, external)
         if external:
             request.status = REMOTE
@@ -151,14 +187,31 @@ class Admission:
         self._start(request, n)
         return True
 
-    def _first_chunk(self, request: Request, computed: int) -> int:
-        """Tokens to compute first; 0: without chunked prefill the whole of it is beyond the budget."""
+    def _first_chunk(self, request: Request, computed: int) -> int | None:
+        """Tokens to compute first; 0: a drafter needs more of them; None: the budget is too small."""
         n = request.num_tokens - computed
+        budget = min(self._budget, self.input_budget - self._draft_slots)
+        if n == 1 and self.pads and self._is_padded(request, computed):
+            n += self._num_drafts
+            return n if n <= budget else None
         if 0 < self._cap < n:
             n = self._cap
-        if n > self._budget and not self._queues.config.enable_chunked_prefill:
-            return 0
-        return min(n, self._budget)
+        if n > budget and not self._queues.config.enable_chunked_prefill:
+            return None
+        return self.keep_lookahead(request, computed, min(n, budget))
+
+    def _is_padded(self, request: Request, computed: int) -> bool:
+        """Whether a sequence that only decodes gets placeholders for drafts, so that all are of one size."""
+        return (
+            computed > 0 or self._others
+        ) and computed + self._num_drafts + 2 <= self._queues.config.max_model_len
+
+    def keep_lookahead(self, request: Request, computed: int, n: int) -> int:
+        """`n` or fewer tokens, so that what is left of a prompt is nothing, or enough for the drafter."""
+        left = request.num_tokens - computed - n
+        if 0 < left < self._prefill_lookahead:
+            return max(n - (self._prefill_lookahead - left), 0)
+        return n
 
     def _record(self, request: Request, local: int, external: int) -> None:
         """Where the prompt's KV comes from: kept from the first admission, preemptions do not repeat it."""
@@ -188,5 +241,10 @@ class Admission:
             step.load_seconds += queues.loras.start(request.lora)
         if (request.num_computed_tokens + n) // queues.kv.block_size > request.num_cached_blocks:
             queues.kv.cache(request, request.num_computed_tokens + n)
+        self.prefilled |= request.num_computed_tokens < request.num_tokens - 1
+        if n > request.num_tokens - request.num_computed_tokens:
+            request.num_drafts = self._num_drafts
+            step.pad(request)
         step.place(request, n)
         self._budget -= n
+        self.input_budget -= n + self._draft_slots

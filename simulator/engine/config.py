@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from simulator.engine.spec.settings import SpecConfig
 from simulator.errors import ConfigError
 
 SchedulingPolicyName = Literal["fcfs", "priority"]
@@ -30,6 +31,7 @@ class EngineRules:
     self_preemption_ends_pass: bool = False  # who preempts itself ends the pass, under priority as well
     long_prompt_is_overtaken: bool = False  # without chunked prefill, one beyond the budget is set aside
     deferred_order: Literal["kept", "reversed"] = "kept"  # in which deferred requests come back
+    kv_hand_off: Literal["groups", "flat"] = "groups"  # remote_block_ids: a list for each group, or one
     detects_repetition: bool = True  # repetition_detection of sampling parameters is read
 
 
@@ -48,11 +50,16 @@ class EngineConfig(EngineRules):
     num_gpu_blocks: int = 1024
     enable_prefix_caching: bool = True
     enable_chunked_prefill: bool = True
+    max_num_active_seqs: int | None = None  # most sequences that run; None: max_num_seqs
+    max_num_scheduled_tokens: int | None = None  # most tokens of a step; None: max_num_batched_tokens
     long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold_adaptive: bool = False  # never below a fair share of the budget
+    prefill_schedule_interval: int = 1  # steps between two that prefill, while others decode
     scheduling_policy: SchedulingPolicyName = "fcfs"
     async_scheduling: bool = True
     watermark: float = 0.0
     api_overhead: float = 0.0  # seconds from a request's arrival at the API until the engine has it
+    spec: SpecConfig | None = None  # None: no speculative decoding
     seed: int = 0
 
     enable_lora: bool = False
@@ -72,12 +79,30 @@ class EngineConfig(EngineRules):
     kv_host: str = "localhost"
     kv_port: int = 5600
     kv_tp_size: int = 1
+    kv_dcp_size: int = 1
+    kv_pp_size: int = 1
+    kv_lease_seconds: float = 30.0  # how long blocks are kept that nobody has fetched
+    kv_load_failure_policy: Literal["fail", "recompute"] = "fail"
+    kv_bytes_per_token: int = 131072
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size", "max_loras"):
             self._at_least(name, 1)
         self._at_least("num_gpu_blocks", 2)
         self._at_least("long_prefill_token_threshold", 0)
+        self._at_least("prefill_schedule_interval", 1)
+        active = self.max_num_active_seqs
+        if active is not None and not 1 <= active <= self.max_num_seqs:
+            raise ConfigError(
+                f"max_num_active_seqs ({active}) must be from 1 to max_num_seqs ({self.max_num_seqs})"
+            )
+        if self.max_num_scheduled_tokens is not None:
+            self._at_least("max_num_scheduled_tokens", 1)
+        if self.spec is not None and self.max_num_batched_tokens <= self.spec.lookahead:
+            raise ConfigError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) leaves no room for a token beside "
+                f"the {self.spec.lookahead} that the drafter looks ahead"
+            )
         if self.max_cpu_loras is not None and self.max_cpu_loras < self.max_loras:
             raise ConfigError(f"max_cpu_loras ({self.max_cpu_loras}) must be >= max_loras ({self.max_loras})")
         if not 0.0 <= self.watermark < 1.0:
@@ -93,6 +118,17 @@ class EngineConfig(EngineRules):
         value = getattr(self, name)
         if value < least:
             raise ConfigError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def max_active(self) -> int:
+        """Most sequences that run at once."""
+        return self.max_num_seqs if self.max_num_active_seqs is None else self.max_num_active_seqs
+
+    @property
+    def token_budget(self) -> int:
+        """Most tokens that a step schedules."""
+        budget, least = self.max_num_batched_tokens, self.max_num_scheduled_tokens
+        return budget if least is None else min(budget, least)
 
     @property
     def cpu_lora_slots(self) -> int:

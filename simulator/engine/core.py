@@ -17,6 +17,7 @@ from typing import Any, Literal
 from simulator.engine.config import EngineConfig
 from simulator.engine.frontend import Frontend
 from simulator.engine.inbox import Arrivals, put, withdraw
+from simulator.engine.inspection import check, described
 from simulator.engine.kv.kv_cache import KVCacheManager
 from simulator.engine.kv.transfer import Transfers
 from simulator.engine.lora_slots import LoRAManager
@@ -24,8 +25,8 @@ from simulator.engine.outputs import RequestOutput, StepOutput
 from simulator.engine.pace.latency import LatencyModel
 from simulator.engine.pace.lockstep import Lockstep
 from simulator.engine.pace.timelines import Timelines
-from simulator.engine.request import LoRARequest, Request
-from simulator.engine.scheduler import Scheduler
+from simulator.engine.request import FinishReason, LoRARequest, Request
+from simulator.engine.spec.scheduler import make_scheduler
 from simulator.engine.stats import EngineStats
 from simulator.engine.step import ScheduledStep
 from simulator.engine.text.text_source import TextSource
@@ -57,8 +58,8 @@ class Engine:
         self._text = text
         self._kv = KVCacheManager(config)
         self._loras = LoRAManager(config, latency.lora_load_seconds) if config.enable_lora else None
-        self._transfers = Transfers(config, self._kv, latency)
-        self._scheduler = Scheduler(config, self._kv, self._loras, self._transfers, self.stats)
+        self._transfers = Transfers(config, self._kv, latency, self.stats)
+        self._scheduler = make_scheduler(config, self._kv, self._loras, self._transfers, self.stats)
         self._frontend = Frontend(
             self.stats, tokenizer, self._loras, count_whole_prompt=config.iteration_tokens == "prompt"
         )
@@ -188,8 +189,8 @@ class Engine:
         if self._frontend.stopped or self._aborts:
             self._take_aborts(at)
         self._transfers.instant = False
-        if self._transfers.held:
-            self._transfers.release(at)
+        if self._transfers.used:
+            self._end_transfers(at)
         done = self._pace.complete(at)
         if done is not None:
             output = self._results(done, at)
@@ -213,7 +214,7 @@ class Engine:
 
     def _results(self, done: ScheduledStep, at: float) -> StepOutput:
         emitted, finished = self._scheduler.update(done, at)
-        outputs = self._frontend.deliver(emitted, at)
+        outputs = self._frontend.deliver(emitted, at, done.extra_tokens)
         for request in finished:
             del self._requests[request.request_id]
         self.stats.num_steps += 1
@@ -255,6 +256,13 @@ class Engine:
     def _drop(self, request: Request, at: float) -> None:
         if self._requests.pop(request.request_id, None) is not None:
             self._scheduler.abort(request, at)
+
+    def _end_transfers(self, at: float) -> None:
+        for request in self._transfers.settle(at):  # could not be loaded
+            request.finish_reason = FinishReason.ERROR
+            self._drop(request, at)
+            self._ended.append(self._frontend.end(request, at))
+        self._transfers.release(at)
 
     def _gauges(self, at: float) -> None:
         stats, scheduler = self.stats, self._scheduler
@@ -331,6 +339,16 @@ class Engine:
         self.stall(self._loras.load(lora), now)
         return max(self._pace.not_before, now)
 
+    @property
+    def transfers(self) -> Transfers:
+        """KV pulled from and handed to others; who links engines sets `link` and `engine_id`."""
+        return self._transfers
+
+    def kv_fetched(self, request_id: str, now: float) -> None:
+        """A decode engine has pulled the blocks of this finished prefill: they are free from `now` on."""
+        if self._transfers.let_go(request_id):
+            self._woken = now
+
     def remove_lora(self, int_id: int) -> None:
         """Forget an adapter; requests in flight keep it until they end."""
         if self._loras is not None:
@@ -338,17 +356,7 @@ class Engine:
 
     def snapshot(self) -> dict[str, Any]:
         """The engine's state as JSON-able data, for people."""
-        scheduler = self._scheduler
-        return {
-            "paused": scheduler.paused,
-            "sleep_level": self.stats.sleep_level,
-            "steps": self.stats.num_steps,
-            "running": [request.describe() for request in scheduler.running],
-            "waiting": [request.describe() for request in (*scheduler.holding, *scheduler.waiting)],
-            "kv_blocks": self._kv.pool.sizes(),
-            "loras": self._loras.snapshot() if self._loras is not None else None,
-            "next_step": self.peek(),
-        }
+        return {**described(self._scheduler), "next_step": self.peek()}
 
     def _check_after(self, step: StepOutput) -> None:
         try:
@@ -359,14 +367,8 @@ class Engine:
 
     def check_invariants(self) -> None:
         """Raise InvariantError where the state contradicts itself."""
-        scheduler = self._scheduler
-        scheduler.check_invariants()
-        queued = [*scheduler.running, *scheduler.waiting, *scheduler.holding, *(r for _, r in self._arrivals)]
-        if len(queued) != len(self._requests) or {r.request_id for r in queued} != set(self._requests):
-            raise InvariantError(f"{len(self._requests)} requests are known, {len(queued)} stand in queues")
-        self._kv.check_invariants(self._requests.values(), (blocks for _, blocks in self._transfers.held))
-        if self._loras is not None:
-            self._loras.check_invariants(scheduler.running, len(self._requests))
+        scheduler, arriving = self._scheduler, (request for _, request in self._arrivals)
+        check(scheduler, self._requests, arriving)
         if scheduler.running and self._pace.check_idle() and self.peek() is None and not self.is_paused:
             raise InvariantError(f"{len(scheduler.running)} sequences run, but no step is due")
 

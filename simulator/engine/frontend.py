@@ -32,8 +32,11 @@ class Frontend:
             tuple[str, int], list[int]
         ] = {}  # [samples to come, finished ones, most output tokens]
 
-    def deliver(self, emitted: list[Request], now: float) -> list[RequestOutput]:
-        """One iteration: each of `emitted` got one token that became visible at `now`."""
+    def deliver(self, emitted: list[Request], now: float, extra_tokens: int = 0) -> list[RequestOutput]:
+        """One iteration: each of `emitted` got a token that became visible at `now`.
+
+        `extra_tokens` came beyond those.
+        """
         outputs: list[RequestOutput] = []
         if not emitted:
             return outputs
@@ -59,8 +62,9 @@ class Frontend:
         for last, times in gaps.items():
             if times:
                 stats.inter_token_latency_seconds.observe(now - last, times)
-        stats.generation_tokens += len(emitted)
-        stats.iteration_tokens_total.observe(prompt_tokens + len(emitted))
+        tokens = len(emitted) + extra_tokens
+        stats.generation_tokens += tokens
+        stats.iteration_tokens_total.observe(prompt_tokens + tokens)
         return outputs
 
     def _look(self, request: Request, now: float) -> RequestOutput | None:

@@ -48,6 +48,8 @@ class Queues:
         self.in_flight: deque[ScheduledStep] = deque()
         self.paused: Literal["no", "new", "all"] = "no"
         self._order = 0
+        self.max_active = config.max_active  # read with every step
+        self.token_budget = config.token_budget
 
     @property
     def num_waiting(self) -> int:
@@ -69,8 +71,9 @@ class Queues:
             self.running.remove(request)
         else:
             self.drop_waiting(request)
-            if request.status is REMOTE and request.remote_ready_time is not None:
-                self.transfers.hold(request, request.remote_ready_time)
+            ready = request.remote_ready_time
+            if request.status is REMOTE and ready is not None and ready > now:
+                self.transfers.hold(request, ready)
         request.finish_reason = request.finish_reason or FinishReason.ABORT
         self.leave(request, now, was_running)
 
@@ -113,8 +116,10 @@ class Queues:
             r for r in self.running if r.num_computed_tokens < r.num_tokens + r.num_output_placeholders
         ]
         pulled = [r for r in self.holding if r.status is REMOTE]
-        blocks_for = self.kv.blocks_for
-        return sum(max(blocks_for(r.num_tokens) - len(r.block_ids), 0) for r in (*prefilling, *pulled))
+        blocks_for, spec = self.kv.blocks_for, self.config.spec
+        ahead = 1 + spec.num_tokens + spec.lookahead if spec is not None else 0  # their first drafts
+        wanted = (blocks_for(r.num_tokens + ahead) - len(r.block_ids) for r in (*prefilling, *pulled))
+        return sum(max(blocks, 0) for blocks in wanted) + blocks_for(ahead)
 
     def check_invariants(self) -> None:
         """Raise InvariantError where queues, counters and statuses contradict each other."""

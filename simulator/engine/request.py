@@ -13,7 +13,7 @@ from typing import Any
 from simulator.engine.kv.block_hash import BlockHash
 from simulator.engine.sampling_params import FinishReason, SamplingParams
 from simulator.engine.text.detokenizer import IncrementalDetokenizer
-from simulator.engine.text.plans import OutputPlan
+from simulator.engine.text.plans import OutputPlan, Thought
 
 # What a request is made of. FinishReason and SamplingParams stand apart: text/ needs them and no Request.
 __all__ = ["FinishReason", "LoRARequest", "Request", "RequestStatus", "SamplingParams"]
@@ -59,6 +59,7 @@ class Request:
     fixed_output: str | None = (
         None  # the text the model must say (tool call, echo mode), else the TextSource's
     )
+    thought: Thought | None = None  # None: it answers at once
     prompt_text: str | None = None  # for echo and dataset look-up, where the caller has it
     stream: bool = True  # False: all outputs come as one, when the sequence ends
 
@@ -86,6 +87,11 @@ class Request:
     token_limit: int = 0  # up to here, one more token needs neither a new block nor a look at the cache
     ahead_limit: int = 0  # the same while a token is in flight: what fills a block is not known yet
 
+    # Speculative decoding, and engines that hold prefills back.
+    num_drafts: int = 0  # draft tokens that the next schedule may take in
+    is_prefill_chunk: bool = False  # after the last schedule of it, tokens of the prompt are left
+    spec_steps: list[tuple[int, int]] | None = None  # (drafted, accepted) of each step; None: nobody asks
+
     # The scheduler's and the frontend's.
     quiet_until: int = -1  # num_tokens below which another token changes nothing but counters
     plan: OutputPlan | None = None
@@ -96,6 +102,7 @@ class Request:
     finish_as: FinishReason = FinishReason.LENGTH  # and how
     deferred: bool = False  # skipped by the last admission scan that saw it
     remote_ready_time: float | None = None  # when the remote KV transfer is done
+    remote_failed: bool = False  # the transfer will turn out to have failed
     kv_transfer_output: dict[str, Any] | None = None  # what a decode server needs to pull this request's KV
     order: int = 0  # number of the admission; the order of the running list
     due: float | None = None  # own timelines: when the scheduled work is done; None: nothing is scheduled

@@ -47,7 +47,12 @@ FINISHED = RequestStatus.FINISHED
 
 
 class Scheduler(Queues):
-    """The queues of one engine, and the two halves of a step: `schedule` and `update`."""
+    """The queues of one engine, and the two halves of a step: `schedule` and `update`.
+
+    `has_notes`: stretches of steps may go by the notes on requests.
+    """
+
+    has_notes = True
 
     def __init__(
         self,
@@ -72,20 +77,28 @@ class Scheduler(Queues):
         config = self.config
         if self.paused == "all":
             return step
-        cap = config.long_prefill_token_threshold
-        if cap and self.num_unfinished <= 1 and not config.lone_prefill_is_capped:
-            cap = 0
+        cap = self._cap() if config.long_prefill_token_threshold else 0
         if candidates is None:
             candidates = self.running
         if config.scheduling_policy == "priority":
             candidates = list(candidates)
-        budget = self._schedule_running(step, candidates, config.max_num_batched_tokens, cap)
+        budget = self._schedule_running(step, candidates, self.token_budget, cap)
         if admit and not step.preempted and budget > 0 and self._may_admit():
             self._admission.run(step, budget, cap, now)
         return step
 
+    def _cap(self) -> int:
+        """Most tokens of one prefill in a step; 0: no limit."""
+        config, others = self.config, self.num_unfinished
+        cap = config.long_prefill_token_threshold
+        if not cap or (others <= 1 and not config.lone_prefill_is_capped):
+            return 0
+        if config.long_prefill_token_threshold_adaptive:
+            cap = max(cap, config.max_num_batched_tokens // others)
+        return cap
+
     def _may_admit(self) -> bool:
-        return len(self.running) < self.config.max_num_seqs and (len(self.waiting) or len(self.holding)) > 0
+        return len(self.running) < self.max_active and (len(self.waiting) or len(self.holding)) > 0
 
     def _schedule_running(
         self, step: ScheduledStep, candidates: Sequence[Request], budget: int, cap: int
@@ -143,14 +156,11 @@ class Scheduler(Queues):
         computed, placeholders = request.num_computed_tokens, request.num_output_placeholders
         if placeholders and computed + 2 - placeholders >= request.max_total_tokens:
             return budget  # the step in flight reaches max_tokens
-        n = request.num_tokens + placeholders - computed
-        if 0 < cap < n:
-            n = cap
-        n = min(n, budget, self.config.max_model_len - 1 - computed)
+        n = self._wanted(request, budget, cap)
         if n <= 0:
             return budget
         kv = self.kv
-        needed = kv.blocks_for(computed + n) - len(request.block_ids)
+        needed = self._blocks_wanted(request, computed + n) - len(request.block_ids)
         if needed > 0:
             if needed > kv.pool.num_free:
                 budget += self._make_room(step, request, needed)
@@ -161,7 +171,26 @@ class Scheduler(Queues):
             kv.extend(request, needed)
         kv.cache(request, computed + n)
         step.place(request, n)
+        return self._take_from_budget(budget, n)
+
+    def _wanted(self, request: Request, budget: int, cap: int) -> int:
+        """Tokens of a running request that the step takes in."""
+        computed = request.num_computed_tokens
+        n = request.num_tokens + request.num_output_placeholders - computed
+        if 0 < cap < n:
+            n = cap
+        return min(n, budget, self.config.max_model_len - 1 - computed)
+
+    def _blocks_wanted(self, request: Request, computed: int) -> int:
+        """Blocks that it needs for its first `computed` tokens."""
+        return self.kv.blocks_for(computed)
+
+    def _take_from_budget(self, budget: int, n: int) -> int:
         return budget - n
+
+    def _give_back(self, n: int) -> int:
+        """Tokens of a victim that the step has room for again."""
+        return n
 
     def _make_room(self, step: ScheduledStep, request: Request, needed: int) -> int:
         """Preempt until `needed` blocks are free or `request` itself is gone; returns tokens won back."""
@@ -169,7 +198,7 @@ class Scheduler(Queues):
         while needed > self.kv.pool.num_free:
             victim = pick_victim(self.config.scheduling_policy, self.running)
             self.running.remove(victim)
-            restored += step.remove(victim)
+            restored += self._give_back(step.remove(victim))
             self.preempt(victim)
             step.preempted.append(victim)
             if victim is request:

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from simulator.engine.request import FinishReason
+from simulator.engine.spec.settings import SpecStats
 
 _TTFT = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0),
@@ -26,6 +27,13 @@ _LATENCY = (
 _ITERATION = (1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0)
 _N = (1.0, 2.0, 5.0, 10.0, 20.0)
 _PREEMPTIONS = (1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0)
+
+# vLLM 0.33's `nixl/stats.py`
+_XFER = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 5.0)
+_BYTES = tuple(float(2 ** (10 + i)) for i in range(1, 25, 2))
+_DESCRIPTORS = (
+    *(10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 400.0, 1000.0, 2000.0, 4000.0, 10000.0, 20000.0, 50000.0),
+)
 
 KV_FETCH_STAGES = ("waiting_to_start", "in_progress", "completed_waiting")
 
@@ -96,6 +104,11 @@ class EngineStats:
         self.request_num_preemptions = histogram("request_num_preemptions", _PREEMPTIONS)
         self.request_prefill_kv_computed_tokens = histogram("request_prefill_kv_computed_tokens", tokens)
 
+        self.nixl_xfer_time_seconds = histogram("nixl_xfer_time_seconds", _XFER)
+        self.nixl_post_time_seconds = histogram("nixl_post_time_seconds", (0.001, *_XFER))
+        self.nixl_bytes_transferred = histogram("nixl_bytes_transferred", _BYTES)
+        self.nixl_num_descriptors = histogram("nixl_num_descriptors", _DESCRIPTORS)
+
         # Gauges: what the last step left behind.
         self.num_requests_running = 0
         self.num_requests_waiting_capacity = 0
@@ -120,7 +133,11 @@ class EngineStats:
         self.external_prefix_cache_queries = 0
         self.external_prefix_cache_hits = 0
         self.num_preemptions = 0
+        self.nixl_failed_transfers = 0
+        self.nixl_kv_expired = 0
+        self.nixl_notifications_after_expiry = 0
         self.request_success = {reason.value: 0 for reason in FinishReason}
+        self.spec: SpecStats | None = None  # of engines that speculate
         self.num_steps = 0  # steps that scheduled work; not a family of vLLM
 
     @property

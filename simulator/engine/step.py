@@ -12,6 +12,7 @@ class ScheduledStep:
     __slots__ = (
         "ahead",
         "end",
+        "extra_tokens",
         "index",
         "load_seconds",
         "new",
@@ -31,10 +32,18 @@ class ScheduledStep:
         self.resumed: list[Request] = []
         self.preempted: list[Request] = []
         self.shape = BatchShape()
+        self.extra_tokens = 0  # beyond one for each sequence that got any
         self.load_seconds = 0.0  # LoRA loading that this step has to wait for
         self.index = 0
         self.start = 0.0
         self.end = 0.0
+
+    def pad(self, request: Request) -> None:
+        """Note that the drafts of a sequence are placeholders, of which none is accepted.
+
+        Raises NotImplementedError in steps that do not speculate: nothing is ever padded there.
+        """
+        raise NotImplementedError("only steps that speculate have drafts")
 
     def place(self, request: Request, n: int) -> None:
         """Put `n` tokens of the request into the batch; its counters move before the step has run."""

@@ -39,7 +39,7 @@ _LAST_TOKENS_SECONDS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
-    """A replica to be: several ports are data-parallel ranks 0, 1, ... of one pod."""
+    """A replica to be: several ports are data-parallel ranks of one pod; behind one port are all of them."""
 
     name: str
     host: str
@@ -50,7 +50,7 @@ class ReplicaSpec:
 
 @dataclass(slots=True)
 class _Member:
-    """A replica with its sockets; `replicas` and `listeners` go by rank."""
+    """A replica with its sockets; `replicas` go by rank, and so do `listeners`, but where ranks share one."""
 
     spec: ReplicaSpec
     replicas: tuple[Replica, ...] = ()
@@ -204,8 +204,9 @@ class Fleet:
         member = self._member(name)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        for replica, listener in zip(member.replicas, member.listeners, strict=True):
+        for replica in member.replicas:
             replica.state.draining = True
+        for listener in member.listeners:
             listener.last_answers = True
         await self._quiet(member, min(_OPEN_SECONDS, timeout_s))
         for listener in member.listeners:
@@ -243,9 +244,10 @@ class Fleet:
     async def abort(self, name: str) -> bool:
         """vLLM's own end: no new connections, and requests in flight are answered with its error 500."""
         member = self._member(name)
-        for replica, listener in zip(member.replicas, member.listeners, strict=True):
+        for listener in member.listeners:
             listener.stop_listening()
             listener.last_answers = True
+        for replica in member.replicas:
             for generation in list(replica.prepared.active):
                 generation.fail()
         await self._answered(member, _LAST_WORDS_SECONDS)
@@ -303,10 +305,12 @@ class Fleet:
         context = self._contexts.get(spec.config)
         member.replicas = tuple(
             Replica(spec.config, self._shared, name=spec.name, host=spec.host, port=port, rank=rank)
-            for rank, port in enumerate(spec.ports)
+            for rank, port in enumerate(_port_of_each_rank(spec), spec.config.ranks.first)
         )
         for replica in member.replicas:
             replica.peers = member.replicas
+        if len(spec.ports) == 1:
+            member.replicas[0].stand_for(member.replicas)
         member.listeners = tuple(
             Listener(
                 self._server,
@@ -319,7 +323,7 @@ class Fleet:
                 max_head=spec.config.max_head_size,
                 max_headers=spec.config.max_header_count,
             )
-            for replica in member.replicas
+            for replica in member.replicas[: len(spec.ports)]
         )
         member.reopens = False
         try:
@@ -355,6 +359,11 @@ class Fleet:
     async def _answered(self, member: _Member, timeout_s: float) -> bool:
         done = await asyncio.gather(*(listener.wait_answered(timeout_s) for listener in member.listeners))
         return all(done)
+
+
+def _port_of_each_rank(spec: ReplicaSpec) -> tuple[int, ...]:
+    """One rank a port; behind a single one, as many as the configuration says."""
+    return spec.ports * spec.config.ranks.count if len(spec.ports) == 1 else spec.ports
 
 
 def _watch_tokens(member: _Member, more: int, then: Callable[[], None]) -> None:

@@ -77,7 +77,7 @@ def specs_of(own: FleetArguments, base: ServeConfig, env: Mapping[str, str]) -> 
     from simulator.fleet.fleet import ReplicaSpec  # noqa: PLC0415 - FastAPI takes half a second
 
     overrides = _Overrides(own, env)
-    ranks = base.data_parallel_size
+    ranks = base.ranks.num_ports
     specs = []
     for index in range(own.first, own.first + own.replicas):
         name = f"{own.name_prefix}-{index}"

@@ -51,8 +51,8 @@ def spec_of(config: ServeConfig) -> ReplicaSpec:
     """Where the configuration itself says that the replica is; raises ConfigError."""
     from simulator.fleet.fleet import ReplicaSpec  # noqa: PLC0415
 
-    ranks = config.data_parallel_size if config.data_parallel_rank is None else 1
-    if config.uds and ranks > 1:
+    count = config.ranks.num_ports
+    if config.uds and count > 1:
         raise ConfigError("--uds serves one rank; give --host and --port for data parallelism")
-    ports = tuple(range(config.port, config.port + ranks))
+    ports = tuple(range(config.port, config.port + count))
     return ReplicaSpec(config.pod_name or socket.gethostname(), config.host, ports, config)

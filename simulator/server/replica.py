@@ -8,14 +8,18 @@ outside as `Shared`.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simulator.config.serve import ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
+from simulator.server.balance import Balancer
 from simulator.server.driver import Driver
 from simulator.server.kv_events import KVEventPublisher
+from simulator.server.kv_links import KVLinks
+from simulator.server.metrics.engines import merged
 from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.http_metrics import HTTPMetrics
@@ -32,6 +36,7 @@ class Shared:
     timer: Timer
     parts: Parts = field(default_factory=Parts)
     templates: Templates = field(default_factory=Templates)
+    kv_links: KVLinks = field(default_factory=KVLinks)
     process: ProcessMetrics | None = None
 
 
@@ -102,7 +107,8 @@ class Replica:
     """
 
     __slots__ = (
-        "_created", "config", "driver", "engine", "exposition", "host", "http", "kv_events", "loras",
+        "_created", "_links", "balancer", "config", "driver", "engine", "exposition", "host", "http",
+        "kv_events", "loras",
         "name", "peers", "port", "prepared", "rank", "state", "tokenizer",
     )  # fmt: skip
 
@@ -114,6 +120,7 @@ class Replica:
         self.host = host
         self.port = port  # the one it is reached by
         self.rank = rank
+        self.balancer: Balancer | None = None  # of the rank whose port stands for all
         self.peers: tuple[Replica, ...] = (self,)  # all ranks of this pod, this one among them
         self.tokenizer = shared.parts.tokenizer(config.text)
         self.engine = shared.parts.engine(config)
@@ -147,8 +154,21 @@ class Replica:
         if config.kv_events.enabled and config.kv_events.publisher == "zmq":
             rank = config.data_parallel_rank or rank
             self.kv_events = KVEventPublisher(config.kv_events, rank, self.host)
+        self._links: KVLinks | None = None
+        if config.kv_connector is not None:
+            self._link(shared.kv_links)
         self._watch_steps()
         self.driver.on_death = self._die
+
+    def _link(self, links: KVLinks) -> None:
+        """Let the engine's connector speak with those of the other engines here."""
+        transfers = self.engine.transfers
+        if transfers.engine_id and self.rank:
+            transfers.engine_id = f"{transfers.engine_id}_dp{self.rank}"
+        elif not transfers.engine_id:
+            transfers.engine_id = str(uuid.uuid4())
+        self._links = links
+        links.join(transfers.engine_id, self.driver)
 
     def _watch_steps(self) -> None:
         """Hand each step to those who need every one; most replicas have nobody who does."""
@@ -172,17 +192,49 @@ class Replica:
         for generation in list(self.prepared.active):
             generation.fail()
 
+    def stand_for(self, ranks: tuple[Replica, ...]) -> None:
+        """All ranks are reached by the port of this one: what belongs to the port is theirs together."""
+        if len(ranks) < 2:
+            return
+        self.balancer = Balancer()
+        for rank in ranks:
+            rank.http, rank.loras, rank.state = self.http, self.loras, self.state
+            rank.exposition.rejections = self.exposition.rejections
+            rank.exposition.tool_calls = self.exposition.tool_calls
+
+    @property
+    def load(self) -> tuple[int, int, int, float]:
+        """Requests in flight, waiting and running, and the share of the KV cache in use."""
+        stats = self.engine.stats
+        waiting, running = stats.num_requests_waiting, stats.num_requests_running
+        return self.driver.num_unfinished, waiting, running, stats.kv_cache_usage
+
+    @property
+    def tells_drafts(self) -> bool:
+        """Whether answers tell how their drafts fared."""
+        return self.config.per_request_spec_decode_metrics != "none" and self.config.engine.spec is not None
+
     def metrics(self) -> bytes:
         """The body of GET /metrics; its content type is `exposition.content_type`."""
-        return self.exposition.render(self.prepared.faults.metrics_override)
+        overrides = self.prepared.faults.metrics_override
+        if self.balancer is None:
+            return self.exposition.render(overrides)
+        pages = [peer.exposition.render(overrides).decode() for peer in self.peers]
+        return merged(pages).encode()
 
     def count_rejection(self, reason: str) -> None:
         """vllm:admission_rejections_total; `reason` is max_num_queued_reqs or max_num_queued_tokens."""
         self.exposition.rejections[reason] += 1
 
+    def count_tool_parser(self, mode: str, outcome: str, route: str, times: int = 1) -> None:
+        """vllm:tool_call_parser_invocations_total."""
+        self.exposition.tool_calls[f"{mode},{outcome},{route}"] += times
+
     def close(self) -> None:
         """Stop stepping and publishing; the sockets are the fleet's."""
         self.driver.close()
+        if self._links is not None:
+            self._links.leave(self.engine.transfers.engine_id, self.driver)
         self.driver.on_step = self.driver.on_death = None  # no circle is left behind
         self.peers = ()
         if self.kv_events is not None:

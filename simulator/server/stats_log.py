@@ -21,6 +21,35 @@ class StatsLine:
         self._prompt = self._generated = self._preempted = 0
         self._when = since
         self._was_idle = False
+        self._spec: tuple[float, int, int, int, list[int]] = (since, 0, 0, 0, [])
+
+    def drafts(self, stats: EngineStats, now: float) -> str | None:
+        """vLLM's line on speculative decoding; None: nothing was drafted since the last one."""
+        spec = stats.spec
+        if spec is None:
+            return None
+        when, drafts, drafted, accepted, positions = self._spec
+        drafts, drafted, accepted = (
+            spec.drafts - drafts,
+            spec.draft_tokens - drafted,
+            spec.accepted - accepted,
+        )
+        if not drafts:
+            return None
+        before = positions or [0] * len(spec.accepted_per_position)
+        rates = [
+            (now_ - then) / drafts for now_, then in zip(spec.accepted_per_position, before, strict=True)
+        ]
+        seconds = max(now - when, 1e-9)
+        self._spec = (now, spec.drafts, spec.draft_tokens, spec.accepted, list(spec.accepted_per_position))
+        return (
+            f"SpecDecoding metrics: Mean acceptance length: {1 + accepted / drafts:.2f}, "
+            f"Accepted throughput: {accepted / seconds:.2f} tokens/s, "
+            f"Drafted throughput: {drafted / seconds:.2f} tokens/s, "
+            f"Accepted: {accepted} tokens, Drafted: {drafted} tokens, "
+            f"Per-position acceptance rate: {', '.join(f'{rate:.3f}' for rate in rates)}, "
+            f"Avg Draft acceptance rate: {accepted / drafted * 100:.1f}%"
+        )
 
     def line(self, stats: EngineStats, now: float) -> tuple[str, bool]:
         """The text, and whether the engine did nothing in this interval nor in the one before."""
@@ -64,4 +93,7 @@ async def log_stats(replicas: Callable[[], Iterable[Replica]], interval: float, 
                     line = lines[key] = StatsLine(replica.rank, replica.name if named else "", last)
                 text, idle = line.line(replica.engine.stats, now)
                 logger.log(logging.DEBUG if idle else logging.INFO, text)
+                drafts = line.drafts(replica.engine.stats, now)
+                if drafts is not None:
+                    logger.info(drafts)
         last = now

@@ -22,11 +22,15 @@ from simulator.engine.pace.latency import (
     TransferTimes,
     ZeroLatency,
 )
+from simulator.engine.spec.settings import SpecConfig
 from simulator.engine.text.dataset_text import Dataset, DatasetText
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.phrases import PhraseBook
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.text_source import EchoText, TextSource
 from simulator.engine.text.tokenizer import Tokenizer
+
+_HEAD_SHARE = 0.04  # of a step's constant part, for each pass of a drafter
 
 
 class Parts:
@@ -71,7 +75,7 @@ class Parts:
         seed = config.seed if config.seed is not None else Random().getrandbits(32)
         return Engine(
             config.engine,
-            latency_model(config.latency, config.engine.max_num_seqs, seed),
+            latency_model(config.latency, config.engine.max_num_seqs, seed, config.engine.spec),
             self.text(config, seed),
             self.tokenizer(config.text),
             custom_buckets=config.custom_histogram_buckets or None,
@@ -92,12 +96,14 @@ def _render(template: str, messages: Any, tools: Any, **options: Any) -> str:
     return render(template, messages, tools, **options)
 
 
-def latency_model(config: LatencyConfig, max_num_seqs: int, seed: int) -> LatencyModel:
+def latency_model(
+    config: LatencyConfig, max_num_seqs: int, seed: int, spec: SpecConfig | None = None
+) -> LatencyModel:
     """The model that the configuration names; raises ConfigError on values that contradict each other."""
     if config.kind == "zero":
         return ZeroLatency()
     if config.kind == "step":
-        return _step_model(config, seed)
+        return _step_model(config, seed, spec)
     times = ConstantTimes(
         time_to_first_token=config.time_to_first_token,
         time_to_first_token_std_dev=config.time_to_first_token_std_dev,
@@ -124,7 +130,7 @@ def _transfer(config: LatencyConfig, per_token: float = 0.0) -> TransferTimes:
     )
 
 
-def _step_model(config: LatencyConfig, seed: int) -> StepModel:
+def _step_model(config: LatencyConfig, seed: int, spec: SpecConfig | None) -> StepModel:
     profile = find_profile(config.profile) if config.profile else None
     values: dict[str, Any] = {}
     if profile is not None:
@@ -138,6 +144,20 @@ def _step_model(config: LatencyConfig, seed: int) -> StepModel:
         host.per_sequence_us if per_sequence is None else per_sequence * 1e6,
     )
     per_token = profile.kv_transfer_per_token if profile is not None else 0.0
+    coefficients = StepCoefficients(**values)
     return StepModel(
-        StepCoefficients(**values), host, _transfer(config, per_token), jitter=config.step_jitter, seed=seed
+        coefficients,
+        host,
+        _transfer(config, per_token),
+        jitter=config.step_jitter,
+        seed=seed,
+        drafting=_drafting(spec, coefficients),
     )
+
+
+def _drafting(spec: SpecConfig | None, coefficients: StepCoefficients) -> float:
+    """Seconds that the drafter adds to a step: a head of one layer, where nobody says, beside some 25."""
+    if spec is None:
+        return 0.0
+    one = spec.draft_seconds
+    return spec.draft_passes * (_HEAD_SHARE * coefficients.c0 * 1e-6 if one is None else one)

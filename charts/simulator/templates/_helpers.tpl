@@ -75,6 +75,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if gt (int .Values.dataParallel) 1 }}
 - --data-parallel-size
 - {{ .Values.dataParallel | quote }}
+- --data-parallel-multi-port-external-lb
 {{- end }}
 - --shutdown-mode
 - kubernetes

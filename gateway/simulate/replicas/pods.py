@@ -20,6 +20,7 @@ from gateway.simulate.replicas.scraping import Eye, Sight, Ticks, probe
 from gateway.stack import serving
 from gateway.stack.plan import Plan, ServerPlan, listening_ports
 from gateway.stack.pods import Pod, PodState, PodTable
+from gateway.stack.serving import ranks_of
 from simulator.config.serve import ServeConfig
 from simulator.engine.core import Engine
 from simulator.engine.outputs import RequestOutput
@@ -99,7 +100,7 @@ class Fleet:
         self.made += 1
         config = self._config(server, name, address)
         pod = Pod(
-            name, server, ordinal, address, listening_ports(server, config.port, config.data_parallel_size)
+            name, server, ordinal, address, listening_ports(server, config.port, ranks_of(server, config))
         )
         pod.models = (*(m.name for m in config.lora_modules), *config.served_model_names)
         pod.latency = config.latency.kind

@@ -10,7 +10,7 @@ from simulator.config.flags.flag import Flag, Kind, Source
 
 _BOOLEANS = """
 aggregate-engine-logging allow-deprecated-quantization cohere-is-reasoning-model cudagraph-metrics
-data-parallel-external-lb data-parallel-hybrid-lb data-parallel-multi-port-external-lb dcp-q-replicate
+dcp-q-replicate
 disable-cascade-attn disable-chunked-mm-input disable-custom-all-reduce disable-hybrid-kv-cache-manager
 disable-nccl-for-dp-synchronization disable-sliding-window enable-batch-sharded-sampling
 enable-cumem-allocator enable-dbo enable-elastic-ep enable-ep-weight-filter enable-eplb
@@ -22,9 +22,9 @@ enable-offline-docs enable-prompt-embeds enable-return-routed-experts enable-sca
 enable-shm-tensor-arena enable-ssl-refresh enable-tokenizer-info-endpoint enable-tower-connector-lora
 enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-environ-validation
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
-kv-sharing-fast-prefill language-model-only log-error-stack long-prefill-token-threshold-adaptive
+kv-sharing-fast-prefill language-model-only log-error-stack
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
-scheduler-reserve-full-isl skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
+skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
 specialize-active-lora swa-bounded-replay tokens-only trust-remote-code trust-request-mm-kwargs
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
@@ -37,9 +37,9 @@ _VALUES = """
 all2all-backend allowed-local-media-path anthropic-disabled-thinking-effort api-server-count
 attention-backend chat-template-content-format code-revision cohere-format config-format convert
 cp-kv-cache-interleave-size cpu-distributed-timeout-seconds cpu-offload-gb data-parallel-address
-data-parallel-backend data-parallel-rpc-port data-parallel-size-local data-parallel-start-rank
+data-parallel-backend data-parallel-rpc-port
 data-parallel-supervisor-port dbo-decode-token-threshold dbo-prefill-token-threshold dcp-comm-backend
-dcp-kv-cache-interleave-size decode-context-parallel-size disable-access-log-for-endpoints
+dcp-kv-cache-interleave-size disable-access-log-for-endpoints
 distributed-executor-backend distributed-timeout-seconds download-dir dp-supervisor-probe-failure-threshold
 dp-supervisor-probe-interval-s dp-supervisor-probe-timeout-s dp-sync-interval dtype elastic-ep-max-dp-size
 expert-placement-strategy gdn-prefill-backend generation-config gpu-memory-utilization grpc-port
@@ -48,18 +48,17 @@ kda-decode-backend kda-prefill-backend kv-cache-dtype kv-cache-metrics-sample kv
 kv-offloading-size linear-backend load-format log-config-file logprobs-mode lora-dtype mamba-backend
 mamba-block-size mamba-cache-dtype mamba-cache-mode mamba-cache-philox-rounds mamba-ssm-cache-dtype
 mamba-ssu-algorithm master-addr master-port max-cudagraph-capture-size max-log-len max-lora-cls-labels
-max-num-active-seqs max-num-scheduled-tokens max-parallel-loading-workers mm-encoder-attn-backend
+max-parallel-loading-workers mm-encoder-attn-backend
 mm-encoder-attn-dtype mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-margin
 mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu-memory-gb
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
-per-request-spec-decode-metrics performance-mode pipeline-parallel-size prefill-context-parallel-size
-prefill-schedule-interval prefix-cache-retention-interval prefix-match-unit quantization
-reasoning-parser
+performance-mode prefill-context-parallel-size
+prefix-cache-retention-interval prefix-match-unit quantization
 reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
-sleep-mode-backend sparse-indexer-topk-backend spec-method spec-model spec-tokens ssl-cert-reqs ssl-ciphers
+sleep-mode-backend sparse-indexer-topk-backend ssl-cert-reqs ssl-ciphers
 tensor-parallel-size tokenizer-mode tokenizer-revision tool-parser-plugin tool-server tool-strict-level
 ubatch-size video-pruning-method video-pruning-rate worker-cls worker-extension-cls device
 guided-decoding-backend lora-extra-vocab-size max-long-partial-prefills max-num-partial-prefills
@@ -80,7 +79,7 @@ additional-config attention-config aux-output-config compilation-config default-
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
 model-class-overrides model-loader-extra-config override-neuron-config override-pooler-config pooler-config
-profiler-config pt-load-map-location quantization-config reasoning-config speculative-config
+profiler-config pt-load-map-location quantization-config
 structured-outputs-config watchdog-config watermark-config weight-transfer-config
 """
 
@@ -96,9 +95,7 @@ time-to-generate-image-std-dev image-emission-rate dataset-url dataset-table-nam
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "tensor-parallel-size": ("-tp",),
-    "pipeline-parallel-size": ("-pp",),
     "prefill-context-parallel-size": ("-pcp",),
-    "decode-context-parallel-size": ("-dcp",),
     "enable-expert-parallel": ("-ep",),
     "quantization": ("-q",),
     "nnodes": ("-n",),
@@ -107,15 +104,9 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "attention-config": ("-ac",),
     "compilation-config": ("-cc", "-O"),
     "diffusion-config": ("-dc",),
-    "speculative-config": ("-sc",),
-    "data-parallel-size-local": ("-dpl",),
-    "data-parallel-start-rank": ("-dpr",),
     "data-parallel-address": ("-dpa",),
     "data-parallel-rpc-port": ("-dpp",),
     "data-parallel-backend": ("-dpb",),
-    "data-parallel-hybrid-lb": ("-dph",),
-    "data-parallel-external-lb": ("-dpe",),
-    "data-parallel-multi-port-external-lb": ("-dpm",),
     "gpu-memory-utilization": ("--device-memory-utilization",),
     "v": ("-v",),
 }

@@ -38,6 +38,14 @@ SIMFLEET_FLAGS = (
          "0", _S, minimum=0, maximum=0.3),
     Flag("lora-load-time", Kind.DURATION, "LoRA", "Time that loading an adapter stalls a step.", "0", _S,
          minimum=0),
+    Flag("thinking-tokens", Kind.TEXT, "text", "Tokens of a thought before each chat answer: 400, or "
+         "mean:400,std-dev:200,share:0.9,max:4000 (log-normal).",
+         "none; with --reasoning-parser mean:128,std-dev:64, at most half of max_tokens", _S),
+    Flag("spec-acceptance", Kind.TEXT, "speculative decoding", "Share of drafts whose first tokens are all "
+         "accepted, one a position: 0.8,0.6,0.4; 0.7: the same chance at each; length:2.4: tokens of a step.",
+         "0.7 at each", _S),
+    Flag("spec-draft-time", Kind.DURATION, "speculative decoding", "What one pass of the drafter adds to a "
+         "step.", "4 % of the step model's c0; ngram and suffix: 0", _S, minimum=0),
     Flag("shutdown-mode", Kind.TEXT, "server", "On SIGTERM. abort: as vLLM; drain: as vLLM with "
          "--shutdown-timeout; kubernetes: readiness 503 first, requests in flight finish, exit 0.",
          "drain with a --shutdown-timeout, else abort", _S, choices=("abort", "drain", "kubernetes")),

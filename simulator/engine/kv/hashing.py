@@ -24,10 +24,11 @@ ExtraKeys = tuple[object, ...] | None
 class BlockHasher:
     """Extends `request.block_hashes` over the full blocks of its tokens, laid out ones to come included."""
 
-    __slots__ = ("_algo", "_block_size", "_root", "_serialize", "_tagged")
+    __slots__ = ("_algo", "_block_size", "_lookahead", "_root", "_serialize", "_tagged")
 
     def __init__(self, config: EngineConfig) -> None:
         self._block_size = config.block_size
+        self._lookahead = config.spec.hash_lookahead if config.spec is not None else 0
         self._algo = config.hash_algo
         self._tagged = config.hash_keys == "tagged"
         self._serialize: Callable[[bytes, Sequence[int], ExtraKeys], bytes] = (
@@ -42,22 +43,39 @@ class BlockHasher:
         hashes = request.block_hashes
         prompt = request.prompt_token_ids
         num_prompt = len(prompt)
-        start, end = len(hashes) * size, (num_prompt + len(request.script)) // size * size
+        ahead = self._lookahead
+        start, end = len(hashes) * size, (num_prompt + len(request.script) - ahead) // size * size
         if start >= end:
             return
-        if end <= num_prompt:
-            tokens = prompt[start:end]
+        if end + ahead <= num_prompt:
+            tokens = prompt[start : end + ahead]
         elif start >= num_prompt:
-            tokens = request.script[start - num_prompt : end - num_prompt]
+            tokens = request.script[start - num_prompt : end + ahead - num_prompt]
         else:
-            tokens = prompt[start:] + request.script[: end - num_prompt]
-        if self._algo == "fast":
+            tokens = prompt[start:] + request.script[: end + ahead - num_prompt]
+        if ahead:
+            self._extend_ahead(request, hashes, tokens)
+        elif self._algo == "fast":
             parent = hashes[-1] if hashes else self._fast_root(request)
             for block in zip(*[iter(tokens)] * size, strict=True):
                 parent = hash((parent, block))
                 hashes.append(parent)
         else:
             self._extend_vllm(request, hashes, tokens)
+
+    def _extend_ahead(self, request: Request, hashes: list[BlockHash], tokens: list[int]) -> None:
+        """Hashes that cover the tokens behind their block too, as an extra key: a drafter has read them."""
+        size, ahead = self._block_size, self._lookahead
+        for at in range(0, len(tokens) - ahead, size):
+            block, behind = tokens[at : at + size], tuple(tokens[at + size : at + size + ahead])
+            if self._algo == "fast":
+                parent: BlockHash = hashes[-1] if hashes else self._fast_root(request)
+                hashes.append(hash((parent, tuple(block), behind)))
+                continue
+            keys = (self._hash_keys(request, is_first=not hashes), *behind)
+            parent = hashes[-1] if hashes else self._root
+            assert isinstance(parent, bytes)
+            hashes.append(sha256(self._serialize(parent, block, keys)).digest())
 
     def _fast_root(self, request: Request) -> int:
         if request.lora is None and not request.cache_salt:

@@ -24,11 +24,15 @@ class KVCacheManager:
         "_refused",
         "block_size",
         "caching",
+        "drops_block",
         "events",
+        "hash_lookahead",
         "hasher",
+        "lookahead",
         "max_model_len",
         "pool",
         "refused_at",
+        "unsettled",
         "watermark_blocks",
         "whole_prompt",
     )
@@ -39,6 +43,12 @@ class KVCacheManager:
         self.caching = config.enable_prefix_caching
         self.whole_prompt = config.admission == "whole-prompt"
         self.watermark_blocks = int(config.watermark * config.num_gpu_blocks)
+        spec = config.spec
+        self.lookahead = spec.lookahead if spec is not None else 0  # tokens that a drafter writes ahead
+        self.hash_lookahead = spec.hash_lookahead if spec is not None else 0
+        # several modules of a drafter may compute the last tokens of a prefix again
+        self.unsettled = max(spec.prefill_lookahead - 1, 0) if spec is not None else 0
+        self.drops_block = spec is not None and spec.drops_block
         self.hasher = BlockHasher(config)
         self._refused: tuple[Request, BlockHash, int] | None = (
             None  # who, the content it misses first, blocks
@@ -55,16 +65,20 @@ class KVCacheManager:
         self.hasher.extend(request)
         hit: list[int] = []
         get = self.pool.cached.get
+        if self.hash_lookahead:
+            most = min(most, self.num_hashed(request))
         for block_hash in request.block_hashes[:most]:
             found = get(block_hash)
             if found is None:
                 break
             hit.append(next(iter(found)) if isinstance(found, dict) else found)
+        if hit and self.drops_block:
+            hit.pop()
         return hit
 
     def num_hashed(self, request: Request) -> int:
         """Full blocks of its known tokens, as far as they are hashed; tokens to come may be hashed too."""
-        return min(len(request.block_hashes), request.num_tokens // self.block_size)
+        return min(len(request.block_hashes), (request.num_tokens - self.hash_lookahead) // self.block_size)
 
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
@@ -88,7 +102,7 @@ class KVCacheManager:
         if self._missing(request, hit, decisive) + headroom > self.pool.num_free:
             return False
         return (
-            not reserved
+            not (reserved or self.lookahead)
             or self._missing(request, hit, num_tokens) + headroom <= self.pool.num_free - reserved
         )
 
@@ -153,7 +167,7 @@ class KVCacheManager:
     def cache(self, request: Request, num_tokens: int) -> None:
         """Put the blocks that are full within the first `num_tokens` known tokens into the prefix cache."""
         known = request.num_tokens
-        full = min(num_tokens, known) // self.block_size
+        full = min(num_tokens - self.unsettled, known - self.hash_lookahead) // self.block_size
         start = request.num_cached_blocks
         if full <= start or not self.caching:
             return

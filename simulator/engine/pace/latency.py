@@ -23,6 +23,7 @@ class BatchShape:
     prefill_attention: float = 0.0  # sum over prefill chunks of chunk * (prior_context + chunk / 2)
     num_decodes: int = 0
     decode_kv_tokens: int = 0  # sum of the contexts of the decoding sequences
+    draft_tokens: int = 0  # speculative decoding: verified beside the decodes' own tokens
 
     @property
     def num_sequences(self) -> int:
@@ -152,7 +153,8 @@ def draw(rng: Random, mean: float, std_dev: float) -> float:
 class StepModel:
     """One duration per step for the whole batch: kernels by six coefficients, plus the host's overhead.
 
-    `jitter` is the standard deviation of a step as a share of its mean (0: none).
+    `jitter` is the standard deviation of a step as a share of its mean (0: none), `drafting` the seconds
+    that the drafter adds to each step.
     """
 
     lockstep = True
@@ -165,12 +167,14 @@ class StepModel:
         *,
         jitter: float = 0.0,
         seed: int = 0,
+        drafting: float = 0.0,
     ) -> None:
         self.coefficients = coefficients
         self.host = host or HostOverhead()
         self.factor = 1.0
         self._transfer = transfer or TransferTimes()
         self._jitter = jitter
+        self._drafting = drafting  # seconds of a step that go to drafts
         self._rng = Random(seed)
         # in seconds, so that the step itself is a handful of multiplications
         self._base = (coefficients.c0 + self.host.per_step_us) * 1e-6
@@ -189,10 +193,12 @@ class StepModel:
         if not decodes and not prefills:
             return 0.0
         factor = self.factor
+        tokens = batch.prefill_tokens + decodes + batch.draft_tokens
         seconds = (
-            self._fixed(batch.prefill_tokens + decodes, prefills + decodes) * factor
-            + self._kv * factor * batch.decode_kv_tokens
+            self._fixed(tokens, prefills + decodes) * factor + self._kv * factor * batch.decode_kv_tokens
         )
+        if self._drafting:
+            seconds += self._drafting * factor
         if prefills:
             seconds += self._attention * factor * batch.prefill_attention
         return draw(self._rng, seconds, self._jitter * seconds) if self._jitter else seconds

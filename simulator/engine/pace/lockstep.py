@@ -40,4 +40,6 @@ class Lockstep(BatchQueue):
 
     def fast(self, until: float, before: float, max_steps: int) -> StepOutput | None:
         """A stretch of steps that end at or before `until` and earlier than `before`; None: there is none."""
+        if not self.scheduler.has_notes:
+            return None
         return self._stretches.take(until, before, max_steps)

@@ -88,11 +88,7 @@ class Stretches:
     def _is_steady(self) -> bool:
         scheduler, pace = self._scheduler, self._pace
         queue, size = scheduler.in_flight, len(scheduler.running)
-        if (
-            len(queue) != pace.depth
-            or scheduler.paused != "no"
-            or size > scheduler.config.max_num_batched_tokens
-        ):
+        if len(queue) != pace.depth or scheduler.paused != "no" or size > scheduler.token_budget:
             return False
         for step in queue:
             if step.shape.num_prefills or not size == len(step.sampling) == len(step.scheduled):
@@ -124,9 +120,9 @@ class Stretches:
     def _nobody_joins(self, running: list[Request], steps: int) -> bool:
         """Whether no waiting request can be admitted, nor be deferred anew, during `steps` steps."""
         scheduler, config = self._scheduler, self._scheduler.config
-        if not scheduler.num_waiting or len(running) >= config.max_num_seqs:
+        if not scheduler.num_waiting or len(running) >= scheduler.max_active:
             return True
-        if len(running) >= config.max_num_batched_tokens:
+        if len(running) >= scheduler.token_budget:
             return True
         if (
             len(scheduler.holding)
@@ -144,7 +140,7 @@ class Stretches:
         scheduler, config = self._scheduler, self._scheduler.config
         if config.scheduling_policy != "fcfs":
             return False
-        return len(scheduler.waiting) > 0 or len(running) >= config.max_num_seqs
+        return len(scheduler.waiting) > 0 or len(running) >= scheduler.max_active
 
     def _may_grow_hit(self, head: Request, running: list[Request], steps: int) -> bool:
         """Whether a running sequence may fill the very block that the head of the queue misses first."""

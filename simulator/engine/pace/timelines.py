@@ -140,6 +140,8 @@ class Timelines:
         """
         if self._idle or self.scheduler.kv.events is not None or not self._nobody_joins():
             return None
+        if not self.scheduler.has_notes:
+            return None
         if self._arrivals:
             before = min(before, self._arrivals[0][0])
         result = StepOutput(self._index, self._start, self._start, num_steps=0)
@@ -169,7 +171,7 @@ class Timelines:
         scheduler = self.scheduler
         if scheduler.paused != "no":
             return False
-        return not scheduler.num_waiting or len(scheduler.running) >= scheduler.config.max_num_seqs
+        return not scheduler.num_waiting or len(scheduler.running) >= scheduler.max_active
 
     def _group(self, at: float) -> list[Work] | None:
         """The work that is done at `at`, out of the queue, in order of admission; None, and nothing is taken
@@ -194,10 +196,7 @@ class Timelines:
             ):
                 needed = _NEVER
                 break
-        if (
-            needed > self.scheduler.kv.pool.num_free
-            or len(group) > self.scheduler.config.max_num_batched_tokens
-        ):
+        if needed > self.scheduler.kv.pool.num_free or len(group) > self.scheduler.token_budget:
             for item in group:
                 heapq.heappush(work, item)
             return None

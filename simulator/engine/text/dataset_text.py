@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from random import Random
 
 from simulator.engine.request import Request
+from simulator.engine.text.chooser import Chooser
+from simulator.engine.text.phrases import PhraseBook
 from simulator.engine.text.plans import OutputPlan, TokenPlan
-from simulator.engine.text.random_text import Chooser, PhraseBook
 from simulator.engine.text.text_source import BaseText
+from simulator.engine.text.thinking import Thoughts
 from simulator.errors import ConfigError
 
 
@@ -54,7 +56,7 @@ class DatasetText(BaseText):
     """Prompts are compared by `Request.prompt_text`, without white space around them."""
 
     def __init__(self, dataset: Dataset, *, seed: int = 0) -> None:
-        super().__init__(dataset.book.tokenizer)
+        super().__init__(dataset.book.tokenizer, Thoughts(dataset.book, seed))
         self._dataset = dataset
         self._chooser = Chooser(seed)
 

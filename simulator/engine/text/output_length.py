@@ -1,7 +1,9 @@
-"""How long an answer gets, as llm-d-inference-sim draws it in random mode."""
+"""How long an answer gets, as llm-d-inference-sim draws it in random mode, and a thought before it."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
@@ -46,3 +48,27 @@ def without_maximum(limit: int, rng: Random) -> int:
         length = round(rng.gauss(_MEAN, _STD_DEV))
         if 1 <= length <= limit:
             return length
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingLength:
+    """Tokens of a thought: log-normal with this mean and deviation (long tails), `share` of all answers.
+
+    `most` bounds what is drawn. The others do not think: 0 tokens.
+    """
+
+    mean: float = 0.0
+    std_dev: float = 0.0
+    share: float = 1.0
+    most: int | None = None
+
+    def draw(self, rng: Random) -> int:
+        """Tokens of one thought; two numbers of `rng` at most."""
+        if self.share < 1 and rng.random() >= self.share:
+            return 0
+        drawn = self.mean
+        if self.std_dev and self.mean:
+            variance = math.log1p((self.std_dev / self.mean) ** 2)
+            drawn = rng.lognormvariate(math.log(self.mean) - variance / 2, math.sqrt(variance))
+        count = max(round(drawn), 0)
+        return count if self.most is None else min(count, self.most)

@@ -5,6 +5,13 @@ Most are ASCII; some carry multi-byte characters so that clients meet them.
 
 from __future__ import annotations
 
+from random import Random
+
+from simulator.engine.text.plans import TokenPlan
+from simulator.engine.text.tokenizer import Tokenizer
+
+_RING_SENTENCES = 2048
+
 SENTENCES: tuple[str, ...] = (
     "The rest is silence.",
     "To be or not to be, that is the question.",
@@ -63,3 +70,24 @@ SENTENCES: tuple[str, ...] = (
     "Il a dit « bonjour » et il est parti.",
     "Die Straße führt über die Brücke nach Köln.",
 )
+
+
+class PhraseBook:
+    """The sentences as token ids, laid out once in random order; shared by every replica of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        rng = Random(0)  # the same book everywhere: a seeded request says the same on every replica
+        self.tokenizer = tokenizer
+        spaced = [tuple(tokenizer.encode(" " + sentence)) for sentence in SENTENCES]
+        openings = [tuple(tokenizer.encode(sentence)) for sentence in SENTENCES]
+        self.ring: list[int] = []
+        # an answer: its opening sentence without a blank before it, then the ring from here on
+        self.starts: list[tuple[tuple[int, ...], int]] = []
+        for _ in range(_RING_SENTENCES):
+            k = rng.randrange(len(SENTENCES))
+            self.ring += spaced[k]
+            self.starts.append((openings[k], len(self.ring)))
+
+    def plan(self, rng: Random, length: int | None, eos: int) -> TokenPlan:
+        opening, after = self.starts[int(rng.random() * _RING_SENTENCES)]
+        return TokenPlan(opening, self.ring, after, length, eos)

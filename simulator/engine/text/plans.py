@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from simulator.engine.text.output_length import ThinkingLength
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """That a model thinks before it answers, and how it says so: texts in pieces that are encoded apart.
+
+    `budget` tokens at most (vLLM's thinking_token_budget; None: no limit); who reaches it is made to say
+    `forced_closing`. `gap` follows, but where the answer is constrained; `ending` closes the answer.
+    """
+
+    opening: tuple[str, ...]
+    closing: tuple[str, ...]
+    length: ThinkingLength
+    gap: tuple[str, ...] = ()
+    ending: tuple[str, ...] = ()
+    budget: int | None = None
+    forced_closing: tuple[str, ...] = ()
 
 
 class OutputPlan(Protocol):
@@ -79,3 +99,39 @@ class MaskedPlan:
     def tokens(self, start: int, stop: int) -> list[int]:
         masked = min(max(self._until, start), stop)
         return [self.token(i) for i in range(start, masked)] + self._plan.tokens(masked, stop)
+
+
+class ThoughtPlan:
+    """A thought, then another plan, then what closes the answer; EOS is the answer's own."""
+
+    __slots__ = ("_after", "_answer", "_before")
+
+    def __init__(self, before: list[int], answer: OutputPlan, after: list[int]) -> None:
+        self._before = before
+        self._answer = answer
+        self._after = after
+
+    @property
+    def length(self) -> int | None:
+        answer = self._answer.length
+        return None if answer is None else len(self._before) + answer + len(self._after)
+
+    def token(self, i: int) -> int:
+        return self.tokens(i, i + 1)[0]
+
+    def tokens(self, start: int, stop: int) -> list[int]:
+        first, answer = len(self._before), self._answer.length
+        ids = self._before[start:stop]
+        begin, end = max(start - first, 0), stop - first
+        if answer is None:
+            return ids + self._answer.tokens(begin, end) if end > begin else ids
+        said = min(end, answer)
+        if said > begin:
+            ids = ids + self._answer.tokens(begin, said)
+        closed = answer + len(self._after)
+        if end > answer and begin < closed:
+            ids = ids + self._after[max(begin - answer, 0) : end - answer]
+        if end > max(begin, closed):
+            missing = end - max(begin, closed)
+            ids = ids + self._answer.tokens(answer, answer + missing)
+        return ids

@@ -15,12 +15,19 @@ from typing import Any
 from simulator.engine.text import chatml
 from simulator.engine.text.segments import SEGMENT_CHARS, SegmentCache
 from simulator.engine.text.tokenizer import Message
-from simulator.engine.text.vocabulary import BYTE_BASE, EOS_ID, VOCAB_SIZE, Vocabulary
+from simulator.engine.text.vocabulary import (
+    BYTE_BASE,
+    EOS_ID,
+    MARKER_BASE,
+    MARKERS,
+    VOCAB_SIZE,
+    Vocabulary,
+)
 from simulator.errors import EngineError
 
 _PUNCTUATION = r"!-/:;=-@\[-`{-~"  # ASCII without "<", which may open a special token
 _PIECE = re.compile(
-    rf"<\|[a-z_]+\|>"
+    rf"<\|[a-z_]+\|>|</?(?:think|tool_call)>"
     rf"| ?[A-Za-z]{{1,32}}"
     rf"|[0-9]{{1,3}}"
     rf"| ?[{_PUNCTUATION}]{{1,8}}"
@@ -94,7 +101,7 @@ class RegexTokenizer:
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         if skip_special_tokens:
-            token_ids = [i for i in token_ids if i >= BYTE_BASE]
+            token_ids = [i for i in token_ids if not self.is_special(i)]
         return b"".join(map(self._vocabulary.bytes_of, token_ids)).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -108,7 +115,7 @@ class RegexTokenizer:
         return text
 
     def is_special(self, token_id: int) -> bool:
-        return 0 <= token_id < BYTE_BASE
+        return 0 <= token_id < BYTE_BASE and not MARKER_BASE <= token_id < MARKER_BASE + len(MARKERS)
 
     def apply_chat_template(
         self,

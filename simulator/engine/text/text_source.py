@@ -7,6 +7,7 @@ from typing import Protocol
 
 from simulator.engine.request import Request
 from simulator.engine.text.plans import MaskedPlan, OutputPlan, TokenPlan
+from simulator.engine.text.thinking import Thoughts, empty_thought
 from simulator.engine.text.tokenizer import Tokenizer
 
 
@@ -17,10 +18,11 @@ class TextSource(Protocol):
 
 
 class BaseText(ABC):
-    """Serves `Request.fixed_output`, min_tokens with stop ids; the rest is `choose`."""
+    """Serves `Request.fixed_output`, thoughts, min_tokens with stop ids; the rest is `choose`."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, thoughts: Thoughts | None = None) -> None:
         self._tokenizer = tokenizer
+        self._thoughts = thoughts
         self._eos = tokenizer.eos_token_id or 0
         self._newline = tokenizer.encode("\n")
 
@@ -29,6 +31,11 @@ class BaseText(ABC):
             plan = self._fixed(request, request.fixed_output)
         else:
             plan = self.choose(request)
+        thought = request.thought
+        if thought is not None and self._thoughts is not None:
+            plan = self._thoughts.before(request, thought, plan)
+        elif thought is not None:
+            plan = empty_thought(self._tokenizer, thought, plan)
         sampling = request.sampling
         if sampling.min_tokens and sampling.stop_token_ids:
             return MaskedPlan(plan, frozenset(sampling.stop_token_ids), sampling.min_tokens)

@@ -14,6 +14,8 @@ from simulator.engine.text.words import COMMON_WORDS
 
 VOCAB_SIZE = 131072  # the tail is reserved; ids there are valid and say nothing
 SPECIAL_TOKENS = ("<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<|tool_call|>")
+MARKERS = ("<think>", "</think>", "<tool_call>", "</tool_call>")  # one token each, and visible text
+MARKER_BASE = 32  # their ids
 EOS_ID = 1
 BYTE_BASE = 64  # ids below are special or reserved for special tokens
 
@@ -63,6 +65,7 @@ class Vocabulary:
         self._pieces = _explicit_pieces()
         self._ids = {piece: _EXPLICIT_BASE + i for i, piece in enumerate(self._pieces)}
         self.special_ids = {name: i for i, name in enumerate(SPECIAL_TOKENS)}
+        self.special_ids |= {name: MARKER_BASE + i for i, name in enumerate(MARKERS)}
 
     def id_of(self, piece: str) -> int | None:
         """The id of exactly this piece; None when it has none and must be cut or spelled in bytes."""
@@ -92,7 +95,9 @@ class Vocabulary:
     def bytes_of(self, token_id: int) -> bytes:
         """What the id says; b"" for reserved ids and ids out of range."""
         if token_id < BYTE_BASE:
-            return SPECIAL_TOKENS[token_id].encode() if 0 <= token_id < len(SPECIAL_TOKENS) else b""
+            name = SPECIAL_TOKENS[token_id : token_id + 1] if token_id >= 0 else ()
+            name = name or (MARKERS[token_id - MARKER_BASE :][:1] if token_id >= MARKER_BASE else ())
+            return name[0].encode() if name else b""
         if token_id < _LETTER_BASE:
             return bytes((token_id - BYTE_BASE,))
         if token_id < _RANGE_BASE:

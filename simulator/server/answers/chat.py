@@ -15,6 +15,7 @@ from simulator.server.answers.openai import (
     token_names,
     weight_versions,
 )
+from simulator.server.answers.reasoning import Reasoning, Splitter, split_whole
 from simulator.server.answers.slices import Building
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
 from simulator.server.prepared import ordered
@@ -44,6 +45,11 @@ def _echoed(request: ChatRequest, role: str) -> str:
     return str(last["content"])
 
 
+def hides(reasoning: Reasoning | None) -> bool:
+    """Whether tokens and their probabilities are kept back, which would show a thought that is not to be."""
+    return reasoning is not None and not reasoning.included
+
+
 class ChatUnary(WholeAnswer):
     """`chat.completion`."""
 
@@ -59,6 +65,7 @@ class ChatUnary(WholeAnswer):
         if (
             not self.is_plain
             or self.calls is not None
+            or self.job.reasoning is not None
             or request.echo
             or request.return_token_ids
             or request.logprobs
@@ -73,7 +80,7 @@ class ChatUnary(WholeAnswer):
 
     def _with_marks(self, marks: dict[str, Any]) -> dict[str, Any]:
         bodies = self.prepared.compat.bodies
-        values = {"index": 0, "message": self._message(marks["text"], None), **marks}
+        values = {"index": 0, "message": self._message(marks["text"], None, None), **marks}
         choice = ordered(bodies.chat_choice, values, bodies.optional)
         return self.body_of(bodies.chat, [choice], id=marks["id"], created=marks["created"], usage=marks)
 
@@ -99,25 +106,31 @@ class ChatUnary(WholeAnswer):
         request, bodies = self.request, self.prepared.compat.bodies
         values: dict[str, Any] = {
             "index": sequence.index,
-            "message": self._message(sequence.text, self.calls),
+            "message": self._message(sequence.text, self.calls, self.job.reasoning),
             "finish_reason": _finish_reason(sequence, self, self.calls),
             "stop_reason": sequence.stop_reason,
         }
-        if request.return_token_ids:
+        if request.return_token_ids and not hides(self.job.reasoning):
             values["token_ids"] = sequence.token_ids
         if request.return_weight_versions:
             values["weight_versions"] = weight_versions(sequence)
-        if request.logprobs:
+        if request.logprobs and not hides(self.job.reasoning):
             count = request.top_logprobs or 0
             values["logprobs"] = yield from token_names(self, request).chat_slowly(sequence.token_ids, count)
         return ordered(bodies.chat_choice, values, bodies.optional)
 
-    def _message(self, text: str, calls: SpokenCalls | None) -> dict[str, Any]:
+    def _message(self, text: str, calls: SpokenCalls | None, reasoning: Reasoning | None) -> dict[str, Any]:
         compat = self.prepared.compat
         role = response_role(self.request, self)
-        values: dict[str, Any] = {"role": role, "content": _echoed(self.request, role) + text}
+        content: str | None = text
+        values: dict[str, Any] = {"role": role}
+        if reasoning is not None:
+            thought, content = split_whole(reasoning, text)
+            values[reasoning.key] = thought if reasoning.included else None
+        echoed = _echoed(self.request, role)
+        values["content"] = echoed + (content or "") if echoed else content
         if calls is not None:
-            spoken = calls.spoken(text)
+            spoken = calls.spoken(content or "")
             values["content"] = compat.automatic_call_content if calls.automatic else ""
             values["tool_calls"] = [
                 call_object(call, said, i, compat) for i, (call, said) in enumerate(spoken)
@@ -144,15 +157,18 @@ class ChatStream(ChunkStream):
     def text_choice(self, sequence: Sequence, text: str) -> dict[str, Any]:
         return self._choice(sequence, {"content": text}, [], None)
 
+    def is_simple(self, sequence: Sequence) -> bool:
+        if self.job.reasoning is None:
+            return True
+        return sequence.splitter is not None and sequence.splitter.is_through
+
     def begin(self) -> bytes:
         """What goes out before the first token: with some servers, the role chunks."""
         return self._role_chunks() if self.prepared.compat.role_chunk == "at-once" else b""
 
     def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         data = b"" if self._roles_sent else self._role_chunks()
-        data += self._said(sequence, output)
-        sequence.text_offset += len(output.text)
-        return data
+        return data + self._said(sequence, output)
 
     def _role_chunks(self) -> bytes:
         self._roles_sent = True
@@ -170,7 +186,9 @@ class ChatStream(ChunkStream):
         values: dict[str, Any] = {**self._head, "choices": [choice]}
         if self.shape.continuous:
             prompt = len(sequence.prompt.token_ids)
-            usage = {"prompt_tokens": prompt, "total_tokens": prompt, "completion_tokens": 0}
+            usage: dict[str, Any] = {"prompt_tokens": prompt, "total_tokens": prompt, "completion_tokens": 0}
+            if self.job.reasoning is not None:
+                usage["completion_tokens_details"] = {"reasoning_tokens": 0}
             values["usage"] = ordered(self._bodies.chat_continuous_usage, usage)
         if self.request.return_token_ids:
             values["prompt_token_ids"] = sequence.prompt.token_ids
@@ -184,21 +202,42 @@ class ChatStream(ChunkStream):
         reason = None
         if sequence.finish_reason is not None:
             reason = _finish_reason(sequence, self, self.calls)
-        delta: dict[str, Any] | None = {"content": output.text}
-        if self.calls is not None:
-            delta = self._call_deltas(self.calls, sequence.text_offset, output.text)
+        delta = self._delta(sequence, output)
         if reason == "stop" and self.prepared.compat.stop_chunk:
             first = self.event(self._choice(sequence, delta or {}, ids, None), False)
             return first + self.event(self._choice(sequence, {"content": ""}, [], reason), True)
         if delta is None:
-            if reason is None:
+            request, hidden = self.request, hides(self.job.reasoning)
+            told = self.job.reasoning is not None and (request.return_token_ids or request.logprobs)
+            if reason is None and (hidden or not told):
                 return b""
             delta = {}
         return self.event(self._choice(sequence, delta, ids, reason), reason is not None)
 
+    def _delta(self, sequence: Sequence, output: RequestOutput) -> dict[str, Any] | None:
+        """What a client sees of an output; None: nothing."""
+        text, reasoning = output.text, self.job.reasoning
+        delta: dict[str, Any] | None = None
+        if reasoning is not None:
+            splitter = sequence.splitter
+            if splitter is None:
+                splitter = sequence.splitter = Splitter(reasoning)
+            thought, text = splitter.feed(text, output.finish_reason is not None)
+            if thought and reasoning.included:
+                delta = {reasoning.key: thought}
+        position = sequence.text_offset
+        sequence.text_offset += len(text)
+        if self.calls is not None:
+            called = self._call_deltas(self.calls, position, text)
+            return delta if called is None else {**(delta or {}), **called}
+        if text or reasoning is None:
+            delta = {"content": text, **(delta or {})}
+        return delta
+
     def _call_deltas(self, calls: SpokenCalls, position: int, text: str) -> dict[str, Any] | None:
         """The delta that `text` at `position` adds to the calls; None: nothing that a client would see."""
         fragments = calls.fragments(position, text)
+        self.called = bool(fragments)
         if not fragments:
             return None
         return {
@@ -210,9 +249,9 @@ class ChatStream(ChunkStream):
     ) -> dict[str, Any]:
         request = self.request
         values: dict[str, Any] = {"index": sequence.index, "delta": delta, "finish_reason": reason}
-        if request.return_token_ids:
+        if request.return_token_ids and not hides(self.job.reasoning):
             values["token_ids"] = ids
-        if request.logprobs and ids:
+        if request.logprobs and ids and not hides(self.job.reasoning):
             position = sequence.num_tokens - len(ids)
             values["logprobs"] = self._names.chat(ids, request.top_logprobs or 0, position)
         if reason is None:

@@ -19,7 +19,10 @@ import msgspec
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason, LoRARequest, Request, SamplingParams
+from simulator.engine.text.plans import Thought
 from simulator.errors import EngineError
+from simulator.server.answers.reasoning import Reasoning, Splitter, ThoughtCounter
+from simulator.server.answers.request_metrics import cache_details, request_metrics
 from simulator.server.answers.sinks import CuttingSink, Held, IntervalSink
 from simulator.server.answers.slices import run_in_slices
 from simulator.server.driver import Sink
@@ -51,6 +54,9 @@ class Job:
     cache_salt: str | None = None
     kv_transfer_params: dict[str, Any] | None = None
     cache_hit_threshold: float | None = None  # llm-d's, 0 to 1
+    reasoning: Reasoning | None = None  # how thought and content are taken apart
+    thought: Thought | None = None  # what each answer begins with
+    parsed_as: str | None = None  # vLLM's tool parser looks at the answer: how its counter calls the route
     fixed_outputs: Seq[str | None] = ()  # per choice; empty: the text source decides
     stream: bool = False
     created: int = 0
@@ -63,15 +69,18 @@ class Sequence:
     """One choice: the sink of one engine request, and what has come of it so far."""
 
     __slots__ = (
+        "counter",
         "finish_reason",
         "frame",
         "generation",
         "held",
         "index",
+        "num_parsed",
         "num_tokens",
         "prompt",
         "reason_text",
         "request",
+        "splitter",
         "stop_reason",
         "text",
         "text_offset",
@@ -89,10 +98,13 @@ class Sequence:
         self.text = ""
         self.token_ids: list[int] = []
         self.num_tokens = 0
+        self.num_parsed = 0  # tokens that the tool parser has been counted for
         self.text_offset = 0  # characters before the next token, for logprobs
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.reason_text: str | None = None  # a finish_reason that no engine knows
+        self.splitter: Splitter | None = None  # of a stream whose thought is taken out
+        self.counter: ThoughtCounter | None = None  # of the tokens that are thought
         self.held: Held | None = None  # what a reader who stands still has not been sent
 
     def on_output(self, output: RequestOutput) -> None:
@@ -120,6 +132,8 @@ class Sequence:
 
     def _deliver(self, output: RequestOutput) -> None:
         self.num_tokens += len(output.new_token_ids)
+        if self.counter is not None:
+            self.counter.feed(output.new_token_ids)
         frame = self.frame
         if output.finish_reason is None:
             if frame is not None:
@@ -175,10 +189,14 @@ class Generation:
                     parent_id=parent_id,
                     index=index,
                     fixed_output=job.fixed_output(index),
+                    thought=job.thought,
+                    spec_steps=[] if self.replica.tells_drafts else None,
                     prompt_text=prompt.text,
                     stream=job.stream,
                 )
                 self.sequences.append(Sequence(self, index, prompt, request))
+                if job.reasoning is not None:
+                    self.sequences[-1].counter = ThoughtCounter(job.reasoning, self.replica.tokenizer)
                 yield self.sequences[-1]
 
     @property
@@ -333,6 +351,11 @@ class Generation:
             total += max(0, request.num_cached_tokens) + request.num_external_cached_tokens
         return total
 
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens of all answers that are thought."""
+        return sum(sequence.counter.count for sequence in self.sequences if sequence.counter is not None)
+
     def usage(self) -> dict[str, Any]:
         """All that a usage object may hold; renderers pick and order."""
         prompt, completion = self.prompt_tokens, self.completion_tokens
@@ -344,32 +367,13 @@ class Generation:
         if self.replica.config.enable_prompt_tokens_details:
             cached = self.cached_tokens
             if cached or self.prepared.compat.zero_cached_tokens:
-                usage["prompt_tokens_details"] = _details(cached, self.prepared.compat.cached_tokens_alone)
+                usage["prompt_tokens_details"] = cache_details(
+                    cached, self.prepared.compat.cached_tokens_alone
+                )
+        if self.job.reasoning is not None:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
         return usage
 
     def metrics(self) -> dict[str, Any] | None:
-        """`metrics` of --enable-per-request-metrics: the first sequence's times in milliseconds."""
-        if not self.replica.config.enable_per_request_metrics:
-            return None
-        request = self.sequences[0].request
-        first, last = request.first_token_time, request.last_token_time
-        scheduled = request.scheduled_time
-        if first is None or last is None or scheduled is None:
-            return None
-        generated = self.sequences[0].num_tokens
-        total = last - request.arrival_time
-        generation = last - first
-        return {
-            "time_to_first_token_ms": (first - request.arrival_time) * 1e3,
-            "generation_time_ms": generation * 1e3,
-            "queue_time_ms": (scheduled - request.queued_time) * 1e3,
-            "mean_itl_ms": generation / (generated - 1) * 1e3 if generated > 1 else None,
-            "tokens_per_second": generated / total if total > 0 else None,
-            "speculative_decoding": None,
-        }
-
-
-def _details(cached: int, alone: bool) -> dict[str, Any]:
-    if alone:
-        return {"cached_tokens": cached}
-    return {"cached_tokens": cached, "created_cache_tokens": None, "multimodal_tokens": None}
+        """`metrics` of an answer, where flags ask for them."""
+        return request_metrics(self.replica.config, self.sequences)

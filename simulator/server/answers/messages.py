@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
+from simulator.server.answers.reasoning import Splitter, split_whole
 from simulator.server.answers.responses import arguments_object
 from simulator.server.answers.slices import Building
 from simulator.server.answers.streaming import StreamGeneration
@@ -59,10 +61,18 @@ class MessagesUnary(UnaryGeneration):
 
     def building(self) -> Building:
         yield
-        sequence = self.sequences[0]
-        content: list[Any] = [{"type": "text", "text": sequence.text}]
+        sequence, reasoning = self.sequences[0], self.job.reasoning
+        text: str | None = sequence.text
+        thought: str | None = None
+        if reasoning is not None:
+            thought, text = split_whole(reasoning, sequence.text)
+        content: list[Any] = []
         if self.calls is not None:
-            content = [_use(call, arguments_object(said)) for call, said in self.calls.spoken(sequence.text)]
+            content = [_use(call, arguments_object(said)) for call, said in self.calls.spoken(text or "")]
+        elif text or not thought:
+            content = [{"type": "text", "text": text or ""}]
+        if thought:
+            content.insert(0, {"type": "thinking", "thinking": thought, "signature": uuid.uuid4().hex})
         reason, matched = _stop(sequence, self.calls)
         answer = {**_head(self, content), "stop_reason": reason}
         if matched is not None:
@@ -78,14 +88,28 @@ class MessagesStream(StreamGeneration):
         self.calls = calls
         self._position = 0
         self._block = -1  # the content block that is open
+        self._kind = ""  # and its type
+        self._splitter = None if job.reasoning is None else Splitter(job.reasoning)
 
     def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         data = b""
         if sequence.num_tokens == len(output.new_token_ids):
             data = self._start()
-        data += self._said(output.text)
-        self._position += len(output.text)
+        text, thought = output.text, ""
+        if self._splitter is not None:
+            thought, text = self._splitter.feed(text, output.finish_reason is not None)
+        if thought:
+            data += self._thought(thought)
+        if text or self._splitter is None:
+            data += self._said(text)
+        self._position += len(text)
         return data
+
+    def _thought(self, text: str) -> bytes:
+        data = b""
+        if self._kind != "thinking":
+            data = self._open({"type": "thinking", "thinking": ""})
+        return data + self._delta({"type": "thinking_delta", "thinking": text})
 
     def _event(self, kind: str, values: dict[str, Any]) -> bytes:
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode({"type": kind, **values}) + b"\n\n"
@@ -98,20 +122,27 @@ class MessagesStream(StreamGeneration):
     def _open(self, block: dict[str, Any]) -> bytes:
         data = self._close()
         self._block += 1
+        self._kind = block["type"]
         return data + self._event("content_block_start", {"content_block": block, "index": self._block})
 
     def _close(self) -> bytes:
-        return b"" if self._block < 0 else self._event("content_block_stop", {"index": self._block})
+        if self._block < 0:
+            return b""
+        data = b""
+        if self._kind == "thinking":
+            data = self._delta({"type": "signature_delta", "signature": uuid.uuid4().hex})
+        return data + self._event("content_block_stop", {"index": self._block})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return self._event("content_block_delta", {"delta": delta, "index": self._block})
 
     def _said(self, text: str) -> bytes:
         if self.calls is None:
-            data = self._open({"type": "text", "text": ""}) if self._block < 0 else b""
+            data = self._open({"type": "text", "text": ""}) if self._kind != "text" else b""
             return data + self._delta({"type": "text_delta", "text": text})
         data = b""
         for i, piece, begins in self.calls.fragments(self._position, text):
+            self.called = True
             if begins:
                 data += self._open(_use(self.calls.calls[i], {}))
             data += self._delta({"type": "input_json_delta", "partial_json": piece})

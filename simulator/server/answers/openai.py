@@ -20,6 +20,7 @@ from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest, CompletionRequest
 
 _DETAILS = frozenset({"prompt_tokens_details"})
+_ALL_DETAILS = _DETAILS | {"completion_tokens_details"}
 
 
 def finish_reason(sequence: Sequence, generation: Generation) -> str | None:
@@ -109,8 +110,12 @@ class ChunkStream(StreamGeneration):
         """A choice with text and nothing else, before the last."""
         raise NotImplementedError
 
+    def is_simple(self, sequence: Sequence) -> bool:
+        """Whether all that is to come of a choice, up to its last chunk, is text as the engine gives it."""
+        return True
+
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
-        if self._simple and output.finish_reason is None:
+        if self._simple and output.finish_reason is None and self.is_simple(sequence):
             sequence.frame = split_event(lambda text: self._chunk(self.text_choice(sequence, text)))
         super().on_output(sequence, output)
 
@@ -122,7 +127,8 @@ class ChunkStream(StreamGeneration):
         keys, usage_keys = self.chunk_keys()
         values: dict[str, Any] = {**self._head, "choices": [choice]}
         if self.shape.continuous:
-            values["usage"] = ordered(usage_keys, self.usage(), _DETAILS)
+            details = _ALL_DETAILS if usage_keys is self._bodies.stream_usage else _DETAILS
+            values["usage"] = ordered(usage_keys, self.usage(), details)
         if last and not self.shape.usage and self.prepared.fingerprint is not None:
             values["system_fingerprint"] = self.prepared.fingerprint
         if last:
@@ -136,7 +142,7 @@ class ChunkStream(StreamGeneration):
         values: dict[str, Any] = {
             **self._head,
             "choices": [],
-            "usage": ordered(self._bodies.stream_usage, self.usage(), _DETAILS),
+            "usage": ordered(self._bodies.stream_usage, self.usage(), _ALL_DETAILS),
         }
         if self.prepared.fingerprint is not None:
             values["system_fingerprint"] = self.prepared.fingerprint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Job, Sequence
 from simulator.server.answers.logprobs import TokenLogprobs
+from simulator.server.answers.reasoning import Splitter, split_whole
 from simulator.server.answers.slices import Building
 from simulator.server.answers.streaming import StreamGeneration
 from simulator.server.answers.tools import SpokenCalls, ToolCall
@@ -99,7 +101,7 @@ def _usage(generation: Generation) -> dict[str, Any]:
         },
         "output_tokens": completion,
         "output_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": generation.reasoning_tokens,
             "tool_output_tokens": 0,
             "output_tokens_per_turn": [],
             "tool_output_tokens_per_turn": [],
@@ -151,6 +153,18 @@ def _call_item(item_id: str, call: ToolCall, arguments: str, status: str) -> dic
     }
 
 
+def _thought_item(item_id: str, text: str | None, status: str | None) -> dict[str, Any]:
+    content = None if text is None else [{"text": text, "type": "reasoning_text"}]
+    return {
+        "id": item_id,
+        "summary": [],
+        "type": "reasoning",
+        "content": content,
+        "encrypted_content": None,
+        "status": status,
+    }
+
+
 class ResponsesUnary(UnaryGeneration):
     """A whole response."""
 
@@ -161,36 +175,51 @@ class ResponsesUnary(UnaryGeneration):
 
     def building(self) -> Building:
         yield
-        sequence = self.sequences[0]
+        sequence, reasoning = self.sequences[0], self.job.reasoning
         status = _status(sequence)
-        if self.calls is None:
-            item_id = f"msg_{self.prepared.new_id()}"
-            logprobs = None
-            count = self.job.sampling.logprobs
-            if count is not None:
-                as_ids = self.replica.config.return_tokens_as_token_ids
-                names = TokenLogprobs(self.replica.tokenizer, as_ids)
-                said = yield from names.chat_slowly(sequence.token_ids, count)
-                logprobs = [_without_own(msgspec.json.decode(entry), count) for entry in said["content"]]
-            output = [_message_item(item_id, [_text_part(sequence.text, logprobs)], status)]
-        else:
-            output = [
+        text: str | None = sequence.text
+        output: list[Any] = []
+        if reasoning is not None:
+            thought, text = split_whole(reasoning, sequence.text)
+            if thought and reasoning.included:
+                output.append(_thought_item(f"rs_{self.prepared.new_id()}", thought, None))
+        if self.calls is not None:
+            output += [
                 _call_item(f"fc_{self.prepared.new_id()}", call, said, status)
-                for call, said in self.calls.spoken(sequence.text)
+                for call, said in self.calls.spoken(text or "")
             ]
+        elif text or reasoning is None:
+            item_id = f"msg_{self.prepared.new_id()}"
+            part = _text_part(text or "", (yield from self._logprobs(sequence)))
+            output.append(_message_item(item_id, [part], status))
         return _response(self, status, output)
+
+    def _logprobs(self, sequence: Sequence) -> Generator[None, None, list[Any] | None]:
+        count, reasoning = self.job.sampling.logprobs, self.job.reasoning
+        if count is None or (reasoning is not None and not reasoning.included):
+            return None
+        names = TokenLogprobs(self.replica.tokenizer, self.replica.config.return_tokens_as_token_ids)
+        said = yield from names.chat_slowly(sequence.token_ids, count)
+        return [_without_own(msgspec.json.decode(entry), count) for entry in said["content"]]
 
 
 class ResponsesStream(StreamGeneration):
-    """The events response.created to response.completed; there is no [DONE]."""
+    """The events response.created to response.completed; there is no [DONE].
+
+    One output item is open at a time: a thought, the message, or a call.
+    """
 
     def __init__(self, job: Job, request: ResponsesRequest, calls: SpokenCalls | None) -> None:
         super().__init__(job)
         self.request = request
         self.calls = calls
         self._number = 0
-        self._text = ""
-        self._items: list[str] = []  # ids of the output items that have begun
+        self._splitter = None if job.reasoning is None else Splitter(job.reasoning)
+        self._position = 0  # characters of the content so far
+        self._open = ""  # type of the item that is open
+        self._call: ToolCall | None = None
+        self._item_id = ""
+        self._text = ""  # of the item that is open
         self._done: list[dict[str, Any]] = []
 
     def begin(self) -> bytes:
@@ -203,7 +232,15 @@ class ResponsesStream(StreamGeneration):
         if self.request.enable_response_messages:  # else nobody asks for the whole again
             sequence.text += output.text
             sequence.token_ids += output.new_token_ids
-        return self._said(output.text)
+        text, thought, reasoning = output.text, "", self.job.reasoning
+        if self._splitter is not None:
+            thought, text = self._splitter.feed(text, output.finish_reason is not None)
+        data = b""
+        if thought and reasoning is not None and reasoning.included:
+            data = self._begin("reasoning") + self._delta("response.reasoning_text.delta", thought)
+        if text or reasoning is None:
+            data += self._said(text)
+        return data
 
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event(), more=False)
@@ -214,80 +251,106 @@ class ResponsesStream(StreamGeneration):
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
     def _said(self, text: str) -> bytes:
-        position = len(self._text)
-        self._text += text
+        position = self._position
+        self._position += len(text)
         if self.calls is None:
-            return self._text_delta(text)
+            return self._begin("message") + self._delta("response.output_text.delta", text)
         data = b""
         for i, piece, begins in self.calls.fragments(position, text):
+            self.called = True
             if begins:
-                data += self._close_call(i - 1) + self._open_call(i)
-            values = {"delta": piece, "item_id": self._items[i], "output_index": i}
+                data += self._close("completed") + self._begin_call(self.calls.calls[i])
+            self._text += piece
+            values = {"delta": piece, "item_id": self._item_id, "output_index": len(self._done)}
             data += self._event("response.function_call_arguments.delta", values)
         return data
 
-    def _text_delta(self, text: str) -> bytes:
-        data = b"" if self._items else self._open_message()
-        values = {
-            "content_index": 0,
-            "delta": text,
-            "item_id": self._items[0],
-            "logprobs": [],
-            "output_index": 0,
-        }
-        return data + self._event("response.output_text.delta", values)
+    def _delta(self, kind: str, text: str) -> bytes:
+        self._text += text
+        values: dict[str, Any] = {"content_index": 0, "delta": text, "item_id": self._item_id}
+        if self._open == "message":
+            values["logprobs"] = []
+        return self._event(kind, {**values, "output_index": len(self._done)})
 
-    def _open_message(self) -> bytes:
-        item_id = f"msg_{self.prepared.new_id()}"
-        self._items.append(item_id)
-        item = _message_item(item_id, [], "in_progress")
-        part = {"content_index": 0, "item_id": item_id, "output_index": 0, "part": _text_part("", [])}
-        return self._event("response.output_item.added", {"item": item, "output_index": 0}) + self._event(
-            "response.content_part.added", part
+    def _begin(self, kind: str) -> bytes:
+        """See to it that a thought or the message is open."""
+        if self._open == kind:
+            return b""
+        data = self._close("completed")
+        self._open, self._text = kind, ""
+        index = len(self._done)
+        item: dict[str, Any]
+        if kind == "message":
+            self._item_id = f"msg_{self.prepared.new_id()}"
+            item, part = _message_item(self._item_id, [], "in_progress"), _text_part("", [])
+        else:
+            self._item_id = f"rs_{self.prepared.new_id()}"
+            item = _thought_item(self._item_id, None, "in_progress")
+            part = {"text": "", "type": "reasoning_text"}
+        place = {"content_index": 0, "item_id": self._item_id, "output_index": index, "part": part}
+        return (
+            data
+            + self._event("response.output_item.added", {"item": item, "output_index": index})
+            + self._event("response.content_part.added", place)
         )
 
-    def _open_call(self, index: int) -> bytes:
-        assert self.calls is not None
-        item_id = f"fc_{self.prepared.new_id()}"
-        self._items.append(item_id)
-        item = _call_item(item_id, self.calls.calls[index], "", "in_progress")
-        return self._event("response.output_item.added", {"item": item, "output_index": index})
+    def _begin_call(self, call: ToolCall) -> bytes:
+        self._open, self._call, self._text = "call", call, ""
+        self._item_id = f"fc_{self.prepared.new_id()}"
+        item = _call_item(self._item_id, call, "", "in_progress")
+        return self._event("response.output_item.added", {"item": item, "output_index": len(self._done)})
 
-    def _close_call(self, index: int, status: str = "completed") -> bytes:
-        if index < 0 or self.calls is None or index < len(self._done):
+    def _close(self, status: str) -> bytes:
+        """End the item that is open, if any."""
+        kind, self._open = self._open, ""
+        if kind == "call":
+            return self._close_call(status)
+        if not kind:
             return b""
-        call, said = self.calls.spoken(self._text)[index]
-        item = _call_item(self._items[index], call, said, status)
+        index, text = len(self._done), self._text
+        part: dict[str, Any]
+        if kind == "message":
+            part, done = _text_part(text), "response.output_text.done"
+            item = _message_item(self._item_id, [part], status)
+        else:
+            part, done = {"text": text, "type": "reasoning_text"}, "response.reasoning_text.done"
+            item = _thought_item(self._item_id, text, status)
+        values: dict[str, Any] = {"content_index": 0, "item_id": self._item_id}
+        if kind == "message":
+            values["logprobs"] = []
+        data = self._text_done(done, {**values, "output_index": index})
         self._done.append(item)
-        values = {"arguments": said, "item_id": item["id"], "name": call.name, "output_index": index}
+        place = {"content_index": 0, "item_id": self._item_id, "output_index": index, "part": part}
+        data += self._event("response.content_part.done", place)
+        return data + self._event("response.output_item.done", {"item": item, "output_index": index})
+
+    def _close_call(self, status: str) -> bytes:
+        assert self._call is not None
+        index = len(self._done)
+        item = _call_item(self._item_id, self._call, self._text, status)
+        self._done.append(item)
+        values = {
+            "arguments": self._text,
+            "item_id": self._item_id,
+            "name": self._call.name,
+            "output_index": index,
+        }
         return self._event("response.function_call_arguments.done", values) + self._event(
             "response.output_item.done", {"item": item, "output_index": index}
         )
 
-    def _close_message(self, status: str) -> bytes:
-        data = b"" if self._items else self._open_message()
-        where = {"content_index": 0, "item_id": self._items[0], "output_index": 0}
-        place = {key: where[key] for key in ("content_index", "item_id")}
-        text_done = {**place, "logprobs": [], "output_index": 0}
-        item = _message_item(self._items[0], [_text_part(self._text)], status)
-        self._done.append(item)
-        data += self._text_done(text_done)
-        data += self._event("response.content_part.done", {**where, "part": _text_part(self._text)})
-        return data + self._event("response.output_item.done", {"item": item, "output_index": 0})
-
-    def _text_done(self, values: dict[str, Any]) -> bytes:
-        """The one event whose text stands between its number and its type."""
-        kind = "response.output_text.done"
+    def _text_done(self, kind: str, values: dict[str, Any]) -> bytes:
+        """The events whose text stands between their number and their type."""
         data = {**values, "sequence_number": self._number, "text": self._text, "type": kind}
         self._number += 1
         return f"event: {kind}\ndata: ".encode() + self.prepared.encode(data) + b"\n\n"
 
     def _end(self, sequence: Sequence) -> bytes:
         status = _status(sequence)
-        if self.calls is None:
-            data = self._close_message(status)
-        else:
-            data = self._close_call(len(self._items) - 1, status)
+        data = b""
+        if self.calls is None and not self._done and not self._open and self.job.reasoning is None:
+            data = self._begin("message")
+        data += self._close(status)
         return data + self._event(f"response.{status}", {"response": _response(self, status, self._done)})
 
 

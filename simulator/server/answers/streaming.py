@@ -29,6 +29,7 @@ class StreamGeneration(Generation):
     """Writes events as outputs come; headers are out before the first."""
 
     DONE = b"data: [DONE]\n\n"
+    called = False  # whether the last output was (part of) a tool call
 
     def begin(self) -> bytes:
         """What goes out with the headers, before the first token."""
@@ -48,11 +49,25 @@ class StreamGeneration(Generation):
             return
         if output.kv_transfer_params is not None:
             self.kv_transfer_params = output.kv_transfer_params
+        self.called = False
         data = self.chunks(sequence, output)
+        if self.job.parsed_as is not None:
+            self._count_parser(sequence, self.job.parsed_as)
         if output.finish_reason is not None and self.sequence_ended():
             self.exchange.writer.write(data + self._end(sequence), more=False)
         elif data:
             self.exchange.writer.write(data)
+
+    def _count_parser(self, sequence: Sequence, route: str) -> None:
+        """vLLM counts its tool parser once a delta; what went out in frames since is counted here too."""
+        new = sequence.num_tokens - sequence.num_parsed
+        if not new:
+            return
+        sequence.num_parsed += new
+        if sequence.splitter is not None and not sequence.splitter.in_content:
+            return
+        outcome = "tool_call" if self.called else "no_tool_call"
+        self.replica.count_tool_parser("streaming", outcome, route, new if sequence.frame is not None else 1)
 
     def write_error(self, error: ApiError) -> None:
         self.exchange.writer.write(error.event() + self.DONE, more=False)

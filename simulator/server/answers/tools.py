@@ -17,6 +17,7 @@ from typing import Any
 
 from simulator.config.compat import Compat
 from simulator.config.serve import ServeConfig, ToolCallConfig
+from simulator.config.tool_parsers import parses_without_tools
 from simulator.server.answers.values.budget import Budget
 from simulator.server.answers.values.json_values import JsonValues
 from simulator.server.errors import ApiError
@@ -79,6 +80,17 @@ def check_tools(request: ChatRequest, config: ServeConfig, compat: Compat) -> No
             )
     elif choice == "required" and not config.tool_call_parser:
         raise ApiError('tool_choice="required" requires --tool-call-parser to be set')
+
+
+def is_parsed(request: ChatRequest, config: ServeConfig, compat: Compat) -> bool:
+    """Whether vLLM's tool parser looks at the answer: named and required calls are read without it."""
+    if not (config.enable_auto_tool_choice and config.tool_call_parser and compat.recent_fields):
+        return False
+    choice = request.tool_choice
+    if request.tools and choice in (None, "auto"):
+        return True
+    without = not request.tools or choice == "none"
+    return without and parses_without_tools(config.tool_call_parser, config.reasoning.parser)
 
 
 def decide_calls(

@@ -11,6 +11,7 @@ from simulator.engine.outputs import RequestOutput
 from simulator.engine.request import FinishReason
 from simulator.server.answers.generation import Generation, Sequence
 from simulator.server.answers.slices import Building, run_in_slices
+from simulator.server.answers.tools import SpokenCalls
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.templates import BodyTemplate
 
@@ -23,7 +24,9 @@ HOLES = (
 
 
 class UnaryGeneration(Generation):
-    """Gathers everything and answers once."""
+    """Gathers everything and answers once. `calls`: the tool calls that the answer makes."""
+
+    calls: SpokenCalls | None = None
 
     def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
         sequence.text += output.text
@@ -34,6 +37,10 @@ class UnaryGeneration(Generation):
             if sequence.finish_reason is FinishReason.ERROR:
                 self.exchange.respond_error(internal_error())
             else:
+                if self.job.parsed_as is not None:
+                    outcome = "no_tool_call" if self.calls is None else "tool_call"
+                    times = len(self.sequences)
+                    self.replica.count_tool_parser("non_streaming", outcome, self.job.parsed_as, times)
                 self.render()
 
     def render(self) -> None:
@@ -59,6 +66,7 @@ class UnaryGeneration(Generation):
             and self.kv_transfer_params is None
             and not config.enable_prompt_tokens_details
             and not config.enable_per_request_metrics
+            and not self.replica.tells_drafts
             and not self.prepared.compat.go_json
         )
 

@@ -20,10 +20,12 @@ from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.families import (
     CACHE_HELP,
     CACHE_NAME,
+    HELD_BY_REPLICA,
     REJECTIONS,
-    Family,
     families,
 )
+from simulator.server.metrics.family import Family
+from simulator.server.metrics.features import TOOL_CALLS, feature_families
 from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.lora_info import LoRAInfo
 from simulator.server.metrics.process_metrics import ProcessMetrics
@@ -64,6 +66,7 @@ class Layout:
     families: tuple[Family, ...]
     cache_labels: str
     lora: bool
+    tool_calls: bool
     vllm: bool  # False: --disable-log-stats
     http: bool
     lag: bool
@@ -109,6 +112,7 @@ class Exposition:
         self.http = http or HTTPMetrics()
         self.lag = lag or LagHistogram()
         self.rejections: dict[str, int] = dict.fromkeys(REJECTIONS.children, 0)
+        self.tool_calls: dict[str, int] = dict.fromkeys(TOOL_CALLS.children, 0)
         self.lora = self._lora_info(config, stats, imitated)
         if self._fake is not None and self.lora is not None:
             self.lora.show(self._fake.lora_series)
@@ -122,11 +126,15 @@ class Exposition:
             go=imitated.go_metrics,
             engine_label=imitated.engine_label,
             model_name=escape(config.served_model_name),
-            rank=config.data_parallel_rank or rank,
+            rank=rank or config.ranks.first,
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
-            families=families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
-            cache_labels=cache_config_labels(config, imitated, config.data_parallel_rank or rank),
+            families=(
+                *(feature_families(config) if not imitated.go_metrics else ()),
+                *families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+            ),
+            cache_labels=cache_config_labels(config, imitated, rank or config.ranks.first),
             lora=self.lora is not None,
+            tool_calls=bool(config.tool_call_parser) and imitated.recent_fields,
             vllm=not config.disable_log_stats,
             http=python,
             lag=config.metrics_compat is None,
@@ -191,6 +199,8 @@ def _lay_out(layout: Layout) -> Template:
             template.readers.append(_read_lora)
         template.text(head(CACHE_NAME, CACHE_HELP, "gauge"))
         template.text(f"{CACHE_NAME}{{{layout.cache_labels}}} {layout.number(1.0)}\n")
+    if layout.tool_calls:
+        _lay_out_family(template, layout, TOOL_CALLS)
     if layout.http:
         template.gap()
         created = layout.created
@@ -216,7 +226,7 @@ def _labels(layout: Layout, family: Family, child: str = "") -> str:
     if family.engine_label and layout.engine_label:
         labels["engine"] = str(layout.rank)
     if family.label:
-        labels[family.label] = child
+        labels |= zip(family.label.split(","), child.split(","), strict=True)
     return "{" + ",".join(f'{name}="{labels[name]}"' for name in sorted(labels)) + "}"
 
 
@@ -271,8 +281,9 @@ def _lay_out_buckets(
 def _number_reader(family: Family, number: Number) -> Reader:
     source = family.source
     assert not isinstance(source, str)
-    if family is REJECTIONS:
-        return lambda exposition, out: out.extend(map(number, exposition.rejections.values()))
+    if family in HELD_BY_REPLICA:
+        attribute = "rejections" if family is REJECTIONS else "tool_calls"
+        return lambda exposition, out: out.extend(map(number, getattr(exposition, attribute).values()))
     if family.label:
         return lambda exposition, out: out.extend(map(number, source(exposition.stats)))  # type: ignore[arg-type]
     return lambda exposition, out: out.append(number(source(exposition.stats)))  # type: ignore[arg-type]

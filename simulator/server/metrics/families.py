@@ -7,54 +7,13 @@ nothing more: rendering is `exposition`'s work, and the docs print this table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from simulator.engine.request import FinishReason
 from simulator.engine.stats import KV_FETCH_STAGES, EngineStats
-
-Source = Callable[[EngineStats], float | Sequence[float]]
-
-V033 = "vllm-0.33"
-V011 = "vllm-0.11"
-LLMD = "llm-d-0.7"
-_VLLM = (V033, V011)
-_ALL = (V033, V011, LLMD)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One family. `children` are the values of `label`, one series each; without `label` there is one series.
-
-    `source` reads a number, or one for each child; for a histogram it names the attribute of EngineStats.
-    `only_with`: lora, kv-consumer, hidden (deprecated, shown on request); `engine_label` False: vLLM leaves
-    it out.
-    """
-
-    name: str  # without _total for counters
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    source: Source | str
-    label: str = ""
-    children: tuple[str, ...] = ()
-    in_versions: tuple[str, ...] = (V033,)
-    only_with: str = ""
-    engine_label: bool = True
-    shown_at_zero: bool = True  # llm-d-inference-sim shows most families only once they were touched
-
-    @property
-    def exposed_name(self) -> str:
-        return self.name + "_total" if self.kind == "counter" else self.name
-
-
-def _zero(stats: EngineStats) -> float:
-    return 0.0
-
-
-def _zeros(count: int) -> Source:
-    nothing = (0.0,) * count
-    return lambda stats: nothing
+from simulator.server.metrics.family import ALL, LLMD, V011, V033, VLLM, Family, Source, zero, zeros
+from simulator.server.metrics.features import NIXL_FAMILIES, TOOL_CALLS, spec_families
 
 
 def _sleep(stats: EngineStats) -> Sequence[float]:
@@ -76,33 +35,33 @@ _GAUGES = (
         "vllm:estimated_flops_per_gpu",
         "counter",
         f"Estimated number of floating point operations {_GPU}",
-        _zero,
+        zero,
     ),
     Family(
         "vllm:estimated_read_bytes_per_gpu",
         "counter",
         f"Estimated number of bytes read from memory {_GPU}",
-        _zero,
+        zero,
     ),
     Family(
         "vllm:estimated_write_bytes_per_gpu",
         "counter",
         f"Estimated number of bytes written to memory {_GPU}",
-        _zero,
+        zero,
     ),
     Family(
         "vllm:num_requests_running",
         "gauge",
         "Number of requests in model execution batches.",
         lambda s: s.num_requests_running,
-        in_versions=_ALL,
+        in_versions=ALL,
     ),
     Family(
         "vllm:num_requests_waiting",
         "gauge",
         "Number of requests waiting to be processed.",
         lambda s: s.num_requests_waiting,
-        in_versions=_ALL,
+        in_versions=ALL,
     ),
     Family(
         "vllm:num_requests_waiting_by_reason",
@@ -134,7 +93,7 @@ _GAUGES = (
         "sleep_state",
         ("awake", "weights_offloaded", "discard_all"),
     ),
-    Family("vllm:kv_cache_usage_perc", "gauge", _KV_HELP, lambda s: s.kv_cache_usage, in_versions=_ALL),
+    Family("vllm:kv_cache_usage_perc", "gauge", _KV_HELP, lambda s: s.kv_cache_usage, in_versions=ALL),
     Family(
         "vllm:gpu_cache_usage_perc",
         "gauge",
@@ -151,14 +110,14 @@ _COUNTERS = (
         "counter",
         "Prefix cache queries, in terms of number of queried tokens.",
         lambda s: s.prefix_cache_queries,
-        in_versions=_VLLM,
+        in_versions=VLLM,
     ),
     Family(
         "vllm:prefix_cache_hits",
         "counter",
         "Prefix cache hits, in terms of number of cached tokens.",
         lambda s: s.prefix_cache_hits,
-        in_versions=_VLLM,
+        in_versions=VLLM,
     ),
     Family(
         "vllm:external_prefix_cache_queries",
@@ -178,24 +137,24 @@ _COUNTERS = (
         "vllm:mm_cache_queries",
         "counter",
         "Multi-modal cache queries, in terms of number of queried items.",
-        _zero,
+        zero,
     ),
     Family(
-        "vllm:mm_cache_hits", "counter", "Multi-modal cache hits, in terms of number of cached items.", _zero
+        "vllm:mm_cache_hits", "counter", "Multi-modal cache hits, in terms of number of cached items.", zero
     ),
     Family(
         "vllm:num_preemptions",
         "counter",
         "Cumulative number of preemption from the engine.",
         lambda s: s.num_preemptions,
-        in_versions=_VLLM,
+        in_versions=VLLM,
     ),
     Family(
         "vllm:prompt_tokens",
         "counter",
         "Number of prefill tokens processed.",
         lambda s: s.prompt_tokens,
-        in_versions=_ALL,
+        in_versions=ALL,
         shown_at_zero=False,
     ),
     Family(
@@ -227,7 +186,7 @@ _COUNTERS = (
         "counter",
         "Number of generation tokens processed.",
         lambda s: s.generation_tokens,
-        in_versions=_ALL,
+        in_versions=ALL,
         shown_at_zero=False,
     ),
     Family(
@@ -267,13 +226,13 @@ def _histogram(name: str, help_: str, versions: tuple[str, ...], attribute: str 
 
 
 _HISTOGRAMS = (
-    _histogram("request_prompt_tokens", "Number of prefill tokens processed.", _ALL),
-    _histogram("request_generation_tokens", "Number of generation tokens processed.", _ALL),
-    _histogram("iteration_tokens_total", "Histogram of number of tokens per engine_step.", _VLLM),
+    _histogram("request_prompt_tokens", "Number of prefill tokens processed.", ALL),
+    _histogram("request_generation_tokens", "Number of generation tokens processed.", ALL),
+    _histogram("iteration_tokens_total", "Histogram of number of tokens per engine_step.", VLLM),
     _histogram(
         "request_max_num_generation_tokens",
         "Histogram of maximum number of requested generation tokens.",
-        _VLLM,
+        VLLM,
     ),
     _histogram(
         "max_num_generation_tokens",
@@ -281,9 +240,9 @@ _HISTOGRAMS = (
         (LLMD,),
         "request_max_num_generation_tokens",
     ),
-    _histogram("request_params_n", "Histogram of the n request parameter.", _VLLM),
-    _histogram("request_params_max_tokens", "Histogram of the max_tokens request parameter.", _ALL),
-    _histogram("time_to_first_token_seconds", "Histogram of time to first token in seconds.", _ALL),
+    _histogram("request_params_n", "Histogram of the n request parameter.", VLLM),
+    _histogram("request_params_max_tokens", "Histogram of the max_tokens request parameter.", ALL),
+    _histogram("time_to_first_token_seconds", "Histogram of time to first token in seconds.", ALL),
     _histogram(
         "time_per_output_token_seconds",
         "Histogram of time per output token in seconds.DEPRECATED: Use vllm:inter_token_latency_seconds "
@@ -291,19 +250,19 @@ _HISTOGRAMS = (
         (V011, LLMD),
         "inter_token_latency_seconds",
     ),
-    _histogram("inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", _ALL),
+    _histogram("inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", ALL),
     _histogram(
         "request_time_per_output_token_seconds",
         "Histogram of time_per_output_token_seconds per request.",
-        _VLLM,
+        VLLM,
     ),
-    _histogram("e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", _ALL),
-    _histogram("request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", _ALL),
+    _histogram("e2e_request_latency_seconds", "Histogram of e2e request latency in seconds.", ALL),
+    _histogram("request_queue_time_seconds", "Histogram of time spent in WAITING phase for request.", ALL),
     _histogram(
-        "request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.", _ALL
+        "request_inference_time_seconds", "Histogram of time spent in RUNNING phase for request.", ALL
     ),
-    _histogram("request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request.", _ALL),
-    _histogram("request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.", _ALL),
+    _histogram("request_prefill_time_seconds", "Histogram of time spent in PREFILL phase for request.", ALL),
+    _histogram("request_decode_time_seconds", "Histogram of time spent in DECODE phase for request.", ALL),
     _histogram(
         "request_num_preemptions", "Histogram of the number of times a request was preempted.", (V033,)
     ),
@@ -319,11 +278,12 @@ REJECTIONS = Family(
     "vllm:admission_rejections",
     "counter",
     "Number of admission attempts rejected by a queue limit, by reason.",
-    _zeros(2),
+    zeros(2),
     "reason",
     ("max_num_queued_reqs", "max_num_queued_tokens"),
     engine_label=False,
 )
+HELD_BY_REPLICA = (REJECTIONS, TOOL_CALLS)
 LORA_NAME = "vllm:lora_requests_info"
 LORA_HELP = "Running stats on lora requests."
 CACHE_NAME = "vllm:cache_config_info"
@@ -353,11 +313,15 @@ def describe() -> list[dict[str, Any]]:
             "name": family.exposed_name,
             "type": family.kind,
             "labels": sorted(
-                ["model_name", *(["engine"] if family.engine_label else []), *filter(None, [family.label])]
+                [
+                    "model_name",
+                    *(["engine"] if family.engine_label else []),
+                    *filter(None, family.label.split(",")),
+                ]
             ),
             "versions": family.in_versions,
             "only_with": family.only_with,
             "help": family.help,
         }
-        for family in ENGINE_FAMILIES
+        for family in (*ENGINE_FAMILIES, *spec_families(1), *NIXL_FAMILIES, TOOL_CALLS)
     ]

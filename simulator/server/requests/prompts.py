@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.config.compat import Compat
+from simulator.config.reasoning import chat_template_kwargs
 from simulator.config.serve import ServeConfig
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.errors import EngineError
@@ -182,7 +183,9 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
             chat_template=request.chat_template or config.text.chat_template,
-            template_kwargs={**config.default_chat_template_kwargs, **(request.chat_template_kwargs or {})},
+            template_kwargs=chat_template_kwargs(
+                config.default_chat_template_kwargs, request.chat_template_kwargs, request.reasoning_effort
+            ),
         )
     except EngineError as error:
         raise ApiError(str(error)) from None

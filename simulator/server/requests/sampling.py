@@ -260,7 +260,7 @@ def check_engine_limits(
             raise invalid(compat, message, "allowed_token_ids", outside, streams=True)
     if compat.recent_fields:
         _check_constraint(request)
-        if request.thinking_token_budget is not None:
+        if request.thinking_token_budget is not None and not config.reasoning.budget_allowed:
             raise ApiError(_NO_REASONING, streams=True)
 
 

@@ -106,18 +106,18 @@ def _num_waiting_tokens(replica: Replica) -> int:
 
 
 def pick_rank(exchange: Exchange, is_read: bool = True) -> Replica:
-    """The rank that X-data-parallel-rank names, else the one that was asked; raises ApiError.
+    """The rank that X-data-parallel-rank names, else one that the port picks; raises ApiError.
 
     Beam search goes its own way in vLLM, where the header is not read.
     """
     replica: Replica = exchange.replica
     wanted = exchange.headers.get(b"x-data-parallel-rank")
-    if wanted is None or not is_read:
-        return replica
     try:
-        rank = int(wanted)
+        rank = int(wanted) if wanted is not None and is_read else None
     except ValueError:
-        return replica
+        rank = None
+    if rank is None:
+        return replica if replica.balancer is None else replica.peers[replica.balancer.pick(replica.peers)]
     size = len(replica.peers)
     if not 0 <= rank < size:
         raise ApiError(f"data_parallel_rank {rank} is out of range [0, {size}).")

@@ -18,9 +18,10 @@ from simulator.engine.request import FinishReason, SamplingParams
 from simulator.server.answers.chat import ChatStream, ChatUnary
 from simulator.server.answers.completion import CompletionStream, CompletionUnary
 from simulator.server.answers.generation import Generation, Job
+from simulator.server.answers.reasoning import plan_reasoning
 from simulator.server.answers.request_log import log_request
 from simulator.server.answers.streaming import StreamGeneration
-from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls
+from simulator.server.answers.tools import SpokenCalls, check_tools, decide_calls, is_parsed
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
@@ -265,8 +266,11 @@ def chat_job(
     check_queued_tokens(replica, len(prompt.token_ids))
     job = _job(exchange, request, prefix, [prompt], sampling)
     job.model, job.lora = model, lora
+    job.reasoning, job.thought = plan_reasoning(request, config, compat, sampling, prompt.rendered)
     _check_engine(exchange, request, [prompt], sampling)
     rng = exchange.prepared.random_for(request.seed)
+    if is_parsed(request, config, compat):
+        job.parsed_as = "chat_completions" if prefix else "responses"
     calls = decide_calls(request, config.tools, compat, rng, sampling.max_tokens)
     if calls is not None:
         job.fixed_outputs = (calls.text,)

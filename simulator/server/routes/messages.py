@@ -13,7 +13,12 @@ from simulator.server.answers.messages import MessagesStream, MessagesUnary
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange, read_body
 from simulator.server.requests.lean import ChatRequest
-from simulator.server.requests.other import AnthropicCountTokensRequest, AnthropicMessagesRequest
+from simulator.server.requests.other import (
+    AnthropicCountTokensRequest,
+    AnthropicMessagesRequest,
+    AnthropicThinkingDisabled,
+    AnthropicThinkingEnabled,
+)
 from simulator.server.requests.prompts import PromptRules, chat_prompt
 from simulator.server.requests.validation import parse_object, validate
 from simulator.server.routes.gate import check_faults, pick_rank, resolve_model
@@ -73,10 +78,18 @@ def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
         top_k=request.top_k,
         cache_salt=request.cache_salt,
         kv_transfer_params=request.kv_transfer_params,
+        chat_template_kwargs=request.chat_template_kwargs,
+        reasoning_effort="none" if isinstance(request.thinking, AnthropicThinkingDisabled) else None,
+        thinking_token_budget=_budget(request),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
     )
+
+
+def _budget(request: AnthropicMessagesRequest) -> int | None:
+    thinking = request.thinking
+    return thinking.budget_tokens if isinstance(thinking, AnthropicThinkingEnabled) else None
 
 
 def _tools(request: AnthropicMessagesRequest | AnthropicCountTokensRequest) -> list[dict[str, Any]] | None:

@@ -130,6 +130,8 @@ def _as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
         repetition_penalty=request.repetition_penalty,
         truncate_prompt_tokens=-1 if request.truncation == "auto" else None,
         chat_template_kwargs=request.chat_template_kwargs,
+        reasoning_effort=None if request.reasoning is None else request.reasoning.effort,
+        include_reasoning=request.include_reasoning,
         tools=tools or None,
         tool_choice=choice,
         parallel_tool_calls=request.parallel_tool_calls,

@@ -162,7 +162,9 @@ def test_where_a_value_was_given(file: Path) -> None:
 
 def test_errors_over_several_flags_name_the_line_in_the_file(file: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        config(file, "model: m\nport: 65535\ndata-parallel-size: 2\n")
+        config(
+            file, "model: m\nport: 65535\ndata-parallel-size: 2\ndata-parallel-multi-port-external-lb: true\n"
+        )
     assert str(caught.value) == f"{file}:2 port: 2 ranks from port 65535 on pass 65535"
     with pytest.raises(ConfigError) as caught:
         config(file, "model: m\nmetrics-compat: vllm-9\n")

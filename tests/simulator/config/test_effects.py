@@ -18,6 +18,8 @@ from simulator.config.flags.flag import Kind
 from simulator.config.flags.table import FLAGS
 from simulator.config.resolve import parse_args
 from simulator.config.serve import LoRAModule, ServeConfig
+from simulator.engine.spec.settings import SpecConfig, by_rate
+from simulator.engine.text.output_length import ThinkingLength
 
 HERE = str(Path(__file__).parent)
 Row = tuple[str, str, Any, Any]  # (command line, field, value when given, value when not)
@@ -50,6 +52,18 @@ SCHEDULER: list[Row] = [
     ("--max-num-batched-tokens 4k", "engine.max_num_batched_tokens", 4000, 2048),
     ("--no-enable-chunked-prefill", "engine.enable_chunked_prefill", False, True),
     ("--long-prefill-token-threshold 512", "engine.long_prefill_token_threshold", 512, 0),
+    ("--long-prefill-token-threshold-adaptive", "engine.long_prefill_token_threshold_adaptive", True, False),
+    ("--max-num-active-seqs 9", "engine.max_num_active_seqs", 9, None),
+    ("--max-num-scheduled-tokens 99", "engine.max_num_scheduled_tokens", 99, None),
+    ("--prefill-schedule-interval 3", "engine.prefill_schedule_interval", 3, 1),
+    ("--no-scheduler-reserve-full-isl", "engine.admission", "chunk", "whole-prompt"),
+    (
+        '--speculative-config {"method":"ngram","num_speculative_tokens":2}',
+        "engine.spec",
+        SpecConfig(2, by_rate(0.7, 2), "ngram"),
+        None,
+    ),
+    ("--per-request-spec-decode-metrics summary", "per_request_spec_decode_metrics", "summary", "none"),
     ("--scheduling-policy priority", "engine.scheduling_policy", "priority", "fcfs"),
     ("--no-async-scheduling", "engine.async_scheduling", False, True),
     ("--watermark 0.25", "engine.watermark", 0.25, 0.0),
@@ -68,6 +82,8 @@ CACHE: list[Row] = [
     ('--kv-events-config {"enable_kv_cache_events":true}', "engine.kv_events", True, False),
     ('--kv-transfer-config {"kv_connector":"NixlConnector","kv_role":"kv_both"}', "kv_role",
      "kv_both", None),
+    ("--pipeline-parallel-size 2", "engine.kv_pp_size", 2, 1),
+    ("--decode-context-parallel-size 2", "engine.kv_dcp_size", 2, 1),
     ("--enable-kvcache", "kv_events.enabled", True, False),
     ("--global-cache-hit-threshold 0.5", "global_cache_hit_threshold", 0.5, 0.0),
     ("--hash-seed 42", "engine.hash_seed", "42", None),
@@ -104,6 +120,9 @@ SERVER: list[Row] = [
     ("--shutdown-mode kubernetes", "shutdown_mode", "kubernetes", "abort"),
     ("--data-parallel-size 2", "data_parallel_size", 2, 1),
     ("--data-parallel-rank 1", "data_parallel_rank", 1, None),
+    ("--data-parallel-external-lb", "ranks.mode", "external", "internal"),
+    ("--data-parallel-hybrid-lb", "ranks.mode", "hybrid", "internal"),
+    ("--data-parallel-multi-port-external-lb", "ranks.mode", "multi-port", "internal"),
     ("--self-signed-certs", "self_signed_certs", True, False),
     ("--startup-duration 1m30s", "startup_duration", 90.0, 0.0),
     ("--h11-max-incomplete-event-size 2048", "max_head_size", 2048, 64 * 2**10),
@@ -114,8 +133,10 @@ SERVER: list[Row] = [
     ("--pod-namespace ns", "pod_namespace", "ns", None),
 ]
 ANSWERS: list[Row] = [
-    ("--enable-auto-tool-choice", "enable_auto_tool_choice", True, False),
     ("--tool-call-parser hermes", "tool_call_parser", "hermes", None),
+    ("--reasoning-parser qwen3", "reasoning.parser", "qwen3", None),
+    ('--reasoning-config {"reasoning_end_str":"so</think>"}', "reasoning.forced_end", "so</think>", None),
+    ("--thinking-tokens 40", "reasoning.thinking", ThinkingLength(40), None),
     ("--response-role bot", "response_role", "bot", "assistant"),
     ("--enable-prompt-tokens-details", "enable_prompt_tokens_details", True, False),
     ("--enable-force-include-usage", "enable_force_include_usage", True, False),
@@ -194,6 +215,11 @@ IMITATION: list[Row] = [
 ROWS = [*MODEL, *SCHEDULER, *CACHE, *LORA, *SERVER, *ANSWERS, *LOGS, *TEXT, *FAULTS, *LATENCY, *IMITATION]
 # Without a field of their own: where each is tried instead.
 ELSEWHERE = {
+    **dict.fromkeys(("data-parallel-size-local", "data-parallel-start-rank"), "test_data_parallel"),
+    "enable-auto-tool-choice": "test_tool_parsers, with its parser",
+    **dict.fromkeys(
+        ("spec-method", "spec-model", "spec-tokens", "spec-acceptance", "spec-draft-time"), "test_speculation"
+    ),
     "config": "test_configfile",
     "ssl-certfile": "test_conflicts, in pairs",
     "ssl-keyfile": "test_conflicts, in pairs",
@@ -238,6 +264,10 @@ ALSO = {
     "num-gpu-blocks-override": {"num_gpu_blocks_override"},
     "prefix-caching-hash-algo": {"prefix_caching_hash_algo"},
     "kv-events-config": {"kv_events.enabled"},
+    "data-parallel-size": {"ranks.size", "ranks.count"},
+    "data-parallel-rank": {"ranks.mode", "ranks.first"},
+    "speculative-config": {"engine.async_scheduling"},
+    "reasoning-parser": {"reasoning.thinking", "reasoning.is_default"},
     "kv-transfer-config": {"kv_connector", "engine.kv_connector"},
     "enable-kvcache": {f"kv_events.{name}" for name in (
         "endpoint", "buffer_steps", "topic", "encoding", "first_sequence", "batch_size")}
@@ -251,7 +281,7 @@ ALSO = {
     "compat": {f"engine.{name}" for name in (
         "async_scheduling", "admission", "free_list", "stop_order", "lora_scope", "prefix_queries",
         "iteration_tokens", "hash_keys", "lone_prefill_is_capped", "self_preemption_ends_pass",
-        "long_prompt_is_overtaken", "deferred_order", "detects_repetition")},
+        "long_prompt_is_overtaken", "deferred_order", "detects_repetition", "kv_hand_off")},
     "strict": {"strict_content_type", "metrics_compat", "allow_runtime_lora_updating", "engine.enable_lora"},
 }  # fmt: skip
 TIMES = {
@@ -276,7 +306,7 @@ def flat(made: Any, prefix: str = "") -> dict[str, Any]:
 @pytest.mark.parametrize("row", ROWS, ids=[r[0].split()[0] for r in ROWS])
 def test_a_flag_moves_nothing_but_its_fields(row: Row) -> None:
     made, plain = flat(config(*row[0].split())), flat(config())
-    moved = {path for path in plain if made[path] != plain[path]}
+    moved = {path for path in plain if made.get(path, "nested now") != plain[path]}
     also = ALSO.get(flag_of(row), set())
     if row[1].startswith("latency.") and any(row[1].startswith(f"latency.{time}") for time in TIMES):
         also = {"latency.kind"}  # any of llm-d's times turns its model on

@@ -139,6 +139,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "iteration_tokens": "computed", "hash_keys": "tagged", "lone_prefill_is_capped": False,
         "self_preemption_ends_pass": False, "long_prompt_is_overtaken": False, "deferred_order": "kept",
         "detects_repetition": True,
+        "kv_hand_off": "groups",
     },
     "vllm-0.11": {
         "admission": "chunk", "free_list": "lru", "stop_order": "length-first",
@@ -146,6 +147,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "iteration_tokens": "prompt", "hash_keys": "untagged", "lone_prefill_is_capped": True,
         "self_preemption_ends_pass": True, "long_prompt_is_overtaken": True, "deferred_order": "reversed",
         "detects_repetition": False,
+        "kv_hand_off": "flat",
     },
 }  # fmt: skip
 VERSIONS["llm-d-0.7"] = VERSIONS["vllm-0.11"]

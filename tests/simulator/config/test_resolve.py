@@ -258,7 +258,7 @@ def test_shutdown() -> None:
     [
         (["--ssl-certfile", "/c.pem"], "must be given together"),
         (["--ssl-certfile", "/c.pem", "--ssl-keyfile", "/k.pem"], "/c.pem: no such file"),
-        (["--port", "65535", "--data-parallel-size", "2"], "2 ranks from port 65535 on pass 65535"),
+        (["--port", "65535", "--data-parallel-size", "2", "-dpm"], "2 ranks from port 65535 on pass 65535"),
         (["--mode", "echo", "--dataset-path", "x"], "dataset cannot be defined in echo mode"),
         (["--mode", "dataset"], "needs --dataset-path"),
         (["--min-tool-call-integer-param", "200"], "--max-tool-call-integer-param cannot be less than"),

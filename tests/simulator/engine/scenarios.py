@@ -60,3 +60,63 @@ def _requests(rng: Random, cfg: dict[str, Any], longest: int, capacity: int) -> 
             r["abort_at"] = r["at_step"] + rng.randint(0, 40)
         reqs.append(r)
     return reqs
+
+
+def spec_scenario(seed: int) -> dict[str, Any]:
+    """The same under speculative decoding of every kind. Room is left for drafts and what they look ahead."""
+    rng = Random(f"spec/{seed}")
+    made = scenario(seed)
+    cfg = made["cfg"]
+    tokens = rng.randint(1, 5)
+    rates = sorted((rng.random() for _ in range(tokens)), reverse=True)
+    spec: dict[str, Any] = {
+        "method": rng.choice(["ngram", "eagle", "eagle3", "mtp", "draft_model", "dflash"]),
+        "tokens": tokens,
+        "rates": rates,
+        "block_drop": rng.random() < 0.3,
+        "parallel": rng.random() < 0.2,
+    }
+    if spec["method"] == "mtp" and cfg["block_size"] >= tokens:
+        spec["mtp_layers"] = rng.choice([1, 3])
+    cfg["spec"] = spec
+    if cfg["long_prefill_token_threshold"]:  # below that vLLM's own assertion on padded decodes fails
+        cfg["long_prefill_token_threshold"] = max(cfg["long_prefill_token_threshold"], tokens + 1)
+    cfg["lines"] = ["drafts"]
+    cfg["max_num_batched_tokens"] = max(cfg["max_num_batched_tokens"], 16)
+    cfg["async"] = cfg["async"] and spec["method"] != "ngram"
+    capacity = (cfg["num_blocks"] - 1) * cfg["block_size"]
+    for r in made["reqs"]:
+        room = min(capacity, cfg["max_model_len"]) - len(r["prompt"]) - 2 * cfg["block_size"] - 2 * tokens
+        r["max_tokens"] = max(1, min(r["max_tokens"], room))
+    return made
+
+
+def flag_scenario(seed: int) -> dict[str, Any]:
+    """The same with the flags of 0.33 that bend the schedule, some of them with speculation."""
+    rng = Random(f"flags/{seed}")
+    made = spec_scenario(seed) if rng.random() < 0.3 else scenario(seed)
+    cfg = made["cfg"]
+    cfg["lines"] = ["drafts"]
+    if rng.random() < 0.5:
+        cfg["max_num_active_seqs"] = rng.randint(1, cfg["max_num_seqs"])
+    if rng.random() < 0.5:
+        cfg["max_num_scheduled_tokens"] = rng.randint(8, cfg["max_num_batched_tokens"])
+    cfg["long_prefill_token_threshold"] = rng.choice([0, 4, 16, 40]) if not cfg.get("spec") else 0
+    cfg["adaptive"] = rng.random() < 0.5
+    cfg["interval"] = rng.choice([1, 1, 2, 3, 8])
+    cfg["reserve_full_isl"] = rng.random() < 0.5
+    return made
+
+
+def pull_scenario(seed: int) -> dict[str, Any]:
+    """The same in a decode engine: the prompts of most requests are pulled, which takes a number of steps."""
+    rng = Random(f"pull/{seed}")
+    made = scenario(seed)
+    cfg = made["cfg"]
+    cfg["async"] = False
+    cfg["kv_role"] = "kv_consumer"
+    cfg["lines"] = ["drafts"]
+    for r in made["reqs"]:
+        if rng.random() < 0.6:
+            r["pull"] = rng.choice([0, 1, 3, 10])
+    return made

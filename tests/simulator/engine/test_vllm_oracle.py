@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import pytest
 
 from tests.simulator.engine.install_oracle import folder
 from tests.simulator.engine.oracle import LAST_STEP, run
-from tests.simulator.engine.scenarios import scenario
+from tests.simulator.engine.scenarios import flag_scenario, pull_scenario, scenario, spec_scenario
 
 DRIVER = Path(
     os.environ.get("VLLM_DRIVER") or Path(__file__).parents[4] / "shared/tools/vllm_sched_oracle.py"
 )
+DRIVER_033 = Path(__file__).with_name("vllm_033_driver.py")
 DRIVER_011 = Path(__file__).with_name("vllm_011_driver.py")
 MODEL = Path(__file__).parents[2] / "conformance/data/model-tiny"
 
@@ -95,6 +97,32 @@ def test_every_step_is_vllms() -> None:
         f"{count} scenarios, {steps} steps, {preempted} preemptions, {hits} hit tokens, {deferred} deferrals"
     )
     assert min(preempted, hits, deferred) > count // 10  # else the scenarios have no power
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("make", [spec_scenario, flag_scenario, pull_scenario])
+def test_every_step_with_drafts_and_flags_is_vllms(make: Callable[[int], dict[str, Any]]) -> None:
+    """Speculation of every method, the flags of 0.33 that bend the schedule, and prompts that are pulled.
+
+    Pulls without a step ahead: with one, a consumer's blocks are freed a step later in vLLM.
+    """
+    first, count = int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("SCENARIOS", "500"))
+    scenarios = [make(seed) for seed in range(first, first + count)]
+    answers = ask_vllm("site", [str(DRIVER_033), str(LAST_STEP)], scenarios)
+    assert len(answers) == count
+    steps = drafts = preempted = deferred = 0
+    for seed, (one, answer) in enumerate(zip(scenarios, answers, strict=True), first):
+        ours, theirs = comparable(run(one)), comparable(answer)
+        for our_line, their_line in zip(ours, theirs, strict=False):
+            assert our_line == their_line, f"seed {seed}, {one['cfg']}"
+        assert len(ours) == len(theirs) <= LAST_STEP, f"seed {seed}"
+        steps += len(theirs)
+        preempted += sum(len(line.get("preempted", ())) for line in theirs)
+        drafts += sum(len(line.get("drafts", ())) for line in theirs)
+        deferred += sum(line.get("stats", {}).get("deferred", 0) > 0 for line in theirs)
+    print(f"{count} scenarios, {steps} steps, {preempted} preemptions, {drafts} drafts, {deferred} deferrals")
+    pulls = make is pull_scenario
+    assert min(preempted, deferred if pulls else drafts) > count // 10  # else the scenarios have no power
 
 
 @pytest.mark.vllm

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from simulator.engine.spec.settings import SpecStats
 from simulator.engine.stats import EngineStats
 from simulator.server.replica import Replica
 from simulator.server.stats_log import StatsLine, log_stats
@@ -58,3 +59,19 @@ def test_the_first_line_counts_from_the_start_of_the_log(caplog: pytest.LogCaptu
         logger.removeHandler(caplog.handler)
     assert caplog.messages[0].startswith("a Engine 000: ")
     assert 0 < throughputs(caplog.messages[0])[1] <= 1000 / 0.05
+
+
+def test_the_line_on_drafts() -> None:
+    stats = EngineStats(1024)
+    line = StatsLine(0, "", 0.0)
+    assert line.drafts(stats, 1.0) is None
+    stats.spec = SpecStats(2)
+    assert line.drafts(stats, 1.0) is None
+    for accepted in (2, 1, 0, 2):
+        stats.spec.observe(2, accepted)
+    assert line.drafts(stats, 10.0) == (
+        "SpecDecoding metrics: Mean acceptance length: 2.25, Accepted throughput: 0.50 tokens/s, "
+        "Drafted throughput: 0.80 tokens/s, Accepted: 5 tokens, Drafted: 8 tokens, "
+        "Per-position acceptance rate: 0.750, 0.500, Avg Draft acceptance rate: 62.5%"
+    )
+    assert line.drafts(stats, 20.0) is None

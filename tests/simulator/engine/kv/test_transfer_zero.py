@@ -6,7 +6,8 @@ from simulator.config.resolve import parse_args
 from simulator.engine.config import EngineConfig
 from simulator.engine.core import Engine
 from simulator.engine.request import FinishReason, Request, SamplingParams
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.phrases import PhraseBook
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.sources.parts import latency_model
 

@@ -11,9 +11,9 @@ import pytest
 from simulator.engine.request import LoRARequest, Request, SamplingParams
 from simulator.engine.text import output_length
 from simulator.engine.text.dataset_text import Dataset, DatasetRow, DatasetText
-from simulator.engine.text.phrases import SENTENCES
+from simulator.engine.text.phrases import SENTENCES, PhraseBook
 from simulator.engine.text.plans import MaskedPlan, OutputPlan, TokenPlan
-from simulator.engine.text.random_text import PhraseBook, RandomText
+from simulator.engine.text.random_text import RandomText
 from simulator.engine.text.regex_tokenizer import RegexTokenizer
 from simulator.engine.text.text_source import ConstantText, EchoText, TextSource
 from simulator.engine.text.vocabulary import EOS_ID

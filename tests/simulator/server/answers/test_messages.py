@@ -243,10 +243,14 @@ def test_what_pydantic_refuses_has_openais_form(fields: dict[str, Any], words: s
 
 
 def test_a_prefill_leg_may_think_longer_than_it_speaks() -> None:
-    with echoing() as one:
+    with echoing("vllm-0.33", "--reasoning-parser", "qwen3") as one:
         thinking = {"type": "enabled", "budget_tokens": 4096}
         answer = say(one, max_tokens=1, thinking=thinking, kv_transfer_params={"do_remote_decode": True})
         assert answer.status == 200
+    with echoing() as one:  # without a parser nobody knows where a thought ends
+        answer = say(one, max_tokens=5000, thinking=thinking)
+        assert answer.status == 400
+        assert "reasoning_config is not configured" in answer.body.decode()
 
 
 def test_what_a_cache_had_is_told_apart() -> None:

@@ -21,6 +21,7 @@ from simulator.server.answers.values.regex_values import matching_text
 from simulator.server.answers.values.structured import constrained_text, constrained_texts
 from simulator.server.errors import ApiError
 from simulator.server.requests.lean import ChatRequest
+from tests.simulator.server.serving import serving
 
 SETTINGS = ToolCallConfig()
 COMPAT = compat("vllm-0.33")
@@ -269,3 +270,35 @@ def test_constraints() -> None:
     ):
         with pytest.raises(ApiError):
             constrained_text(bad, SETTINGS, rng)
+
+
+def test_the_parser_is_counted_as_vllm_counts_it() -> None:
+    """Once a choice of whole answers, once a delta of streams; required calls are read without it."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+    name = "vllm:tool_call_parser_invocations_total"
+    flags = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--model", "m", "--seed", "1")
+    with serving(*flags) as server:
+
+        def counted() -> dict[tuple[str, str], float]:
+            page = server.request("GET", "/metrics").body.decode()
+            pattern = (
+                rf'{name}{{mode="(\w+)",model_name="m",outcome="(\w+)",request_type="chat_completions"}} (.*)'
+            )
+            return {(mode, outcome): float(n) for mode, outcome, n in re.findall(pattern, page)}
+
+        def ask(**fields: Any) -> bytes:
+            body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 400, **fields}
+            return server.request("POST", "/v1/chat/completions", body).body
+
+        assert set(counted().values()) == {0.0}
+        ask()
+        ask(tools=[tool], tool_choice="required")
+        assert set(counted().values()) == {0.0}
+        whole = [b"tool_calls" in ask(tools=[tool], tool_choice="auto", seed=k) for k in range(12)]
+        assert counted()["non_streaming", "tool_call"] == sum(whole)
+        assert counted()["non_streaming", "no_tool_call"] == 12 - sum(whole)
+        chunks = [ask(tools=[tool], tool_choice="auto", seed=k, stream=True) for k in range(12)]
+        calls = sum(text.count(b'"tool_calls":[{') for text in chunks)
+        assert counted()["streaming", "tool_call"] == calls > 0
+        assert counted()["streaming", "no_tool_call"] > 0

@@ -13,7 +13,8 @@ from simulator.config.compat import compat
 from simulator.config.resolve import parse_args
 from simulator.engine.stats import EngineStats
 from simulator.server.metrics.cache_info import cache_config_labels
-from simulator.server.metrics.families import ENGINE_FAMILIES, LLMD, V011, V033, Family, describe, families
+from simulator.server.metrics.families import ENGINE_FAMILIES, describe, families
+from simulator.server.metrics.family import LLMD, V011, V033, Family
 from simulator.server.metrics.http_metrics import EXCLUDED, HTTPMetrics
 from simulator.server.metrics.process_metrics import ProcessMetrics
 from tests.simulator.server.pods import pod
@@ -69,7 +70,7 @@ def test_conditions_and_the_older_name() -> None:
 
 def test_the_docs_rows() -> None:
     rows = {(row["name"], row["versions"]): row for row in describe()}
-    assert len(rows) == len(ENGINE_FAMILIES)
+    assert len(rows) == len(ENGINE_FAMILIES) + 13  # tool calls, four of speculation, eight of NIXL
     rejected = rows["vllm:admission_rejections_total", (V033,)]
     assert rejected["labels"] == ["model_name", "reason"]
     assert rows["vllm:num_requests_running", (V033, V011, LLMD)]["labels"] == ["engine", "model_name"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -206,7 +207,7 @@ def test_llmd_queue_limit() -> None:
 def test_ranks_have_ports_and_engines_of_their_own() -> None:
     first = free_port()
     flags = ("--model", "m", "--latency", "zero", "--data-parallel-size", "2", "--pod-name", "p")
-    with serving(*flags) as pod:
+    with serving(*flags, "--data-parallel-multi-port-external-lb") as pod:
         assert pod.port != first
         ports = []
         for port in (pod.port, pod.port + 1):
@@ -264,3 +265,33 @@ def test_queued_tokens_are_limited() -> None:
         small.request("POST", "/abort_requests")
         assert (running().status, waiting().status) == (200, 200)
         assert small.metric("vllm:admission_rejections_total") == 1
+
+
+def test_one_port_stands_for_all_ranks() -> None:
+    """vLLM's internal load balancing: ties go round, a header names a rank, one page has every engine."""
+    flags = ("--model", "m", "--latency", "zero", "--data-parallel-size", "3")
+    body = {"model": "m", "prompt": "x", "max_tokens": 4, "ignore_eos": True}
+    with serving(*flags) as pod:
+
+        def generated() -> list[float]:
+            page = pod.request("GET", "/metrics").body.decode()
+            found = re.findall(r'^vllm:generation_tokens_total\{engine="(\d)",.*\} (.*)$', page, re.MULTILINE)
+            assert [engine for engine, _ in found] == ["0", "1", "2"]
+            assert page.count("# HELP vllm:generation_tokens_total ") == 1
+            return [float(value) for _, value in found]
+
+        for _ in range(6):
+            assert pod.request("POST", "/v1/completions", body).status == 200
+        assert generated() == [8.0, 8.0, 8.0]
+        for _ in range(2):
+            assert pod.request("POST", "/v1/completions", body, {"x-data-parallel-rank": "2"}).status == 200
+        assert generated() == [8.0, 8.0, 16.0]
+        assert pod.request("POST", "/v1/completions", body, {"x-data-parallel-rank": "3"}).status == 400
+        assert pod.metric("http_requests_total") == 9
+
+
+def test_a_node_serves_its_own_ranks() -> None:
+    flags = ("--model", "m", "--data-parallel-size", "4", "--data-parallel-size-local", "2")
+    with serving(*flags, "--data-parallel-start-rank", "2") as pod:
+        page = pod.request("GET", "/metrics").body.decode()
+        assert set(re.findall(r'^vllm:num_requests_running\{engine="(\d)"', page, re.MULTILINE)) == {"2", "3"}
