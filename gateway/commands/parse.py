@@ -129,7 +129,7 @@ def _up_parser() -> _Parser:
     )
     add(
         "--hpa-sync-period",
-        type=_seconds,
+        type=float,
         default=15.0,
         metavar="SECONDS",
         help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
@@ -148,16 +148,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text.removesuffix("s"))
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"must be 0.1 to 3600 seconds, not {text!r}")
-    return seconds
-
-
 def _up(argv: list[str]) -> int:
     arguments = _up_parser().parse_args(argv)
     if arguments.print_manifests:
@@ -173,6 +163,8 @@ def _up(argv: list[str]) -> int:
     from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
 
+    if not 0.1 <= arguments.hpa_sync_period <= 3600:
+        raise UsageError(f"--hpa-sync-period {arguments.hpa_sync_period:g}: must be 0.1 to 3600 seconds")
     ports, first = _parse_ports(arguments.port)
     reserve(port for port in (*ports.values(), first) if port is not None)
     picker = PickerOptions(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.autoscale.hpa import read_hpa
+from gateway.commands.autoscaling import Autoscaling, StackTarget
 from gateway.manifests.load import read
-from gateway.stack.autoscaling import Autoscaling, StackTarget
 from gateway.stack.plan import make_plan
 from gateway.stack.stack import Stack
 from tests.e2e import worlds
