@@ -51,7 +51,7 @@ test-charts: $(STAMP)  ## every chart under Helm 3 and 4 against schemas, CRDs a
 	@$(PYTEST) -m charts tests/charts
 
 test-ui: $(STAMP)  ## the live page in a real Chromium (Debian's, or playwright's own)
-	@$(BIN)/python -m pip install --quiet "playwright>=1.49,<2"
+	@$(BIN)/python -m pip install --quiet --editable '.[ui-tests]'
 	@command -v chromium chromium-browser google-chrome > /dev/null || test -n "$$CHROMIUM" \
 	  || $(BIN)/playwright install --with-deps chromium || echo "no Chromium: its tests are skipped"
 	@$(PYTEST) -m ui tests/ui

@@ -4,6 +4,7 @@ GatewayError
 ├── ManifestError     a manifest that cannot be read or contradicts itself; carries file and line; exit code 2
 │   └── ContainerError  a container that cannot be run here; the rest of the stack goes on without it
 ├── ScriptError       a container's script that cannot be read; carries its line, becomes a ContainerError
+│   └── BadArithmeticError  what a shell cannot reckon: a condition is false then, a command with it fails
 ├── UsageError        flags or names on the command line that cannot be used; exit code 2
 ├── StackError        a stack that cannot start, or that ended because a part of it died; exit code 1
 │   └── ProcessError  one child: did not start, was not ready in time, died
@@ -48,6 +49,10 @@ class ScriptError(GatewayError):
     def __init__(self, message: str, line: int | None = None) -> None:
         self.line = line
         super().__init__(message if line is None else f"line {line}: {message}")
+
+
+class BadArithmeticError(ScriptError):
+    """What a shell cannot reckon: a condition is false then, a command with it fails."""
 
 
 class UsageError(GatewayError):

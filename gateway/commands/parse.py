@@ -135,7 +135,7 @@ def _up_parser() -> _Parser:
         help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
     )
     add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
-    add("--ui-port", type=_count, default=0, metavar="PORT", help="its port (any free one)")
+    add("--ui-port", type=_port, default=0, metavar="PORT", help="its port (any free one)")
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     add("--no-live", action="store_true", help="plain lines instead of the live table")
@@ -145,6 +145,12 @@ def _up_parser() -> _Parser:
 def _count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 0 for any free one, not {text!r}")
     return int(text)
 
 

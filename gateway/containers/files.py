@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.containers.expand.values import Unknown, Value
 from gateway.containers.mounts import relocate
-from gateway.errors import ScriptError
+from gateway.errors import ManifestError, ScriptError
 from gateway.manifests.inside import inside, is_inside
 
 _FILES = frozenset(
@@ -91,9 +91,12 @@ def _written(path: str, written: Mapping[str, Value], directory: Path) -> str | 
         return None
     if isinstance(content, Unknown):
         raise ScriptError(f"the server reads {path}, whose text is not known: {content}")
-    local = inside(directory, "written", *path.strip("/").split("/"))
-    local.parent.mkdir(parents=True, exist_ok=True)
-    local.write_text(content, encoding="utf-8")
+    try:
+        local = inside(directory, "written", *path.strip("/").split("/"))
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_text(content, encoding="utf-8")
+    except (OSError, ValueError, ManifestError) as error:
+        raise ScriptError(f"the script's file {path} cannot be written here: {error}") from error
     return str(local)
 
 

@@ -168,7 +168,8 @@ def _left_out(shown: Sequence[Candidate], cycle: Cycle | None, places: Mapping[i
         for place in gone:
             del rest[place]
         if rest:
-            highest[name] = max(rest)
+            top = max(rest)
+            highest[name] = 1.0 if math.isnan(top) else top  # where one is no number, the rest is not known
     return highest
 
 

@@ -24,7 +24,6 @@ _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript",
     ".css": "text/css",
-    ".svg": "image/svg+xml",
 }
 
 

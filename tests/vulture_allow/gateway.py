@@ -7,7 +7,7 @@ from __future__ import annotations
 capture_signals  # of uvicorn's Server, which calls it
 should_exit, force_exit  # uvicorn reads them
 connection_made, data_received, connection_lost  # of asyncio's protocols, which the loop calls
-whitespace, whitespace_split  # settings of shlex
+formatter_class  # of an argparse parser, which reads it
 clear_route_cache, string_value, number_value  # fields of protobuf messages
 
 # Parameters of the EPP's plugins, decoded so that they are known; config.without_effect names them by path.

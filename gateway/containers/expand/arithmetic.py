@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from gateway.containers.expand.values import Unknown, Value
-from gateway.errors import ScriptError
+from gateway.errors import BadArithmeticError
 
 _TOKEN = re.compile(
     r"\s*(0[xX][0-9a-fA-F]+|\d+#\w+|\d+|[A-Za-z_]\w*(?:\[[^\]]*\])?"
@@ -37,7 +37,7 @@ def _wrapped(number: int) -> int:
 class Reckoner:
     """Evaluates expressions over variables that `read` knows and `write` changes.
 
-    Raises ScriptError for what is no expression and UnknownNumberError for what nobody knows.
+    Raises BadArithmeticError for what is no expression and UnknownNumberError for what nobody knows.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Reckoner:
     def value(self, text: str) -> int:
         """The value of an expression; an empty one is 0."""
         if self._depth > _DEEPEST or len(text) > _LONGEST:
-            raise ScriptError(f"the arithmetic {text[:40]!r} goes too deep", self._line)
+            raise BadArithmeticError(f"the arithmetic {text[:40]!r} goes too deep", self._line)
         self._tokens, position = [], 0
         stripped = text.rstrip()
         while position < len(stripped):
             found = _TOKEN.match(stripped, position)
             if found is None:
-                raise ScriptError(f"{text.strip()!r} is not arithmetic", self._line)
+                raise BadArithmeticError(f"{text.strip()!r} is not arithmetic", self._line)
             self._tokens.append(found[1])
             position = found.end()
         self._at = 0
@@ -72,7 +72,7 @@ class Reckoner:
             return 0
         result = self._expression(0, 0)
         if self._at < len(self._tokens):
-            raise ScriptError(f"{text.strip()!r} is not arithmetic", self._line)
+            raise BadArithmeticError(f"{text.strip()!r} is not arithmetic", self._line)
         return result
 
     def _peek(self) -> str:
@@ -85,7 +85,7 @@ class Reckoner:
 
     def _expression(self, least: int, depth: int) -> int:
         if depth > _DEEPEST:
-            raise ScriptError("arithmetic is nested too deeply", self._line)
+            raise BadArithmeticError("arithmetic is nested too deeply", self._line)
         left = self._operand(depth)
         while (op := self._peek()) in _BINDING and _BINDING[op] >= max(least, 1):
             self._next()
@@ -106,7 +106,7 @@ class Reckoner:
     def _choice(self, condition: int, depth: int) -> int:
         first = self._quietly(not condition, lambda: self._expression(2, depth))
         if self._next() != ":":
-            raise ScriptError("arithmetic has a ? without a :", self._line)
+            raise BadArithmeticError("arithmetic has a ? without a :", self._line)
         second = self._quietly(bool(condition), lambda: self._expression(3, depth))
         return first if condition else second
 
@@ -122,12 +122,12 @@ class Reckoner:
             if right == 0:
                 if self._silent:
                     return 0
-                raise ScriptError("division by zero", self._line)
+                raise BadArithmeticError("division by zero", self._line)
             quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
             return quotient if op == "/" else left - right * quotient
         if op == "**":
             if right < 0:
-                raise ScriptError("a negative exponent", self._line)
+                raise BadArithmeticError("a negative exponent", self._line)
             return pow(left, right, 2**64)
         if op in {"<<", ">>"}:
             return left << (right % 64) if op == "<<" else left >> (right % 64)
@@ -143,7 +143,7 @@ class Reckoner:
         if token == "(":
             result = self._expression(0, depth + 1)
             if self._next() != ")":
-                raise ScriptError("a parenthesis is not closed in arithmetic", self._line)
+                raise BadArithmeticError("a parenthesis is not closed in arithmetic", self._line)
             return result
         if token in {"!", "~", "-", "+"}:
             value = self._expression(14, depth + 1)
@@ -154,7 +154,7 @@ class Reckoner:
         if token[:1].isdigit():
             return self._number(token)
         if not token or not (token[0].isalpha() or token[0] == "_"):
-            raise ScriptError(f"arithmetic has no value where {token or 'its end'} stands", self._line)
+            raise BadArithmeticError(f"arithmetic has no value where {token or 'its end'} stands", self._line)
         return self._named(token, depth)
 
     def _named(self, name: str, depth: int) -> int:
@@ -186,7 +186,7 @@ class Reckoner:
                 return _wrapped(int(token, 16))
             return _wrapped(int(token, 8 if token.startswith("0") else 10))
         except ValueError:
-            raise ScriptError(f"{token} is not a number", self._line) from None
+            raise BadArithmeticError(f"{token} is not a number", self._line) from None
 
     def _variable(self, name: str) -> int:
         value = self._read(name)

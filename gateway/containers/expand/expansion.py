@@ -17,6 +17,7 @@ from gateway.containers.grammar.syntax import Arithmetic, CommandSub, Literal, P
 from gateway.errors import ScriptError
 
 _GLOB = re.compile(r"[*?]")
+_MOST_FIELDS = 10_000  # of one command
 _MOST = 1024 * 1024  # characters of one field: what execve takes is of this size
 
 
@@ -31,7 +32,10 @@ class Piece:
 
 
 class Expander(Parameters):
-    """Expands words over `state`; `capture` runs a command substitution and gives its output."""
+    """Expands words over `state`; `capture` runs a command substitution and gives its output.
+
+    Raises Ended where a shell would end, ScriptError for what is not read.
+    """
 
     def __init__(self, state: State, capture: Callable[[CommandSub], Value]) -> None:
         super().__init__(state)
@@ -41,12 +45,21 @@ class Expander(Parameters):
 
     def fields(self, words: Iterable[Word]) -> list[Value]:
         """The fields of `words`; unknown ones stand for any number of fields where they are not quoted."""
-        return [field for word in words for w in braces.expand(word) for field in self._fields(w)]
+        found: list[Value] = []
+        for word in words:
+            for variant in braces.expand(word):
+                found += self._fields(variant)
+                if len(found) > _MOST_FIELDS:
+                    raise ScriptError(f"more than {_MOST_FIELDS} arguments", word.line)
+        return found
 
     def value(self, word: Word) -> Value:
         """A word as one text, as assignments and `case` have it."""
         pieces = self._pieces(word.parts, tilde=True)
-        return joined([" " if p.breaks else p.value for p in pieces])
+        value = joined([" " if p.breaks else p.value for p in pieces])
+        if isinstance(value, str) and len(value) > _MOST:
+            raise ScriptError(f"{word.source[:40]} becomes too long", word.line)
+        return value
 
     def tokens(self, word: Word) -> list[tuple[str, bool]] | Unknown:
         """A word as a pattern: texts and whether they are quoted."""

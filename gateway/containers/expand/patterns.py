@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from gateway.errors import ScriptError
+
 Tokens = Sequence[tuple[str, bool]]  # text and whether it is quoted
 _CLASSES = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z",
@@ -92,9 +94,17 @@ def _bracket(inner: list[tuple[str, bool]]) -> str:
     return f"[{'^' if negated else ''}{text}]"
 
 
+def compiled(tokens: Tokens) -> re.Pattern[str]:
+    """A pattern of whole texts; a ScriptError for one that no shell takes, such as `[z-a]`."""
+    try:
+        return re.compile(glob(tokens), re.DOTALL)
+    except re.error:
+        raise ScriptError(f"the pattern {''.join(t for t, _ in tokens)!r} cannot be read") from None
+
+
 def matches(tokens: Tokens, text: str) -> bool:
     """Whether the pattern is of the whole `text`."""
-    return re.fullmatch(glob(tokens), text, re.DOTALL) is not None
+    return compiled(tokens).fullmatch(text) is not None
 
 
 def expression(tokens: Tokens) -> str:
@@ -105,7 +115,7 @@ def expression(tokens: Tokens) -> str:
 
 def without(text: str, tokens: Tokens, op: str) -> str:
     """`${x#p}`, `##`, `%`, `%%`: text without the shortest or longest match at its begin or end."""
-    regex = re.compile(glob(tokens), re.DOTALL)
+    regex = compiled(tokens)
     lengths = range(len(text) + 1)
     order = lengths if len(op) == 1 else reversed(lengths)
     for n in order:
@@ -119,7 +129,7 @@ def replaced(text: str, tokens: Tokens, by: str, op: str) -> str:
     """`${x/p/by}`: the first longest match, with `//` each, with `/#` and `/%` one at begin or end."""
     if not any(t for t, _ in tokens):
         return by + text if op == "/#" else text + by if op == "/%" else text
-    regex = re.compile(glob(tokens), re.DOTALL)
+    regex = compiled(tokens)
     result, i, done = "", 0, False
     while i <= len(text):
         ends = range(len(text), i, -1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import sys
 from dataclasses import replace
 
 from gateway.containers.grammar.syntax import (
@@ -95,7 +96,7 @@ class WordReader:
                 depth += {"(": 1, ")": -1}.get(char, 0)
                 parts.append(Literal(char))
                 self.pos += 1
-            elif char in " \t\n" or (char in "&;" and not depth):
+            elif char in " \t\n&;":
                 if not depth:
                     break
                 parts.append(Literal(char))
@@ -196,8 +197,10 @@ class WordReader:
                 text += char
                 continue
             if found := _ANSI_CODE.match(self.text, self.pos):
-                digits = next(g for g in found.groups() if g)
-                text += chr(int(digits, 8 if found[4] else 16))
+                number = int(next(g for g in found.groups() if g), 8 if found[4] else 16)
+                if not 0 < number <= sys.maxunicode:
+                    raise self.error(f"{found[0]} in $'' is no character that an argument may have", line)
+                text += chr(number)
                 self.pos = found.end()
                 continue
             code = self.peek()

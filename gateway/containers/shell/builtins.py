@@ -27,6 +27,7 @@ _ESCAPES = {
     "\\": "\\",
 }
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{1,2})|0([0-7]{0,3})|([ntrabefv\\])|(c))", re.DOTALL)
+_WIDEST = 3  # digits of a width
 _FORMAT = re.compile(r"%%|%([-+ 0#]*)(\*|\d*)(?:\.(\*|\d+))?([A-Za-z])")
 # `set -o NAME` by letter; other names change nothing that is followed
 _LONG_OPTIONS = {"errexit": "e", "nounset": "u", "noglob": "f", "allexport": "a", "pipefail": "pipefail"}
@@ -94,6 +95,8 @@ def _formatted(args: list[str], line: int) -> Value:
                 result += "%"
                 continue
             width = rest.pop(0) if found[2] == "*" and rest else found[2].strip("*")
+            if len(width) > _WIDEST or len(found[3] or "") > _WIDEST:
+                return Unknown(f"printf {found[0]}", line)
             text = _one(found[4], found[1], width, found[3], rest.pop(0) if rest else None)
             if text is None:
                 return Unknown(f"printf {found[0]}", line)
@@ -193,7 +196,7 @@ def _set(context: Context, args: list[Value], line: int) -> Status:
 
 def _shift(context: Context, args: list[Value], line: int) -> Status:
     known = texts([*(args or ["1"]), *context.state.positional])
-    if isinstance(known, Unknown) or not known[0].isdigit():
+    if isinstance(known, Unknown) or not re.fullmatch(r"\d{1,9}", known[0]):
         raise ScriptError(f"shift of what is not known: {known}", line)
     if int(known[0]) > len(context.state.positional):
         return 1

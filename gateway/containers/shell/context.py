@@ -90,7 +90,9 @@ class Context:
             for path, output, appends in writes:
                 old = self.run.content(path) if appends else ""
                 old = Unknown(f"what {path} of the image holds", 0) if old is None else old
-                self.run.files[path] = joined([old, output.text()])
+                text = joined([old, output.text()])
+                known = not isinstance(text, str) or len(text) <= _MOST
+                self.run.files[path] = text if known else Unknown(f"{path}, more than a megabyte,", 0)
 
     def _redirect(self, redirect: Redirect, writes: list[tuple[str, Output, bool]]) -> None:
         if not isinstance(redirect.target, Word):

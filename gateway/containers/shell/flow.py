@@ -33,7 +33,7 @@ from gateway.containers.grammar.syntax import (
 from gateway.containers.shell.context import Context, Left, Output, Returned, short
 from gateway.containers.shell.effects import effects
 from gateway.containers.shell.run import Found, Run
-from gateway.errors import ScriptError
+from gateway.errors import BadArithmeticError, ScriptError
 
 _DEEPEST = 40  # functions and scripts within each other
 
@@ -195,13 +195,16 @@ class Flow(Context):
         elif isinstance(command, Condition):
             try:
                 truth = Tester(self.expander, self.exists, command.line).condition(command.test)
-            except BadTestError:
+            except (BadTestError, BadArithmeticError):
                 truth = False
             self.state.status = self.status(
                 Unknown(truth.why, command.line) if isinstance(truth, Unknown) else truth
             )
         elif isinstance(command, Reckoning):
-            number = self.expander.number(command.text, command.line)
+            try:
+                number = self.expander.number(command.text, command.line)
+            except BadArithmeticError:
+                number = 0
             self.state.status = number if isinstance(number, Unknown) else int(number == 0)
 
     def _group(self, group: Group) -> None:

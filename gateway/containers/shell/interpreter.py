@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from gateway.containers.expand.expansion import absolute
@@ -109,9 +109,9 @@ class Shell(Programs):
         if name in self.state.functions:
             with self.environment(env):
                 self._call(self.state.functions[name], words[1:])
-        elif (special := getattr(self, f"_do_{_SPECIAL.get(name, '')}", None)) is not None:
+        elif (special := _SPECIAL.get(name)) is not None:
             with self.environment(env):
-                special(words[1:], line, source)
+                special(self, words[1:], line, source)
         else:
             with self.environment(env):
                 status = run_builtin(self, words, line)
@@ -151,7 +151,7 @@ class Shell(Programs):
 
     # commands that change where the script goes on
 
-    def _do_exec(self, args: list[Value], line: int, source: str) -> None:
+    def do_exec(self, args: list[Value], line: int, source: str) -> None:
         rest = list(args)
         while rest and rest[0] in ("-a", "-c", "-l", "--"):
             rest = rest[2:] if rest[0] == "-a" else rest[1:]
@@ -161,14 +161,14 @@ class Shell(Programs):
         self.external(rest, {}, line, source)
         raise Ended(f"the script becomes `{short(source)}`", line, 0)
 
-    def _do_eval(self, args: list[Value], line: int, source: str) -> None:
+    def do_eval(self, args: list[Value], line: int, source: str) -> None:
         text = joined(args, " ")
         if isinstance(text, Unknown):
             raise ScriptError(f"eval of what is not known: {text}", line)
         self.state.status = 0
         self.block(parse(text, line))
 
-    def _do_command(self, args: list[Value], line: int, source: str) -> None:
+    def do_command(self, args: list[Value], line: int, source: str) -> None:
         if args and args[0] in ("-v", "-V"):
             self.state.status = run_builtin(self, ["which", *args[1:]], line) or 0
             return
@@ -180,7 +180,7 @@ class Shell(Programs):
             else:
                 self.state.status = status
 
-    def _do_source(self, args: list[Value], line: int, source: str) -> None:
+    def do_source(self, args: list[Value], line: int, source: str) -> None:
         name = args[0] if args else ""
         if isinstance(name, Unknown):
             raise ScriptError(f"reads a file whose name is not known: {name}", line)
@@ -204,10 +204,10 @@ class Shell(Programs):
         for name in self.state.variables:
             self.state.set(name, why)
 
-    def _do_exit(self, args: list[Value], line: int, source: str) -> None:
+    def do_exit(self, args: list[Value], line: int, source: str) -> None:
         raise Ended(f"the script ends with `{short(source)}`", line, self._given(args))
 
-    def _do_return(self, args: list[Value], line: int, source: str) -> None:
+    def do_return(self, args: list[Value], line: int, source: str) -> None:
         self.state.status = self._given(args)
         raise Returned
 
@@ -215,20 +215,20 @@ class Shell(Programs):
         given = args[0] if args else self.state.status
         if isinstance(given, int):
             return given
-        return int(given) % 256 if isinstance(given, str) and re.fullmatch(r"-?\d+", given) else 0
+        return int(given) % 256 if isinstance(given, str) and re.fullmatch(r"-?\d{1,9}", given) else 0
 
-    def _do_break(self, args: list[Value], line: int, source: str) -> None:
+    def do_break(self, args: list[Value], line: int, source: str) -> None:
         raise Left(max(self._given(args) if args else 1, 1), goes_on=False)
 
-    def _do_continue(self, args: list[Value], line: int, source: str) -> None:
+    def do_continue(self, args: list[Value], line: int, source: str) -> None:
         raise Left(max(self._given(args) if args else 1, 1), goes_on=True)
 
-    def _do_wait(self, args: list[Value], line: int, source: str) -> None:
+    def do_wait(self, args: list[Value], line: int, source: str) -> None:
         if self.run.starts and not args:
             raise Found
         self.state.status = Unknown("how a job ends", line) if args else 0
 
-    def _do_trap(self, args: list[Value], line: int, source: str) -> None:
+    def do_trap(self, args: list[Value], line: int, source: str) -> None:
         text = args[0] if args else ""
         if isinstance(text, str) and re.search(r"\bserve\b|api_server|launch_server|inference-sim", text):
             raise ScriptError(f"starts a server from a trap: {short(source)}", line)
@@ -236,9 +236,8 @@ class Shell(Programs):
 
 
 # command -> the method that does it
-_SPECIAL = {
-    "exec": "exec", "eval": "eval", "command": "command", "builtin": "command", "source": "source",
-    ".": "source", "exit": "exit", "return": "return", "break": "break", "continue": "continue",
-    "wait": "wait",
-    "trap": "trap",
+_SPECIAL: dict[str, Callable[[Shell, list[Value], int, str], None]] = {
+    "exec": Shell.do_exec, "eval": Shell.do_eval, "command": Shell.do_command, "builtin": Shell.do_command,
+    "source": Shell.do_source, ".": Shell.do_source, "exit": Shell.do_exit, "return": Shell.do_return,
+    "break": Shell.do_break, "continue": Shell.do_continue, "wait": Shell.do_wait, "trap": Shell.do_trap,
 }  # fmt: skip

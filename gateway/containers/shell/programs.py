@@ -92,7 +92,10 @@ class Programs(Flow):
             self.output.write(unknown)
             self.state.status = 0
             return True
-        result = function(known, text, self.run.world)
+        try:
+            result = function(known, text, self.run.world)
+        except (ValueError, OverflowError):  # a number of thousands of digits
+            return False
         if result is None:
             return False
         self.output.write(result)

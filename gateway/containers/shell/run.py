@@ -9,7 +9,7 @@ from gateway.containers.expand.conditions import Truth
 from gateway.containers.expand.values import Unknown, Value
 from gateway.errors import ScriptError
 
-_MOST_STEPS = 10_000  # commands that are followed on all ways together; people's have some dozens
+_MOST_STEPS = 5_000  # commands that are followed on all ways together; people's have some dozens
 _MOST_DECISIONS = 40  # conditions on one way whose outcome is not known
 
 

@@ -37,7 +37,10 @@ class Search:
         given: list[bool] = []
         steps = 0
         for _ in range(_MOST_WAYS):
-            run = self._way(words, env, given, steps)
+            try:
+                run = self._way(words, env, given, steps)
+            except RecursionError:
+                raise ScriptError("the script is nested too deeply to be followed") from None
             steps = run.steps
             if run.starts:
                 self._compare(run)
