@@ -131,8 +131,7 @@ def _up_parser() -> _Parser:
         "--hpa-sync-period",
         type=float,
         default=15.0,
-        metavar="SECONDS",
-        help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
+        help="seconds between two looks of HorizontalPodAutoscalers (default 15)",
     )
     add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
     add("--ui-port", type=_port, default=0, metavar="PORT", help="its port (any free one)")
