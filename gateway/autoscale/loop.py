@@ -26,13 +26,13 @@ class Target(Protocol):
         """As `simfleet scale` takes it."""
 
     def replicas(self) -> int:
-        """Pods that there are and that are not ending."""
+        """Pods that there are."""
 
     def ready(self) -> int:
         """How many of them are ready."""
 
     def pods(self) -> Sequence[Source]:
-        """Those pods, by name."""
+        """Those that are not ending, by name."""
 
     def about(self, metric: MetricSpec) -> tuple[Sequence[Source], str | None]:
         """Whose pages an Object or External metric is on, and the name that its series must have."""
@@ -79,7 +79,10 @@ class Autoscaler:
         try:
             while True:
                 await asyncio.sleep(period_s)
-                await self.sync()
+                try:
+                    await self.sync()
+                except Exception as error:  # noqa: BLE001 - the stack goes on, and whoever runs it is told
+                    self._report(f"{self.hpa.resource}: {type(error).__name__}: {error}")
         finally:
             if self._scaling is not None:
                 self._scaling.cancel()

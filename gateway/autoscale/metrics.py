@@ -50,7 +50,7 @@ def parse(text: str) -> Page:
     """The series of a page; none of one that is no Prometheus text."""
     try:
         families = list(text_string_to_metric_families(text))
-    except ValueError:
+    except (ValueError, IndexError, KeyError):  # whatever the parser stumbles over
         return ()
     return tuple((s.name, s.labels, s.value) for f in families for s in f.samples)
 

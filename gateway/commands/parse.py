@@ -129,10 +129,9 @@ def _up_parser() -> _Parser:
     )
     add(
         "--hpa-sync-period",
-        type=_seconds,
+        type=float,
         default=15.0,
-        metavar="SECONDS",
-        help="how often HorizontalPodAutoscalers look (default 15, as kube-controller-manager)",
+        help="seconds between two looks of HorizontalPodAutoscalers (default 15)",
     )
     add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
     add("--ui-port", type=_port, default=0, metavar="PORT", help="its port (any free one)")
@@ -146,16 +145,6 @@ def _count(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
     return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text.removesuffix("s"))
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"must be 0.1 to 3600 seconds, not {text!r}")
-    return seconds
 
 
 def _port(text: str) -> int:
@@ -179,6 +168,8 @@ def _up(argv: list[str]) -> int:
     from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
 
+    if not 0.1 <= arguments.hpa_sync_period <= 3600:
+        raise UsageError(f"--hpa-sync-period {arguments.hpa_sync_period:g}: must be 0.1 to 3600 seconds")
     ports, first = _parse_ports(arguments.port)
     reserve(port for port in (*ports.values(), first) if port is not None)
     picker = PickerOptions(

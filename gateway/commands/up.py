@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 
 from gateway.autoscale.loop import SYNC_PERIOD_S
+from gateway.commands.autoscaling import Autoscaling
 from gateway.commands.ui import PageProcess
 from gateway.envoy.process import GatewayOptions
 from gateway.errors import ControlError, GatewayError, StackError
 from gateway.manifests.load import Manifests, load
-from gateway.stack.autoscaling import Autoscaling
 from gateway.stack.change import apply
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.plan import make_plan

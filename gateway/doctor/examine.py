@@ -14,9 +14,9 @@ from typing import Any
 
 from gateway.doctor.evidence import Evidence, from_log_line, log_entries
 from gateway.doctor.send import Answer, Request, read_curl, send
+from gateway.envoy.example import PROMPT
 from gateway.errors import ControlError
 from gateway.machine.processes import tail_of
-from gateway.stack.example import PROMPT
 
 MARK = "simfleet-doctor"
 LOG_WAIT_S = 3.0

@@ -33,6 +33,7 @@ RULES = {
     for r in (
         Rule("schema", _E, "an object that its CRD refuses"),
         Rule("up-refuses", _E, "what `simfleet up` cannot start, or an API server refuses"),
+        Rule("container-note", _I, "what of a container stays out of the lab, or is replaced"),
         Rule("not-simulated", _W, "an object or field that changes traffic in a cluster and nothing here"),
         Rule("not-read", _W, "a kind or field that is unknown"),
         Rule("not-run", _W, "pods that serve no model"),

@@ -14,8 +14,8 @@ from gateway.lint.finding import Finding, find
 from gateway.manifests.told.unread import Why
 from gateway.stack.pickers.process import PickerOptions
 from gateway.stack.pickerset import PickerSet
-from gateway.stack.plan import Plan, listening_ports
-from gateway.stack.serving import configs
+from gateway.stack.plan import Plan
+from gateway.stack.serving import tried
 from kit.yamldoc import Cursor
 
 _RULES = {
@@ -44,13 +44,20 @@ def check(plan: Plan, said: AbstractSet[str]) -> Iterator[Finding]:
 
 
 def _check_servers(plan: Plan, volumes: Path) -> Iterator[Finding]:
-    for server, config in configs(plan, volumes):
-        if isinstance(config, ManifestError):
-            yield _refused(server.container.root, config)
+    for server, found in tried(plan, volumes):
+        if isinstance(found, ManifestError):
+            yield _refused(server.container.root, found)
             continue
-        ports = listening_ports(server, config.port, config.data_parallel_size)
+        for note in found.notes:
+            yield find(
+                "container-note",
+                server.container.root,
+                note,
+                "`simfleet up` runs it so",
+                "nothing, where what stays out does not matter to the lab",
+            )
         active = server.workload.active_ports  # a picker chooses no others
-        missing = [p for p in server.targets if p not in ports and (active is None or p in active)]
+        missing = [p for p in server.targets if p not in found.ports and (active is None or p in active)]
         for port in missing:
             if server.pool is not None:
                 at = server.pool.resource.root.child("spec")
@@ -61,7 +68,7 @@ def _check_servers(plan: Plan, volumes: Path) -> Iterator[Finding]:
                 "pool-target-port",
                 at,
                 f"{server.pool or server.service} targets port {port}; pods of {server.workload} "
-                f"listen on {', '.join(map(str, ports))}",
+                f"listen on {', '.join(map(str, found.ports))}",
                 "connections to the pod are refused: 503 (upstream connect error), and the picker has no "
                 "metrics",
                 "make targetPorts, containerPort and --port the same number",

@@ -151,8 +151,8 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
         service = services[0] if services else None
         plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
         return
-    image = next((c.image for c in workload.containers if c.image), "none")
-    what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
+    image = next((f" (image {c.image})" for c in workload.containers if c.image), "")
+    what = "a Job that no Service leads to" if serves else f"it serves no model{image}"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     _tell(plan, workload, f"{what}{follows}")
 
@@ -227,6 +227,10 @@ _PROGRAM = re.compile(
     r"\bvllm serve\b|\bvllm\.entrypoints|inference-sim\b|\bsimfleet serve\b|\bsglang\.launch_server\b"
     r"|\btrtllm-serve\b|(?:^|\s)--(?:model|served-model-name)[=\s]"
 )
+# vLLM's benchmark, and what else the simulator's own image and pickers' do
+_OTHER = re.compile(
+    r"\bvllm bench\b|^(?:\S*/)?(?:loadgen|epp)\b|\bsimfleet (?!serve\b)\w|(?:^|\s)--?pool-?[nN]ame\b"
+)
 _IMAGE = re.compile(r"(?:^|[-_])vllm|inference-sim|vllm-simfleet|^simfleet|sglang|tensorrt-llm")
 
 
@@ -234,8 +238,10 @@ def is_model_server(container: Container) -> bool:
     """Whether a container that no pool names serves a model: by its program or flags, else by its image."""
     text = " ".join((*container.command, *container.args))
     image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    if _OTHER.search(text):
+        return False
     if _PROGRAM.search(text):
-        return "vllm bench" not in text
+        return True
     idle = container.command and not text.startswith("-")  # a program of its own that is none of those
     return not idle and bool(_IMAGE.search(image)) and not _NO_SERVER.search(image)
 

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gateway.envoy.config import listener_ports
+from gateway.envoy.example import Example, example
 from gateway.manifests.attach import attach, attachments_of
-from gateway.stack.example import Example, example
 from gateway.stack.pods import Pod
 
 if TYPE_CHECKING:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.containers.command import ServerCommand, container_error, server_command
 from gateway.errors import ManifestError
 from gateway.manifests.inside import inside
 from gateway.manifests.load import Manifests
+from gateway.sidecar.plan import sidecar_options
 from gateway.stack.plan import Plan, ServerPlan, pod_name
+from gateway.stack.sidecars import notes_of, pod_ports
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
@@ -36,11 +39,31 @@ def ranks_of(server: ServerPlan, config: ServeConfig) -> int:
     return config.ranks.num_ports if len(server.targets) == 1 else config.data_parallel_size
 
 
-def configs(plan: Plan, directory: Path) -> Iterator[tuple[ServerPlan, ServeConfig | ManifestError]]:
-    """What the first pod of each server would run, or why it would not start."""
+@dataclass(frozen=True)
+class Tried:
+    """Where a pod listens, its sidecar with it, and what is to be told of its containers."""
+
+    ports: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def tried(plan: Plan, directory: Path) -> Iterator[tuple[ServerPlan, Tried | ManifestError]]:
+    """What comes of the first pod of each server, or why it would not start; nothing is started."""
     for server in plan.servers:
-        name = pod_name(server.workload, server.workload.first_ordinal, plan.stack)
         try:
-            yield server, server_config(plan.manifests, server, name, "127.0.0.2", directory)[0]
+            yield server, _tried(plan, server, directory)
         except ManifestError as error:
             yield server, error
+
+
+def _tried(plan: Plan, server: ServerPlan, directory: Path) -> Tried:
+    workload, address = server.workload, "127.0.0.2"
+    name = pod_name(workload, workload.first_ordinal, plan.stack)
+    config, command = server_config(plan.manifests, server, name, address, directory)
+    notes = [f"{workload}, container {server.container.name}: {note}" for note in command.notes]
+    sidecar = sidecar_options(plan.manifests, workload, name, address)
+    ports, _ = pod_ports(server, config.port, ranks_of(server, config), None, sidecar)
+    if sidecar is not None:
+        notes += notes_of(server, sidecar, ports)
+        ports = (*ports, *sidecar.ports)
+    return Tried(ports, tuple(notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from gateway.errors import StackError
 from gateway.sidecar.listener import Sidecar
@@ -21,6 +21,17 @@ def pod_ports(
     return listening_ports(server, port, ranks), more
 
 
+def notes_of(server: ServerPlan, options: SidecarOptions, ports: tuple[int, ...]) -> Iterator[str]:
+    """What to tell of a sidecar whose model server listens on `ports`."""
+    for text in options.notes:
+        yield f"{server.workload}, routing sidecar: {text}"
+    if ports[:1] != (options.model_port,):
+        yield (
+            f"{server.workload}: the routing sidecar forwards to port {options.model_port}, the model server "
+            f"listens on {ports[0]}; requests get 503"
+        )
+
+
 class Sidecars:
     """The sidecars of a stack, by pod: one lives as long as the pod's server. `note` is told what to tell."""
 
@@ -31,13 +42,8 @@ class Sidecars:
     async def add(self, pod: Pod, options: SidecarOptions | None) -> None:
         """Start the sidecar of a pod that has one. Raises StackError where its port is taken."""
         if options is not None:
-            for text in options.notes:
-                self._note(f"{pod.server.workload}, routing sidecar: {text}")
-            if pod.ports[:1] != (options.model_port,):
-                self._note(
-                    f"{pod.server.workload}: the routing sidecar forwards to port {options.model_port}, the "
-                    f"model server listens on {pod.ports[0]}; requests get 503"
-                )
+            for text in notes_of(pod.server, options, pod.ports):
+                self._note(text)
             self._known[pod.name] = Sidecar(options, pod.address)
             await self.start(pod)
 

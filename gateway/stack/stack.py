@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from gateway.containers.command import ServerCommand
@@ -37,7 +36,7 @@ from simulator.config.serve import ServeConfig
 from simulator.errors import FleetError
 from simulator.fleet.fleet import Fleet, ReplicaSpec
 
-WATCH_INTERVAL_S = 0.1  # how often pods are asked for their readiness; a kubelet does it every second at most
+WATCH_INTERVAL_S = 0.1  # how often pods are asked for their readiness; a kubelet: every second
 DRAIN_TIMEOUT_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 _ADDRESS_ATTEMPTS = 20
 
@@ -53,7 +52,7 @@ class StackOptions:
 
 
 class Stack:
-    """All that a plan asks for; `failure` is done when a part died. What it cannot do is a ControlError."""
+    """All that a plan asks for; `failure` is done when a part died. It refuses by ControlError."""
 
     def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
         self.plan = plan
@@ -78,9 +77,7 @@ class Stack:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
     async def _start(self) -> None:
@@ -138,7 +135,7 @@ class Stack:
                 try:
                     for _ in range(server.replicas):
                         await self.add_pod(server)
-                except ContainerError as error:  # in a cluster its pods would not start, and the others would
+                except ContainerError as error:  # as in a cluster the others start
                     refused.append(error)
                     self.note(f"{server.workload} is not run: {error}")
             if refused and not len(self.pods):
@@ -278,13 +275,13 @@ class Stack:
         self._tasks.append(asyncio.create_task(self._watch_picker(handle, handle.process)))
 
     async def _watch_picker(self, handle: PickerHandle, picker: PickerProcess) -> None:
-        """A picker that dies is an endpoint less, as in a cluster; the pool's failure mode rules."""
+        """A picker that dies is an endpoint less, and the pool's failure mode rules."""
         await picker.process.wait()
         self.publish()
         if not picker.process.stopping:
             self.report(
                 f"picker {handle.name} {picker.process.ending()}: {handle.failure_mode} rules; "
-                f"`simfleet restart {handle.name}` brings it back. Its last lines:\n{picker.process.tail()}"
+                f"`simfleet restart {handle.name}` brings it back. It said:\n{picker.process.tail()}"
             )
 
     # commands
@@ -323,7 +320,7 @@ class Stack:
             await asyncio.sleep(0)
 
     async def kill(self, name: str, after_tokens: int | None = None) -> str:
-        """End a pod or a picker as `kill -9` would; with `after_tokens`, a pod that many tokens later."""
+        """End a pod or picker as `kill -9` would; with `after_tokens`, that many tokens later."""
         if after_tokens is not None and after_tokens < 0:
             raise ControlError(f"after_tokens must be 0 or more, not {after_tokens}")
         if (handle := self.pickers.find(name)) is not None:
@@ -361,7 +358,7 @@ class Stack:
             raise ControlError(str(error)) from error
 
     async def _drain(self, pods: Sequence[Pod], grace_s: float) -> bool:
-        """All of them together: endpoints are published and applied once. False: some were cut off."""
+        """All together: endpoints are published and applied once. False: some were cut off."""
         self._set_state(PodState.DRAINING, *pods)
         await self.until_applied()
         finished = await asyncio.gather(*(self._fleet.drain(pod.name, grace_s) for pod in pods))

@@ -84,6 +84,7 @@ CHANGING: dict[Kind, str] = {
     ("orchestration.aibrix.ai", "StormService"): _ITS_CONTROLLER,
     ("orchestration.aibrix.ai", "RoleSet"): _ITS_CONTROLLER,
     ("orchestration.aibrix.ai", "KVCache"): "pods share no cache server",
+    ("model.aibrix.ai", "ModelClaim"): _ITS_CONTROLLER,
     ("model.aibrix.ai", "ModelAdapter"): "adapters are loaded by flags or by /v1/load_lora_adapter",
     ("disaggregatedset.x-k8s.io", "DisaggregatedSet"): _ITS_CONTROLLER,
     ("route.openshift.io", "Route"): _NOT_SENT,

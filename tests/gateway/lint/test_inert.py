@@ -70,7 +70,9 @@ def test_paths(more: dict[str, Any], paths: list[str]) -> None:
 
 def test_the_picker_s_log_names_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text(config(flowControl={"enableEviction": True}))
+    whole = yaml.safe_load(config(flowControl={"enableEviction": True}))
+    whole["plugins"].append({"type": "inflight-load-producer", "name": "a"})  # which the token scorer needs
+    file.write_text(yaml.safe_dump(whole))
     argv = [f"--config-file={file}", "--pool-name=p", f"--endpoints-file={tmp_path}/e.yaml"]
     with caplog.at_level(logging.WARNING, "picker"):
         Picker(parse_options(argv))

@@ -101,7 +101,7 @@ def test_every_rule_is_tried_here() -> None:
         "server-env",
         "server-image",
         "route-filter",
-        *("up-refuses", "not-simulated", "not-read", "not-run", "gateway-class"),
+        *("up-refuses", "container-note", "not-simulated", "not-read", "not-run", "gateway-class"),
     }
     assert set(RULES) == {m[2] for m in CASES} | elsewhere
 

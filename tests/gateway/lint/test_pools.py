@@ -78,7 +78,7 @@ CASES = [
             (PORT, "  - number: 8000 # <-\n"),
         ),
         "InferencePool apps/pool targets port 8000; pods of Deployment apps/server listen on 7999",
-        ((ARGS, "        args: [--model, base, --port=7999, --data_parallel_size=2]\n"),),
+        ((ARGS, "        args: [--model, base, --port=8000, --data_parallel_size=2]\n"),),
     ),
     Case(
         "pool-failure-mode",

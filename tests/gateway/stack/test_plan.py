@@ -132,6 +132,10 @@ def container(image: str = "", command: list[str] | None = None, args: list[str]
         ("ghcr.io/vllm-project/production-stack/vllm-router:1", [], ["--service-discovery", "k8s"], False),
         ("registry.k8s.io/gateway-api-inference-extension/epp:v1.5.0", [], ["--pool-name", "p"], False),
         ("nginx:1.27", [], [], False),
+        ("example.com/vllm-simfleet:1", [], ["serve", "--model", "m"], True),
+        ("example.com/vllm-simfleet:1", ["loadgen"], ["run", "--model", "m"], False),
+        ("example.com/vllm-simfleet:1", [], ["loadgen", "run", "x.yaml"], False),
+        ("example.com/vllm-simfleet:1", ["python", "-m", "gateway.picker"], ["--pool-name", "p"], False),
     ],
 )
 def test_what_is_a_model_server(image: str, command: list[str], args: list[str], serves: bool) -> None:

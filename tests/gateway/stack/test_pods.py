@@ -13,10 +13,10 @@ import yaml
 from rich.console import Console
 
 from gateway.commands.table import LogCounter, Rates, render
+from gateway.envoy.example import Example, example
 from gateway.errors import ControlError, GatewayError
 from gateway.manifests.attach import attach, attachments_of
 from gateway.manifests.load import load
-from gateway.stack.example import Example, example
 from gateway.stack.pickers import goflags
 from gateway.stack.pickers.make import find_epp, make_picker
 from gateway.stack.pickers.process import Endpoint, PickerOptions, PickerSpec, file_discovery

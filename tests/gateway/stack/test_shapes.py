@@ -72,6 +72,9 @@ def test_lint_and_up_agree(name: str, tmp_path: Path) -> None:
     assert told == {(u.resource.line_of(*u.path), u.consequence) for u in plan.unread}
     refused = [f.message for f in findings if f.rule.id == "up-refuses"]
     assert [m for m in [asyncio.run(refusal(plan, tmp_path))] if m] == refused[:1]
+    said = {f.message for f in findings}
+    of_containers = [note for note in plan.notes if ", container " in note or "routing sidecar" in note]
+    assert set(of_containers) <= said  # the stack has added them as it started
     if plan.notes:
         assert findings  # what up remarks on is not nothing
 

@@ -33,7 +33,8 @@ class StackTarget:
         return [p for p in self._stack.pods.of_workload(self._server) if p.state not in _ENDING]
 
     def replicas(self) -> int:
-        return len(self._pods())
+        """As `scale` counts: one that was drained by hand has its place until it is scaled away."""
+        return len(self._stack.pods.of_workload(self._server))
 
     def ready(self) -> int:
         return sum(p.state is PodState.READY for p in self._pods())

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.autoscale.hpa import read_hpa
+from gateway.commands.autoscaling import Autoscaling, StackTarget
 from gateway.manifests.load import read
-from gateway.stack.autoscaling import Autoscaling, StackTarget
 from gateway.stack.plan import make_plan
 from gateway.stack.stack import Stack
 from tests.e2e import worlds
@@ -58,6 +58,9 @@ def test_whose_pages_a_metric_is_on(tmp_path: Path) -> None:
         (server,) = [s for s in stack.plan.servers if s.workload.name == "x"]
         target = StackTarget(stack, server)
         assert (target.replicas(), target.ready(), len(target.pods())) == (2, 2, 2)
+        await stack.drain(next(iter(stack.pods)).name, 1.0)
+        assert (target.replicas(), target.ready(), len(target.pods())) == (2, 1, 1)
+        await stack.restart(next(iter(stack.pods)).name)
         (of_all,) = read_hpa_metrics(external("q", value="1"))
         assert len(target.about(of_all)[0]) == 3
         for kind, name, number in (
