@@ -43,4 +43,8 @@ def test_every_row_but_the_picker_s_own_mistakes(
     for pod in (p for p in broken.pods if p["workload"] == "full"):
         broken.ask("kill", name=pod["name"])
     body = STATIC[0][1] or ""
-    until(lambda: cause("/full" + TAIL, "-d", body) == "no-candidates", 10.0, "the picker knows that they are gone")
+    until(
+        lambda: cause("/full" + TAIL, "-d", body) == "no-candidates",
+        10.0,
+        "the picker knows that they are gone",
+    )
