@@ -172,6 +172,15 @@ CAUSES: tuple[Cause, ...] = (
         _picker_said(503),
     ),
     Cause(
+        "path-unknown-to-picker",
+        "400 with 'no parser registered matching path suffix' in the picker's body",
+        "llm-d-router v0.9 and v0.10 take requests of the paths only that their request handlers know, by how the "
+        "path ends; a rewrite of the HTTPRoute comes after the picker",
+        "a path that ends as OpenAI's do, a requestHandler.parsers entry for it (passthrough-parser), or a later "
+        "release, which forwards unknown paths",
+        _picker_said(400, "no parser registered"),
+    ),
+    Cause(
         "bad-request-body",
         "400 with the picker's prefix or 'model not found in request body'",
         "the picker could not read the body: no model, no prompt or messages, or not JSON (a body over 1 MB with a "

@@ -89,15 +89,16 @@ POOLS = {
 """The shared picker knows the pods of `main` alone: elsewhere its picks are passed over, round robin."""
 
 
-def broken_world() -> str:
+def broken_world(tail: str = "") -> str:
+    """Its pools under /NAME plus `tail`, which a picker sees: the path is rewritten after it was asked."""
     pools = [worlds.pool(f"{n}-pool", app, epp, **more) for n, (app, epp, more) in POOLS.items()]
     cors = {"type": "CORS", "cors": {"allowOrigins": ["https://a.example"]}}
-    rules = [rule(f"/{name}", worlds.to_pool(f"{name}-pool")) for name in POOLS]
+    rules = [rule(f"/{name}{tail}", worlds.to_pool(f"{name}-pool")) for name in POOLS]
     rules += [
-        rule("/impatient", worlds.to_pool("slow-pool"), timeouts={"request": "300ms"}),
-        rule("/cors", worlds.to_pool("good-pool"), filters=[cors]),
-        rule("/missing-pool", worlds.to_pool("no-such-pool")),
-        rule("/no-such-path", worlds.to_pool("good-pool"), rewrite="/v1/nothing"),
+        rule(f"/impatient{tail}", worlds.to_pool("slow-pool"), timeouts={"request": "300ms"}),
+        rule(f"/cors{tail}", worlds.to_pool("good-pool"), filters=[cors]),
+        rule(f"/missing-pool{tail}", worlds.to_pool("no-such-pool")),
+        rule(f"/no-such-path{tail}", worlds.to_pool("good-pool"), rewrite="/v1/nothing"),
         rule("/chat", worlds.to_pool("good-pool"), rewrite="/v1/chat/completions"),
     ]
     return worlds.dump(

@@ -1,9 +1,8 @@
 """The server side of HTTP/2 (RFC 9113), as much of it as a gRPC service needs, without any I/O.
 
-`receive` takes bytes and calls a Streams; what is to be sent gathers in `take`. An ext_proc stream of six
-messages costs 20 us of CPU in HTTP/2 alone, where the library h2 takes 224; over sockets, with gRPC on top,
-it costs 112 us, where grpc.aio takes 601. A pick takes 40 to 70 us, and a picker in Python sits in the path
-of every request.
+`receive` takes bytes and calls a Streams; what is to be sent gathers in `take`. An ext_proc stream
+of six messages costs 20 us of CPU in HTTP/2 alone, where the library h2 takes 224; over sockets,
+with gRPC on top, 112 us, where grpc.aio takes 601. A pick takes 40 to 70 us.
 
 What a gRPC server never does is not here: push, priorities, and compressed response headers.
 """
@@ -155,9 +154,9 @@ class H2Connection:
             self._out.append(header_frames(0, stream_id, block, self._sender.frame_size))
 
     def send_data(self, stream_id: int, data: bytes) -> None:
-        """Data, in as many frames as the windows and the peer's frame size ask for, at once or later.
+        """Data, in as many frames as the windows and the peer's frame size ask for, or later.
 
-        The stream is reset where more would be kept for a client that does not read than may be held.
+        It resets the stream where more would be kept for a client that does not read than may be.
         """
         stream = self._open.get(stream_id)
         if stream is not None and not self._sender.data(stream, data):
@@ -190,7 +189,7 @@ class H2Connection:
         if self._block is not None and (kind != CONTINUATION or stream_id != self._block[0]):
             raise H2Error(PROTOCOL_ERROR, "a header block was interrupted")
         try:
-            if kind == DATA and stream_id and self.settled:  # nine of ten frames, which `check` passes
+            if kind == DATA and stream_id and self.settled:  # most frames; `check` passes them
                 self._on_data(flags, stream_id, payload)
                 return
             if kind <= CONTINUATION:
@@ -266,7 +265,7 @@ class H2Connection:
             self._remote_end(stream_id)
 
     def _late_data(self, stream_id: int) -> None:
-        """Data on a stream that is not open: its client did not know yet, or breaks the protocol."""
+        """Data on a stream that is not open: its client did not know yet, or is broken."""
         self._not_idle(stream_id)
         if not self._gone.get(stream_id, False):
             raise StreamError(STREAM_CLOSED, f"data on stream {stream_id} after its end")
@@ -289,13 +288,13 @@ class H2Connection:
         block += payload
         self._continued += 1
         if len(block) > HEADER_LIST or self._continued > CONTINUATIONS:
-            raise H2Error(ENHANCE_YOUR_CALM, f"headers of more than {HEADER_LIST} bytes or too many frames")
+            raise H2Error(ENHANCE_YOUR_CALM, f"headers of over {HEADER_LIST} bytes or too many frames")
         if flags & END_HEADERS:
             self._block = None
             self._headers(first_flags, stream_id, bytes(block))
 
     def _headers(self, flags: int, stream_id: int, block: bytes) -> None:
-        """A whole header block; it is decoded whatever comes of it, because the next ones build on it."""
+        """A whole header block; it is always decoded, because the next ones build on it."""
         if stream_id <= self._last_stream:
             self._trailers(flags, stream_id, block)
             return

@@ -44,6 +44,10 @@ CASES = [
     (Evidence(status=503, body="inference error: ServiceUnavailable - request timed out in queue and y"), "queued-too-long"),
     (Evidence(status=500, details="ext_proc_error_spurious_message"), "picker-answers-bodies-wrong"),
     (Evidence(status=503, body="inference error: ServiceUnavailable - failed to find candidates"), "no-candidates"),
+    (
+        Evidence(status=400, body="inference error: BadRequest - no parser registered matching path suffix for: /good"),
+        "path-unknown-to-picker",
+    ),
     (Evidence(status=400, body="inference gateway: BadRequest - model not found in request body"), "bad-request-body"),
     (Evidence(status=503, flags="UH", details="no_healthy_upstream", body="no healthy upstream"), "pool-without-endpoints"),
     (Evidence(status=503, flags="UF", details="upstream_reset_before_response_started{remote_connection_failure}"), "pod-refuses"),

@@ -24,12 +24,14 @@ PLUGINS = {
     "no-hit-lru-scorer": {"lruSize": 9, "prefixPluginType": "a", "prefixPluginName": "b"},
     "prefix-cache-scorer": {"prefixMatchInfoProducerName": "a"},
     "queue-scorer": {},
+    "inflight-load-producer": {},
 }
 
 
 def config(**more: Any) -> str:
     plugins = [{"type": name, "parameters": parameters} for name, parameters in PLUGINS.items()]
-    profile = {"name": "default", "plugins": [{"pluginRef": name} for name in PLUGINS]}
+    scorers = [{"pluginRef": name} for name in PLUGINS if name.endswith("-scorer")]
+    profile = {"name": "default", "plugins": scorers}
     whole = {
         "apiVersion": "llm-d.ai/v1alpha1",
         "kind": "EndpointPickerConfig",
