@@ -44,6 +44,7 @@ _PLAIN = (
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
     "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
+    "trust_request_mm_kwargs",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",

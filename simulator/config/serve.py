@@ -172,6 +172,7 @@ class ServeConfig:
     tool_call_parser: str | None = None
     return_tokens_as_token_ids: bool = False
     trust_request_chat_template: bool = False
+    trust_request_mm_kwargs: bool = False
     response_role: str = "assistant"
     max_logprobs: int = 20
     stream_interval: int = 1

@@ -25,7 +25,7 @@ fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-c
 kv-sharing-fast-prefill language-model-only log-error-stack long-prefill-token-threshold-adaptive
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
 scheduler-reserve-full-isl skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
-specialize-active-lora swa-bounded-replay tokens-only trust-remote-code trust-request-mm-kwargs
+specialize-active-lora swa-bounded-replay tokens-only trust-remote-code
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
 enable-lora-bias enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning

@@ -30,6 +30,7 @@ _MODEL = (
     Flag("chat-template", _T, "model", "File of a chat template, or the template itself.",
          "the tokenizer's"),
     Flag("trust-request-chat-template", _B, "model", "Let requests bring their chat template.", "false"),
+    Flag("trust-request-mm-kwargs", _B, "model", "Let requests bring options of media readers.", "false"),
     Flag("default-chat-template-kwargs", _J, "model", "Arguments of every chat template.", "{}"),
 )  # fmt: skip
 

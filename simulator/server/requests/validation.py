@@ -190,25 +190,22 @@ def go_fields(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key in known}
 
 
-def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
-    raw: dict[str, Any],
-    lean: type[T],
-    model: type[BaseModel],
-    compat: Compat,
-    strict_enough: Callable[[T], bool],
-    keep: Sequence[str] = (),
-) -> T:
-    """`raw` as a `lean` struct, by way of pydantic's `model` when it does not fit as it stands.
-
-    `strict_enough` may reject what msgspec let through. `keep` are keys whose raw value is used unconverted.
-    ApiError, worded as the imitated server words it, for what neither accepts.
-    """
+def as_it_stands(raw: Mapping[str, Any], plain: type[T]) -> T | None:
+    """`raw` as a struct that takes no value in need of a closer look; None where it has one."""
     try:
-        request = msgspec.convert(raw, lean)
-        if strict_enough(request):
-            return request
+        return msgspec.convert(raw, plain)
     except msgspec.ValidationError:
-        pass
+        return None
+
+
+def convert(
+    raw: dict[str, Any], lean: type[T], model: type[BaseModel], compat: Compat, keep: Sequence[str] = ()
+) -> T:
+    """`raw` as a `lean` struct, by way of pydantic's `model`.
+
+    `keep` are keys whose raw value is used unconverted. ApiError, worded as the imitated server words it, for
+    what the model does not accept.
+    """
     validated = validate(raw, model, compat)
     values = validated.model_dump(exclude_unset=True, by_alias=True)
     values.update((key, raw[key]) for key in keep if key in raw)

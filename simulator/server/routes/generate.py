@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,13 @@ from simulator.server.answers.tools import SpokenCalls, check_tools, decide_call
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
-from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.lean import (
+    ChatRequest,
+    CompletionRequest,
+    GenerationRequest,
+    PlainChat,
+    PlainCompletion,
+)
 from simulator.server.requests.prompts import (
     Prompt,
     PromptRules,
@@ -41,7 +47,7 @@ from simulator.server.requests.sampling import (
 )
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
-from simulator.server.requests.validation import UNREADABLE, convert, go_fields, parse_object
+from simulator.server.requests.validation import UNREADABLE, as_it_stands, convert, go_fields, parse_object
 from simulator.server.routes.gate import (
     check_faults,
     check_open,
@@ -55,11 +61,9 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 Prepare = Callable[[Exchange, bytes], Generation]
-_FEW_STOPS = 4  # whatever the limit is, so few are no matter for it
-_MAX_SEED = 2**63
 _log = logging.getLogger(__name__)
-_decode_completion = msgspec.json.Decoder(CompletionRequest).decode
-_decode_chat = msgspec.json.Decoder(ChatRequest).decode
+_decode_completion = msgspec.json.Decoder(PlainCompletion).decode
+_decode_chat = msgspec.json.Decoder(PlainChat).decode
 
 
 class GenerateCall:
@@ -158,7 +162,7 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange, not request.use_beam_search)
     model, lora = resolve_model(replica, request.model)
-    if request.suffix:
+    if request.suffix is not None:
         raise ApiError(compat.suffix_message, param="suffix" if compat.error_param else None)
     check_open(replica)
     rules = PromptRules(replica.config, compat, replica.tokenizer)
@@ -184,7 +188,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
             pass
         else:
             check_prompt_count(request.prompt, exchange.replica.config, compat)
-            if request.prompt and _asks_nothing_odd(request) and _completion_is_plain(request):
+            if request.prompt and _asks_nothing_odd(request) and is_prompt(request.prompt):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
@@ -192,8 +196,13 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     if compat.go_fields:
         raw = go_fields(raw, _GO_COMPLETION)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
+    raw = _known(raw, exchange)
     before_completion(raw, compat)
-    return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
+    if compat.go_fields:
+        plain = as_it_stands(raw, PlainCompletion)
+        if plain is not None and is_prompt(plain.prompt):
+            return plain
+    return convert(raw, CompletionRequest, CompletionSchema, compat)
 
 
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
@@ -206,7 +215,7 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
             pass
         else:
             odd = request.top_logprobs or request.continue_final_message
-            if not odd and _asks_nothing_odd(request) and _chat_is_plain(request):
+            if not odd and _asks_nothing_odd(request) and messages_are_plain(request.messages):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
@@ -215,16 +224,30 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
         raw = go_fields(raw, _GO_CHAT)
     if not compat.messages_required:
         raw = {"messages": [], **raw}
+    raw = _known(raw, exchange)
     before_chat(raw, compat)
-    return convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
+    if compat.go_fields:
+        plain = as_it_stands(raw, PlainChat)
+        if plain is not None and messages_are_plain(plain.messages):
+            return plain
+    return convert(raw, ChatRequest, ChatSchema, compat, keep=("messages", "tools"))
+
+
+def _known(raw: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
+    """`raw` without the fields that only other servers than the imitated one look at."""
+    compat, config = exchange.prepared.compat, exchange.replica.config
+    foreign = _OLDER if compat.recent_fields else _RECENT
+    if config.strict and not compat.go_fields:
+        foreign |= _LLMD
+    return (
+        raw if foreign.isdisjoint(raw) else {key: value for key, value in raw.items() if key not in foreign}
+    )
 
 
 def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
     """Whether the checks on raw fields (`before_*`) have nothing to look at."""
-    return (
-        (request.stream_options is None or bool(request.stream))
-        and (request.logprobs is None or request.logprobs >= 0)
-        and request.prompt_logprobs is None
+    return (request.stream_options is None or bool(request.stream)) and (
+        request.logprobs is None or request.logprobs >= 0
     )
 
 
@@ -314,39 +337,6 @@ def _guided(request: GenerationRequest) -> bool:
     )
 
 
-def _is_plain(request: GenerationRequest) -> bool:
-    """Whether nothing here needs pydantic's eye."""
-    return (
-        not request.is_unusual()
-        and request.response_format is None
-        and request.structured_outputs is None
-        and not _guided(request)
-        and (request.seed is None or -_MAX_SEED <= request.seed < _MAX_SEED)
-        and (request.truncate_prompt_tokens is None or request.truncate_prompt_tokens >= -1)
-        and request.truncation_side in (None, "left", "right")
-        and not (isinstance(request.stop, list) and len(request.stop) > _FEW_STOPS)
-    )
-
-
-def _completion_is_plain(request: CompletionRequest) -> bool:
-    return (
-        is_prompt(request.prompt)
-        and request.prompt_embeds is None
-        and request.n is not None
-        and _is_plain(request)
-    )
-
-
-def _chat_is_plain(request: ChatRequest) -> bool:
-    return (
-        messages_are_plain(request.messages)
-        and request.tools is None
-        and request.tool_choice in (None, "none")
-        and request.reasoning_effort is None
-        and _is_plain(request)
-    )
-
-
 def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
     """A chat if the body is one, else a completion: /invocations tries vLLM's types in this order.
 
@@ -361,6 +351,9 @@ def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
     return prepare_completion(exchange, body)
 
 
+_OLDER = frozenset(("guided_json", "guided_regex", "guided_choice", "guided_grammar"))
+_RECENT = frozenset(("mm_payload", "return_mm_kwargs", "return_token_offsets"))
+_LLMD = frozenset(("cache_hit_threshold",))
 # Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
 _GO_COMMON = (
     *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),

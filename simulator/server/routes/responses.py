@@ -55,7 +55,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     replica = exchange.replica = pick_rank(exchange)
     config = replica.config
     chat = _as_chat(request, bool(config.enable_auto_tool_choice and config.tool_call_parser))
-    if chat.request_id is None:
+    if "request_id" not in request.model_fields_set:
         chat.request_id = f"resp_{exchange.prepared.new_id()}"
     job, calls = chat_job(exchange, chat, replica, "")
     kind = ResponsesStream if request.stream else ResponsesUnary
@@ -69,7 +69,9 @@ def not_found(response_id: str) -> ApiError:
 
 
 @router.get("/v1/responses/{response_id}")
-async def retrieve_responses(response_id: str) -> None:
+async def retrieve_responses(
+    response_id: str, starting_after: int | None = None, stream: bool | None = False
+) -> None:
     """Never finds one: nothing is stored. ApiError 404."""
     raise not_found(response_id)
 

@@ -67,8 +67,8 @@ def constrained_text(
         text = budget.cut(str(rng.choice(choice)))
         budget.write(len(text))
         return text
-    regex = outputs.get("regex") or request.guided_regex
-    if regex:
+    regex = outputs.get("regex", request.guided_regex)
+    if regex is not None:
         return matching_text(regex, rng, budget)
     if outputs.get("grammar"):
         raise ApiError("structured_outputs.grammar needs a grammar engine, which a simulator does not have.")
