@@ -68,6 +68,7 @@ class GenerationRequest(msgspec.Struct):
     logprob_token_ids: list[int] | None = None
     thinking_token_budget: int | None = None
     use_beam_search: bool = False
+    routed_experts_prompt_start: int = 0
 
     @property
     def max_tokens_name(self) -> str:
@@ -123,9 +124,11 @@ _NOT_PLAIN = (
     *("mm_payload", "return_mm_kwargs", "return_token_offsets", "mm_processor_kwargs", "media_io_kwargs"),
     *("documents", "reasoning_effort", "tools", "tool_choice", "cache_hit_threshold"),
 )
+# The bounds that vLLM has, and no null where it takes none.
 _EXACT: tuple[tuple[str, Any, Any], ...] = (
     ("seed", Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None, None),
     ("stop", str | Annotated[list[str], msgspec.Meta(max_length=_FEW_STOPS)] | None, None),
+    ("priority", Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], 0),
     ("bad_words", list[str], None),
     ("request_id", str, None),
     ("session_id", str | None, None),
@@ -134,9 +137,10 @@ _EXACT: tuple[tuple[str, Any, Any], ...] = (
 )
 
 
-def _plain(name: str, base: type[GenerationRequest], *exact: tuple[str, Any, Any]) -> Any:
-    odd = [(field, _NONE, None) for field in _NOT_PLAIN]
-    return msgspec.defstruct(name, [*odd, *_EXACT, *exact], bases=(base,), kw_only=True)
+def _plain(title: str, base: type[GenerationRequest], *exact: tuple[str, Any, Any]) -> Any:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(base)}
+    odd = [(name, _NONE, defaults.get(name)) for name in _NOT_PLAIN]
+    return msgspec.defstruct(title, [*odd, *_EXACT, *exact], bases=(base,), kw_only=True)
 
 
 PlainCompletion: type[CompletionRequest] = _plain("PlainCompletion", CompletionRequest, ("n", int, 1))

@@ -311,7 +311,7 @@ class ResponsesRequest(_Open):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     safety_identifier: str | None = None
     watermarking: bool | None = None
-    request_id: str = ""
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
     media_io_kwargs: dict[str, dict[str, Any]] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None

@@ -68,7 +68,7 @@ def is_prompt(prompt: Any) -> bool:
 def completion_prompts(request: CompletionRequest, rules: PromptRules) -> list[Prompt]:
     """The prompts of a completion, in order; raises ApiError."""
     raw = request.prompt
-    if request.prompt_embeds is not None:
+    if request.prompt_embeds not in (None, []):
         message = "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
         raise invalid(rules.compat, message, "prompt_embeds")
     check_media_options(request, rules)
@@ -133,8 +133,6 @@ def fit(
         if len(ids) > keep:
             prompt.token_ids = ids[:keep] if request.truncation_side == "right" else ids[len(ids) - keep :]
     length = len(prompt.token_ids)
-    if not length and not rules.compat.empty_prompt_allowed:
-        raise ApiError("The decoder prompt cannot be empty")
     if length > limit and rules.checks_length and rules.compat.context_overflow == "clamp":
         raise _overflow(rules, length, prompt.text is not None if is_text is None else is_text)
     return prompt
@@ -165,6 +163,8 @@ def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
         if not isinstance(message.get("name", ""), str):
             return False
         if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
+            return False
+        if not isinstance(message.get("tool_call_id", ""), str):
             return False
         calls = message.get("tool_calls")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):

@@ -188,11 +188,14 @@ def _check_prompt_logprobs(raw: Raw, compat: Compat) -> None:
 
 def _check_constraints(raw: Raw, compat: Compat, param: str | None) -> None:
     wanted = raw.get("structured_outputs")
-    if not isinstance(wanted, dict):
+    if not isinstance(wanted, dict):  # vLLM falls over it: 500
         return
     count = sum(wanted.get(kind) is not None for kind in ("json", "regex", "choice"))
     if count > 1:
         raise _refusal(compat, raw, _ONE_CONSTRAINT, param)
+    if wanted.get("structural_tag") == "":
+        message = "Invalid structured_outputs structural_tag specification."
+        raise invalid(compat, message, "structured_outputs")
     if count and param is None and raw.get("tool_choice", "none") not in ("none", "auto", "required"):
         raise _refusal(compat, raw, _NOT_BOTH, None)
 

@@ -264,6 +264,14 @@ def check_engine_limits(
             raise ApiError(_NO_REASONING, streams=True)
 
 
+def check_experts_start(request: GenerationRequest, prompt_len: int, compat: Compat) -> None:
+    """routed_experts_prompt_start lies in the prompt; raises ApiError."""
+    name, start = "routed_experts_prompt_start", request.routed_experts_prompt_start
+    if not 0 <= start <= prompt_len:
+        message = f"{name} must be between 0 and the prompt length ({prompt_len}), inclusive."
+        raise invalid(compat, message, name, start, streams=True)
+
+
 def _check_vocabulary(ids: list[int], name: str, vocab_size: int, compat: Compat) -> None:
     outside = [token for token in ids if not 0 <= token < vocab_size]
     if outside:

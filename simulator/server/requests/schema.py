@@ -204,7 +204,7 @@ class CompletionRequest(_Open):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
-    request_id: str = ""
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None
@@ -302,7 +302,7 @@ class ChatCompletionRequest(_Open):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
-    request_id: str = ""
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None

@@ -41,6 +41,7 @@ from simulator.server.requests.prompts import (
 from simulator.server.requests.raw_checks import before_chat, before_completion
 from simulator.server.requests.sampling import (
     check_engine_limits,
+    check_experts_start,
     check_prompt_count,
     check_sequences,
     sampling_params,
@@ -52,6 +53,7 @@ from simulator.server.routes.gate import (
     check_faults,
     check_open,
     check_queued_tokens,
+    check_rank,
     orca_header,
     pick_rank,
     resolve_model,
@@ -234,14 +236,15 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
 
 
 def _known(raw: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
-    """`raw` without the fields that only other servers than the imitated one look at."""
+    """`raw` with the fields hidden that only other servers than the imitated one look at."""
     compat, config = exchange.prepared.compat, exchange.replica.config
     foreign = _OLDER if compat.recent_fields else _RECENT
     if config.strict and not compat.go_fields:
         foreign |= _LLMD
-    return (
-        raw if foreign.isdisjoint(raw) else {key: value for key, value in raw.items() if key not in foreign}
-    )
+    if foreign.isdisjoint(raw):
+        return raw
+    # Under a name that nobody reads: errors count the fields of a body.
+    return {f"\0{key}" if key in foreign else key: value for key, value in raw.items()}
 
 
 def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
@@ -313,11 +316,17 @@ def _check_engine(
     exchange: Exchange, request: GenerationRequest, prompts: list[Prompt], sampling: SamplingParams
 ) -> None:
     size = exchange.replica.tokenizer.vocab_size
+    compat = exchange.prepared.compat
+    check_engine_limits(request, sampling, size, exchange.replica.config, compat)
+    check_rank(exchange, not request.use_beam_search)
     for prompt in prompts:
+        if not prompt.token_ids and not compat.empty_prompt_allowed:
+            raise ApiError("The decoder prompt cannot be empty", streams=True)
         if prompt.text is None and prompt.token_ids and max(prompt.token_ids) >= size:
             worst = max(prompt.token_ids)
             raise ApiError(f"Token id {worst} is out of vocabulary", streams=True)
-    check_engine_limits(request, sampling, size, exchange.replica.config, exchange.prepared.compat)
+        if compat.recent_fields:
+            check_experts_start(request, len(prompt.token_ids), compat)
 
 
 def _constrained(

@@ -63,7 +63,7 @@ def _count(wanted: AnthropicCountTokensRequest, replica: Replica) -> int:
     compat = replica.prepared.compat
     resolve_model(replica, wanted.model)
     tools = _tools(wanted)
-    choice, _parallel = _tool_choice(wanted, bool(tools))
+    choice, _parallel = _tool_choice(wanted, tools is not None)
     chat = ChatRequest(
         messages=chat_messages(wanted),
         tools=tools,
@@ -77,7 +77,7 @@ def _count(wanted: AnthropicCountTokensRequest, replica: Replica) -> int:
 
 def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
     tools = _tools(request)
-    choice, parallel = _tool_choice(request, bool(tools))
+    choice, parallel = _tool_choice(request, tools is not None)
     return ChatRequest(
         messages=chat_messages(request),
         model=request.model,

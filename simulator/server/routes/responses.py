@@ -35,6 +35,11 @@ _NO_STORE = (
     "enable these features, set the environment variable `VLLM_ENABLE_RESPONSES_API_STORE=1` when launching "
     "the vLLM server."
 )
+_NEVER_NULL = {
+    "parallel_tool_calls": ("a valid boolean", "bool_type"),
+    "background": ("a valid boolean", "bool_type"),
+    "truncation": ("'auto' or 'disabled'", "literal_error"),
+}
 _ONE_HISTORY = "Only one of `previous_input_messages` and `previous_response_id` can be set."
 
 
@@ -51,6 +56,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
         raise ApiError(_ONE_HISTORY, 400, "invalid_request_error", "previous_response_id")
     if request.previous_response_id is not None:
         raise not_found(request.previous_response_id)
+    _check_echoes(request)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
     config = replica.config
@@ -60,6 +66,21 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     job, calls = chat_job(exchange, chat, replica, "")
     kind = ResponsesStream if request.stream else ResponsesUnary
     return kind(job, request, calls)
+
+
+def _check_echoes(request: ResponsesRequest) -> None:
+    """Fields that may be null in a request and not in the response that tells them again; raises ApiError."""
+    wrong = [field for field in _NEVER_NULL if getattr(request, field) is None]
+    if not wrong or request.stream:
+        return
+    lines = [f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} for ResponsesResponse"]
+    for field in wrong:
+        words, kind = _NEVER_NULL[field]
+        lines.append(
+            f"{field}\n  Input should be {words} [type={kind}, input_value=None, input_type=NoneType]"
+        )
+        lines.append(f"    For further information visit https://errors.pydantic.dev/2.14/v/{kind}")
+    raise ApiError("\n".join(lines))
 
 
 def not_found(response_id: str) -> ApiError:
@@ -130,6 +151,8 @@ def _as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
         logit_bias=request.logit_bias,
         min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
+        mm_processor_kwargs=request.mm_processor_kwargs,
+        media_io_kwargs=request.media_io_kwargs,
         truncate_prompt_tokens=-1 if request.truncation == "auto" else None,
         chat_template_kwargs=request.chat_template_kwargs,
         tools=tools or None,

@@ -16,6 +16,7 @@ from simulator.server.requests.lean import GenerationRequest
 from simulator.server.requests.validation import parse_text
 
 # What json_object alone asks for: any object; long enough to be cut by a small max_tokens, as a real one is.
+_NO_JSON = "Invalid JSON grammar specification."  # vLLM of a schema that is a text and no JSON
 _ANY_OBJECT = {
     "type": "object",
     "properties": {
@@ -94,4 +95,9 @@ def _json_schema(request: GenerationRequest) -> tuple[Any, bool]:
     schema = outputs.get("json") or request.guided_json
     if schema is None:
         return None, False
-    return (parse_text(schema, "The JSON schema") if isinstance(schema, str) else schema), True
+    if isinstance(schema, str):
+        try:
+            schema = parse_text(schema, "The JSON schema")
+        except ApiError:
+            raise ApiError(_NO_JSON) from None
+    return schema, True

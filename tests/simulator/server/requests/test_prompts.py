@@ -98,9 +98,8 @@ def test_prompts_of_a_completion(prompt: Any, texts: list[str | None]) -> None:
 
 
 def test_no_prompt_and_empty_prompts() -> None:
-    for empty in (None, "", [""], [[]], ["a", ""]):
-        assert refusal(prompts, empty).message == "The decoder prompt cannot be empty"
-        assert prompts(empty, LLMD)[-1].token_ids == []  # llm-d takes it
+    for empty in (None, "", [""], [[]], ["a", ""]):  # refused where vLLM's engine finds it out
+        assert prompts(empty)[-1].token_ids == prompts(empty, LLMD)[-1].token_ids == []
     none = refusal(prompts, [])
     assert (none.param, none.message) == ("prompt", "You must pass at least one prompt (parameter=prompt)")
     embeds = refusal(lambda: prompts("x", prompt_embeds="e"))
@@ -120,6 +119,8 @@ def cut(count: int, keep: int | None, side: str | None = None, rules: PromptRule
         (5, 2, None, [3, 4]),
         (5, 2, "left", [3, 4]),
         (5, 2, "right", [0, 1]),
+        (5, 0, "left", []),
+        (5, 0, "right", []),
         (5, 5, "left", [0, 1, 2, 3, 4]),
         (5, 9, "right", [0, 1, 2, 3, 4]),
         (25, -1, "left", list(range(5, 25))),
@@ -134,12 +135,12 @@ def test_truncation(count: int, keep: int | None, side: str | None, ids: list[in
 @given(st.integers(0, 60), st.none() | st.integers(-1, LIMIT), st.sampled_from([None, "left", "right"]))
 @settings(max_examples=60, deadline=None)
 def test_truncation_keeps_one_end(count: int, keep: int | None, side: str | None) -> None:
-    if (keep is None and count > LIMIT) or not count or keep == 0:
+    if keep is None and count > LIMIT:
         refusal(cut, count, keep, side)
         return
     ids = cut(count, keep, side)
     most = LIMIT if keep in (None, -1) else keep
-    assert len(ids) == min(count, most)
+    assert len(ids) == min(count, most or 0)
     every = list(range(count))
     assert ids == (every[: len(ids)] if side == "right" else every[count - len(ids) :])
 
