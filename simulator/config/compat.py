@@ -27,6 +27,10 @@ class Compat:
     bodies: Bodies
     engine: EngineRules
 
+    # command line
+    arguments: Literal["argparse", "pflag"] = "argparse"  # vLLM's rules, or those of Go's flags
+    older_flags: bool = False  # flags that vLLM 0.33 has no more are taken
+
     # flags that were not given
     model_required: bool = False  # --model has no default
     max_model_len: int | None = None  # None: that of a config.json, else 32768
@@ -125,6 +129,7 @@ _VLLM_011 = replace(
     name="vllm-0.11",
     version="0.11.0",
     bodies=BODIES_011,
+    older_flags=True,
     engine=EngineRules(
         admission="chunk",
         free_list="lru",
@@ -172,6 +177,7 @@ _LLMD_07 = replace(
     name="llm-d-0.7",
     version="0.7.1",
     bodies=BODIES_LLMD,
+    arguments="pflag",
     invocations=False,
     remote_kv_always=True,
     model_required=True,

@@ -15,7 +15,7 @@ from simulator.config.engine_settings import engine_config, kv_events_enabled, l
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.given import Values
-from simulator.config.parser import Arguments, Given, parse
+from simulator.config.parser import Arguments, Given
 from simulator.config.serve import (
     ControlConfig,
     FaultConfig,
@@ -26,6 +26,7 @@ from simulator.config.serve import (
     ToolCallConfig,
 )
 from simulator.config.text_settings import text_config
+from simulator.config.vllm_parser import check_together, parse_arguments
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -56,13 +57,14 @@ _PLAIN = (
 
 def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
     """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
-    return configuration(parse(argv), env)
+    return configuration(parse_arguments(argv), env)
 
 
 def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
     compat = find_compat(values.get("compat", DEFAULT_COMPAT))
+    check_together(values, compat)
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)
@@ -176,7 +178,12 @@ def _lora_modules(values: Values, served: Sequence[str], model: str) -> tuple[Lo
     where = values.where("lora-modules")
     items: tuple[str, ...] = values.get("lora-modules", ())
     for item in items:
-        modules.extend(_lora_module(entry, where) for entry in _lora_entries(item, where))
+        entries = _lora_entries(item, where)
+        if values.get("strict", False) and not all(isinstance(e, dict) and "path" in e for e in entries):
+            raise ConfigError(
+                f"{where}: vLLM takes name=path and JSON objects with name and path, not {item!r}"
+            )
+        modules.extend(_lora_module(entry, where) for entry in entries)
     seen = set(served)
     for module in modules:
         if module.name in seen:

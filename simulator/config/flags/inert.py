@@ -29,7 +29,7 @@ specialize-active-lora swa-bounded-replay tokens-only trust-remote-code
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
 enable-lora-bias enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning
-engine-use-ray multi-step-stream-outputs use-v2-block-manager worker-use-ray disable-log-requests
+engine-use-ray multi-step-stream-outputs use-v2-block-manager worker-use-ray
 enable-server-info
 """
 
@@ -80,8 +80,8 @@ additional-config attention-config aux-output-config compilation-config default-
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
 model-class-overrides model-loader-extra-config override-neuron-config override-pooler-config pooler-config
-profiler-config pt-load-map-location quantization-config reasoning-config speculative-config
-structured-outputs-config watchdog-config watermark-config weight-transfer-config
+profiler-config pt-load-map-location quantization-config reasoning-config reasoning-effort-map
+speculative-config structured-outputs-config watchdog-config watermark-config weight-transfer-config
 """
 
 _LLMD_BOOLEANS = (
@@ -121,6 +121,19 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
+_OLDER = """
+calculate-kv-scales disable-async-output-proc disable-frontend-multiprocessing
+disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache enable-lora-bias
+enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning engine-use-ray
+multi-step-stream-outputs use-v2-block-manager worker-use-ray enable-server-info
+skip-tokenizer device guided-decoding-backend lora-extra-vocab-size max-long-partial-prefills
+max-num-partial-prefills max-prompt-adapter-token max-prompt-adapters max-seq-len-to-capture
+num-lookahead-slots num-scheduler-steps num-speculative-tokens override-attention-dtype preemption-mode
+rope-scaling rope-theta scheduler-delay-factor speculative-model swap-space task tokenizer-pool-size
+use-fp8-kv-cache cuda-graph-sizes long-lora-scaling-factors override-neuron-config override-pooler-config
+"""
+
+
 def _flags(names: str, kind: Kind, source: Source) -> tuple[Flag, ...]:
     return tuple(
         Flag(
@@ -131,6 +144,7 @@ def _flags(names: str, kind: Kind, source: Source) -> tuple[Flag, ...]:
             sources=(source,),
             aliases=_ALIASES.get(name, ()),
             inert=True,
+            older=name in _OLDER.split(),
         )
         for name in names.split()
     )

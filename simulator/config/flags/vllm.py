@@ -73,7 +73,8 @@ _CACHE = (
 _LORA = (
     Flag("enable-lora", _B, "LoRA", "Adapters, their slots and their gauge. On by default here; vLLM "
          "(--strict): off unless --lora-modules or --max-loras is given.", "true"),
-    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; the flag may be repeated.", "none",
+    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; of several such flags the last one counts.",
+         "none",
          ("vllm", "llm-d")),
     Flag("max-loras", _I, "LoRA", "Adapters in one batch.", "1", ("vllm", "llm-d"), minimum=1),
     Flag("max-cpu-loras", _I, "LoRA", "Adapters kept in host memory.", "max-loras", ("vllm", "llm-d"),
@@ -135,7 +136,8 @@ _OBSERVABILITY = (
     Flag("uvicorn-log-level", _T, "metrics and logs", "Log level of the HTTP server.", "info",
          choices=("critical", "error", "warning", "info", "debug", "trace")),
     Flag("log-level", _T, "metrics and logs", "Log level.", "info",
-         choices=("debug", "info", "warning", "error", "DEBUG", "INFO", "WARNING", "ERROR")),
+         choices=("debug", "info", "warning", "error", "critical",
+         "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
     Flag("show-hidden-metrics-for-version", _T, "metrics and logs",
          "Families deprecated after that version."),
     Flag("custom-histogram-buckets", _J, "metrics and logs", 'Bounds by family: {"vllm:...": [...]}.',

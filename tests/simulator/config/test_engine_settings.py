@@ -258,7 +258,9 @@ def test_a_models_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @settings(max_examples=80)
 @given(st.integers(1, 10**6), st.sampled_from([1, 8, 16, 64]), st.booleans())
 def test_two_prompts_of_any_length_fit(length: int, block: int, chunked: bool) -> None:
-    made = engine(f"--max-model-len {length} --block-size {block} --enable-chunked-prefill={chunked}")
+    made = engine(
+        f"--max-model-len {length} --block-size {block} {'--' if chunked else '--no-'}enable-chunked-prefill"
+    )
     assert made.max_model_len == length
     needed = 2 * -(-length // block) + 1
     assert made.num_gpu_blocks == max(8192, needed)
