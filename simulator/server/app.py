@@ -23,7 +23,8 @@ from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
-from simulator.server.routes import lora, messages, models, responses, scale_out, vllm_admin
+from simulator.server.routes import lora, messages, models, operations, responses, scale_out, vllm_admin
+from simulator.server.routes.batch import prepare_batch, prepare_scoring
 from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
 from simulator.server.routes.openapi import describe
 
@@ -32,15 +33,24 @@ if TYPE_CHECKING:
 
 _JSON = b"application/json"
 _INVOCATIONS = "/invocations"
+_RECENT = {"/v1/chat/completions/batch": prepare_batch, "/generative_scoring": prepare_scoring}
 _ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
 _EXISTS = {
     **vllm_admin.EXISTS,
+    **operations.EXISTS,
     _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
-    **dict.fromkeys(scale_out.SCALE_OUT_ROUTES, lambda replica: replica.prepared.compat.scale_out),
+    **dict.fromkeys(
+        (*scale_out.SCALE_OUT_ROUTES, *_RECENT), lambda replica: replica.prepared.compat.scale_out
+    ),
 }
-_GENERATING = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
+_GENERATING = {
+    **GENERATING,
+    **_RECENT,
+    "/v1/responses": responses.prepare,
+    "/v1/messages": messages.prepare,
+}
 
 
 class App:
@@ -71,6 +81,8 @@ class App:
             cross = prepared.cors.headers(incoming)
         path = incoming.path
         prepare = _GENERATING.get(path) if incoming.method == "POST" else None
+        if path in _RECENT and not prepared.compat.scale_out:
+            prepare = None
         if prepare is not None:
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
         elif path == _INVOCATIONS and incoming.method == "POST" and prepared.compat.invocations:
@@ -169,7 +181,7 @@ def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for routes in (vllm_admin, lora, models, scale_out):
+    for routes in (vllm_admin, operations, lora, models, scale_out):
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

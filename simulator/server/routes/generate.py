@@ -169,14 +169,8 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     check_open(replica)
     rules = PromptRules(replica.config, compat, replica.tokenizer)
     prompts = completion_prompts(request, rules)
-    longest = max(len(prompt.token_ids) for prompt in prompts)
-    sampling = sampling_params(request, longest, replica.config, compat)
-    check_sequences(len(prompts), sampling.n, replica.config)
-    check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
-    job = _job(exchange, request, "cmpl-", prompts, sampling)
+    job = job_of(exchange, request, "cmpl-", prompts)
     job.model, job.lora = model, lora
-    _check_engine(exchange, request, prompts, sampling)
-    job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, len(prompts) * sampling.n)
     return CompletionStream(job, request) if request.stream else CompletionUnary(job, request)
 
 
@@ -284,6 +278,19 @@ def chat_job(
     else:
         job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, sampling.n)
     return job, calls
+
+
+def job_of(exchange: Exchange, request: GenerationRequest, prefix: str, prompts: list[Prompt]) -> Job:
+    """What `request` comes to in the engine for each of its prompts; raises ApiError."""
+    replica, compat = exchange.replica, exchange.prepared.compat
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    sampling = sampling_params(request, longest, replica.config, compat)
+    check_sequences(len(prompts), sampling.n, replica.config)
+    check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
+    job = _job(exchange, request, prefix, prompts, sampling)
+    _check_engine(exchange, request, prompts, sampling)
+    job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, len(prompts) * sampling.n)
+    return job
 
 
 def _job(

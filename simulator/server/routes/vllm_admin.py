@@ -38,6 +38,7 @@ DEV_ROUTES = frozenset(
         "/get_world_size",
     }
 )
+_TAGS = frozenset({"weights", "kv_cache"})
 SLEEP_ROUTES = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
 
 
@@ -138,17 +139,25 @@ async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) ->
         else:
             replica.engine.sleep(level, now)
         replica.state.sleep_level = level
+        replica.state.awake_tags = frozenset()
     replica.driver.schedule()
     return _plain(replica, {"status": "sleeping", "level": level})
 
 
 @router.post("/wake_up", response_model=None)
 async def wake_up(replica: Asked, tags: Annotated[list[str] | None, Query()] = None) -> Any:
-    if not replica.prepared.compat.sleep_serves:
-        replica.engine.wake_up(time.monotonic())
-    replica.state.sleep_level = None
-    replica.driver.schedule()
-    return _plain(replica, {"status": "awake", "tags": tags})
+    """All of it, or the parts that `tags` name; whole is who has all of them back."""
+    state = replica.state
+    state.awake_tags |= _TAGS if not tags else _TAGS & set(tags)
+    awake = (
+        state.sleep_level is None or state.awake_tags == _TAGS or bool(replica.prepared.compat.sleep_serves)
+    )
+    if awake:
+        if not replica.prepared.compat.sleep_serves:
+            replica.engine.wake_up(time.monotonic())
+        state.sleep_level = None
+        replica.driver.schedule()
+    return _plain(replica, {"status": "awake" if awake else "sleeping", "tags": tags})
 
 
 @router.get("/is_sleeping")
@@ -210,13 +219,14 @@ def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
 
 
 @router.get("/weight_info")
-async def weight_info() -> dict[str, str]:
-    return {"weight_version": "default"}
+async def weight_info(replica: Asked) -> dict[str, str]:
+    return {"weight_version": replica.state.weight_version}
 
 
 @router.get("/get_world_size")
-async def get_world_size(replica: Asked) -> dict[str, int]:
-    return {"world_size": len(replica.peers)}
+async def get_world_size(replica: Asked, include_dp: bool = True) -> dict[str, int]:
+    """Workers of all ranks, or of one."""
+    return {"world_size": (len(replica.peers) if include_dp else 1) * replica.config.tensor_parallel_size}
 
 
 @router.get("/server_info")
