@@ -92,6 +92,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         lora_modules=modules,
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
+        responses_store=_truth(env, "VLLM_ENABLE_RESPONSES_API_STORE", False),
         api_keys=tuple(values.get("api-key", ())),
         max_head_size=values.get("h11-max-incomplete-event-size", 64 * 2**10),
         max_header_count=values.get("h11-max-header-count", 256),

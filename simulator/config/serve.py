@@ -198,6 +198,7 @@ class ServeConfig:
     disable_fastapi_docs: bool = False
     enable_sleep_mode: bool = False
     server_dev_mode: bool = False
+    responses_store: bool = False  # VLLM_ENABLE_RESPONSES_API_STORE
     keep_alive_timeout: int = 5  # seconds that an idle connection stays open (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
     startup_duration: float = 0.0  # seconds of 503 on the readiness routes
     shutdown_mode: ShutdownMode = "abort"

@@ -64,6 +64,11 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
     }
 
 
+def queued(generation: ResponsesUnary | ResponsesStream) -> dict[str, Any]:
+    """The response object of work that has not begun."""
+    return {**_response(generation, "in_progress", []), "status": "queued"}
+
+
 def _raw_messages(generation: Generation, wanted: bool) -> dict[str, Any]:
     """What the model read and said, as text and as tokens."""
     if not wanted:

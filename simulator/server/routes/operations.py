@@ -79,7 +79,10 @@ async def weight_checker(
     action: Annotated[Literal["checksum", "reset", "compare"], Body(embed=True)],
     baseline: Annotated[dict[str, str] | None, Body(embed=True)] = None,
 ) -> dict[str, Any]:
-    """Sums over the weights that this model's name stands for; HTTPException 400 without a baseline."""
+    """Sums over the weights that this model's name stands for.
+
+    HTTPException 400: a comparison without a baseline.
+    """
     if action == "reset":
         return {"status": "reset"}
     if action == "compare" and baseline is None:
