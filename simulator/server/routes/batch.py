@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from simulator.server.answers.chat import ChatUnary
-from simulator.server.answers.generation import Generation
-from simulator.server.answers.scoring import ScoringUnary
+from simulator.server.answers.generation import Generation, Job
+from simulator.server.answers.slices import Building
+from simulator.server.answers.unary import UnaryGeneration
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange
 from simulator.server.requests.batch import (
@@ -22,6 +26,9 @@ from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.validation import convert, parse_object, validate
 from simulator.server.routes.gate import check_faults, check_open, resolve_model
 from simulator.server.routes.generate import job_of
+
+_SPREAD = 4.0  # of log-probabilities, between the likeliest label and the least
+_LIKELIEST = -1.0
 
 
 def prepare_batch(exchange: Exchange, body: bytes) -> Generation:
@@ -73,7 +80,7 @@ def prepare_scoring(exchange: Exchange, body: bytes) -> Generation:
         request.request_id = wanted.request_id
     job = job_of(exchange, request, "generative-scoring-", prompts)
     job.model, job.lora = model, lora
-    return ScoringUnary(job, wanted.label_token_ids, wanted.apply_softmax)
+    return _ScoringUnary(job, wanted.label_token_ids, wanted.apply_softmax)
 
 
 def _prompts(exchange: Exchange, wanted: GenerativeScoringRequest) -> list[Prompt]:
@@ -86,3 +93,44 @@ def _prompts(exchange: Exchange, wanted: GenerativeScoringRequest) -> list[Promp
     query, most = ids(wanted.query, wanted.add_special_tokens), replica.config.engine.max_model_len - 1
     both = [[ids(item), query] if wanted.item_first else [query, ids(item)] for item in wanted.items]
     return [Prompt([*first, *second][:most]) for first, second in both]
+
+
+class _ScoringUnary(UnaryGeneration):
+    """A list of scores. There is no model: log-probabilities are a hash of prompt and label."""
+
+    def __init__(self, job: Job, labels: Sequence[int], apply_softmax: bool) -> None:
+        super().__init__(job)
+        self._labels = labels
+        self._softmax = apply_softmax
+
+    def building(self) -> Building:
+        data = []
+        for sequence in self.sequences:
+            score = self._score(sequence.prompt.token_ids)
+            data.append({"index": sequence.index, "object": "score", "score": score})
+            yield
+        prompt, completion = self.prompt_tokens, self.completion_tokens
+        return {
+            "id": self.job.answer_id,
+            "object": "list",
+            "created": self.job.created,
+            "model": self.job.model,
+            "data": data,
+            "usage": {
+                "prompt_tokens": prompt,
+                "total_tokens": prompt + completion,
+                "completion_tokens": completion,
+                "prompt_tokens_details": None,
+                "completion_tokens_details": None,
+            },
+        }
+
+    def _score(self, prompt: Sequence[int]) -> float:
+        values = {label: math.exp(_logprob(prompt, label)) for label in self._labels}
+        first = values[self._labels[0]]
+        return first / sum(values.values()) if self._softmax else first
+
+
+def _logprob(prompt: Sequence[int], label: int) -> float:
+    digest: Any = hashlib.sha256(f"{','.join(map(str, prompt))}|{label}".encode()).digest()
+    return _LIKELIEST - _SPREAD * int.from_bytes(digest[:6], "big") / 2**48

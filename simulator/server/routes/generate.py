@@ -6,6 +6,7 @@ leave. The answer itself is written by the generation from inside the engine's s
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -358,6 +359,10 @@ def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
 
     ApiError in the words of the one that was meant.
     """
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"JSON decode error: {error}", 400, "Bad Request") from None
     if "messages" in parse_object(body, exchange.prepared.compat):
         try:
             return prepare_chat(exchange, body)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, HTTPException, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import read_body
@@ -23,13 +23,27 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 _BAD = "Bad Request"
-_NO_TRANSFER = "Weight transfer not configured. Please set weight_transfer_config to enable weight transfer."
+_NO_TRANSFER = (
+    "Call to collective_rpc method failed: Worker failed with error 'Weight transfer not configured. Please "
+    "set weight_transfer_config to enable weight transfer.', please check the stack trace above for the root "
+    "cause"
+)
+_NOT_PAUSED = (
+    "Call to release_kv_cache_memory method failed: release_kv_cache_memory() requires a completed pause "
+    "first"
+)
 _TENSORS = ("lm_head.weight", "model.embed_tokens.weight", "model.norm.weight")  # of a model in little
 WEIGHT_ROUTES = (
-    "/init_weight_transfer_engine", "/shutdown_weight_transfer_engine", "/start_weight_update",
-    "/start_draft_weight_update", "/update_weights", "/finish_weight_update",
+    "/start_weight_update", "/start_draft_weight_update", "/finish_weight_update",
 )  # fmt: skip
-DEV_ROUTES = (*WEIGHT_ROUTES, "/update_weight_version", "/weight_checker", "/release_kv_cache_memory")
+TRANSFER_ROUTES = ("/init_weight_transfer_engine", "/update_weights", "/shutdown_weight_transfer_engine")
+DEV_ROUTES = (
+    *WEIGHT_ROUTES,
+    *TRANSFER_ROUTES,
+    "/update_weight_version",
+    "/weight_checker",
+    "/release_kv_cache_memory",
+)
 RECENT_ROUTES = ("/scale_elastic_ep", "/is_scaling_elastic_ep")
 PROFILE_ROUTES = ("/start_profile", "/stop_profile")
 
@@ -60,7 +74,9 @@ async def is_scaling_elastic_ep() -> dict[str, Any]:
 
 @router.post("/release_kv_cache_memory")
 async def release_kv_cache_memory(replica: Asked) -> dict[str, str]:
-    """The cache is empty afterwards, as it is where its memory was given back."""
+    """The cache is empty afterwards, as it is where its memory was given back. ApiError: not paused."""
+    if not replica.state.paused:
+        raise ApiError(_NOT_PAUSED, 500, "InternalServerError")
     replica.engine.reset_prefix_cache(time.monotonic())
     return {"status": "kv_cache_released"}
 
@@ -81,18 +97,35 @@ async def weight_checker(
 ) -> dict[str, Any]:
     """Sums over the weights that this model's name stands for.
 
-    HTTPException 400: a comparison without a baseline.
+    ApiError: a comparison without a baseline.
     """
     if action == "reset":
         return {"status": "reset"}
     if action == "compare" and baseline is None:
-        raise HTTPException(400, "action='compare' requires a 'baseline' object")
+        raise ApiError("action='compare' requires a 'baseline' object", 400, _BAD)
     seed = f"{replica.config.model}|{replica.state.weight_version}"
     sums = {name: hashlib.sha256(f"{seed}|{name}".encode()).hexdigest() for name in _TENSORS}
     if action == "checksum" or baseline is None:
         return {"checksums": sums}
     differing = sorted(name for name in sums.keys() | baseline.keys() if sums.get(name) != baseline.get(name))
     return {"match": not differing, "mismatches": differing}
+
+
+@router.post("/init_weight_transfer_engine")
+async def init_weight_transfer_engine(init_info: Annotated[dict[str, Any], Body(embed=True)]) -> None:
+    """ApiError."""
+    await no_weight_transfer()
+
+
+@router.post("/update_weights")
+async def update_weights(update_info: Annotated[dict[str, Any], Body(embed=True)]) -> None:
+    """ApiError."""
+    await no_weight_transfer()
+
+
+@router.post("/shutdown_weight_transfer_engine")
+async def shutdown_weight_transfer_engine() -> dict[str, str]:
+    return {"message": "Weight transfer shut down"}
 
 
 async def no_weight_transfer() -> None:

@@ -7,6 +7,7 @@ here, read before FastAPI sees the request.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +17,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import read_body
 from simulator.server.inflight import InFlight
-from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
 
 if TYPE_CHECKING:
@@ -201,15 +201,29 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
 
     ApiError for ids that are no list.
     """
-    body = await read_body(request, replica, any_type=True)
-    wanted = parse_object(body, replica.prepared.compat).get("request_ids") if body else None
+    body = await _object(request, replica, "Invalid JSON format")
+    wanted = body.get("request_ids")
     active: list[InFlight] = list(replica.prepared.active)
-    if wanted is not None:
+    count = len(active)
+    if wanted:
         if not isinstance(wanted, list):
             raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
         active = [g for g in active if g.answer_id in wanted]
+        count = len(wanted)  # vLLM counts what it was told, not what it found
     abort_from_outside(replica, active)
-    return {"status": "aborted", "aborted": len(active)}
+    return {"status": "aborted", "aborted": count}
+
+
+async def _object(request: Request, replica: Replica, unreadable: str) -> dict[str, Any]:
+    """A body that vLLM reads with Python's json module; raises ApiError in the words of such routes."""
+    body = await read_body(request, replica, any_type=True)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(unreadable.format(error), 400, "Bad Request") from None
+    if not isinstance(value, dict):
+        raise ApiError("Request body must be a JSON object", 400, "Bad Request")
+    return value
 
 
 def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
@@ -242,9 +256,9 @@ async def collective_rpc(replica: Asked, request: Request) -> Any:
 
     ApiError when it names none.
     """
-    body = parse_object(await read_body(request, replica, any_type=True), replica.prepared.compat)
+    body = await _object(request, replica, "JSON decode error: {}")
     if not isinstance(body.get("method"), str):
-        raise ApiError("Missing 'method' in request body")
+        raise ApiError("Missing 'method' in request body", 400, "Bad Request")
     await asyncio.sleep(0)
     return {"results": [None] * len(replica.peers)}
 
