@@ -41,7 +41,7 @@ _ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
 }
 # ServeConfig fields that are a flag's value as given, else the field's default
 _PLAIN = (
-    "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
+    "uds", "runner", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "enable_per_request_metrics", "enable_server_load_tracking", "enable_auto_tool_choice",
     "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",

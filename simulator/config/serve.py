@@ -131,6 +131,7 @@ class ServeConfig:
     port: int = 8000
     uds: str | None = None
     root_path: str = ""
+    runner: str = "auto"  # pooling: a server that generates nothing
     compat: str = DEFAULT_COMPAT
     strict: bool = False  # nothing beyond the imitated server
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge

@@ -27,6 +27,7 @@ from simulator.server.routes import lora, messages, models, operations, response
 from simulator.server.routes.batch import prepare_batch, prepare_scoring
 from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
 from simulator.server.routes.openapi import describe
+from simulator.server.routes.pooling import POOLING
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
@@ -41,9 +42,7 @@ _EXISTS = {
     **vllm_admin.EXISTS,
     **operations.EXISTS,
     _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
-    **dict.fromkeys(
-        (*scale_out.SCALE_OUT_ROUTES, *_RECENT), lambda replica: replica.prepared.compat.scale_out
-    ),
+    **dict.fromkeys(scale_out.SCALE_OUT_ROUTES, lambda replica: replica.prepared.compat.scale_out),
 }
 _GENERATING = {
     **GENERATING,
@@ -51,6 +50,18 @@ _GENERATING = {
     "/v1/responses": responses.prepare,
     "/v1/messages": messages.prepare,
 }
+
+
+def _generates(replica: Replica) -> bool:
+    return replica.config.runner != "pooling"
+
+
+def _recent(replica: Replica) -> bool:
+    return replica.prepared.compat.scale_out and _generates(replica)
+
+
+# A server that pools has none of the generating routes.
+_EXISTS |= dict.fromkeys(_GENERATING, _generates) | dict.fromkeys(_RECENT, _recent)
 
 
 class App:
@@ -80,12 +91,16 @@ class App:
                 return
             cross = prepared.cors.headers(incoming)
         path = incoming.path
-        prepare = _GENERATING.get(path) if incoming.method == "POST" else None
+        pooling = replica.config.runner == "pooling"
+        routes = POOLING if pooling else _GENERATING
+        prepare = routes.get(path) if incoming.method == "POST" else None
         if path in _RECENT and not prepared.compat.scale_out:
             prepare = None
         if prepare is not None:
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
-        elif path == _INVOCATIONS and incoming.method == "POST" and prepared.compat.invocations:
+        elif (
+            path == _INVOCATIONS and not pooling and incoming.method == "POST" and prepared.compat.invocations
+        ):
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare_invocation)
         elif path in ("/metrics", "/metrics/"):
             _metrics(incoming, writer, replica, cross)

@@ -57,7 +57,7 @@ offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoi
 per-request-spec-decode-metrics performance-mode pipeline-parallel-size prefill-context-parallel-size
 prefill-schedule-interval prefix-cache-retention-interval prefix-match-unit quantization
 reasoning-parser
-reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
+reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
 sleep-mode-backend sparse-indexer-topk-backend spec-method spec-model spec-tokens ssl-cert-reqs ssl-ciphers
 tensor-parallel-size tokenizer-mode tokenizer-revision tool-parser-plugin tool-server tool-strict-level

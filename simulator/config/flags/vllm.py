@@ -24,6 +24,8 @@ _MODEL = (
          "config.json's, else 32768 (llm-d: 1024)", ("vllm", "llm-d")),
     Flag("seed", _I, "model", "Makes texts and latencies repeat exactly.", "differs from run to run",
          ("vllm", "llm-d")),
+    Flag("runner", _T, "model", "pooling: embeddings, scores, ranks and classes instead of generation.",
+         "auto", choices=("auto", "generate", "pooling", "draft")),
     Flag("override-generation-config", _J, "model", "Default sampling parameters, such as max_new_tokens.",
          "{}"),
     Flag("max-logprobs", _I, "model", "Most logprobs a request may ask for.", "20", minimum=-1),
