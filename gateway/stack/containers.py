@@ -225,7 +225,10 @@ def check_files(container: Container, flags: Sequence[str], directory: Path) -> 
 
 # Images whose answers differ from the simulator's own default.
 _COMPAT_BY_IMAGE = (
-    (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.7"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.[0-7](\.|$)"), "llm-d-0.7"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.8(\.|$)"), "llm-d-0.8"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.9(\.|$)"), "llm-d-0.9"),
+    (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.10"),
     (re.compile(r"(^|/)vllm-openai:v0\.11\."), "vllm-0.11"),
 )
 

@@ -124,7 +124,11 @@ class Exposition:
             model_name=escape(config.served_model_name),
             rank=config.data_parallel_rank or rank,
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
-            families=families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+            families=families(
+                imitated.families or imitated.name,
+                frozenset(hidden | consumer),
+                config.metrics_compat is None,
+            ),
             cache_labels=cache_config_labels(config, imitated, config.data_parallel_rank or rank),
             lora=self.lora is not None,
             vllm=not config.disable_log_stats,

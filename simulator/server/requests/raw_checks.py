@@ -212,7 +212,11 @@ def _check_response_format(raw: Raw, compat: Compat) -> None:
             found = _tags.validate_python(wanted)
         except ValidationError:
             raise invalid(compat, _BAD_TAG, "response_format") from None
-        if isinstance(found, LegacyStructuralTagResponseFormat) and not (found.structures and found.triggers):
+        if isinstance(found, LegacyStructuralTagResponseFormat):
+            is_whole = bool(found.structures and found.triggers)
+        else:
+            is_whole = isinstance(found.format, dict) and bool(found.format.get("type"))
+        if not is_whole:
             raise invalid(compat, _BAD_TAG, "response_format")
 
 

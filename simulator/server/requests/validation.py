@@ -157,7 +157,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
     """As Python's json module reads it (it takes NaN, for one), or its complaint."""
     if not body:
         if compat.validation_errors == "go":
-            raise go_parse_error("unexpected end of JSON input")
+            raise go_parse_error("unexpected end of JSON input", compat)
         return None
     try:
         value = json.loads(body)
@@ -165,7 +165,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         return value
     except json.JSONDecodeError as error:
         if compat.validation_errors == "go":
-            raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}") from None
+            raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}", compat) from None
         found = {
             "type": "json_invalid",
             "loc": ("body", error.pos),
@@ -178,10 +178,10 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         raise _unreadable(error) from None
 
 
-def go_parse_error(message: str) -> ApiError:
-    """llm-d-inference-sim's answer to a body that it cannot read: plain text."""
+def go_parse_error(message: str, compat: Compat) -> ApiError:
+    """llm-d-inference-sim's answer to a body that it cannot read."""
     text = f"Failed to read and parse request body, {message}"
-    return ApiError(text, 400, "BadRequestError", plain=True)
+    return ApiError(text, 400, "BadRequestError", plain=compat.plain_parse_errors)
 
 
 def go_fields(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat, count: int 
     """
     if compat.validation_errors == "go":
         first = errors[0]
-        return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")
+        return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}", compat)
     if compat.validation_errors == "verbose":
         message = repr([{k: v for k, v in e.items() if k in _VERBOSE_KEYS} for e in errors])
     else:

@@ -41,6 +41,7 @@ from simulator.server.requests.prompts import (
 )
 from simulator.server.requests.raw_checks import before_chat, before_completion
 from simulator.server.requests.sampling import (
+    check_capacity,
     check_engine_limits,
     check_experts_start,
     check_prompt_count,
@@ -327,6 +328,8 @@ def _check_engine(
     compat = exchange.prepared.compat
     check_engine_limits(request, sampling, size, exchange.replica.config, compat)
     check_rank(exchange, not request.use_beam_search)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    check_capacity(longest + sampling.max_tokens, exchange.replica.config, compat)
     for prompt in prompts:
         if not prompt.token_ids and not compat.empty_prompt_allowed:
             raise ApiError("The decoder prompt cannot be empty", streams=True)

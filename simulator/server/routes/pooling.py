@@ -103,7 +103,7 @@ def prepare_embeddings(exchange: Exchange, body: bytes) -> Generation:
 
 def prepare_pooling(exchange: Exchange, body: bytes) -> Generation:
     """/pooling: the same vectors under other names; raises ApiError."""
-    return _pooled(exchange, body, "pool-", "pooling", "data")
+    return _pooled(exchange, body, "pooling-", "pooling", "data")
 
 
 def _pooled(exchange: Exchange, body: bytes, prefix: str, kind: str, key: str) -> Generation:
@@ -111,8 +111,8 @@ def _pooled(exchange: Exchange, body: bytes, prefix: str, kind: str, key: str) -
     model = _resolved(exchange, wanted)
     if wanted.dimensions is not None:
         message = (
-            f'Model "{model}" does not support matryoshka representation, changing output dimensions will '
-            "lead to poor results."
+            f"Model '{model}' does not support Matryoshka embeddings; dimensions must be unset "
+            f"(received dimensions={wanted.dimensions})."
         )
         raise ApiError(message)
 
@@ -188,7 +188,7 @@ def prepare_rerank(exchange: Exchange, body: bytes) -> Generation:
         results.sort(key=lambda result: -float(str(result["relevance_score"])))
         count = answer.prompt_tokens
         return {
-            "id": f"rerank-{answer.job.answer_id}",
+            "id": f"score-{answer.job.answer_id}",
             "model": answer.job.model,
             "usage": {"prompt_tokens": count, "total_tokens": count},
             "results": results[: wanted.top_n or None],
@@ -220,6 +220,8 @@ def _prompts(exchange: Exchange, wanted: PoolingRequest) -> list[Prompt]:
         return [chat_prompt(chat, PromptRules(replica.config, compat, replica.tokenizer))]
     if wanted.input is None:
         raise invalid(compat, "Either input or messages must be given", "input")
+    if not wanted.input:
+        raise ApiError("You must pass at least one prompt")
     return _texts(exchange, wanted, wanted.input)
 
 

@@ -271,8 +271,10 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
         return {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
     if kind == "reasoning":
         return {"role": "assistant", "content": ""}
+    if kind != "message":
+        raise ApiError(f"Unsupported input item type: {kind} (parameter=input)", param="input")
     role, content = item.get("role"), item.get("content")
-    if kind != "message" or not isinstance(role, str) or not isinstance(content, str | list):
+    if not isinstance(role, str) or not isinstance(content, str | list):
         raise ApiError(f"An input item of type {kind!r} must have a role and content", param="input")
     _check_parts(content)
     return {"role": role, "content": content}

@@ -282,6 +282,10 @@ def _embeddings(replica: Replica) -> bool:
     return replica.prepared.compat.embeddings != "absent"
 
 
+def _ready(replica: Replica) -> bool:
+    return replica.prepared.compat.ready_route
+
+
 def _docs(replica: Replica) -> bool:
     return not replica.config.disable_fastapi_docs
 
@@ -293,6 +297,7 @@ EXISTS: dict[str, Exists] = {
     "/v1/load_lora_adapter": _lora,
     "/v1/unload_lora_adapter": _lora,
     "/v1/embeddings": _embeddings,
+    "/ready": _ready,
     "/docs": _docs,
     "/redoc": _docs,
     "/openapi.json": _docs,

@@ -75,7 +75,7 @@ def test_blocks_of_the_cache(line: str, blocks: int) -> None:
         ("--num-gpu-blocks-override 2048", 2047 * 16, True),
         ("--kv-cache-size 1024 --max-model-len 32768", 1023 * 16, True),
         ("--compat llm-d-0.7", 1024, False),
-        ("--compat llm-d-0.7 --kv-cache-size 2", 16, True),
+        ("--compat llm-d-0.7 --kv-cache-size 2", 1024, False),
         ("--kv-cache-memory-bytes 32M", 15 * 16, True),
     ],
 )
@@ -148,7 +148,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "detects_repetition": False,
     },
 }  # fmt: skip
-VERSIONS["llm-d-0.7"] = VERSIONS["vllm-0.11"]
+VERSIONS |= {f"llm-d-{release}": VERSIONS["vllm-0.11"] for release in ("0.7", "0.8", "0.9", "0.10")}
 
 
 @pytest.mark.parametrize("name", sorted(COMPATS))
