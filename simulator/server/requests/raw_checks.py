@@ -35,6 +35,30 @@ _CUSTOM_GRAMMAR = (
 )
 _tags: TypeAdapter[Any] = TypeAdapter(LegacyStructuralTagResponseFormat | StructuralTagResponseFormat)
 
+_OLDER = frozenset(("guided_json", "guided_regex", "guided_choice", "guided_grammar"))
+_RECENT = frozenset(("mm_payload", "return_mm_kwargs", "return_token_offsets"))
+_LLMD = frozenset(("cache_hit_threshold",))
+# Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
+_GO_COMMON = (
+    *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
+    *("kv_transfer_params", "seed", "request_id", "n"),
+)
+GO_COMPLETION = frozenset((*_GO_COMMON, "prompt"))
+GO_CHAT = frozenset(
+    (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
+)
+
+
+def known_fields(raw: dict[str, Any], compat: Compat, strict: bool) -> dict[str, Any]:
+    """`raw` with the fields hidden that only other servers than the imitated one look at."""
+    foreign = _OLDER if compat.recent_fields else _RECENT
+    if strict and not compat.go_fields:
+        foreign |= _LLMD
+    if foreign.isdisjoint(raw):
+        return raw
+    # Under a name that nobody reads: errors count the fields of a body.
+    return {f"\0{key}" if key in foreign else key: value for key, value in raw.items()}
+
 
 def before_completion(raw: Raw, compat: Compat) -> None:
     """Checks on the raw fields of a completion; raises ApiError."""

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,7 +39,13 @@ from simulator.server.requests.prompts import (
     is_prompt,
     messages_are_plain,
 )
-from simulator.server.requests.raw_checks import before_chat, before_completion
+from simulator.server.requests.raw_checks import (
+    GO_CHAT,
+    GO_COMPLETION,
+    before_chat,
+    before_completion,
+    known_fields,
+)
 from simulator.server.requests.sampling import (
     check_capacity,
     check_engine_limits,
@@ -192,9 +198,9 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     if compat.go_fields:
-        raw = go_fields(raw, _GO_COMPLETION)
+        raw = go_fields(raw, GO_COMPLETION)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
-    raw = _known(raw, exchange)
+    raw = known_fields(raw, compat, exchange.replica.config.strict)
     before_completion(raw, compat)
     if compat.go_fields:
         plain = as_it_stands(raw, PlainCompletion)
@@ -219,28 +225,16 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     if compat.go_fields:
-        raw = go_fields(raw, _GO_CHAT)
+        raw = go_fields(raw, GO_CHAT)
     if not compat.messages_required:
         raw = {"messages": [], **raw}
-    raw = _known(raw, exchange)
+    raw = known_fields(raw, compat, exchange.replica.config.strict)
     before_chat(raw, compat)
     if compat.go_fields:
         plain = as_it_stands(raw, PlainChat)
         if plain is not None and messages_are_plain(plain.messages):
             return plain
     return convert(raw, ChatRequest, ChatSchema, compat, keep=("messages", "tools"))
-
-
-def _known(raw: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
-    """`raw` with the fields hidden that only other servers than the imitated one look at."""
-    compat, config = exchange.prepared.compat, exchange.replica.config
-    foreign = _OLDER if compat.recent_fields else _RECENT
-    if config.strict and not compat.go_fields:
-        foreign |= _LLMD
-    if foreign.isdisjoint(raw):
-        return raw
-    # Under a name that nobody reads: errors count the fields of a body.
-    return {f"\0{key}" if key in foreign else key: value for key, value in raw.items()}
 
 
 def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
@@ -375,18 +369,6 @@ def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
     return prepare_completion(exchange, body)
 
 
-_OLDER = frozenset(("guided_json", "guided_regex", "guided_choice", "guided_grammar"))
-_RECENT = frozenset(("mm_payload", "return_mm_kwargs", "return_token_offsets"))
-_LLMD = frozenset(("cache_hit_threshold",))
-# Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
-_GO_COMMON = (
-    *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
-    *("kv_transfer_params", "seed", "request_id", "n"),
-)
-_GO_COMPLETION = frozenset((*_GO_COMMON, "prompt"))
-_GO_CHAT = frozenset(
-    (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
-)
 GENERATING: dict[str, Prepare] = {
     "/v1/completions": prepare_completion,
     "/v1/chat/completions": prepare_chat,

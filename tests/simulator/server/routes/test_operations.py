@@ -25,7 +25,8 @@ def test_the_version_of_the_weights_is_kept() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [("/start_weight_update", None, 500), ("/init_weight_transfer_engine", {}, 400),
-     ("/init_weight_transfer_engine", {"init_info": {}}, 500), ("/shutdown_weight_transfer_engine", None, 200),
+     ("/init_weight_transfer_engine", {"init_info": {}}, 500),
+     ("/shutdown_weight_transfer_engine", None, 200),
      ("/release_kv_cache_memory", None, 500), ("/start_profile", None, 404)],
 )  # fmt: skip
 def test_what_is_not_set_up(path: str, body: Any, status: int) -> None:
