@@ -19,7 +19,10 @@ _ENTRYPOINTS: tuple[tuple[re.Pattern[str], tuple[str, ...] | None, str], ...] = 
 )
 # Images whose answers differ from the simulator's own default.
 _COMPAT = (
-    (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.7"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.[0-7](\.|$)"), "llm-d-0.7"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.8(\.|$)"), "llm-d-0.8"),
+    (re.compile(r"(^|/)llm-d-inference-sim:v?0\.9(\.|$)"), "llm-d-0.9"),
+    (re.compile(r"(^|/)llm-d-inference-sim(:|@|$)"), "llm-d-0.10"),
     (re.compile(r"(^|/)vllm-openai:v0\.11\."), "vllm-0.11"),
 )
 

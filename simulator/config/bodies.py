@@ -212,3 +212,17 @@ BODIES_LLMD = Bodies(
     optional=frozenset({"logprobs", "tool_calls"}),
     chunk_optional=frozenset({"logprobs", "tool_calls"}),
 )
+
+_LLMD_HEAD_KEYS = ("id", "model", "object", "kv_transfer_params", "created", "usage", "choices")
+BODIES_LLMD_HEAD = replace(
+    BODIES_LLMD,
+    completion=_LLMD_HEAD_KEYS,
+    completion_chunk=_LLMD_HEAD_KEYS,
+    completion_usage_chunk=_LLMD_HEAD_KEYS,
+    chat=_LLMD_HEAD_KEYS,
+    chat_role_chunk=_LLMD_HEAD_KEYS,
+    chat_chunk=_LLMD_HEAD_KEYS,
+    model_card=("id", "object", "created", "owned_by", "root", "parent", "max_model_len"),
+    optional=BODIES_LLMD.optional | {"kv_transfer_params"},
+    chunk_optional=BODIES_LLMD.chunk_optional | {"kv_transfer_params"},
+)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from simulator.config.bodies import BODIES_011, BODIES_033, BODIES_LLMD, Bodies, Keys
+from simulator.config.bodies import BODIES_011, BODIES_033, BODIES_LLMD, BODIES_LLMD_HEAD, Bodies, Keys
 from simulator.engine.config import EngineRules
 from simulator.errors import ConfigError
 
@@ -26,6 +26,10 @@ class Compat:
     version: str  # what /version says
     bodies: Bodies
     engine: EngineRules
+
+    # command line
+    arguments: Literal["argparse", "pflag"] = "argparse"  # vLLM's rules, or those of Go's flags
+    older_flags: bool = False  # flags that vLLM 0.33 has no more are taken
 
     # flags that were not given
     model_required: bool = False  # --model has no default
@@ -59,7 +63,8 @@ class Compat:
     tokenize_nulls: Literal["checked", "absent"] = "checked"  # fields of /tokenize that are null
 
     # errors
-    validation_errors: Literal["compact", "verbose", "go"] = "compact"  # their form; go: a line of plain text
+    validation_errors: Literal["compact", "verbose", "go"] = "compact"  # their form; go: a line of text
+    plain_parse_errors: bool = True  # go: that line alone is the answer; else an error object around it
     listed_refusals: bool = False  # a check of raw fields is one more validation error
     route_errors: Literal["json", "text"] = "json"  # 404 and 405 of unknown paths and methods
     error_param: bool = True  # "param" carries the field's name
@@ -82,6 +87,7 @@ class Compat:
     tool_call_keys: Keys = ("id", "type", "function")
     model_root: Literal["path", "name"] = "path"  # "root" of a model card
     health_body: bytes = b""
+    ready_route: bool = True  # /ready, beside /health/ready
     reset_cache_body: bool = True  # {"success": true}; else an empty 200
     dev_bodies: bool = True  # sleep, wake_up answer JSON; else an empty 200
     embeddings: Literal["absent", "unsupported", "served"] = "absent"
@@ -104,7 +110,11 @@ class Compat:
     lora_error_kind: str = "InvalidUserInput"  # type of these refusals
     lora_success_text: bool = True  # "Success: ..."; else an empty 200
 
+    kv_cache_bounds_context: bool = (
+        True  # max_model_len is no more than the KV cache holds; else 500 for what is
+    )
     # metrics; the families themselves stand in server/metrics/families.py
+    families: str = ""  # the row whose families these are; empty: its own
     metrics_content_type: bytes = b"text/plain; version=0.0.4; charset=utf-8"
     go_metrics: bool = False  # client_golang's: its numbers, untouched series hidden, nothing of a process
     engine_label: bool = True
@@ -127,6 +137,7 @@ _VLLM_011 = replace(
     name="vllm-0.11",
     version="0.11.0",
     bodies=BODIES_011,
+    older_flags=True,
     engine=EngineRules(
         admission="chunk",
         free_list="lru",
@@ -175,6 +186,8 @@ _LLMD_07 = replace(
     name="llm-d-0.7",
     version="0.7.1",
     bodies=BODIES_LLMD,
+    arguments="pflag",
+    kv_cache_bounds_context=False,
     invocations=False,
     remote_kv_always=True,
     model_required=True,
@@ -230,7 +243,26 @@ _LLMD_07 = replace(
     lora_gauge_whole_seconds=True,
 )
 
-COMPATS: dict[str, Compat] = {c.name: c for c in (_VLLM_033, _VLLM_011, _LLMD_07)}
+
+def _llmd(release: str) -> Compat:
+    """A release after 0.7, by the newest one: `n`, JSON errors, cards with max_model_len, no /ready."""
+    return replace(
+        _LLMD_07,
+        name=f"llm-d-{release}",
+        version=f"{release}.0",
+        bodies=BODIES_LLMD_HEAD,
+        n_is_read=True,
+        plain_parse_errors=False,
+        health_body=b"",
+        model_root="path",
+        role_chunk="first-token",
+        ready_route=False,
+        families=_LLMD_07.name,
+    )
+
+
+_ROWS = (_VLLM_033, _VLLM_011, _LLMD_07, _llmd("0.8"), _llmd("0.9"), _llmd("0.10"))
+COMPATS: dict[str, Compat] = {row.name: row for row in _ROWS}
 
 
 def compat(name: str) -> Compat:

@@ -45,7 +45,8 @@ def engine_config(
     block_size = values.get("block-size", 16)
     max_model_len = _max_model_len(values, compat)
     num_gpu_blocks = _num_gpu_blocks(values, machine, block_size, max_model_len, compat)
-    max_model_len = _fitting_model_len(values, max_model_len, block_size, num_gpu_blocks, warnings)
+    if compat.kv_cache_bounds_context:
+        max_model_len = _fitting_model_len(values, max_model_len, block_size, num_gpu_blocks, warnings)
     usual = compat.max_num_seqs or (machine.gpu.max_num_seqs if machine else 256)
     max_num_seqs = values.get("max-num-seqs", usual)
     chunked = values.get("enable-chunked-prefill", True)

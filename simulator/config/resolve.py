@@ -22,7 +22,7 @@ from simulator.config.engine_settings import (
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.given import Values
-from simulator.config.parser import Arguments, Given, parse
+from simulator.config.parser import Arguments, Given
 from simulator.config.reasoning import reasoning_config
 from simulator.config.serve import (
     ControlConfig,
@@ -35,6 +35,7 @@ from simulator.config.serve import (
 )
 from simulator.config.text_settings import text_config
 from simulator.config.tool_parsers import check_tool_parser
+from simulator.config.vllm_parser import check_together, parse_arguments
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -49,11 +50,12 @@ _ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
 }
 # ServeConfig fields that are a flag's value as given, else the field's default
 _PLAIN = (
-    "uds", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
+    "uds", "runner", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "per_request_spec_decode_metrics", "enable_per_request_metrics", "enable_server_load_tracking",
     "enable_auto_tool_choice",
     "tool_call_parser", "return_tokens_as_token_ids", "trust_request_chat_template",
+    "trust_request_mm_kwargs",
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
@@ -65,13 +67,14 @@ _PLAIN = (
 
 def parse_args(argv: Sequence[str], env: Mapping[str, str] = os.environ) -> ServeConfig:
     """The configuration that `simfleet serve ARGV` runs with; raises ConfigError."""
-    return configuration(parse(argv), env)
+    return configuration(parse_arguments(argv), env)
 
 
 def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     """The same from arguments already read."""
     values = _layers(arguments, env)
     compat = find_compat(values.get("compat", DEFAULT_COMPAT))
+    check_together(values, compat)
     check_tool_parser(values, compat)
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
@@ -102,6 +105,7 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         lora_modules=modules,
         allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
         server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
+        responses_store=_truth(env, "VLLM_ENABLE_RESPONSES_API_STORE", False),
         api_keys=tuple(values.get("api-key", ())),
         max_head_size=values.get("h11-max-incomplete-event-size", 64 * 2**10),
         max_header_count=values.get("h11-max-header-count", 256),
@@ -188,7 +192,12 @@ def _lora_modules(values: Values, served: Sequence[str], model: str) -> tuple[Lo
     where = values.where("lora-modules")
     items: tuple[str, ...] = values.get("lora-modules", ())
     for item in items:
-        modules.extend(_lora_module(entry, where) for entry in _lora_entries(item, where))
+        entries = _lora_entries(item, where)
+        if values.get("strict", False) and not all(isinstance(e, dict) and "path" in e for e in entries):
+            raise ConfigError(
+                f"{where}: vLLM takes name=path and JSON objects with name and path, not {item!r}"
+            )
+        modules.extend(_lora_module(entry, where) for entry in entries)
     seen = set(served)
     for module in modules:
         if module.name in seen:

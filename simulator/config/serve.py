@@ -133,6 +133,7 @@ class ServeConfig:
     port: int = 8000
     uds: str | None = None
     root_path: str = ""
+    runner: str = "auto"  # pooling: a server that generates nothing
     compat: str = DEFAULT_COMPAT
     strict: bool = False  # nothing beyond the imitated server
     metrics_compat: str | None = None  # None: compat's families plus both names of the KV gauge
@@ -177,6 +178,7 @@ class ServeConfig:
     tool_call_parser: str | None = None
     return_tokens_as_token_ids: bool = False
     trust_request_chat_template: bool = False
+    trust_request_mm_kwargs: bool = False
     response_role: str = "assistant"
     max_logprobs: int = 20
     stream_interval: int = 1
@@ -202,6 +204,7 @@ class ServeConfig:
     disable_fastapi_docs: bool = False
     enable_sleep_mode: bool = False
     server_dev_mode: bool = False
+    responses_store: bool = False  # VLLM_ENABLE_RESPONSES_API_STORE
     keep_alive_timeout: int = 5  # seconds that an idle connection stays open (VLLM_HTTP_TIMEOUT_KEEP_ALIVE)
     startup_duration: float = 0.0  # seconds of 503 on the readiness routes
     shutdown_mode: ShutdownMode = "abort"

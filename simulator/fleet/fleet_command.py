@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from kit.console import show
 from kit.errors import DocumentError
 from simulator.config.help import flags_help
-from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
+from simulator.config.vllm_parser import parse_arguments
 from simulator.errors import ConfigError
 from simulator.fleet.arguments import FleetArguments, split
 
@@ -51,7 +51,7 @@ fleet:
 def fleet_command(argv: Sequence[str]) -> int:
     """Run the fleet until a signal ends it; returns the exit code. Raises SimfleetError."""
     own = split(argv)
-    arguments = parse(own.serve)
+    arguments = parse_arguments(own.serve)
     if arguments.wants_help:
         show(_HELP + flags_help())
         return 0
@@ -127,7 +127,7 @@ class _Overrides:
         try:
             from simulator.config.resolve import configuration  # noqa: PLC0415
 
-            return configuration(parse(argv), self._env)
+            return configuration(parse_arguments(argv), self._env)
         except ConfigError as error:
             raise ConfigError(f"{self._path}, replica {keys[0]}: {error}") from None
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kit.console import show
 from simulator.config.help import serve_help
-from simulator.config.parser import parse
 from simulator.config.serve import ServeConfig
+from simulator.config.vllm_parser import parse_arguments
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def serve_command(argv: Sequence[str]) -> int:
     """Serve until a signal ends it; returns the exit code. Raises SimfleetError."""
-    arguments = parse(argv)
+    arguments = parse_arguments(argv)
     if arguments.wants_help:
         show(serve_help())
         return 0

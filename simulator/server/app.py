@@ -23,24 +23,45 @@ from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
-from simulator.server.routes import lora, messages, models, responses, scale_out, vllm_admin
+from simulator.server.routes import lora, messages, models, operations, responses, scale_out, vllm_admin
+from simulator.server.routes.batch import prepare_batch, prepare_scoring
 from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
 from simulator.server.routes.openapi import describe
+from simulator.server.routes.pooling import POOLING
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 _JSON = b"application/json"
 _INVOCATIONS = "/invocations"
+_RECENT = {"/v1/chat/completions/batch": prepare_batch, "/generative_scoring": prepare_scoring}
 _ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
 _EXISTS = {
     **vllm_admin.EXISTS,
+    **operations.EXISTS,
     _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
     **dict.fromkeys(scale_out.SCALE_OUT_ROUTES, lambda replica: replica.prepared.compat.scale_out),
 }
-_GENERATING = {**GENERATING, "/v1/responses": responses.prepare, "/v1/messages": messages.prepare}
+_GENERATING = {
+    **GENERATING,
+    **_RECENT,
+    "/v1/responses": responses.prepare,
+    "/v1/messages": messages.prepare,
+}
+
+
+def _generates(replica: Replica) -> bool:
+    return replica.config.runner != "pooling"
+
+
+def _recent(replica: Replica) -> bool:
+    return replica.prepared.compat.scale_out and _generates(replica)
+
+
+# A server that pools has none of the generating routes.
+_EXISTS |= dict.fromkeys(_GENERATING, _generates) | dict.fromkeys(_RECENT, _recent)
 
 
 class App:
@@ -70,10 +91,16 @@ class App:
                 return
             cross = prepared.cors.headers(incoming)
         path = incoming.path
-        prepare = _GENERATING.get(path) if incoming.method == "POST" else None
+        pooling = replica.config.runner == "pooling"
+        routes = POOLING if pooling else _GENERATING
+        prepare = routes.get(path) if incoming.method == "POST" else None
+        if path in _RECENT and not prepared.compat.scale_out:
+            prepare = None
         if prepare is not None:
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
-        elif path == _INVOCATIONS and incoming.method == "POST" and prepared.compat.invocations:
+        elif (
+            path == _INVOCATIONS and not pooling and incoming.method == "POST" and prepared.compat.invocations
+        ):
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare_invocation)
         elif path in ("/metrics", "/metrics/"):
             _metrics(incoming, writer, replica, cross)
@@ -169,7 +196,7 @@ def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for routes in (vllm_admin, lora, models, scale_out):
+    for routes in (vllm_admin, operations, lora, models, scale_out):
         app.include_router(routes.router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -50,6 +50,7 @@ class ApiError(SimfleetError):
         self.streams = streams
         self.plain = plain
         self.headers = headers
+        self.anthropic = False  # told in the form of Anthropic's API
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -63,6 +64,8 @@ class ApiError(SimfleetError):
 
     def body(self) -> bytes:
         """The body of the answer that is this error."""
+        if self.anthropic:
+            return self.anthropic_body()
         return self.message.encode() if self.plain else _encode(self.as_dict())
 
     def anthropic_body(self) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 from simulator.config.bodies import Keys
 from simulator.config.compat import Compat, compat
 from simulator.config.serve import ServeConfig
+from simulator.server.answers.kept.store import ResponseStore
 from simulator.server.faults import Faults
 from simulator.server.http.auth import KeyGuard
 from simulator.server.http.cors import Cors
@@ -40,8 +41,22 @@ class Prepared:
     """What one replica answers with: compatibility, headers, names, ids, faults and generations in flight."""
 
     __slots__ = (
-        "_content", "_sequence", "active", "compat", "config", "cors", "faults", "fingerprint", "guard",
-        "inference_headers", "json_headers", "plain_headers", "rounds", "served", "stream_headers",
+        "_content",
+        "_sequence",
+        "active",
+        "compat",
+        "config",
+        "cors",
+        "faults",
+        "fingerprint",
+        "guard",
+        "inference_headers",
+        "json_headers",
+        "plain_headers",
+        "responses",
+        "rounds",
+        "served",
+        "stream_headers",
         "templates",
     )  # fmt: skip
 
@@ -57,6 +72,7 @@ class Prepared:
         self.inference_headers = _inference_headers(config, port)
         self.rounds = Rounds(turns)
         self.templates: dict[tuple[str, str], BodyTemplate] = {}  # (kind of answer, model) -> its bytes
+        self.responses = ResponseStore() if config.responses_store else None
         self._content: random.Random | None = None
         self._sequence = 0
         base = (_VARY, *self.inference_headers)

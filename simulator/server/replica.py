@@ -94,6 +94,8 @@ class ReplicaState:
     shutting_down: bool = False  # vLLM's drain: requests that come now end at once with finish_reason abort
     paused: bool = False  # /pause: 503 for generating routes
     sleep_level: int | None = None  # None: awake
+    awake_tags: frozenset[str] = frozenset()  # woken up one by one, while the others sleep
+    weight_version: str = "default"
     server_load: int = 0  # /load, with --enable-server-load-tracking
 
     def is_ready(self) -> bool:

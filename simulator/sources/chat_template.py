@@ -92,11 +92,13 @@ def render(
     as_parts = _WALKS_CONTENT.search(template) is not None
     try:
         text = _compile(template).render(
-            messages=[_message(message, as_parts) for message in messages],
-            tools=list(tools) if tools else None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt and not continue_final_message,
-            **(template_kwargs or {}),
+            {
+                "documents": None,
+                **(template_kwargs or {}),
+                "messages": [_message(message, as_parts) for message in messages],
+                "tools": list(tools) if tools else None,
+                "add_generation_prompt": add_generation_prompt and not continue_final_message,
+            }
         )
     except jinja2.TemplateError as error:
         raise EngineError(f"chat template: {error.message or type(error).__name__}") from error

@@ -40,7 +40,7 @@ SEQUENCE: dict[str, tuple[str, str, dict[str, str], object]] = {
     "weight_info": ("GET", "/weight_info", {}, None),
     "world": ("GET", "/get_world_size", {}, None),
     "load": ("GET", "/load", {}, None),
-    "abort_all": ("POST", "/abort_requests", {}, None),
+    "abort_all": ("POST", "/abort_requests", {}, {}),
 }
 # The body of the first is cut off in the recording, that of the second is a dump of vLLM's own configuration.
 CUT = ("lower_bearer", "server_info")

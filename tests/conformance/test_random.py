@@ -1,4 +1,4 @@
-"""477 random requests that real vLLM 0.33 answered: chats, completions, responses, messages, tokens, others.
+"""737 random requests that real vLLM 0.33 answered: chats, completions, responses, messages, tokens, others.
 
 The server was given a chat template; what it is follows from the prompts that it counted.
 """
@@ -17,7 +17,14 @@ from tests.conformance.masking import normalise_body
 from tests.conformance.recorded import COMMON, DATA, recorded_text
 from tests.simulator.server.serving import Server, serving
 
-CASES = [json.loads(line) for line in (DATA / "random.jsonl").read_text().splitlines()]
+CASES = [
+    json.loads(line)
+    for name in (
+        "random.jsonl",
+        "random_more.jsonl",
+    )  # the second: of fields and values that the first has not
+    for line in (DATA / name).read_text().splitlines()
+]
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -38,6 +38,7 @@ class Flag:
     minimum: float | None = None
     maximum: float | None = None
     inert: bool = False
+    older: bool = False  # vLLM had it before 0.33
 
     @property
     def many(self) -> bool:

@@ -24,12 +24,12 @@ enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-en
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
 kv-sharing-fast-prefill language-model-only log-error-stack
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
-skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph
-specialize-active-lora swa-bounded-replay tokens-only trust-remote-code trust-request-mm-kwargs
+skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph specialize-active-lora
+swa-bounded-replay tokens-only trust-remote-code
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
 enable-lora-bias enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning
-engine-use-ray multi-step-stream-outputs use-v2-block-manager worker-use-ray disable-log-requests
+engine-use-ray multi-step-stream-outputs use-v2-block-manager worker-use-ray
 enable-server-info
 """
 
@@ -54,9 +54,9 @@ mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
 offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
-performance-mode prefill-context-parallel-size
-prefix-cache-retention-interval prefix-match-unit quantization
-reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision runner safetensors-load-strategy
+performance-mode prefill-context-parallel-size prefix-cache-retention-interval prefix-match-unit
+quantization reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision
+safetensors-load-strategy
 safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-cls skip-tokenizer
 sleep-mode-backend sparse-indexer-topk-backend ssl-cert-reqs ssl-ciphers
 tensor-parallel-size tokenizer-mode tokenizer-revision tool-parser-plugin tool-server tool-strict-level
@@ -79,8 +79,8 @@ additional-config attention-config aux-output-config compilation-config default-
 ec-manager-config ec-transfer-config engram-config eplb-config fault-tolerance-config hf-overrides
 ir-op-priority kernel-config limit-mm-per-prompt logging-config media-io-kwargs mm-processor-kwargs
 model-class-overrides model-loader-extra-config override-neuron-config override-pooler-config pooler-config
-profiler-config pt-load-map-location quantization-config
-structured-outputs-config watchdog-config watermark-config weight-transfer-config
+profiler-config pt-load-map-location quantization-config structured-outputs-config watchdog-config
+watermark-config weight-transfer-config reasoning-effort-map
 """
 
 _LLMD_BOOLEANS = (
@@ -112,6 +112,19 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 
 
+_OLDER = """
+calculate-kv-scales disable-async-output-proc disable-frontend-multiprocessing
+disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache enable-lora-bias
+enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning engine-use-ray
+multi-step-stream-outputs use-v2-block-manager worker-use-ray enable-server-info
+skip-tokenizer device guided-decoding-backend lora-extra-vocab-size max-long-partial-prefills
+max-num-partial-prefills max-prompt-adapter-token max-prompt-adapters max-seq-len-to-capture
+num-lookahead-slots num-scheduler-steps num-speculative-tokens override-attention-dtype preemption-mode
+rope-scaling rope-theta scheduler-delay-factor speculative-model swap-space task tokenizer-pool-size
+use-fp8-kv-cache cuda-graph-sizes long-lora-scaling-factors override-neuron-config override-pooler-config
+"""
+
+
 def _flags(names: str, kind: Kind, source: Source) -> tuple[Flag, ...]:
     return tuple(
         Flag(
@@ -122,6 +135,7 @@ def _flags(names: str, kind: Kind, source: Source) -> tuple[Flag, ...]:
             sources=(source,),
             aliases=_ALIASES.get(name, ()),
             inert=True,
+            older=name in _OLDER.split(),
         )
         for name in names.split()
     )

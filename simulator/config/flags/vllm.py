@@ -24,12 +24,15 @@ _MODEL = (
          "config.json's, else 32768 (llm-d: 1024)", ("vllm", "llm-d")),
     Flag("seed", _I, "model", "Makes texts and latencies repeat exactly.", "differs from run to run",
          ("vllm", "llm-d")),
+    Flag("runner", _T, "model", "pooling: embeddings, scores, ranks and classes instead of generation.",
+         "auto", choices=("auto", "generate", "pooling", "draft")),
     Flag("override-generation-config", _J, "model", "Default sampling parameters, such as max_new_tokens.",
          "{}"),
     Flag("max-logprobs", _I, "model", "Most logprobs a request may ask for.", "20", minimum=-1),
     Flag("chat-template", _T, "model", "File of a chat template, or the template itself.",
          "the tokenizer's"),
     Flag("trust-request-chat-template", _B, "model", "Let requests bring their chat template.", "false"),
+    Flag("trust-request-mm-kwargs", _B, "model", "Let requests bring options of media readers.", "false"),
     Flag("default-chat-template-kwargs", _J, "model", "Arguments of every chat template.", "{}"),
 )  # fmt: skip
 
@@ -95,7 +98,8 @@ _CACHE = (
 _LORA = (
     Flag("enable-lora", _B, "LoRA", "Adapters, their slots and their gauge. On by default here; vLLM "
          "(--strict): off unless --lora-modules or --max-loras is given.", "true"),
-    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; the flag may be repeated.", "none",
+    Flag("lora-modules", Kind.LORA, "LoRA", "Adapters at start; of several such flags the last one counts.",
+         "none",
          ("vllm", "llm-d")),
     Flag("max-loras", _I, "LoRA", "Adapters in one batch.", "1", ("vllm", "llm-d"), minimum=1),
     Flag("max-cpu-loras", _I, "LoRA", "Adapters kept in host memory.", "max-loras", ("vllm", "llm-d"),
@@ -171,7 +175,8 @@ _OBSERVABILITY = (
     Flag("uvicorn-log-level", _T, "metrics and logs", "Log level of the HTTP server.", "info",
          choices=("critical", "error", "warning", "info", "debug", "trace")),
     Flag("log-level", _T, "metrics and logs", "Log level.", "info",
-         choices=("debug", "info", "warning", "error", "DEBUG", "INFO", "WARNING", "ERROR")),
+         choices=("debug", "info", "warning", "error", "critical",
+         "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
     Flag("show-hidden-metrics-for-version", _T, "metrics and logs",
          "Families deprecated after that version."),
     Flag("custom-histogram-buckets", _J, "metrics and logs", 'Bounds by family: {"vllm:...": [...]}.',

@@ -97,7 +97,7 @@ class TokenLogprobs:
         return entries
 
     def _decoded(self, token_id: int) -> str:
-        return self._tokenizer.decode([token_id])
+        return self._tokenizer.decode([token_id]) or self._tokenizer.token_str(token_id)
 
     def _prompt_entry(self, ids: Sequence[int], i: int, count: int) -> list[tuple[int, int, float]]:
         """(id, rank, logprob) of the prompt token at `i` and of the `count` most probable ones there."""

@@ -46,9 +46,9 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
         "max_tool_calls": request.max_tool_calls,
         "previous_response_id": request.previous_response_id,
         "prompt": request.prompt,
-        "prompt_cache_options": None,
+        "prompt_cache_options": _plain(request.prompt_cache_options),
         "prompt_cache_key": request.prompt_cache_key,
-        "prompt_cache_retention": None,
+        "prompt_cache_retention": request.prompt_cache_retention,
         "reasoning": _plain(request.reasoning),
         "safety_identifier": request.safety_identifier,
         "service_tier": request.service_tier,
@@ -64,6 +64,11 @@ def _response(generation: ResponsesUnary | ResponsesStream, status: str, output:
         "ec_transfer_params": None,
         **_raw_messages(generation, status != "in_progress" and request.enable_response_messages),
     }
+
+
+def queued(generation: ResponsesUnary | ResponsesStream) -> dict[str, Any]:
+    """The response object of work that has not begun."""
+    return {**_response(generation, "in_progress", []), "status": "queued"}
 
 
 def _raw_messages(generation: Generation, wanted: bool) -> dict[str, Any]:

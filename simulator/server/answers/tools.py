@@ -71,7 +71,7 @@ def check_tools(request: ChatRequest, config: ServeConfig, compat: Compat) -> No
     if isinstance(choice, dict) and compat.recent_fields and not config.tool_call_parser:
         name = choice["function"]["name"]
         raise ApiError(f'tool_choice=function "{name}" requires --tool-call-parser to be set')
-    if not request.tools or not compat.tool_flags:
+    if not compat.tool_flags or (not request.tools and choice is None):
         return
     if choice is None or choice == "auto":
         if not (config.enable_auto_tool_choice and config.tool_call_parser):

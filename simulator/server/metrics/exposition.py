@@ -130,7 +130,11 @@ class Exposition:
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
             families=(
                 *(feature_families(config) if not imitated.go_metrics else ()),
-                *families(imitated.name, frozenset(hidden | consumer), config.metrics_compat is None),
+                *families(
+                    imitated.families or imitated.name,
+                    frozenset(hidden | consumer),
+                    config.metrics_compat is None,
+                ),
             ),
             cache_labels=cache_config_labels(config, imitated, rank or config.ranks.first),
             lora=self.lora is not None,

@@ -1,13 +1,13 @@
 """Requests as the routes read them: the fields that change what a simulator answers.
 
-msgspec decodes a good body straight into these. A body that does not fit goes to the pydantic models of
-`schema`, which convert as leniently as vLLM does or give vLLM's exact error. Everything else that a
-client may send (vLLM accepts any field) is ignored here.
+msgspec decodes a good body straight into the plain forms of these, which take fewer fields and no value that
+vLLM might refuse. Any other body goes to the pydantic models of `schema`, which convert as leniently as vLLM
+does or give vLLM's exact error. Everything else that a client may send (vLLM accepts any field) is ignored.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -62,30 +62,13 @@ class GenerationRequest(msgspec.Struct):
     kv_transfer_params: dict[str, Any] | None = None
     cache_hit_threshold: float | None = None  # llm-d's
     return_weight_versions: bool = False
-    # What changes nothing here but may be refused. `is_unusual` sends such a body to the exact checks.
-    logprob_token_ids: Any = None
-    thinking_token_budget: Any = None
-    stream_interval: Any = None
-    routed_experts_prompt_start: Any = None
-    vllm_xargs: Any = None
-    ec_transfer_params: Any = None
-    watermarking: Any = None
-    use_beam_search: Any = None
-
-    def is_unusual(self) -> bool:
-        """Whether one of the fields is there that only the exact checks can judge."""
-        return not (
-            self.logprob_token_ids is None
-            and self.thinking_token_budget is None
-            and self.stream_interval is None
-            and self.routed_experts_prompt_start is None
-            and self.vllm_xargs is None
-            and self.ec_transfer_params is None
-            and self.watermarking is None
-            and self.use_beam_search is None
-            and self.repetition_detection is None
-            and self.cache_salt is None
-        )
+    mm_processor_kwargs: Any = None
+    media_io_kwargs: Any = None
+    # What changes nothing here but may be refused.
+    logprob_token_ids: list[int] | None = None
+    thinking_token_budget: int | None = None
+    use_beam_search: bool = False
+    routed_experts_prompt_start: int = 0
 
     @property
     def max_tokens_name(self) -> str:
@@ -128,3 +111,37 @@ class ChatRequest(GenerationRequest, kw_only=True):
     @property
     def max_tokens_name(self) -> str:
         return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+
+
+_NONE = Literal["\0"]  # a type that no value has: a body with such a field is not plain
+_FEW_STOPS = 4  # whatever the limit is, so few are no matter for it
+# Only the exact checks can judge these.
+_NOT_PLAIN = (
+    *("logprob_token_ids", "thinking_token_budget", "stream_interval", "routed_experts_prompt_start"),
+    *("vllm_xargs", "ec_transfer_params", "watermarking", "use_beam_search", "repetition_detection"),
+    *("cache_salt", "response_format", "structured_outputs", "truncate_prompt_tokens", "truncation_side"),
+    *("guided_json", "guided_regex", "guided_choice", "guided_grammar", "prompt_logprobs", "prompt_embeds"),
+    *("mm_payload", "return_mm_kwargs", "return_token_offsets", "mm_processor_kwargs", "media_io_kwargs"),
+    *("documents", "reasoning_effort", "tools", "tool_choice", "cache_hit_threshold"),
+)
+# The bounds that vLLM has, and no null where it takes none.
+_EXACT: tuple[tuple[str, Any, Any], ...] = (
+    ("seed", Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None, None),
+    ("stop", str | Annotated[list[str], msgspec.Meta(max_length=_FEW_STOPS)] | None, None),
+    ("priority", Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], 0),
+    ("bad_words", list[str], None),
+    ("request_id", str, None),
+    ("session_id", str | None, None),
+    ("length_penalty", float, 1.0),
+    ("spaces_between_special_tokens", bool, True),
+)
+
+
+def _plain(title: str, base: type[GenerationRequest], *exact: tuple[str, Any, Any]) -> Any:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(base)}
+    odd = [(name, _NONE, defaults.get(name)) for name in _NOT_PLAIN]
+    return msgspec.defstruct(title, [*odd, *_EXACT, *exact], bases=(base,), kw_only=True)
+
+
+PlainCompletion: type[CompletionRequest] = _plain("PlainCompletion", CompletionRequest, ("n", int, 1))
+PlainChat: type[ChatRequest] = _plain("PlainChat", ChatRequest)

@@ -11,10 +11,13 @@ from simulator.server.requests.responses_types import Include, Reasoning, Respon
 from simulator.server.requests.schema import (
     INT64_MAX,
     INT64_MIN,
+    CacheSalt,
     ChatCompletionToolsParam,
+    MMPayload,
     StopStrings,
     StructuredOutputsParams,
     TokenId,
+    TopLogprobs,
     XArgs,
 )
 
@@ -39,6 +42,8 @@ class TokenizeChatRequest(_Open):
     add_special_tokens: bool = False
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    media_io_kwargs: dict[str, dict[str, Any]] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
     tools: list[ChatCompletionToolsParam] | None = None
 
 
@@ -67,15 +72,80 @@ class UnloadLoRAAdapterRequest(BaseModel):
     lora_int_id: int | None = None
 
 
-class AnthropicMessage(BaseModel):
-    role: Literal["user", "assistant", "system"]
-    content: str | list[dict[str, Any]]
-
-
 class AnthropicTool(BaseModel):
     name: str
     description: str | None = None
     input_schema: dict[str, Any]
+    strict: bool | None = None
+    defer_loading: bool | None = None
+
+    @field_validator("input_schema")
+    @classmethod
+    def _is_object(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        schema.setdefault("type", "object")
+        return schema
+
+
+class AnthropicToolChangeReference(BaseModel):
+    type: Literal["tool_reference"]
+    name: str
+
+
+class AnthropicToolChangeDefinition(BaseModel):
+    type: Literal["tool_definition"]
+    definition: AnthropicTool
+
+
+AnthropicToolChange = Annotated[
+    AnthropicToolChangeReference | AnthropicToolChangeDefinition, Field(discriminator="type")
+]
+
+
+class AnthropicContentBlock(BaseModel):
+    type: Literal[
+        "text", "image", "tool_use", "tool_result", "tool_reference", "thinking", "redacted_thinking",
+        "tool_addition", "tool_removal",
+    ]  # fmt: skip
+    text: str | None = None
+    source: dict[str, Any] | None = None
+    id: str | None = None
+    tool_use_id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    content: str | list[dict[str, Any]] | None = None
+    is_error: bool | None = None
+    tool_name: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    tool: AnthropicToolChange | None = None
+
+    @model_validator(mode="after")
+    def _change_is_whole(self) -> AnthropicContentBlock:
+        if self.type not in ("tool_addition", "tool_removal"):
+            return self
+        if self.tool is None:
+            raise ValueError(f"tool is required for {self.type} blocks")
+        if self.type == "tool_removal" and self.tool.type != "tool_reference":
+            raise ValueError("tool_removal only accepts a tool_reference")
+        return self
+
+
+def _no_changes(content: str | list[AnthropicContentBlock] | None) -> None:
+    for block in content if isinstance(content, list) else ():
+        if block.type in ("tool_addition", "tool_removal"):
+            raise ValueError(f'{block.type} blocks are only allowed in messages with role "system"')
+
+
+class AnthropicMessage(BaseModel):
+    role: Literal["user", "assistant", "system"]
+    content: str | list[AnthropicContentBlock]
+
+    @model_validator(mode="after")
+    def _only_systems_change(self) -> AnthropicMessage:
+        if self.role != "system":
+            _no_changes(self.content)
+        return self
 
 
 class AnthropicToolChoice(BaseModel):
@@ -111,31 +181,58 @@ AnthropicThinking = Annotated[
 ]
 
 
-class AnthropicMessagesRequest(_Open):
-    model: str
-    messages: list[AnthropicMessage]
-    max_tokens: int
-    metadata: dict[str, Any] | None = None
-    thinking: AnthropicThinking | None = None
-    stop_sequences: StopStrings | None = None
-    stream: bool | None = False
-    system: str | list[dict[str, Any]] | None = None
-    temperature: float | None = None
-    tool_choice: AnthropicToolChoice | None = None
-    tools: list[AnthropicTool] | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    kv_transfer_params: dict[str, Any] | None = None
-    vllm_xargs: XArgs | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+class AnthropicJsonOutputFormat(BaseModel):
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    type: Literal["json_schema"] = "json_schema"
 
-    @field_validator("model")
+
+class AnthropicOutputConfig(BaseModel):
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: AnthropicJsonOutputFormat | None = None
+
+
+class _Anthropic(BaseModel):
+    """What both requests check."""
+
+    @field_validator("model", check_fields=False)
     @classmethod
     def _model_is_named(cls, model: str) -> str:
         if not model:
             raise ValueError("Model is required")
         return model
+
+    @field_validator("system", check_fields=False)
+    @classmethod
+    def _system_changes_nothing(
+        cls, system: str | list[AnthropicContentBlock] | None
+    ) -> str | list[AnthropicContentBlock] | None:
+        _no_changes(system)
+        return system
+
+
+class AnthropicMessagesRequest(_Anthropic):
+    model: str
+    messages: list[AnthropicMessage]
+    max_tokens: int
+    metadata: dict[str, Any] | None = None
+    output_config: AnthropicOutputConfig | None = None
+    thinking: AnthropicThinking | None = None
+    stop_sequences: StopStrings | None = None
+    stream: bool | None = False
+    system: str | list[AnthropicContentBlock] | None = None
+    temperature: float | None = None
+    tool_choice: AnthropicToolChoice | None = None
+    tools: list[AnthropicTool] | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    mm_payload: MMPayload = "tensors"
+    return_mm_kwargs: bool | None = None
+    cache_salt: CacheSalt | None = None
+    watermarking: bool | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+    ec_transfer_params: dict[str, Any] | None = None
+    vllm_xargs: XArgs | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     @field_validator("max_tokens")
     @classmethod
@@ -158,11 +255,22 @@ class AnthropicMessagesRequest(_Open):
         return self
 
 
-class AnthropicCountTokensRequest(_Open):
+class AnthropicCountTokensRequest(_Anthropic):
     model: str
     messages: list[AnthropicMessage]
-    system: str | list[dict[str, Any]] | None = None
+    output_config: AnthropicOutputConfig | None = None
+    system: str | list[AnthropicContentBlock] | None = None
+    thinking: AnthropicThinking | None = None
+    tool_choice: AnthropicToolChoice | None = None
     tools: list[AnthropicTool] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+
+class PromptCacheOptions(_Open):
+    mode: Literal["implicit", "explicit"] = "implicit"
+    ttl: Literal["30m"] = "30m"
+    comparison_response_id: str | None = None
+    prewarm: bool | None = Field(default=None, exclude=True)  # of requests only
 
 
 class ResponsesRequest(_Open):
@@ -187,7 +295,7 @@ class ResponsesRequest(_Open):
     text: ResponseTextConfig | None = None
     tool_choice: ToolChoice = "auto"
     tools: list[Tool] = []
-    top_logprobs: int | None = 0
+    top_logprobs: TopLogprobs = 0
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
@@ -199,12 +307,18 @@ class ResponsesRequest(_Open):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     safety_identifier: str | None = None
     watermarking: bool | None = None
-    request_id: str | None = None
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
+    media_io_kwargs: dict[str, dict[str, Any]] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
     priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
-    cache_salt: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    mm_payload: MMPayload = "tensors"
+    return_mm_kwargs: bool | None = None
+    cache_salt: CacheSalt | None = None
     enable_response_messages: bool = False
     previous_input_messages: list[dict[str, Any]] | None = None
     structured_outputs: StructuredOutputsParams | None = None
@@ -215,4 +329,10 @@ class ResponsesRequest(_Open):
     ignore_eos: bool = False
     vllm_xargs: XArgs | None = None
     kv_transfer_params: dict[str, Any] | None = None
+    ec_transfer_params: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @field_validator("prompt_cache_retention", mode="before")
+    @classmethod
+    def _older_spelling(cls, value: object) -> object:
+        return "in_memory" if value == "in-memory" else value

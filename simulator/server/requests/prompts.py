@@ -20,6 +20,10 @@ _NOT_BOTH = (
     "you want the model to continue the final message, and add_generation_prompt when you want to add a "
     "header that will prompt it to start a new assistant message instead."
 )
+_MEDIA_OPTIONS = {
+    "mm_processor_kwargs": "multimodal preprocessing",
+    "media_io_kwargs": "multimodal media loading",
+}
 _USUAL_CHARS = 8  # of a token, seldom more
 _LONGEST_TOKEN = 128  # characters; as vLLM has it, a text of more for each token of the context does not fit
 _CUT = 64  # tokens that a beginning may have for the word that it ends in
@@ -65,9 +69,10 @@ def is_prompt(prompt: Any) -> bool:
 def completion_prompts(request: CompletionRequest, rules: PromptRules) -> list[Prompt]:
     """The prompts of a completion, in order; raises ApiError."""
     raw = request.prompt
-    if request.prompt_embeds is not None:
+    if request.prompt_embeds not in (None, []):
         message = "You must set `--enable-prompt-embeds` to input `prompt_embeds`."
         raise invalid(rules.compat, message, "prompt_embeds")
+    check_media_options(request, rules)
     if raw is None:
         raw = ""
     if isinstance(raw, str) or (raw and isinstance(raw[0], int)):
@@ -82,8 +87,6 @@ def _one(item: str | list[int], request: CompletionRequest, rules: PromptRules) 
         prompt = Prompt(encoded(item, rules, request, request.add_special_tokens), item)
     else:
         prompt = Prompt(item)
-    if not prompt.token_ids and not rules.compat.empty_prompt_allowed:
-        raise ApiError("The decoder prompt cannot be empty")
     return fit(prompt, request, rules)
 
 
@@ -162,6 +165,8 @@ def messages_are_plain(messages: Sequence[Mapping[str, Any]]) -> bool:
             return False
         if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
             return False
+        if not isinstance(message.get("tool_call_id", ""), str):
+            return False
         calls = message.get("tool_calls")
         if calls is not None and not (isinstance(calls, list) and all(isinstance(c, dict) for c in calls)):
             return False
@@ -173,6 +178,7 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     config, tokenizer = rules.config, rules.tokenizer
     _check_template(request, rules)
     messages = [_flatten(message, rules) for message in request.messages]
+    check_media_options(request, rules)
     if not messages and not rules.compat.empty_prompt_allowed:
         raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
     tools = request.tools if request.tools and request.tool_choice != "none" else None
@@ -190,20 +196,39 @@ def chat_prompt(request: ChatRequest, rules: PromptRules) -> Prompt:
     except EngineError as error:
         raise ApiError(str(error)) from None
     ids = encoded(text, rules, request, request.add_special_tokens)
-    if not ids and not rules.compat.empty_prompt_allowed:
-        raise ApiError("The decoder prompt cannot be empty")
     return fit(Prompt(ids, _last_words(messages), text), request, rules, is_text=True)
 
 
 def _check_template(request: ChatRequest, rules: PromptRules) -> None:
     """What a client may say about the template; raises ApiError."""
-    if request.chat_template is not None and not rules.config.trust_request_chat_template:
+    if request.chat_template is not None:
+        _refuse_template(rules)
+    kwargs = request.chat_template_kwargs
+    if kwargs and kwargs.get("chat_template") is not None and rules.compat.recent_fields:
+        _refuse_template(rules)
+    if rules.compat.recent_fields and request.continue_final_message and request.add_generation_prompt:
+        raise ApiError(_NOT_BOTH)
+
+
+def _refuse_template(rules: PromptRules) -> None:
+    if not rules.config.trust_request_chat_template:
         raise ApiError(
             "Chat template is passed with request, but --trust-request-chat-template is not set. "
             "Refused request with untrusted chat template."
         )
-    if rules.compat.recent_fields and request.continue_final_message and request.add_generation_prompt:
-        raise ApiError(_NOT_BOTH)
+
+
+def check_media_options(request: Any, rules: PromptRules) -> None:
+    """Options of media readers by request need --trust-request-mm-kwargs; raises ApiError."""
+    if not rules.compat.recent_fields or rules.config.trust_request_mm_kwargs:
+        return
+    for name, what in _MEDIA_OPTIONS.items():
+        if getattr(request, name, None):
+            message = (
+                f"Per-request {name} are disabled by default because they can change {what} resource usage. "
+                "Start the server with --trust-request-mm-kwargs only when clients are trusted."
+            )
+            raise invalid(rules.compat, message, name)
 
 
 def _last_words(messages: Sequence[Mapping[str, Any]]) -> str:

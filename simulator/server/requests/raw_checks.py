@@ -35,6 +35,30 @@ _CUSTOM_GRAMMAR = (
 )
 _tags: TypeAdapter[Any] = TypeAdapter(LegacyStructuralTagResponseFormat | StructuralTagResponseFormat)
 
+_OLDER = frozenset(("guided_json", "guided_regex", "guided_choice", "guided_grammar"))
+_RECENT = frozenset(("mm_payload", "return_mm_kwargs", "return_token_offsets"))
+_LLMD = frozenset(("cache_hit_threshold",))
+# Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
+_GO_COMMON = (
+    *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
+    *("kv_transfer_params", "seed", "request_id", "n"),
+)
+GO_COMPLETION = frozenset((*_GO_COMMON, "prompt"))
+GO_CHAT = frozenset(
+    (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
+)
+
+
+def known_fields(raw: dict[str, Any], compat: Compat, strict: bool) -> dict[str, Any]:
+    """`raw` with the fields hidden that only other servers than the imitated one look at."""
+    foreign = _OLDER if compat.recent_fields else _RECENT
+    if strict and not compat.go_fields:
+        foreign |= _LLMD
+    if foreign.isdisjoint(raw):
+        return raw
+    # Under a name that nobody reads: errors count the fields of a body.
+    return {f"\0{key}" if key in foreign else key: value for key, value in raw.items()}
+
 
 def before_completion(raw: Raw, compat: Compat) -> None:
     """Checks on the raw fields of a completion; raises ApiError."""
@@ -188,11 +212,14 @@ def _check_prompt_logprobs(raw: Raw, compat: Compat) -> None:
 
 def _check_constraints(raw: Raw, compat: Compat, param: str | None) -> None:
     wanted = raw.get("structured_outputs")
-    if not isinstance(wanted, dict):
+    if not isinstance(wanted, dict):  # vLLM falls over it: 500
         return
     count = sum(wanted.get(kind) is not None for kind in ("json", "regex", "choice"))
     if count > 1:
         raise _refusal(compat, raw, _ONE_CONSTRAINT, param)
+    if wanted.get("structural_tag") == "":
+        message = "Invalid structured_outputs structural_tag specification."
+        raise invalid(compat, message, "structured_outputs")
     if count and param is None and raw.get("tool_choice", "none") not in ("none", "auto", "required"):
         raise _refusal(compat, raw, _NOT_BOTH, None)
 
@@ -209,7 +236,11 @@ def _check_response_format(raw: Raw, compat: Compat) -> None:
             found = _tags.validate_python(wanted)
         except ValidationError:
             raise invalid(compat, _BAD_TAG, "response_format") from None
-        if isinstance(found, LegacyStructuralTagResponseFormat) and not (found.structures and found.triggers):
+        if isinstance(found, LegacyStructuralTagResponseFormat):
+            is_whole = bool(found.structures and found.triggers)
+        else:
+            is_whole = isinstance(found.format, dict) and bool(found.format.get("type"))
+        if not is_whole:
             raise invalid(compat, _BAD_TAG, "response_format")
 
 

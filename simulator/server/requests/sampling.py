@@ -117,6 +117,8 @@ def sampling_params(
     if temperature is None:
         temperature = float(defaults.get("temperature", 1.0))
     _check_combinations(request, compat)
+    if n < 1 and not compat.parameter_checks:
+        raise ApiError("n must be at least 1")
     if compat.parameter_checks:
         _check_bias_keys(request, compat)
         _check_ranges(request, n, temperature, config.max_n_sequences, compat)
@@ -262,6 +264,22 @@ def check_engine_limits(
         _check_constraint(request)
         if request.thinking_token_budget is not None and not config.reasoning.budget_allowed:
             raise ApiError(_NO_REASONING, streams=True)
+
+
+def check_experts_start(request: GenerationRequest, prompt_len: int, compat: Compat) -> None:
+    """routed_experts_prompt_start lies in the prompt; raises ApiError."""
+    name, start = "routed_experts_prompt_start", request.routed_experts_prompt_start
+    if not 0 <= start <= prompt_len:
+        message = f"{name} must be between 0 and the prompt length ({prompt_len}), inclusive."
+        raise invalid(compat, message, name, start, streams=True)
+
+
+def check_capacity(tokens: int, config: ServeConfig, compat: Compat) -> None:
+    """Where the KV cache is smaller than the context, as it may be with llm-d; raises ApiError."""
+    engine = config.engine
+    if not compat.kv_cache_bounds_context and tokens > (engine.num_gpu_blocks - 1) * engine.block_size:
+        message = "the kv cache does not have sufficient capacity to store this request"
+        raise ApiError(message, 500, "InternalServerError")
 
 
 def _check_vocabulary(ids: list[int], name: str, vocab_size: int, compat: Compat) -> None:

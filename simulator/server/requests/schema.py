@@ -72,6 +72,11 @@ def _repetition(value: object, check: ValidatorFunctionWrapHandler) -> Any:
 
 ThinkingTokenBudget = Annotated[int | None, BeforeValidator(_budget, json_schema_input_type=int | None)]
 Repetition = Annotated[RepetitionDetectionParams, WrapValidator(_repetition)]
+TopLogprobs = Annotated[
+    int, BeforeValidator(lambda value: 0 if value is None else value, json_schema_input_type=int | None)
+]
+MMPayload = Literal["tensors", "none"]
+CacheSalt = Annotated[str, Field(min_length=1, max_length=1024)]
 XArgs = dict[str, str | int | float | list[str | int | float]]
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -191,7 +196,7 @@ class CompletionRequest(_Open):
     prompt_logprobs: int | None = None
     logprob_token_ids: list[int] | None = None
     bad_words: list[str] = []
-    prompt_embeds: str | list[str] | None = None
+    prompt_embeds: bytes | list[bytes] | None = None
     add_special_tokens: bool = True
     response_format: AnyResponseFormat | None = None
     structured_outputs: StructuredOutputsParams | None = None
@@ -199,13 +204,16 @@ class CompletionRequest(_Open):
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
-    request_id: str | None = None
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None
     return_weight_versions: bool = False
     routed_experts_prompt_start: int = Field(default=0, ge=0)
-    cache_salt: Annotated[str, Field(min_length=1)] | None = None
+    return_token_offsets: bool | None = False
+    mm_payload: MMPayload = "tensors"
+    return_mm_kwargs: bool | None = None
+    cache_salt: CacheSalt | None = None
     kv_transfer_params: dict[str, Any] | None = None
     ec_transfer_params: dict[str, Any] | None = None
     vllm_xargs: XArgs | None = None
@@ -241,7 +249,7 @@ class ChatCompletionRequest(_Open):
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     logprobs: bool | None = False
-    top_logprobs: int | None = 0
+    top_logprobs: TopLogprobs = 0
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = 1
@@ -287,19 +295,24 @@ class ChatCompletionRequest(_Open):
     documents: list[dict[str, str]] | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    media_io_kwargs: dict[str, dict[str, Any]] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
     structured_outputs: StructuredOutputsParams | None = None
     guided_json: str | dict[str, Any] | None = None
     guided_regex: str | None = None
     guided_choice: list[str] | None = None
     priority: int = Field(default=0, ge=INT64_MIN, le=INT64_MAX)
-    request_id: str | None = None
+    request_id: str = Field(default_factory=str)
     session_id: str | None = None
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None
     return_weight_versions: bool = False
     routed_experts_prompt_start: int = Field(default=0, ge=0)
+    return_token_offsets: bool | None = False
     return_prompt_text: bool | None = None
-    cache_salt: Annotated[str, Field(min_length=1)] | None = None
+    mm_payload: MMPayload = "tensors"
+    return_mm_kwargs: bool | None = None
+    cache_salt: CacheSalt | None = None
     kv_transfer_params: dict[str, Any] | None = None
     ec_transfer_params: dict[str, Any] | None = None
     vllm_xargs: XArgs | None = None

@@ -157,7 +157,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
     """As Python's json module reads it (it takes NaN, for one), or its complaint."""
     if not body:
         if compat.validation_errors == "go":
-            raise go_parse_error("unexpected end of JSON input")
+            raise go_parse_error("unexpected end of JSON input", compat)
         return None
     try:
         value = json.loads(body)
@@ -165,7 +165,7 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         return value
     except json.JSONDecodeError as error:
         if compat.validation_errors == "go":
-            raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}") from None
+            raise go_parse_error(f"invalid JSON at offset {error.pos}: {error.msg}", compat) from None
         found = {
             "type": "json_invalid",
             "loc": ("body", error.pos),
@@ -178,10 +178,10 @@ def _parse_leniently(body: bytes, compat: Compat) -> Any:
         raise _unreadable(error) from None
 
 
-def go_parse_error(message: str) -> ApiError:
-    """llm-d-inference-sim's answer to a body that it cannot read: plain text."""
+def go_parse_error(message: str, compat: Compat) -> ApiError:
+    """llm-d-inference-sim's answer to a body that it cannot read."""
     text = f"Failed to read and parse request body, {message}"
-    return ApiError(text, 400, "BadRequestError", plain=True)
+    return ApiError(text, 400, "BadRequestError", plain=compat.plain_parse_errors)
 
 
 def go_fields(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
@@ -190,25 +190,22 @@ def go_fields(raw: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key in known}
 
 
-def convert(  # noqa: PLR0917 - the two forms of one request and how to choose
-    raw: dict[str, Any],
-    lean: type[T],
-    model: type[BaseModel],
-    compat: Compat,
-    strict_enough: Callable[[T], bool],
-    keep: Sequence[str] = (),
-) -> T:
-    """`raw` as a `lean` struct, by way of pydantic's `model` when it does not fit as it stands.
-
-    `strict_enough` may reject what msgspec let through. `keep` are keys whose raw value is used unconverted.
-    ApiError, worded as the imitated server words it, for what neither accepts.
-    """
+def as_it_stands(raw: Mapping[str, Any], plain: type[T]) -> T | None:
+    """`raw` as a struct that takes no value in need of a closer look; None where it has one."""
     try:
-        request = msgspec.convert(raw, lean)
-        if strict_enough(request):
-            return request
+        return msgspec.convert(raw, plain)
     except msgspec.ValidationError:
-        pass
+        return None
+
+
+def convert(
+    raw: dict[str, Any], lean: type[T], model: type[BaseModel], compat: Compat, keep: Sequence[str] = ()
+) -> T:
+    """`raw` as a `lean` struct, by way of pydantic's `model`.
+
+    `keep` are keys whose raw value is used unconverted. ApiError, worded as the imitated server words it, for
+    what the model does not accept.
+    """
     validated = validate(raw, model, compat)
     values = validated.model_dump(exclude_unset=True, by_alias=True)
     values.update((key, raw[key]) for key in keep if key in raw)
@@ -263,7 +260,7 @@ def from_errors(errors: Sequence[Mapping[str, Any]], compat: Compat, count: int 
     """
     if compat.validation_errors == "go":
         first = errors[0]
-        return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}")
+        return go_parse_error(f"json: {first['msg']} at {_location(first['loc'])}", compat)
     if compat.validation_errors == "verbose":
         message = repr([{k: v for k, v in e.items() if k in _VERBOSE_KEYS} for e in errors])
     else:

@@ -106,7 +106,7 @@ def _num_waiting_tokens(replica: Replica) -> int:
 
 
 def pick_rank(exchange: Exchange, is_read: bool = True) -> Replica:
-    """The rank that X-data-parallel-rank names, else one that the port picks; raises ApiError.
+    """The rank that X-data-parallel-rank names, else one that the port picks.
 
     Beam search goes its own way in vLLM, where the header is not read.
     """
@@ -120,8 +120,20 @@ def pick_rank(exchange: Exchange, is_read: bool = True) -> Replica:
         return replica if replica.balancer is None else replica.peers[replica.balancer.pick(replica.peers)]
     size = len(replica.peers)
     if not 0 <= rank < size:
-        raise ApiError(f"data_parallel_rank {rank} is out of range [0, {size}).")
+        return replica  # until `check_rank`: vLLM finds it out in its engine
     return replica.peers[rank]
+
+
+def check_rank(exchange: Exchange, is_read: bool = True) -> None:
+    """Refuse a rank that there is not; raises ApiError."""
+    wanted = exchange.headers.get(b"x-data-parallel-rank")
+    size = len(exchange.replica.peers)
+    try:
+        rank = 0 if wanted is None or not is_read else int(wanted)
+    except ValueError:
+        return
+    if not 0 <= rank < size:
+        raise ApiError(f"data_parallel_rank {rank} is out of range [0, {size}).", streams=True)
 
 
 def orca_header(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:

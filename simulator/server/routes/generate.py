@@ -7,6 +7,7 @@ leave. The answer itself is written by the generation from inside the engine's s
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -25,7 +26,13 @@ from simulator.server.answers.tools import SpokenCalls, check_tools, decide_call
 from simulator.server.answers.values.structured import constrained_texts
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
-from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
+from simulator.server.requests.lean import (
+    ChatRequest,
+    CompletionRequest,
+    GenerationRequest,
+    PlainChat,
+    PlainCompletion,
+)
 from simulator.server.requests.prompts import (
     Prompt,
     PromptRules,
@@ -34,20 +41,29 @@ from simulator.server.requests.prompts import (
     is_prompt,
     messages_are_plain,
 )
-from simulator.server.requests.raw_checks import before_chat, before_completion
+from simulator.server.requests.raw_checks import (
+    GO_CHAT,
+    GO_COMPLETION,
+    before_chat,
+    before_completion,
+    known_fields,
+)
 from simulator.server.requests.sampling import (
+    check_capacity,
     check_engine_limits,
+    check_experts_start,
     check_prompt_count,
     check_sequences,
     sampling_params,
 )
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
-from simulator.server.requests.validation import UNREADABLE, convert, go_fields, parse_object
+from simulator.server.requests.validation import UNREADABLE, as_it_stands, convert, go_fields, parse_object
 from simulator.server.routes.gate import (
     check_faults,
     check_open,
     check_queued_tokens,
+    check_rank,
     orca_header,
     pick_rank,
     resolve_model,
@@ -57,11 +73,9 @@ if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 Prepare = Callable[[Exchange, bytes], Generation]
-_FEW_STOPS = 4  # whatever the limit is, so few are no matter for it
-_MAX_SEED = 2**63
 _log = logging.getLogger(__name__)
-_decode_completion = msgspec.json.Decoder(CompletionRequest).decode
-_decode_chat = msgspec.json.Decoder(ChatRequest).decode
+_decode_completion = msgspec.json.Decoder(PlainCompletion).decode
+_decode_chat = msgspec.json.Decoder(PlainChat).decode
 
 
 class GenerateCall:
@@ -174,19 +188,13 @@ def prepare_completion(exchange: Exchange, body: bytes) -> Generation:
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange, not request.use_beam_search)
     model, lora = resolve_model(replica, request.model)
-    if request.suffix:
+    if request.suffix is not None:
         raise ApiError(compat.suffix_message, param="suffix" if compat.error_param else None)
     check_open(replica)
     rules = PromptRules(replica.config, compat, replica.tokenizer)
     prompts = completion_prompts(request, rules)
-    longest = max(len(prompt.token_ids) for prompt in prompts)
-    sampling = sampling_params(request, longest, replica.config, compat)
-    check_sequences(len(prompts), sampling.n, replica.config)
-    check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
-    job = _job(exchange, request, "cmpl-", prompts, sampling)
+    job = job_of(exchange, request, "cmpl-", prompts)
     job.model, job.lora = model, lora
-    _check_engine(exchange, request, prompts, sampling)
-    job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, len(prompts) * sampling.n)
     return CompletionStream(job, request) if request.stream else CompletionUnary(job, request)
 
 
@@ -200,16 +208,21 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
             pass
         else:
             check_prompt_count(request.prompt, exchange.replica.config, compat)
-            if request.prompt and _asks_nothing_odd(request) and _completion_is_plain(request):
+            if request.prompt and _asks_nothing_odd(request) and is_prompt(request.prompt):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     if compat.go_fields:
-        raw = go_fields(raw, _GO_COMPLETION)
+        raw = go_fields(raw, GO_COMPLETION)
     check_prompt_count(raw.get("prompt"), exchange.replica.config, compat)
+    raw = known_fields(raw, compat, exchange.replica.config.strict)
     before_completion(raw, compat)
-    return convert(raw, CompletionRequest, CompletionSchema, compat, _completion_is_plain)
+    if compat.go_fields:
+        plain = as_it_stands(raw, PlainCompletion)
+        if plain is not None and is_prompt(plain.prompt):
+            return plain
+    return convert(raw, CompletionRequest, CompletionSchema, compat)
 
 
 def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
@@ -222,25 +235,28 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
             pass
         else:
             odd = request.top_logprobs or request.continue_final_message
-            if not odd and _asks_nothing_odd(request) and _chat_is_plain(request):
+            if not odd and _asks_nothing_odd(request) and messages_are_plain(request.messages):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
     check_faults(exchange, raw.get("model"))
     if compat.go_fields:
-        raw = go_fields(raw, _GO_CHAT)
+        raw = go_fields(raw, GO_CHAT)
     if not compat.messages_required:
         raw = {"messages": [], **raw}
+    raw = known_fields(raw, compat, exchange.replica.config.strict)
     before_chat(raw, compat)
-    return convert(raw, ChatRequest, ChatSchema, compat, _chat_is_plain, keep=("messages", "tools"))
+    if compat.go_fields:
+        plain = as_it_stands(raw, PlainChat)
+        if plain is not None and messages_are_plain(plain.messages):
+            return plain
+    return convert(raw, ChatRequest, ChatSchema, compat, keep=("messages", "tools"))
 
 
 def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
     """Whether the checks on raw fields (`before_*`) have nothing to look at."""
-    return (
-        (request.stream_options is None or bool(request.stream))
-        and (request.logprobs is None or request.logprobs >= 0)
-        and request.prompt_logprobs is None
+    return (request.stream_options is None or bool(request.stream)) and (
+        request.logprobs is None or request.logprobs >= 0
     )
 
 
@@ -279,6 +295,19 @@ def chat_job(
     return job, calls
 
 
+def job_of(exchange: Exchange, request: GenerationRequest, prefix: str, prompts: list[Prompt]) -> Job:
+    """What `request` comes to in the engine for each of its prompts; raises ApiError."""
+    replica, compat = exchange.replica, exchange.prepared.compat
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    sampling = sampling_params(request, longest, replica.config, compat)
+    check_sequences(len(prompts), sampling.n, replica.config)
+    check_queued_tokens(replica, sum(len(prompt.token_ids) for prompt in prompts))
+    job = _job(exchange, request, prefix, prompts, sampling)
+    _check_engine(exchange, request, prompts, sampling)
+    job.fixed_outputs = _constrained(exchange, request, sampling.max_tokens, len(prompts) * sampling.n)
+    return job
+
+
 def _job(
     exchange: Exchange,
     request: GenerationRequest,
@@ -309,11 +338,19 @@ def _check_engine(
     exchange: Exchange, request: GenerationRequest, prompts: list[Prompt], sampling: SamplingParams
 ) -> None:
     size = exchange.replica.tokenizer.vocab_size
+    compat = exchange.prepared.compat
+    check_engine_limits(request, sampling, size, exchange.replica.config, compat)
+    check_rank(exchange, not request.use_beam_search)
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    check_capacity(longest + sampling.max_tokens, exchange.replica.config, compat)
     for prompt in prompts:
+        if not prompt.token_ids and not compat.empty_prompt_allowed:
+            raise ApiError("The decoder prompt cannot be empty", streams=True)
         if prompt.text is None and prompt.token_ids and max(prompt.token_ids) >= size:
             worst = max(prompt.token_ids)
             raise ApiError(f"Token id {worst} is out of vocabulary", streams=True)
-    check_engine_limits(request, sampling, size, exchange.replica.config, exchange.prepared.compat)
+        if compat.recent_fields:
+            check_experts_start(request, len(prompt.token_ids), compat)
 
 
 def _constrained(
@@ -333,44 +370,15 @@ def _guided(request: GenerationRequest) -> bool:
     )
 
 
-def _is_plain(request: GenerationRequest) -> bool:
-    """Whether nothing here needs pydantic's eye."""
-    return (
-        not request.is_unusual()
-        and request.response_format is None
-        and request.structured_outputs is None
-        and not _guided(request)
-        and (request.seed is None or -_MAX_SEED <= request.seed < _MAX_SEED)
-        and (request.truncate_prompt_tokens is None or request.truncate_prompt_tokens >= -1)
-        and request.truncation_side in (None, "left", "right")
-        and not (isinstance(request.stop, list) and len(request.stop) > _FEW_STOPS)
-    )
-
-
-def _completion_is_plain(request: CompletionRequest) -> bool:
-    return (
-        is_prompt(request.prompt)
-        and request.prompt_embeds is None
-        and request.n is not None
-        and _is_plain(request)
-    )
-
-
-def _chat_is_plain(request: ChatRequest) -> bool:
-    return (
-        messages_are_plain(request.messages)
-        and request.tools is None
-        and request.tool_choice in (None, "none")
-        and request.reasoning_effort is None
-        and _is_plain(request)
-    )
-
-
 def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
     """A chat if the body is one, else a completion: /invocations tries vLLM's types in this order.
 
     ApiError in the words of the one that was meant.
     """
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"JSON decode error: {error}", 400, "Bad Request") from None
     if "messages" in parse_object(body, exchange.prepared.compat):
         try:
             return prepare_chat(exchange, body)
@@ -380,15 +388,6 @@ def prepare_invocation(exchange: Exchange, body: bytes) -> Generation:
     return prepare_completion(exchange, body)
 
 
-# Fields that llm-d-inference-sim v0.7.1 reads; it ignores all others, whatever their type.
-_GO_COMMON = (
-    *("model", "stream", "stream_options", "ignore_eos", "max_tokens", "logprobs", "cache_hit_threshold"),
-    *("kv_transfer_params", "seed", "request_id", "n"),
-)
-_GO_COMPLETION = frozenset((*_GO_COMMON, "prompt"))
-_GO_CHAT = frozenset(
-    (*_GO_COMMON, "messages", "max_completion_tokens", "tools", "tool_choice", "top_logprobs")
-)
 GENERATING: dict[str, Prepare] = {
     "/v1/completions": prepare_completion,
     "/v1/chat/completions": prepare_chat,

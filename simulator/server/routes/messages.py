@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
 from simulator.server.answers.generation import Generation
 from simulator.server.answers.messages import MessagesStream, MessagesUnary
+from simulator.server.answers.tools import check_tools
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange, read_body
+from simulator.server.requests.anthropic import AnthropicRequest, chat_messages, chat_tools
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import (
     AnthropicCountTokensRequest,
     AnthropicMessagesRequest,
+    AnthropicOutputConfig,
     AnthropicThinkingDisabled,
     AnthropicThinkingEnabled,
 )
@@ -24,6 +25,9 @@ from simulator.server.requests.validation import parse_object, validate
 from simulator.server.routes.gate import check_faults, pick_rank, resolve_model
 from simulator.server.routes.generate import chat_job
 from simulator.server.routes.vllm_admin import Asked
+
+if TYPE_CHECKING:
+    from simulator.server.replica import Replica
 
 router = APIRouter()
 
@@ -49,29 +53,38 @@ async def count_tokens(replica: Asked, request: Request) -> dict[str, Any]:
     compat = replica.prepared.compat
     raw = parse_object(await read_body(request, replica), compat)
     wanted = validate(raw, AnthropicCountTokensRequest, compat)
-    resolve_model(replica, wanted.model)
-    chat = ChatRequest(messages=_messages(wanted), tools=_tools(wanted))
-    rules = PromptRules(replica.config, compat, replica.tokenizer, checks_length=False)
-    count = len(chat_prompt(chat, rules).token_ids)
+    try:
+        count = _count(wanted, replica)
+    except ApiError as error:
+        error.anthropic = True
+        raise
     return {"input_tokens": count, "context_management": {"original_input_tokens": count}}
+
+
+def _count(wanted: AnthropicCountTokensRequest, replica: Replica) -> int:
+    compat = replica.prepared.compat
+    resolve_model(replica, wanted.model)
+    tools = _tools(wanted)
+    choice, _parallel = _tool_choice(wanted, tools is not None)
+    chat = ChatRequest(
+        messages=chat_messages(wanted),
+        tools=tools,
+        tool_choice=choice,
+        chat_template_kwargs=wanted.chat_template_kwargs,
+    )
+    check_tools(chat, replica.config, compat)
+    rules = PromptRules(replica.config, compat, replica.tokenizer, checks_length=False)
+    return len(chat_prompt(chat, rules).token_ids)
 
 
 def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
     tools = _tools(request)
-    choice: str | dict[str, Any] | None = "auto" if tools else None
-    parallel = True
-    if request.tool_choice is not None:
-        kind = request.tool_choice.type
-        if kind == "tool":
-            choice = {"type": "function", "function": {"name": request.tool_choice.name or ""}}
-        elif tools:
-            choice = {"any": "required", "none": "none", "auto": "auto"}[kind]
-        parallel = not request.tool_choice.disable_parallel_tool_use
+    choice, parallel = _tool_choice(request, tools is not None)
     return ChatRequest(
-        messages=_messages(request),
+        messages=chat_messages(request),
         model=request.model,
         stream=request.stream,
-        max_tokens=request.max_tokens,
+        max_completion_tokens=request.max_tokens,
         stop=request.stop_sequences,
         temperature=request.temperature,
         top_p=request.top_p,
@@ -81,6 +94,7 @@ def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
         chat_template_kwargs=request.chat_template_kwargs,
         reasoning_effort="none" if isinstance(request.thinking, AnthropicThinkingDisabled) else None,
         thinking_token_budget=_budget(request),
+        response_format=_response_format(request.output_config),
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -92,68 +106,27 @@ def _budget(request: AnthropicMessagesRequest) -> int | None:
     return thinking.budget_tokens if isinstance(thinking, AnthropicThinkingEnabled) else None
 
 
-def _tools(request: AnthropicMessagesRequest | AnthropicCountTokensRequest) -> list[dict[str, Any]] | None:
-    if not request.tools:
+def _response_format(wanted: AnthropicOutputConfig | None) -> dict[str, Any] | None:
+    if wanted is None or wanted.format is None or not wanted.format.json_schema:
         return None
-    return [
-        {
-            "type": "function",
-            "function": {
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": tool.input_schema,
-            },
-        }
-        for tool in request.tools
-    ]
+    schema = {"name": wanted.format.type, "schema": wanted.format.json_schema}
+    return {"type": wanted.format.type, "json_schema": schema}
 
 
-def _messages(request: AnthropicMessagesRequest | AnthropicCountTokensRequest) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    if request.system:
-        messages.append({"role": "system", "content": _text_of(request.system)})
-    for message in request.messages:
-        if isinstance(message.content, str):
-            messages.append({"role": message.role, "content": message.content})
-        else:
-            messages += _from_blocks(message.role, message.content)
-    return messages
+def _tool_choice(request: AnthropicRequest, has_tools: bool) -> tuple[str | dict[str, Any] | None, bool]:
+    """The choice in chat's form, and whether several calls may be made."""
+    chosen = request.tool_choice
+    if chosen is None:
+        return "auto" if has_tools else None, True
+    parallel = not chosen.disable_parallel_tool_use
+    if chosen.type == "tool":
+        return {"type": "function", "function": {"name": chosen.name or ""}}, parallel
+    return {"any": "required", "none": "none", "auto": "auto"}[chosen.type], parallel
 
 
-def _text_of(content: str | list[dict[str, Any]]) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(str(block.get("text", "")) for block in content if block.get("type") == "text")
-
-
-def _result_text(block: Mapping[str, Any]) -> str:
-    """What a tool said; raises ApiError for content that is neither text nor blocks."""
-    content = block.get("content") or ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise ApiError("The content of a tool_result must be a string or a list", param="messages")
-    return _text_of([part for part in content if isinstance(part, dict)])
-
-
-def _from_blocks(role: str, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A message of content blocks as chat messages: tool results become messages of their own."""
-    parts: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for block in blocks:
-        kind = block.get("type")
-        if kind == "text":
-            parts.append({"type": "text", "text": block.get("text")})
-        elif kind == "tool_use":
-            function = {"name": str(block.get("name")), "arguments": json.dumps(block.get("input") or {})}
-            calls.append({"id": block.get("id"), "type": "function", "function": function})
-        elif kind == "tool_result":
-            text = _result_text(block)
-            results.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text})
-        elif kind not in ("thinking", "redacted_thinking"):
-            parts.append({"type": "image_url" if kind == "image" else str(kind)})
-    message: dict[str, Any] = {"role": role, "content": parts}
-    if calls:
-        message["tool_calls"] = calls
-    return [*results, message] if parts or calls or not results else results
+def _tools(request: AnthropicRequest) -> list[dict[str, Any]] | None:
+    """The tools in chat's form; raises ApiError."""
+    try:
+        return chat_tools(request)
+    except ValueError as error:
+        raise ApiError(str(error)) from None

@@ -22,7 +22,7 @@ from simulator.server.requests.other import (
     TokenizeChatRequest,
     TokenizeCompletionRequest,
 )
-from simulator.server.requests.prompts import PromptRules, chat_prompt, encoded
+from simulator.server.requests.prompts import PromptRules, chat_prompt, check_media_options, encoded
 from simulator.server.requests.validation import parse_object, validate, validate_union
 from simulator.server.routes.gate import resolve_model
 from simulator.server.routes.vllm_admin import Asked
@@ -99,6 +99,7 @@ async def tokenize(replica: Asked, request: Request) -> dict[str, Any]:
     resolve_model(replica, wanted.model or replica.prepared.served[0])
     tokenizer = replica.tokenizer
     rules = PromptRules(replica.config, compat, tokenizer, checks_length=False)
+    check_media_options(wanted, rules)
     if isinstance(wanted, TokenizeCompletionRequest):
         ids = encoded(wanted.prompt, rules, None, wanted.add_special_tokens)
     else:

@@ -1,18 +1,24 @@
-"""/v1/responses: OpenAI's Responses API, as vLLM answers it with its store switched off.
+"""/v1/responses: OpenAI's Responses API, as vLLM answers it.
 
 Input items become a conversation, the conversation runs as a chat would, and its outcome is told as output
-items.
+items. With VLLM_ENABLE_RESPONSES_API_STORE responses are kept, and may come about in the background.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 
-from simulator.server.answers.generation import Generation
-from simulator.server.answers.responses import ResponsesStream, ResponsesUnary
-from simulator.server.errors import ApiError
+from simulator.server.answers.generation import Generation, Job
+from simulator.server.answers.kept.store import Stored
+from simulator.server.answers.kept.stored import Following, KeptWriter, StoredStream, StoredUnary
+from simulator.server.answers.responses import ResponsesStream, ResponsesUnary, queued
+from simulator.server.answers.tools import SpokenCalls
+from simulator.server.errors import ApiError, invalid
 from simulator.server.http.exchange import Exchange
 from simulator.server.requests.lean import ChatRequest
 from simulator.server.requests.other import ResponsesRequest
@@ -28,6 +34,11 @@ from simulator.server.requests.responses_types import (
 from simulator.server.requests.validation import parse_object, validate
 from simulator.server.routes.gate import check_faults, pick_rank, resolve_model
 from simulator.server.routes.generate import chat_job
+from simulator.server.routes.vllm_admin import Asked
+
+if TYPE_CHECKING:
+    from simulator.server.http.writer import Writer
+    from simulator.server.replica import Replica
 
 router = APIRouter()
 _NO_STORE = (
@@ -35,6 +46,11 @@ _NO_STORE = (
     "enable these features, set the environment variable `VLLM_ENABLE_RESPONSES_API_STORE=1` when launching "
     "the vLLM server."
 )
+_NEVER_NULL = {
+    "parallel_tool_calls": ("a valid boolean", "bool_type"),
+    "background": ("a valid boolean", "bool_type"),
+    "truncation": ("'auto' or 'disabled'", "literal_error"),
+}
 _ONE_HISTORY = "Only one of `previous_input_messages` and `previous_response_id` can be set."
 
 
@@ -45,21 +61,82 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     check_faults(exchange, raw.get("model"))
     request = validate(before_response(raw, compat), ResponsesRequest, compat)
     resolve_model(exchange.replica, request.model)
-    if request.background and request.store:
+    if request.background and request.store and exchange.prepared.responses is None:
         raise ApiError(_NO_STORE, 400, "invalid_request_error", "background")
     if request.previous_input_messages and request.previous_response_id:
         raise ApiError(_ONE_HISTORY, 400, "invalid_request_error", "previous_response_id")
+    store = exchange.prepared.responses
+    earlier = None
     if request.previous_response_id is not None:
-        raise not_found(request.previous_response_id)
+        earlier = None if store is None else store.get(request.previous_response_id)
+        if earlier is None:
+            raise not_found(request.previous_response_id)
+    _check_echoes(request)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
     config = replica.config
     chat = _as_chat(request, bool(config.enable_auto_tool_choice and config.tool_call_parser))
-    if chat.request_id is None:
+    if "request_id" not in request.model_fields_set:
         chat.request_id = f"resp_{exchange.prepared.new_id()}"
-    job, calls = chat_job(exchange, chat, replica, "")
-    kind = ResponsesStream if request.stream else ResponsesUnary
-    return kind(job, request, calls)
+    if earlier is not None:
+        chat.messages = [*_history(chat.messages, earlier)]
+    in_background = store is not None and bool(request.background)
+    working = exchange
+    if in_background:
+        working = Exchange(exchange.incoming, exchange.writer, replica)
+    job, calls = chat_job(working, chat, replica, "")
+    if store is None or not request.store:
+        kind = ResponsesStream if request.stream else ResponsesUnary
+        return kind(job, request, calls)
+    return _stored(exchange, job, request, calls, chat.messages)
+
+
+def _stored(
+    exchange: Exchange,
+    job: Job,
+    request: ResponsesRequest,
+    calls: SpokenCalls | None,
+    messages: list[dict[str, Any]],
+) -> Generation:
+    """A Generation whose response is kept; in the background it has a client only for its first answer."""
+    store = exchange.prepared.responses
+    assert store is not None
+    if request.background:
+        stored = Stored({}, messages)
+        stored.events = [] if request.stream else None
+        job.exchange.writer = cast("Writer", KeptWriter(stored, exchange.writer.rounds))
+        work = (ResponsesStream if request.stream else ResponsesUnary)(job, request, calls)
+        stored.response, stored.cancel = queued(work), work.abort
+        store.put(stored)
+        return Following(exchange, job, work, stored)
+    kept = StoredStream if request.stream else StoredUnary
+    return kept(job, request, calls, lambda response: store.put(Stored(response, messages)))
+
+
+def _history(messages: list[dict[str, Any]], earlier: Stored) -> Iterator[dict[str, Any]]:
+    """The instructions, the conversation so far with what was answered, then what is new."""
+    first = messages[:1] if messages and messages[0].get("role") == "system" else []
+    yield from first
+    yield from (message for message in earlier.messages if message.get("role") != "system")
+    for item in earlier.response["output"]:
+        for part in item.get("content") or () if item["type"] == "message" else ():
+            yield {"role": "assistant", "content": part["text"]}
+    yield from messages[len(first) :]
+
+
+def _check_echoes(request: ResponsesRequest) -> None:
+    """Fields that may be null in a request and not in the response that tells them again; raises ApiError."""
+    wrong = [field for field in _NEVER_NULL if getattr(request, field) is None]
+    if not wrong or request.stream:
+        return
+    lines = [f"{len(wrong)} validation error{'s' if len(wrong) > 1 else ''} for ResponsesResponse"]
+    for field in wrong:
+        words, kind = _NEVER_NULL[field]
+        lines.append(
+            f"{field}\n  Input should be {words} [type={kind}, input_value=None, input_type=NoneType]"
+        )
+        lines.append(f"    For further information visit https://errors.pydantic.dev/2.14/v/{kind}")
+    raise ApiError("\n".join(lines))
 
 
 def not_found(response_id: str) -> ApiError:
@@ -68,16 +145,57 @@ def not_found(response_id: str) -> ApiError:
     return ApiError(message, 404, "invalid_request_error", "response_id")
 
 
-@router.get("/v1/responses/{response_id}")
-async def retrieve_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored. ApiError 404."""
-    raise not_found(response_id)
+@router.get("/v1/responses/{response_id}", response_model=None)
+async def retrieve_responses(
+    replica: Asked, response_id: str, starting_after: int | None = None, stream: bool | None = False
+) -> Response:
+    """A stored response, or its events from one on; ApiError 404."""
+    stored = _find(replica, response_id)
+    if not stream:
+        return Response(replica.prepared.encode(stored.response), media_type="application/json")
+    if stored.events is None:
+        message = f"Unknown response_id: {response_id}"
+        raise invalid(replica.prepared.compat, message, "response_id", response_id)
+    events = _events(stored, 0 if starting_after is None else starting_after + 1)
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _events(stored: Stored, position: int) -> AsyncIterator[bytes]:
+    news = asyncio.Event()
+    stored.readers.add(news.set)
+    try:
+        while True:
+            events = stored.events or []
+            data, position = b"".join(events[position:]), max(position, len(events))
+            if data:
+                yield data
+            if stored.is_over:
+                return
+            await news.wait()
+            news.clear()
+    finally:
+        stored.readers.discard(news.set)
+
+
+def _find(replica: Replica, response_id: str) -> Stored:
+    store = replica.prepared.responses
+    stored = None if store is None else store.get(response_id)
+    if stored is None:
+        raise not_found(response_id)
+    return stored
 
 
 @router.post("/v1/responses/{response_id}/cancel")
-async def cancel_responses(response_id: str) -> None:
-    """Never finds one: nothing is stored. ApiError 404."""
-    raise not_found(response_id)
+async def cancel_responses(replica: Asked, response_id: str) -> dict[str, Any]:
+    """End a response in the background; ApiError where there is none, or it is finished."""
+    stored = _find(replica, response_id)
+    if not stored.is_open:
+        raise ApiError("Cannot cancel a synchronous response.", 400, "invalid_request_error", "response_id")
+    stored.response["status"] = "cancelled"
+    if stored.cancel is not None:
+        stored.cancel()
+    stored.fail()
+    return stored.response
 
 
 class _Conversation(ChatRequest, kw_only=True):
@@ -128,6 +246,8 @@ def _as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
         logit_bias=request.logit_bias,
         min_p=request.min_p,
         repetition_penalty=request.repetition_penalty,
+        mm_processor_kwargs=request.mm_processor_kwargs,
+        media_io_kwargs=request.media_io_kwargs,
         truncate_prompt_tokens=-1 if request.truncation == "auto" else None,
         chat_template_kwargs=request.chat_template_kwargs,
         reasoning_effort=None if request.reasoning is None else request.reasoning.effort,
@@ -153,8 +273,10 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
         return {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
     if kind == "reasoning":
         return {"role": "assistant", "content": ""}
+    if kind != "message":
+        raise ApiError(f"Unsupported input item type: {kind} (parameter=input)", param="input")
     role, content = item.get("role"), item.get("content")
-    if kind != "message" or not isinstance(role, str) or not isinstance(content, str | list):
+    if not isinstance(role, str) or not isinstance(content, str | list):
         raise ApiError(f"An input item of type {kind!r} must have a role and content", param="input")
     _check_parts(content)
     return {"role": role, "content": content}

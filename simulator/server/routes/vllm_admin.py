@@ -7,6 +7,7 @@ here, read before FastAPI sees the request.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +17,6 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import read_body
 from simulator.server.inflight import InFlight
-from simulator.server.requests.validation import parse_object
 from simulator.server.routes.server_info import server_info
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ DEV_ROUTES = frozenset(
         "/get_world_size",
     }
 )
+_TAGS = frozenset({"weights", "kv_cache"})
 SLEEP_ROUTES = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
 
 
@@ -138,17 +139,25 @@ async def sleep(replica: Asked, level: Annotated[int, Query(ge=0, le=2)] = 1) ->
         else:
             replica.engine.sleep(level, now)
         replica.state.sleep_level = level
+        replica.state.awake_tags = frozenset()
     replica.driver.schedule()
     return _plain(replica, {"status": "sleeping", "level": level})
 
 
 @router.post("/wake_up", response_model=None)
 async def wake_up(replica: Asked, tags: Annotated[list[str] | None, Query()] = None) -> Any:
-    if not replica.prepared.compat.sleep_serves:
-        replica.engine.wake_up(time.monotonic())
-    replica.state.sleep_level = None
-    replica.driver.schedule()
-    return _plain(replica, {"status": "awake", "tags": tags})
+    """All of it, or the parts that `tags` name; whole is who has all of them back."""
+    state = replica.state
+    state.awake_tags |= _TAGS if not tags else _TAGS & set(tags)
+    awake = (
+        state.sleep_level is None or state.awake_tags == _TAGS or bool(replica.prepared.compat.sleep_serves)
+    )
+    if awake:
+        if not replica.prepared.compat.sleep_serves:
+            replica.engine.wake_up(time.monotonic())
+        state.sleep_level = None
+        replica.driver.schedule()
+    return _plain(replica, {"status": "awake" if awake else "sleeping", "tags": tags})
 
 
 @router.get("/is_sleeping")
@@ -192,15 +201,29 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
 
     ApiError for ids that are no list.
     """
-    body = await read_body(request, replica, any_type=True)
-    wanted = parse_object(body, replica.prepared.compat).get("request_ids") if body else None
+    body = await _object(request, replica, "Invalid JSON format")
+    wanted = body.get("request_ids")
     active: list[InFlight] = list(replica.prepared.active)
-    if wanted is not None:
+    count = len(active)
+    if wanted:
         if not isinstance(wanted, list):
             raise ApiError("'request_ids' must be a list of request ids", param="request_ids")
         active = [g for g in active if g.answer_id in wanted]
+        count = len(wanted)  # vLLM counts what it was told, not what it found
     abort_from_outside(replica, active)
-    return {"status": "aborted", "aborted": len(active)}
+    return {"status": "aborted", "aborted": count}
+
+
+async def _object(request: Request, replica: Replica, unreadable: str) -> dict[str, Any]:
+    """A body that vLLM reads with Python's json module; raises ApiError in the words of such routes."""
+    body = await read_body(request, replica, any_type=True)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(unreadable.format(error), 400, "Bad Request") from None
+    if not isinstance(value, dict):
+        raise ApiError("Request body must be a JSON object", 400, "Bad Request")
+    return value
 
 
 def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
@@ -210,13 +233,14 @@ def abort_from_outside(replica: Replica, generations: list[InFlight]) -> None:
 
 
 @router.get("/weight_info")
-async def weight_info() -> dict[str, str]:
-    return {"weight_version": "default"}
+async def weight_info(replica: Asked) -> dict[str, str]:
+    return {"weight_version": replica.state.weight_version}
 
 
 @router.get("/get_world_size")
-async def get_world_size(replica: Asked) -> dict[str, int]:
-    return {"world_size": len(replica.peers)}
+async def get_world_size(replica: Asked, include_dp: bool = True) -> dict[str, int]:
+    """Workers of all ranks, or of one."""
+    return {"world_size": (len(replica.peers) if include_dp else 1) * replica.config.tensor_parallel_size}
 
 
 @router.get("/server_info")
@@ -232,9 +256,9 @@ async def collective_rpc(replica: Asked, request: Request) -> Any:
 
     ApiError when it names none.
     """
-    body = parse_object(await read_body(request, replica, any_type=True), replica.prepared.compat)
+    body = await _object(request, replica, "JSON decode error: {}")
     if not isinstance(body.get("method"), str):
-        raise ApiError("Missing 'method' in request body")
+        raise ApiError("Missing 'method' in request body", 400, "Bad Request")
     await asyncio.sleep(0)
     return {"results": [None] * len(replica.peers)}
 
@@ -258,6 +282,10 @@ def _embeddings(replica: Replica) -> bool:
     return replica.prepared.compat.embeddings != "absent"
 
 
+def _ready(replica: Replica) -> bool:
+    return replica.prepared.compat.ready_route
+
+
 def _docs(replica: Replica) -> bool:
     return not replica.config.disable_fastapi_docs
 
@@ -269,6 +297,7 @@ EXISTS: dict[str, Exists] = {
     "/v1/load_lora_adapter": _lora,
     "/v1/unload_lora_adapter": _lora,
     "/v1/embeddings": _embeddings,
+    "/ready": _ready,
     "/docs": _docs,
     "/redoc": _docs,
     "/openapi.json": _docs,

@@ -11,6 +11,7 @@ from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.inert import INERT_FLAGS
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
+from simulator.config.vllm_parser import options
 from simulator.errors import ConfigError
 
 KEY = Path(__file__)  # any file: what is in it is read when the server starts
@@ -57,18 +58,18 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ("--max-loras 3 --max-cpu-loras 2", "max_cpu_loras (2) must be >= max_loras (3)"),
         ("--watermark 1", "watermark must be in [0, 1), not 1.0"),
         ("--tensor-parallel-size many", "--tensor-parallel-size: 'many' is not an integer"),
-        ("-tp x", "-tp: 'x' is not an integer"),
+        ("-tp x", "--tensor-parallel-size: 'x' is not an integer"),
         (
             "--gpu-memory-utilization 7",
-            "--gpu-memory-utilization: 7: Input should be less than or equal to 1",
+            "--gpu-memory-utilization: 7.0: Input should be less than or equal to 1",
         ),
-        ("--gpu-memory-utilization 0", "--gpu-memory-utilization: 0: Input should be greater than 0"),
+        ("--gpu-memory-utilization 0", "--gpu-memory-utilization: 0.0: Input should be greater than 0"),
         (
             "--gpu-memory-utilization nan",
             "--gpu-memory-utilization: nan: Input should be less than or equal to 1",
         ),
         ("--gpu-memory-utilization most", "--gpu-memory-utilization: 'most' is not a number"),
-        ("a b", "one model is expected, not 'a b'"),
+        ("a b", "one model is expected, not 'm a b'"),
         ("--compat vllm-9",
          "--compat 'vllm-9' is unknown; there are vllm-0.33, vllm-0.11, llm-d-0.7"),
         ("--metrics-compat x",
@@ -81,13 +82,13 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ('--custom-histogram-buckets {"f":[1,1]}', "--custom-histogram-buckets: the bounds of f must rise"),
         ("--fake-metrics [1]", "--fake-metrics: a JSON object is expected, not [1]"),
         ("--override-generation-config 1", "--override-generation-config: a JSON object is expected, not 1"),
-        ('--default-chat-template-kwargs "x"',
-         "--default-chat-template-kwargs: a JSON object is expected, not 'x'"),
+        ("--default-chat-template-kwargs 5",
+         "--default-chat-template-kwargs: a JSON object is expected, not 5"),
         ("--kv-transfer-config null", "--kv-transfer-config: a JSON object is expected, not None"),
         ("--kv-transfer-config.kv_role boss",
-         "--kv-transfer-config: kv_role must be kv_producer, kv_consumer, kv_both, not 'boss'"),
+         "--kv-transfer-config: kv_role must be kv_both, kv_consumer, kv_producer, not 'boss'"),
         ("--kv-transfer-config.kv_port x",
-         "--kv-transfer-config: kv_port must be an integer from 1 to 65535, not 'x'"),
+         "--kv-transfer-config: kv_port must be an integer, not 'x'"),
         ("--kv-transfer-config.kv_port 65536",
          "--kv-transfer-config: kv_port must be an integer from 1 to 65535, not 65536"),
         ("--kv-transfer-config.kv_port true",
@@ -95,8 +96,8 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ("--kv-events-config.enable_kv_cache_events yes",
          "--kv-events-config: enable_kv_cache_events must be true or false, not 'yes'"),
         ("--kv-events-config.publisher kafka",
-         "--kv-events-config: publisher must be zmq or null, not 'kafka'"),
-        ("--kv-events-config.encoding cbor", "--kv-events-config: encoding must be map or array, not 'cbor'"),
+         "--kv-events-config: publisher must be null or zmq, not 'kafka'"),
+        ("--kv-events-config.encoding cbor", "--kv-events-config: encoding must be array or map, not 'cbor'"),
         ("--kv-events-config.hwm many", "--kv-events-config: hwm must be an integer, not 'many'"),
         ("--kv-events-config.hwm true", "--kv-events-config: hwm must be an integer, not True"),
         ("--kv-events-config.topic 5", "--kv-events-config: topic must be text, not 5"),
@@ -210,23 +211,46 @@ def test_the_form_of_block_hashes_comes_from_the_environment(text: str, ints: bo
 # --- flags without effect ------------------------------------------------------------------------------
 
 SHOWN = {"gpu-memory-utilization", "kv-cache-dtype", "tensor-parallel-size"}
-NUMBERS = {"gpu-memory-utilization": "0.5", "tensor-parallel-size": "2"}
+USUAL = {
+    "int": "2",
+    "float": "0.5",
+    "human": "4k",
+    "json": "{}",
+    "config": "{}",
+    "object-or-str": "{}",
+    "devices": "0",
+}
+GRPC = ("grpc", "grpc-port")  # refused
+OPTIONS = {option.name: option for option in options()}
 
 
 def effect_of(flag: Flag) -> ServeConfig:
     """The configuration of that flag alone, what is named in it taken away."""
-    values = {Kind.BOOL: [], Kind.LIST: ["x", "y"]}.get(flag.kind, [NUMBERS.get(flag.name, "x")])
-    made = config(f"--{flag.name}", *values)
-    assert made.meaningless_flags == (flag.name,)
-    if flag.kind is Kind.BOOL:
-        assert config(f"--no-{flag.name}").meaningless_flags == (flag.name,)
+    option = OPTIONS.get(flag.name)
+    values = {Kind.BOOL: [], Kind.LIST: ["x", "y"]}.get(flag.kind, ["x"])
+    if option is not None:
+        usual = [] if option.kind in ("pair", "true") else [USUAL.get(option.kind.rstrip("?+~"), "x")]
+        values = [option.choices[0] or "None"] if option.choices else usual
+    server = ("--compat", "vllm-0.11") if flag.older else ()
+    made = config(*server, f"--{flag.name}", *values)
+    if "None" not in values:
+        assert made.meaningless_flags == (flag.name,)
+    if flag.kind is Kind.BOOL and (option is None or option.kind == "pair"):
+        assert config(*server, f"--no-{flag.name}").meaningless_flags == (flag.name,)
+    if server:
+        return dataclasses.replace(config(), meaningless_flags=())
     return dataclasses.replace(made, meaningless_flags=())
 
 
 def test_flags_without_effect_are_taken_and_named_and_do_nothing() -> None:
     plain = config()
-    changed = {flag.name for flag in INERT_FLAGS if effect_of(flag) != plain}
+    changed = {flag.name for flag in INERT_FLAGS if flag.name not in GRPC and effect_of(flag) != plain}
     assert changed == SHOWN
+
+
+@pytest.mark.parametrize("argv", [["--grpc"], ["--grpc-port", "9000"]])
+def test_grpc_is_refused(argv: list[str]) -> None:
+    assert refused(*argv).startswith(f"{argv[0]}: vLLM's gRPC server is not simulated")
 
 
 def test_what_flags_without_effect_still_show() -> None:

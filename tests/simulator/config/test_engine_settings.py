@@ -75,7 +75,7 @@ def test_blocks_of_the_cache(line: str, blocks: int) -> None:
         ("--num-gpu-blocks-override 2048", 2047 * 16, True),
         ("--kv-cache-size 1024 --max-model-len 32768", 1023 * 16, True),
         ("--compat llm-d-0.7", 1024, False),
-        ("--compat llm-d-0.7 --kv-cache-size 2", 16, True),
+        ("--compat llm-d-0.7 --kv-cache-size 2", 1024, False),
         ("--kv-cache-memory-bytes 32M", 15 * 16, True),
     ],
 )
@@ -150,7 +150,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "kv_hand_off": "flat",
     },
 }  # fmt: skip
-VERSIONS["llm-d-0.7"] = VERSIONS["vllm-0.11"]
+VERSIONS |= {f"llm-d-{release}": VERSIONS["vllm-0.11"] for release in ("0.7", "0.8", "0.9", "0.10")}
 
 
 @pytest.mark.parametrize("name", sorted(COMPATS))
@@ -260,7 +260,9 @@ def test_a_models_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @settings(max_examples=80)
 @given(st.integers(1, 10**6), st.sampled_from([1, 8, 16, 64]), st.booleans())
 def test_two_prompts_of_any_length_fit(length: int, block: int, chunked: bool) -> None:
-    made = engine(f"--max-model-len {length} --block-size {block} --enable-chunked-prefill={chunked}")
+    made = engine(
+        f"--max-model-len {length} --block-size {block} {'--' if chunked else '--no-'}enable-chunked-prefill"
+    )
     assert made.max_model_len == length
     needed = 2 * -(-length // block) + 1
     assert made.num_gpu_blocks == max(8192, needed)

@@ -50,7 +50,7 @@ def events(reply: Reply) -> list[Any]:
 def test_unknown_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"vllm-0\.33"):
         compat("vllm-9")
-    assert set(COMPATS) == {"vllm-0.33", "vllm-0.11", "llm-d-0.7"}
+    assert set(COMPATS) == {"vllm-0.33", "vllm-0.11", "llm-d-0.7", "llm-d-0.8", "llm-d-0.9", "llm-d-0.10"}
 
 
 def test_011_completion_keys(v011: Server) -> None:

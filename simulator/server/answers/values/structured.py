@@ -16,6 +16,7 @@ from simulator.server.requests.lean import GenerationRequest
 from simulator.server.requests.validation import parse_text
 
 # What json_object alone asks for: any object; long enough to be cut by a small max_tokens, as a real one is.
+_NO_JSON = "Invalid JSON grammar specification."  # vLLM of a schema that is a text and no JSON
 _ANY_OBJECT = {
     "type": "object",
     "properties": {
@@ -67,8 +68,8 @@ def constrained_text(
         text = budget.cut(str(rng.choice(choice)))
         budget.write(len(text))
         return text
-    regex = outputs.get("regex") or request.guided_regex
-    if regex:
+    regex = outputs.get("regex", request.guided_regex)
+    if regex is not None:
         return matching_text(regex, rng, budget)
     if outputs.get("grammar"):
         raise ApiError("structured_outputs.grammar needs a grammar engine, which a simulator does not have.")
@@ -94,4 +95,9 @@ def _json_schema(request: GenerationRequest) -> tuple[Any, bool]:
     schema = outputs.get("json") or request.guided_json
     if schema is None:
         return None, False
-    return (parse_text(schema, "The JSON schema") if isinstance(schema, str) else schema), True
+    if isinstance(schema, str):
+        try:
+            schema = parse_text(schema, "The JSON schema")
+        except ApiError:
+            raise ApiError(_NO_JSON) from None
+    return schema, True

@@ -16,7 +16,7 @@ from simulator.config.compat import compat
 from simulator.server.errors import ApiError
 from simulator.server.requests import lean, other, schema
 from simulator.server.requests.prompts import messages_are_plain
-from simulator.server.requests.validation import convert, validate
+from simulator.server.requests.validation import as_it_stands, convert, validate
 
 V033 = compat("vllm-0.33")
 RECORDED = Path(__file__).parents[5] / "shared" / "data" / "vllm-0.33-golden" / "openapi.json"
@@ -74,7 +74,11 @@ def test_defaults_are_vllms(name: str) -> None:
 
 @pytest.mark.parametrize(("thin", "model"), PAIRS)
 def test_the_lean_fields_are_the_models(thin: Any, model: type[BaseModel]) -> None:
-    known = set(model.model_fields)
+    known = {
+        *model.model_fields,
+        "mm_processor_kwargs",
+        "media_io_kwargs",
+    }  # vLLM looks for these among unknown
     assert [field.name for field in msgspec.structs.fields(thin) if field.name not in known] == []
 
 
@@ -93,10 +97,8 @@ sampling = {
     "logit_bias": st.none() | st.dictionaries(st.text(max_size=4), st.floats(-5, 5), max_size=3),
     "bad_words": st.lists(st.text(max_size=4), max_size=2),
     "priority": numbers,
-    "request_id": st.none() | st.text(max_size=5),
+    "request_id": st.text(max_size=5),
     "kv_transfer_params": st.none() | st.dictionaries(st.text(max_size=4), numbers, max_size=2),
-    "truncate_prompt_tokens": st.none() | st.integers(-1, 100),
-    "truncation_side": st.sampled_from([None, "left", "right"]),
     "skip_special_tokens": st.none() | st.booleans(),
     "unheard_of": st.none() | numbers | st.text(max_size=4),
 }
@@ -115,18 +117,19 @@ messages = st.lists(
 )
 
 
-def both_ways(raw: dict[str, Any], thin: Any, model: type[BaseModel]) -> tuple[Any, Any]:
-    """The request as msgspec reads it, and by way of pydantic."""
-    return tuple(  # type: ignore[return-value]
-        convert(raw, thin, model, V033, lambda _, plain=plain: plain, keep=("messages", "tools"))  # type: ignore[misc]
-        for plain in (True, False)
-    )
+def both_ways(raw: dict[str, Any], plain: Any, thin: Any, model: type[BaseModel]) -> tuple[Any, Any]:
+    """The fields of a request as msgspec reads them, and by way of pydantic."""
+    direct = as_it_stands(raw, plain)
+    assert direct is not None
+    converted = convert(raw, thin, model, V033, keep=("messages", "tools"))
+    names = thin.__struct_fields__
+    return tuple({name: getattr(made, name) or None for name in names} for made in (direct, converted))  # type: ignore[return-value]
 
 
 @given(st.fixed_dictionaries({"prompt": prompts}, optional={**sampling, "n": numbers, "echo": st.booleans()}))
 @settings(max_examples=80, deadline=None)
 def test_a_completion_is_the_same_by_either_way(raw: dict[str, Any]) -> None:
-    direct, converted = both_ways(raw, *PAIRS[0])
+    direct, converted = both_ways(raw, lean.PlainCompletion, *PAIRS[0])
     assert direct == converted
 
 
@@ -134,8 +137,25 @@ def test_a_completion_is_the_same_by_either_way(raw: dict[str, Any]) -> None:
 @settings(max_examples=80, deadline=None)
 def test_a_chat_is_the_same_by_either_way(raw: dict[str, Any]) -> None:
     assert messages_are_plain(raw["messages"])
-    direct, converted = both_ways(raw, *PAIRS[1])
+    direct, converted = both_ways(raw, lean.PlainChat, *PAIRS[1])
     assert direct == converted
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"request_id": None}, {"seed": 2**63}, {"stop": ["a"] * 5}, {"bad_words": None}, {"cache_salt": "x"},
+        {"mm_payload": "none"}, {"length_penalty": None}, {"spaces_between_special_tokens": None},
+        {"session_id": 5}, {"truncation_side": None}, {"response_format": None}, {"guided_json": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("plain", "raw"), [(lean.PlainCompletion, {"prompt": "x"}), (lean.PlainChat, {"messages": []})]
+)
+def test_what_vllm_might_refuse_is_not_plain(plain: Any, raw: dict[str, Any], odd: dict[str, Any]) -> None:
+    assert as_it_stands(raw, plain) is not None
+    assert as_it_stands({**raw, **odd}, plain) is None
 
 
 @pytest.mark.parametrize(

@@ -305,8 +305,8 @@ def test_locations_leave_out_the_branches_of_unions(loc: tuple[Any, ...], shown:
     assert error.param == shown
 
 
-def completion(raw: dict[str, Any], plain: bool = True) -> lean.CompletionRequest:
-    return convert(raw, lean.CompletionRequest, schema.CompletionRequest, V033, lambda _: plain)
+def completion(raw: dict[str, Any]) -> lean.CompletionRequest:
+    return convert(raw, lean.CompletionRequest, schema.CompletionRequest, V033)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_fields_of_a_wrong_type_are_named(raw: dict[str, Any], kind: str, loc: s
     if not kind:  # pydantic reads true as 1
         assert completion({"prompt": "x", **raw}).min_tokens == 1
         return
-    error = refusal(completion, {"prompt": "x", **raw}, False)
+    error = refusal(completion, {"prompt": "x", **raw})
     first = error.message.split("\n")[1]
     assert f"'type': '{kind}', 'loc': '{loc}'" in first
     assert error.param == loc
@@ -368,7 +368,5 @@ def test_stop_strings_are_counted_by_the_version() -> None:
 def test_kept_fields_stay_as_they_were_sent() -> None:
     messages = [{"role": "user", "content": "x", "extra": 1}]
     raw = {"messages": messages, "max_tokens": "5"}
-    request = convert(
-        raw, lean.ChatRequest, schema.ChatCompletionRequest, V033, lambda _: True, keep=("messages", "tools")
-    )
+    request = convert(raw, lean.ChatRequest, schema.ChatCompletionRequest, V033, keep=("messages", "tools"))
     assert (request.messages, request.max_tokens, request.tools) == (messages, 5, None)

@@ -17,7 +17,7 @@ from tests.simulator.steps import FLAT_20_MS
 
 DEV = {"VLLM_SERVER_DEV_MODE": "1"}
 GETS = {"/server_info", "/is_paused", "/weight_info", "/get_world_size", "/is_sleeping"}
-BODIES = {"/collective_rpc": {"method": "x"}}
+BODIES: dict[str, Any] = {"/collective_rpc": {"method": "x"}, "/abort_requests": {}}
 
 
 def ask(one: Pod, path: str) -> Answer:
@@ -70,7 +70,7 @@ def test_load_is_counted_where_it_is_tracked() -> None:
                 while not one.replica.driver.num_unfinished:
                     await asyncio.sleep(0)
                 seen = await one.asking("GET", "/load")
-                await one.asking("POST", "/abort_requests")
+                await one.asking("POST", "/abort_requests", raw=b"{}")
                 await task
                 return seen
 
@@ -145,11 +145,11 @@ def test_requests_are_aborted_by_id() -> None:
             first = await one.asking("POST", "/abort_requests", raw=abort)
             done = await tasks[0]
             assert not tasks[1].done()
-            rest = await one.asking("POST", "/abort_requests")
+            rest = await one.asking("POST", "/abort_requests", raw=b"{}")
             return [first.json(), rest.json(), done.json(), (await tasks[1]).json()]
 
         first, rest, a, b = one.run(main())
-        assert first == rest == {"status": "aborted", "aborted": 1}
+        assert (first["aborted"], rest["aborted"]) == (2, 1)  # vLLM counts the ids that it is told
         assert {x["id"]: x["choices"][0]["finish_reason"] for x in (a, b)} == {
             "cmpl-a": "abort",
             "cmpl-b": "abort",

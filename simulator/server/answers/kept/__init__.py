@@ -1,0 +1,1 @@
+"""Responses that outlive the request that asked for them."""
