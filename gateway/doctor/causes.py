@@ -126,11 +126,11 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         "picker-answers-bodies-wrong",
-        "500, details ext_proc_error with spurious_message",
+        "500, details spurious_message",
         "the picker answers a body as if it did not stream it: GIE v1.6.0's lwepp, or a picker of one's own that "
         "does not know FULL_DUPLEX_STREAMED, which gateways use (GIE issue 3035)",
         "an EPP of GIE v1.5 or llm-d-router; of lwepp a build from after v1.6.0",
-        _ext_proc("spurious"),
+        lambda e: e.status == 500 and "spurious" in e.details,
     ),
     Cause(
         "picker-broke-off",

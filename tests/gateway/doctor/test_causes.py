@@ -42,8 +42,8 @@ CASES = [
     (Evidence(status=429, body="inference error: ResourceExhausted - no endpoints available for the given request"), "filtered-out"),
     (Evidence(status=429, body="inference error: ResourceExhausted - request timed out in queue: x"), "queued-too-long"),
     (Evidence(status=503, body="inference error: ServiceUnavailable - request timed out in queue and y"), "queued-too-long"),
-    (Evidence(status=500, details="ext_proc_error_spurious_message"), "picker-answers-bodies-wrong"),
     (Evidence(status=503, body="inference error: ServiceUnavailable - failed to find candidates"), "no-candidates"),
+    (Evidence(status=500, details="spurious_message"), "picker-answers-bodies-wrong"),
     (
         Evidence(status=400, body="inference error: BadRequest - no parser registered matching path suffix for: /good"),
         "path-unknown-to-picker",
