@@ -5,13 +5,19 @@ Sources: Envoy 1.40 run with Istio's configuration, Istio's and the inference ex
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.doctor.evidence import Evidence
-
-Signature = Callable[[Evidence], bool]
+from gateway.doctor.signatures import (
+    Signature,
+    ext_proc,
+    flag,
+    nobody_picked,
+    picked_elsewhere,
+    picker_said,
+    second_choice,
+    upstream,
+)
 
 
 @dataclass(frozen=True)
@@ -25,56 +31,6 @@ class Cause:
     matches: Signature
 
 
-def _ext_proc(*words: str) -> Signature:
-    """The picker's stream failed, and Envoy's details say one of `words`."""
-
-    def test(e: Evidence) -> bool:
-        text = f"{e.details} {e.failure}".lower()
-        return "ext_proc_error" in text and any(w.lower() in text for w in words)
-
-    return test
-
-
-def _picker_said(status: int, *words: str) -> Signature:
-    """An answer of the picker itself: its prefix in the body, and no pod behind it."""
-
-    def test(e: Evidence) -> bool:
-        body = e.body.lower()
-        prefixed = body.startswith(("inference gateway:", "inference error:"))
-        return e.status == status and prefixed and (not words or any(w.lower() in body for w in words))
-
-    return test
-
-
-def _flag(*flags: str) -> Signature:
-    return lambda e: bool(set(flags) & set(e.flags.split(",")))
-
-
-def _hosts(e: Evidence) -> list[str]:
-    return [h.strip() for h in e.picked.split(",") if h.strip()]
-
-
-def _picked_elsewhere(e: Evidence) -> bool:
-    return e.status < 500 and bool(_hosts(e)) and bool(e.upstream_host) and e.upstream_host not in _hosts(e)
-
-
-def _second_choice(e: Evidence) -> bool:
-    return e.upstream_host in _hosts(e)[1:] or (_picked_elsewhere(e) and e.attempts > 1)
-
-
-def _nobody_picked(e: Evidence) -> bool:
-    return 0 < e.status < 400 and e.knows_pick and e.pool_request and not e.picked
-
-
-def _upstream(status: int, pattern: str) -> Signature:
-    """An answer of a model server with this in its body."""
-    return lambda e: (
-        e.status == status
-        and e.details in ("", "via_upstream")
-        and re.search(pattern, e.body, re.IGNORECASE) is not None
-    )
-
-
 CAUSES: tuple[Cause, ...] = (
     Cause(
         "picker-not-http2",
@@ -82,8 +38,8 @@ CAUSES: tuple[Cause, ...] = (
         "that never spoke HTTP/2",
         "the gateway speaks HTTP/1.1 to the picker's gRPC server: the Service port is not marked",
         "appProtocol: http2 (or a port name that begins with grpc) on the picker's Service",
-        lambda e: _ext_proc("protocol_error", "protocol error", "http2")(e)
-        or (e.picker_protocol == "http1" and _ext_proc("connection_termination", "remote_reset")(e)),
+        lambda e: ext_proc("protocol_error", "protocol error", "http2")(e)
+        or (e.picker_protocol == "http1" and ext_proc("connection_termination", "remote_reset")(e)),
     ),
     Cause(
         "picker-serves-tls",
@@ -92,14 +48,14 @@ CAUSES: tuple[Cause, ...] = (
         "Service (or the pod has an injected sidecar). Where one applies, the Service port is not marked http2",
         "a DestinationRule for <service>.<namespace>.svc.cluster.local with tls.mode SIMPLE and insecureSkipVerify "
         "true, or --secure-serving=false; sidecar.istio.io/inject: \"false\" on the picker",
-        _ext_proc("connection_termination", "remote_reset"),
+        ext_proc("connection_termination", "remote_reset"),
     ),
     Cause(
         "picker-serves-plaintext",
         "500, details ext_proc_error_gRPC_error_14 with TLS_error or WRONG_VERSION_NUMBER",
         "the gateway speaks TLS to a picker that serves plain text",
         "drop --secure-serving=false from the picker, or tls.mode DISABLE in the DestinationRule",
-        _ext_proc("wrong_version_number", "tls_error", "tls error"),
+        ext_proc("wrong_version_number", "tls_error", "tls error"),
     ),
     Cause(
         "picker-down",
@@ -108,21 +64,21 @@ CAUSES: tuple[Cause, ...] = (
         "kubectl logs of the picker (forbidden: RBAC; unknown field: its configuration); targetPort against "
         "--grpc-port. With FailOpen half of the requests with a body still fail: Envoy can only fail open before it "
         "has sent the first chunk",
-        _ext_proc("connection_refused", "connection refused", "remote_connection_failure", "delayed_connect_error"),
+        ext_proc("connection_refused", "connection refused", "remote_connection_failure", "delayed_connect_error"),
     ),
     Cause(
         "picker-service-missing",
         "500, details ext_proc_error with Cluster_not_available",
         "Envoy has no cluster for the picker: the Service or its port is not there, or stands in another namespace",
         "the Service that endpointPickerRef names, in the pool's namespace, with that port",
-        _ext_proc("cluster_not_available", "cluster not available", "cluster_not_found"),
+        ext_proc("cluster_not_available", "cluster not available", "cluster_not_found"),
     ),
     Cause(
         "picker-without-endpoints",
         "500, details ext_proc_error with no_healthy_upstream",
         "the picker's Service has no endpoints: scaled to 0, not ready, or its selector matches nothing",
         "selector of the Service against the picker's pod labels; readiness of the picker",
-        _ext_proc("no_healthy_upstream", "no healthy upstream"),
+        ext_proc("no_healthy_upstream", "no healthy upstream"),
     ),
     Cause(
         "picker-answers-bodies-wrong",
@@ -137,7 +93,7 @@ CAUSES: tuple[Cause, ...] = (
         "500, details ext_proc_error with another gRPC error",
         "the picker ended its stream with an error (a crash, or a bug in a plugin)",
         "the picker's log at that time; failureMode does not help once the stream has begun",
-        _ext_proc("grpc_error", "ext_proc_error"),
+        ext_proc("grpc_error", "ext_proc_error"),
     ),
     Cause(
         "filtered-out",
@@ -145,7 +101,7 @@ CAUSES: tuple[Cause, ...] = (
         "in the picker's body",
         "the picker's filters left no endpoint for this request",
         "the filters of the EndpointPickerConfig against the request's headers and the pods' labels",
-        _picker_said(429, "failed to find target", "no endpoints available for the given request"),
+        picker_said(429, "failed to find target", "no endpoints available for the given request"),
     ),
     Cause(
         "queued-too-long",
@@ -153,7 +109,7 @@ CAUSES: tuple[Cause, ...] = (
         "the request waited in the picker's flow control until its time was over: the pool stayed saturated, or no "
         "pod came up",
         "more replicas; flowControl.defaultRequestTTL; a higher priority for this InferenceObjective",
-        lambda e: _picker_said(429, "timed out in queue")(e) or _picker_said(503, "timed out in queue")(e),
+        lambda e: picker_said(429, "timed out in queue")(e) or picker_said(503, "timed out in queue")(e),
     ),
     Cause(
         "shed",
@@ -161,7 +117,7 @@ CAUSES: tuple[Cause, ...] = (
         "the picker sheds: every pod is saturated (queue or KV cache over the thresholds) and the request's objective "
         "has a priority below zero, or its queue is full",
         "more replicas, higher thresholds in saturationDetector, or a higher priority for this InferenceObjective",
-        _picker_said(429),
+        picker_said(429),
     ),
     Cause(
         "no-candidates",
@@ -169,7 +125,7 @@ CAUSES: tuple[Cause, ...] = (
         "the picker knows no pod to choose: none is ready, the pool's selector matches none, or a filter or the subset "
         "hint leaves none",
         "readiness and labels of the model servers; the picker's filters; x-gateway-destination-endpoint-subset",
-        _picker_said(503),
+        picker_said(503),
     ),
     Cause(
         "path-unknown-to-picker",
@@ -178,7 +134,7 @@ CAUSES: tuple[Cause, ...] = (
         "path ends; a rewrite of the HTTPRoute comes after the picker",
         "a path that ends as OpenAI's do, a requestHandler.parsers entry for it (passthrough-parser), or a later "
         "release, which forwards unknown paths",
-        _picker_said(400, "no parser registered"),
+        picker_said(400, "no parser registered"),
     ),
     Cause(
         "bad-request-body",
@@ -186,49 +142,49 @@ CAUSES: tuple[Cause, ...] = (
         "the picker could not read the body: no model, no prompt or messages, or not JSON (a body over 1 MB with a "
         "doubled end of stream looks so too)",
         "a JSON body with model and prompt or messages; for large bodies a newer picker",
-        lambda e: _picker_said(400)(e) or _upstream(400, "model not found in request body")(e),
+        lambda e: picker_said(400)(e) or upstream(400, "model not found in request body")(e),
     ),
     Cause(
         "pool-without-endpoints",
         "503, flag UH, details no_healthy_upstream",
         "the pool has no endpoints: no pod is ready, or the selector matches none",
         "kubectl get pods with the pool's selector; readiness probes; the pool's status",
-        lambda e: _flag("UH")(e) or "no_healthy_upstream" in e.details or "no healthy upstream" in e.body,
+        lambda e: flag("UH")(e) or "no_healthy_upstream" in e.details or "no healthy upstream" in e.body,
     ),
     Cause(
         "pod-refuses",
         "503, flag UF, details upstream_reset_before_response_started{remote_connection_failure...}",
         "the chosen pod does not accept connections: it died, or targetPorts is not the port that it serves on",
         "targetPorts against --port and containerPort; restarts of the pod",
-        lambda e: _flag("UF", "URX")(e) or "remote_connection_failure" in e.details,
+        lambda e: flag("UF", "URX")(e) or "remote_connection_failure" in e.details,
     ),
     Cause(
         "pod-died",
         "flag UC, or a response that broke off",
         "the pod closed the connection while it answered: killed, restarted, or out of memory",
         "restarts and terminationGracePeriodSeconds; let it drain before it ends",
-        lambda e: _flag("UC", "UR")(e) or "upstream_reset_after_response_started" in e.details,
+        lambda e: flag("UC", "UR")(e) or "upstream_reset_after_response_started" in e.details,
     ),
     Cause(
         "timeout",
         "504, flag UT, details upstream_response_timeout",
         "the answer took longer than the route allows",
         "timeouts.request of the HTTPRoute; a stream counts as one request until its last token",
-        lambda e: _flag("UT", "SI")(e) or "timeout" in e.details or e.status == 504,
+        lambda e: flag("UT", "SI")(e) or "timeout" in e.details or e.status == 504,
     ),
     Cause(
         "picker-hangs",
         "flag DC after a long wait and no upstream host",
         "the client left while Envoy still waited for the picker, which does not answer; no timeout applies to it",
         "the picker's log and CPU; restart it",
-        lambda e: _flag("DC")(e) and not e.upstream_host and e.seconds >= 1,
+        lambda e: flag("DC")(e) and not e.upstream_host and e.seconds >= 1,
     ),
     Cause(
         "client-left",
         "flag DC",
         "the client closed the connection before the answer was complete",
         "the client's own timeout",
-        _flag("DC"),
+        flag("DC"),
     ),
     Cause(
         "policy-denied",
@@ -244,21 +200,21 @@ CAUSES: tuple[Cause, ...] = (
         "no route has this host and path (PathPrefix /v1/completions does not cover /v1/chat/completions), or the "
         "route is not attached to this listener",
         "a match for the path; the route's status.parents; hostnames against the Host header",
-        lambda e: _flag("NR")(e) or "route_not_found" in e.details or (e.status == 404 and not e.body and not e.upstream_host),
+        lambda e: flag("NR")(e) or "route_not_found" in e.details or (e.status == 404 and not e.body and not e.upstream_host),
     ),
     Cause(
         "route-without-backend",
         "500, details direct_response or cluster_not_found, flag NC",
         "the route's backend cannot be resolved: wrong group or kind, missing pool, Service or port, or no ReferenceGrant",
         "backendRefs with group inference.networking.k8s.io; the route's ResolvedRefs condition",
-        lambda e: _flag("NC")(e) or (e.status == 500 and ("cluster_not_found" in e.details or e.details == "direct_response")),
+        lambda e: flag("NC")(e) or (e.status == 500 and ("cluster_not_found" in e.details or e.details == "direct_response")),
     ),
     Cause(
         "unknown-model",
         "404 from a model server: the model does not exist",
         "no pod serves a model or adapter of this name",
         "curl /v1/models; --served-model-name and --lora-modules; an InferenceModelRewrite",
-        _upstream(404, r"model .* does not exist"),
+        upstream(404, r"model .* does not exist"),
     ),
     Cause(
         "unknown-path",
@@ -272,7 +228,7 @@ CAUSES: tuple[Cause, ...] = (
         "400 from a model server: Unsupported Media Type",
         "curl -d sends JSON as application/x-www-form-urlencoded, which vLLM refuses",
         "-H 'Content-Type: application/json', or a server without --strict-content-type",
-        _upstream(400, "Unsupported Media Type"),
+        upstream(400, "Unsupported Media Type"),
     ),
     Cause(
         "unauthorized",
@@ -308,21 +264,21 @@ CAUSES: tuple[Cause, ...] = (
         "the picked pod did not accept the connection and Envoy's retry took the next: the picker's second choice, "
         "else any pod",
         "why that pod is down, or listens elsewhere, but is ready for the picker; targetPorts against --port",
-        _second_choice,
+        second_choice,
     ),
     Cause(
         "pick-ignored",
         "200 from a host that was not picked",
         "the picker chose an address that is not (or no longer) an endpoint of the pool, and Envoy went round robin",
         "the addresses the picker knows against the pool's pods; a picker that watches another pool or namespace",
-        _picked_elsewhere,
+        picked_elsewhere,
     ),
     Cause(
         "picker-passed-over",
         "200, no pick in the metadata, an ext_proc stream that failed",
         "the picker did not answer, and failureMode FailOpen sent the request to any pod",
         "the picker, its Service and its TLS: with FailClose the same request says more (500)",
-        lambda e: _nobody_picked(e) and e.picker_failed,
+        lambda e: nobody_picked(e) and e.picker_failed,
     ),
     Cause(
         "picker-not-asked",
@@ -330,14 +286,14 @@ CAUSES: tuple[Cause, ...] = (
         "the picker was not asked: the route has no ext_proc of its own (an Istio before 1.28.5 / 1.29.0 with two "
         "routes, a CORS or fault filter on the route, a weighted rule), or it was down and failureMode is FailOpen",
         "Envoy's ext_proc counters; Istio's version; the route's filters and weights",
-        lambda e: _nobody_picked(e) and not e.picker_asked,
+        lambda e: nobody_picked(e) and not e.picker_asked,
     ),
     Cause(
         "picker-without-pick",
         "200, an ext_proc stream, but no pick in the metadata",
         "the picker answered, but without x-gateway-destination-endpoint in the metadata envoy.lb",
         "the picker's log and version: a header alone is not enough for Istio",
-        _nobody_picked,
+        nobody_picked,
     ),
 )  # fmt: skip
 

@@ -124,7 +124,7 @@ class Director:
             raise self._refused(request, error) from None
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
-        """The same with flow control, where a request may have to wait."""
+        """The same with flow control, where a request may have to wait. Raises what `handle` raises."""
         request = self._read(incoming)
         try:
             if self.compat.sheds_before_queue:

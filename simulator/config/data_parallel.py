@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from simulator.config.given import Values
+from simulator.config.commandline.given import Values
 from simulator.errors import ConfigError
 
 Mode = Literal["internal", "hybrid", "external", "multi-port"]

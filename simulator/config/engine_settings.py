@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from simulator.config.commandline.given import Values
 from simulator.config.compat import Compat
-from simulator.config.given import Values
 from simulator.config.profilefile import find_profile
 from simulator.config.serve import LatencyConfig
 from simulator.config.speculation import is_synchronous, spec_config

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from simulator.config.given import Values
+from simulator.config.commandline.given import Values
 from simulator.engine.text.output_length import ThinkingLength
 from simulator.errors import ConfigError
 

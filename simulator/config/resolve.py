@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from simulator.config.commandline.given import Values
+from simulator.config.commandline.parser import Arguments, Given
+from simulator.config.commandline.vllm_parser import check_together, parse_arguments
 from simulator.config.compat import COMPATS, DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
 from simulator.config.data_parallel import ranks
@@ -21,21 +23,18 @@ from simulator.config.engine_settings import (
 )
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
-from simulator.config.given import Values
-from simulator.config.parser import Arguments, Given
+from simulator.config.lora import lora_enabled, lora_modules
 from simulator.config.reasoning import reasoning_config
 from simulator.config.serve import (
     ControlConfig,
     FaultConfig,
     KVEventsConfig,
-    LoRAModule,
     ServeConfig,
     ShutdownMode,
     ToolCallConfig,
 )
 from simulator.config.text_settings import text_config
 from simulator.config.tool_parsers import check_tool_parser
-from simulator.config.vllm_parser import check_together, parse_arguments
 from simulator.errors import ConfigError
 
 _DEFAULT_MODEL = "Qwen/Qwen3-0.6B"  # vLLM's
@@ -79,9 +78,9 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     strict: bool = values.get("strict", False)
     model = _model(values, compat)
     names = values.get("served-model-name", ()) or (model,)
-    modules = _lora_modules(values, names, model)
+    modules = lora_modules(values, names, model)
     seed = values.get("seed", None)
-    lora = _lora_enabled(values, strict, bool(modules))
+    lora = lora_enabled(values, strict, bool(modules))
     engine, warnings = engine_config(values, compat, seed if seed is not None else 0, lora)
     plain = {
         field: values.get(field.replace("_", "-")) for field in _PLAIN if field.replace("_", "-") in values
@@ -152,7 +151,7 @@ def _layers(arguments: Arguments, env: Mapping[str, str]) -> Values:
             from_env[name] = Given(read(FLAGS[name], env[variable], variable), variable)
     from_file: dict[str, Given] = {}
     if "config" in line:
-        from simulator.config.configfile import read_file  # noqa: PLC0415 - YAML only where it is used
+        from simulator.config.commandline.configfile import read_file  # noqa: PLC0415 - YAML only where it is used
 
         from_file = read_file(line["config"].value)
     return Values(line, from_env, from_file)
@@ -169,15 +168,6 @@ def _model(values: Values, compat: Compat) -> str:
     return _DEFAULT_MODEL
 
 
-def _lora_enabled(values: Values, strict: bool, modules: bool) -> bool:
-    asked = modules or "max-loras" in values
-    default = asked if strict else True
-    enabled: bool = values.get("enable-lora", default)
-    if modules and not enabled:
-        raise ConfigError("--lora-modules with --no-enable-lora: take one of them away")
-    return enabled
-
-
 def _metrics_compat(values: Values, compat: Compat, strict: bool) -> str | None:
     name = values.text("metrics-compat")
     if name is not None and name not in COMPATS:
@@ -185,56 +175,6 @@ def _metrics_compat(values: Values, compat: Compat, strict: bool) -> str | None:
             f"{values.where('metrics-compat')}: {name!r} is unknown; there are {', '.join(COMPATS)}"
         )
     return name or (compat.name if strict else None)
-
-
-def _lora_modules(values: Values, served: Sequence[str], model: str) -> tuple[LoRAModule, ...]:
-    modules: list[LoRAModule] = []
-    where = values.where("lora-modules")
-    items: tuple[str, ...] = values.get("lora-modules", ())
-    for item in items:
-        entries = _lora_entries(item, where)
-        if values.get("strict", False) and not all(isinstance(e, dict) and "path" in e for e in entries):
-            raise ConfigError(
-                f"{where}: vLLM takes name=path and JSON objects with name and path, not {item!r}"
-            )
-        modules.extend(_lora_module(entry, where) for entry in entries)
-    seen = set(served)
-    for module in modules:
-        if module.name in seen:
-            what = "is the name of the base model" if module.name in served else "is given twice"
-            raise ConfigError(f"{where}: LoRA adapter {module.name!r} {what}")
-        if module.base_model_name is not None and module.base_model_name not in {*served, model}:
-            raise ConfigError(
-                f"{where}: unknown base model {module.base_model_name!r} for LoRA {module.name!r}; "
-                f"it must be {' or '.join(repr(name) for name in served)}"
-            )
-        seen.add(module.name)
-    return tuple(modules)
-
-
-def _lora_entries(item: str, where: str) -> list[Any]:
-    text = item.strip()
-    if not text.startswith(("{", "[")):
-        name, equals, path = text.partition("=")
-        if not equals:
-            raise ConfigError(f"{where}: {item!r} is neither name=path nor JSON")
-        return [{"name": name, "path": path}]
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {item!r} is not valid JSON ({error})") from None
-    return found if isinstance(found, list) else [found]
-
-
-def _lora_module(entry: Any, where: str) -> LoRAModule:
-    if isinstance(entry, str):
-        entry = _lora_entries(entry, where)[0]
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str) or not entry["name"]:
-        raise ConfigError(f'{where}: {entry!r} has no name; write {{"name": "reviews-1", "path": "..."}}')
-    extra = set(entry) - {"name", "path", "base_model_name", "is_3d_lora_weight"}
-    if extra:
-        raise ConfigError(f"{where}: unknown keys {sorted(extra)} of LoRA {entry['name']!r}")
-    return LoRAModule(entry["name"], str(entry.get("path") or entry["name"]), entry.get("base_model_name"))
 
 
 _TOOL_FLAGS = {

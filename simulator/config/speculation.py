@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.config.given import Values
+from simulator.config.commandline.given import Values
 from simulator.engine.spec.settings import SpecConfig, by_length, by_rate
 from simulator.errors import ConfigError
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from simulator.config.given import Values
+from simulator.config.commandline.given import Values
 from simulator.config.serve import TextConfig
 from simulator.errors import ConfigError
 

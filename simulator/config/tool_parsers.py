@@ -6,8 +6,8 @@ it is decides what vllm:tool_call_parser_invocations counts.
 
 from __future__ import annotations
 
+from simulator.config.commandline.given import Values
 from simulator.config.compat import Compat
-from simulator.config.given import Values
 from simulator.config.reasoning import DIALECTS
 from simulator.errors import ConfigError
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from simulator.config.serve import ControlConfig, ServeConfig
-from simulator.engine.outputs import StepOutput
 from simulator.errors import FleetError
 from simulator.fleet.control import Alone, Control
+from simulator.fleet.tokenwatch import watch_tokens
 from simulator.server.app import App
 from simulator.server.faultcontrol import change_faults
 from simulator.server.http.listener import HTTPServer, Listener
@@ -184,7 +184,7 @@ class Fleet:
         """
         member = self._member(name)
         if after_tokens:
-            _watch_tokens(member, after_tokens, lambda: self._die(member))
+            watch_tokens(member.replicas, after_tokens, lambda: self._die(member))
             return
         for listener in member.listeners:
             listener.stop_listening()
@@ -364,20 +364,3 @@ class Fleet:
 def _port_of_each_rank(spec: ReplicaSpec) -> tuple[int, ...]:
     """One rank a port; behind a single one, as many as the configuration says."""
     return spec.ports * spec.config.ranks.count if len(spec.ports) == 1 else spec.ports
-
-
-def _watch_tokens(member: _Member, more: int, then: Callable[[], None]) -> None:
-    """Call `then` once the engines of the replica have generated `more` tokens together."""
-    engines = [replica.engine for replica in member.replicas]
-    goal = sum(engine.stats.generation_tokens for engine in engines) + more
-    for replica in member.replicas:
-        before = replica.driver.on_step
-
-        def on_step(step: StepOutput, before: Callable[[StepOutput], None] | None = before) -> None:
-            if before is not None:
-                before(step)
-            if sum(engine.stats.generation_tokens for engine in engines) >= goal:
-                then()
-
-        replica.driver.on_step = on_step
-        replica.driver.stretch = 1

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from kit.console import show
 from kit.errors import DocumentError
-from simulator.config.help import flags_help
+from simulator.config.commandline.help import flags_help
+from simulator.config.commandline.vllm_parser import parse_arguments
 from simulator.config.serve import ServeConfig
-from simulator.config.vllm_parser import parse_arguments
 from simulator.errors import ConfigError
 from simulator.fleet.arguments import FleetArguments, split
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kit.console import show
-from simulator.config.help import serve_help
+from simulator.config.commandline.help import serve_help
+from simulator.config.commandline.vllm_parser import parse_arguments
 from simulator.config.serve import ServeConfig
-from simulator.config.vllm_parser import parse_arguments
 from simulator.errors import ConfigError
 
 if TYPE_CHECKING:

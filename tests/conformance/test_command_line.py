@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from simulator.config.commandline.vllm_parser import parse_vllm
 from simulator.config.flags.table import FLAGS
-from simulator.config.vllm_parser import parse_vllm
 from simulator.errors import ConfigError
 from tests.conformance.recorded import DATA
 

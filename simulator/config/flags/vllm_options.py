@@ -1,4 +1,4 @@
-"""Every option of `vllm serve` 0.33 as its own parser knows it; `simulator.config.vllm_parser` reads this.
+"""Every option of `vllm serve` 0.33 as its own parser knows it; commandline/vllm_parser.py reads this.
 
 A line is `name [-short ...] kind [= choices]`. Kinds: pair (on, and off by `--no-`; enable and disable too),
 true (on only), str, int, float, human (4k, 4K), auto (human, -1 or auto), json, object-or-str, config (a JSON

@@ -145,3 +145,10 @@ def _plain(title: str, base: type[GenerationRequest], *exact: tuple[str, Any, An
 
 PlainCompletion: type[CompletionRequest] = _plain("PlainCompletion", CompletionRequest, ("n", int, 1))
 PlainChat: type[ChatRequest] = _plain("PlainChat", ChatRequest)
+
+
+def asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
+    """Whether the checks on raw fields (`before_*`) have nothing to look at."""
+    return (request.stream_options is None or bool(request.stream)) and (
+        request.logprobs is None or request.logprobs >= 0
+    )

@@ -32,6 +32,7 @@ from simulator.server.requests.lean import (
     GenerationRequest,
     PlainChat,
     PlainCompletion,
+    asks_nothing_odd,
 )
 from simulator.server.requests.prompts import (
     Prompt,
@@ -208,7 +209,7 @@ def _read_completion(body: bytes, exchange: Exchange) -> CompletionRequest:
             pass
         else:
             check_prompt_count(request.prompt, exchange.replica.config, compat)
-            if request.prompt and _asks_nothing_odd(request) and is_prompt(request.prompt):
+            if request.prompt and asks_nothing_odd(request) and is_prompt(request.prompt):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
@@ -235,7 +236,7 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
             pass
         else:
             odd = request.top_logprobs or request.continue_final_message
-            if not odd and _asks_nothing_odd(request) and messages_are_plain(request.messages):
+            if not odd and asks_nothing_odd(request) and messages_are_plain(request.messages):
                 check_faults(exchange, request.model)
                 return request
     raw = parse_object(body, compat)
@@ -251,13 +252,6 @@ def _read_chat(body: bytes, exchange: Exchange) -> ChatRequest:
         if plain is not None and messages_are_plain(plain.messages):
             return plain
     return convert(raw, ChatRequest, ChatSchema, compat, keep=("messages", "tools"))
-
-
-def _asks_nothing_odd(request: CompletionRequest | ChatRequest) -> bool:
-    """Whether the checks on raw fields (`before_*`) have nothing to look at."""
-    return (request.stream_options is None or bool(request.stream)) and (
-        request.logprobs is None or request.logprobs >= 0
-    )
 
 
 def prepare_chat(exchange: Exchange, body: bytes) -> Generation:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from simulator.config.commandline.vllm_parser import options
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.inert import INERT_FLAGS
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
-from simulator.config.vllm_parser import options
 from simulator.errors import ConfigError
 
 KEY = Path(__file__)  # any file: what is in it is read when the server starts

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.config.commandline.help import flags_help, serve_help
+from simulator.config.commandline.parser import Given, parse
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.inert import INERT_FLAGS
 from simulator.config.flags.llmd import LLMD_FLAGS
 from simulator.config.flags.ours import SIMFLEET_FLAGS
 from simulator.config.flags.table import FLAGS, find_long, find_short, nearest
 from simulator.config.flags.vllm import VLLM_FLAGS
-from simulator.config.help import flags_help, serve_help
-from simulator.config.parser import Given, parse
 from simulator.errors import ConfigError
 
 TABLES = {"vllm": VLLM_FLAGS, "llmd": LLMD_FLAGS, "ours": SIMFLEET_FLAGS, "inert": INERT_FLAGS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
-from simulator.config.parser import Given
+from simulator.config.commandline.parser import Given
 from simulator.errors import ConfigError
 
 T = TypeVar("T")

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.config.configfile import read_file
+from simulator.config.commandline.configfile import read_file
+from simulator.config.commandline.parser import parse
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.table import FLAGS
-from simulator.config.parser import parse
 from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError

@@ -8,9 +8,9 @@ from typing import Any
 from kit.errors import DocumentError
 from kit.printable import one_line
 from kit.yamldoc import load_documents
+from simulator.config.commandline.parser import Given, unknown
 from simulator.config.flags.table import find_long
 from simulator.config.flags.values import read
-from simulator.config.parser import Given, unknown
 from simulator.errors import ConfigError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.config.given import Values
-from simulator.config.parser import Given, parse
+from simulator.config.commandline.given import Values
+from simulator.config.commandline.parser import Given, parse
 from simulator.errors import ConfigError
 
 LINE = {"port": Given(1, "--port"), "step-model": Given({"c0": 5}, "--step-model")}

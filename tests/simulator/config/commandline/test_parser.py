@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from simulator.config.commandline.parser import Arguments, parse
 from simulator.config.flags.flag import Kind
 from simulator.config.flags.table import FLAGS
-from simulator.config.parser import Arguments, parse
 from simulator.errors import ConfigError
 
 

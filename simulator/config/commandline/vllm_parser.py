@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from simulator.config.commandline.configfile import read_file
+from simulator.config.commandline.given import Values
+from simulator.config.commandline.parser import Arguments, Given, parse, unknown
+from simulator.config.commandline.vllm_values import READERS, config, human, optional
 from simulator.config.compat import DEFAULT_COMPAT, Compat
 from simulator.config.compat import compat as find_compat
-from simulator.config.configfile import read_file
 from simulator.config.flags.flag import Flag, Kind
 from simulator.config.flags.table import FLAGS
 from simulator.config.flags.values import read
 from simulator.config.flags.vllm_options import OPTIONS
-from simulator.config.given import Values
-from simulator.config.parser import Arguments, Given, parse, unknown
-from simulator.config.vllm_values import READERS, config, human, optional
 from simulator.errors import ConfigError
 
 _NAME = re.compile(r"(?<=--)[^\.]*")  # between the dashes and the first dot
