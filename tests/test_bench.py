@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HELPERS = ("attack_bodies", "client", "entry")
+HELPERS = ("attack_bodies", "client", "entry", "traces")
 BENCHES = sorted(path.stem for path in (ROOT / "bench").glob("*.py") if path.stem not in HELPERS)
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from simulator.config.commandline.configfile import read_file
 from simulator.config.commandline.given import Values
 from simulator.config.commandline.parser import Arguments, Given, parse, unknown
 from simulator.config.commandline.vllm_values import READERS, config, human, optional
@@ -108,6 +107,8 @@ def _asked_compat(argv: Sequence[str]) -> str:
             value = value if equals else argv[i + 1]
             if name == "--compat":
                 return value
+            from simulator.config.commandline.configfile import read_file  # noqa: PLC0415  YAML, which --help need not pay
+
             given = read_file(value).get("compat")
             return DEFAULT_COMPAT if given is None else str(given.value)
     return DEFAULT_COMPAT

@@ -23,7 +23,9 @@ class Stack:
         process = SimpleNamespace(argv=("picker", f"--config-file={directory / 'mounted.yaml'}", "--v=1"))
         (directory / "mounted.yaml").write_text("as mounted")
         spec = SimpleNamespace(directory=directory / "own")
-        self.handle: Any = SimpleNamespace(name="epp", process=SimpleNamespace(process=process, spec=spec))
+        plan = SimpleNamespace(container=SimpleNamespace(image=""))
+        run = SimpleNamespace(process=process, spec=spec)
+        self.handle: Any = SimpleNamespace(name="epp", process=run, plan=plan)
         self.pickers = self
         self.started: list[str] = []
 

@@ -31,7 +31,8 @@ class World:
         self.rng = random.Random(3)
         self.names = [f"p{i}" for i in range(self.pods)]
         director: Any = self.lab.director
-        scheduler = director._scheduler
+        scheduling = director._scheduler
+        ((name, scheduler),) = scheduling.schedulers.items()
         profile = scheduler.profile
         scorers = [(s, self.weights[s.name]) for s, _ in profile.scorers]
         other = Scheduler(Profile("other", profile.filters, scorers, profile.picker), [])
@@ -48,7 +49,7 @@ class World:
                 self.again.append([c.endpoint.host_port for c, total in pairs if total == most])
                 return cycle
 
-        director._scheduler = Twice(profile, scheduler.producers, scheduler.observe)
+        scheduling.schedulers = {name: Twice(profile, scheduler.producers, scheduler.observe)}
 
     def send(self, count: int) -> None:
         """Requests of hot-prefix's form over pods whose load moves."""
