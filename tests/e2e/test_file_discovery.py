@@ -7,6 +7,7 @@ import time
 import httpx
 import pytest
 
+from gateway.stack.pickers.go import with_file_discovery
 from tests.e2e.labkit import Lab, Labs, completion
 from tests.gateway.picker.test_against_router import dressed_up
 from tests.waiting import until
@@ -16,7 +17,9 @@ POOL = "inference-pool"
 
 @pytest.fixture(scope="module")
 def lab(labs: Labs) -> Lab:
-    return labs.up("--epp", str(dressed_up(labs.state)), name="files")
+    config = labs.state / "files.yaml"
+    config.write_text(with_file_discovery("", labs.state / "unused"))
+    return labs.up("--epp", str(dressed_up(labs.state)), "--epp-config", str(config), name="files")
 
 
 def ask(lab: Lab, http: httpx.Client) -> httpx.Response:

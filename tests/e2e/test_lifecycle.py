@@ -146,7 +146,7 @@ def test_detach_ps_logs_down(labs: Labs, http: httpx.Client) -> None:
     for pod in stack["pods"]:
         assert "vllm:num_requests_running" in http.get(pod["metrics_urls"][0]).text
     assert "inference_pool_ready_pods" in http.get(stack["pickers"][0]["metrics_url"]).text
-    table = simfleet(labs, "ps").stdout
+    table = simfleet(labs, "ps", "--wide").stdout
     assert all(pod["name"] in table for pod in stack["pods"])
     access = until(lambda: simfleet(labs, "logs", "access", "--name", "bg").stdout, 5.0, "access log")
     assert '"status":200' in access

@@ -24,7 +24,7 @@ from tests.e2e import worlds
 from tests.e2e.labkit import Lab, Labs
 
 ROUND_ROBIN = """
-apiVersion: llm-d.ai/v1alpha1
+apiVersion: inference.networking.x-k8s.io/v1alpha1
 kind: EndpointPickerConfig
 plugins: [{type: random-picker}]
 schedulingProfiles: [{name: default, plugins: [{pluginRef: random-picker}]}]
