@@ -36,7 +36,7 @@ from tests.simulator.steps import flat_flag
             "simfleet fleet: --replicas: 'none' is not an integer of 1 or more",
         ),
         (["fleet", "--replicas"], 2, "simfleet fleet: --replicas needs a value"),
-        (["serf"], 2, "unknown command 'serf'; there are serve, fleet, replay and profiles"),
+        (["serf"], 2, "unknown command 'serf'; there are serve, fleet, replay, calibrate and profiles"),
         (["--port", "x"], 2, "simfleet serve: --port: 'x' is not an integer"),
     ],
 )
@@ -102,11 +102,11 @@ def test_consecutive_ports_and_ranks() -> None:
         "--replicas=2 --address localhost --consecutive-ports --port 9000 -dp 2 --name-prefix vllm --first 3"
     )
     found = specs(*argv.split())
-    assert found == [("vllm-3", "localhost", (9006, 9007)), ("vllm-4", "localhost", (9008, 9009))]
+    assert found == [("vllm-3", "localhost", (9003,)), ("vllm-4", "localhost", (9004,))]
 
 
 def test_names_are_pods() -> None:
-    own = split(["--replicas", "2", "--served-model-name", "a", "b"])
+    own = split(["--replicas", "2", "--model", "m", "--served-model-name", "a", "b"])
     made = specs_of(own, parse_args(own.serve, {}), {})
     assert [spec.config.pod_name for spec in made] == ["simfleet-0", "simfleet-1"]
     assert made[1].config.served_model_names == ("a", "b")

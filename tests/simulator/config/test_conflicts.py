@@ -71,9 +71,11 @@ def refused(*argv: str, env: dict[str, str] | None = None) -> str:
         ("--gpu-memory-utilization most", "--gpu-memory-utilization: 'most' is not a number"),
         ("a b", "one model is expected, not 'm a b'"),
         ("--compat vllm-9",
-         "--compat 'vllm-9' is unknown; there are vllm-0.33, vllm-0.11, llm-d-0.7"),
+         "--compat 'vllm-9' is unknown; there are "
+         "vllm-0.33, vllm-0.11, llm-d-0.7, llm-d-0.8, llm-d-0.9, llm-d-0.10"),
         ("--metrics-compat x",
-         "--metrics-compat: 'x' is unknown; there are vllm-0.33, vllm-0.11, llm-d-0.7"),
+         "--metrics-compat: 'x' is unknown; there are "
+         "vllm-0.33, vllm-0.11, llm-d-0.7, llm-d-0.8, llm-d-0.9, llm-d-0.10"),
         ('--custom-histogram-buckets {"f":5}',
          "--custom-histogram-buckets: f needs a list of numbers, not 5"),
         ('--custom-histogram-buckets {"f":["1"]}',

@@ -119,6 +119,8 @@ SERVER: list[Row] = [
     ("--allow-credentials", "allow_credentials", True, False),
     ("--disable-fastapi-docs", "disable_fastapi_docs", True, False),
     ("--enable-sleep-mode", "enable_sleep_mode", True, False),
+    ("--runner pooling", "runner", "pooling", "auto"),
+    ("--api-overhead 2ms", "engine.api_overhead", 0.002, 0.0),
     ("--shutdown-timeout 30", "shutdown_timeout", 30.0, 0.0),
     ("--shutdown-mode kubernetes", "shutdown_mode", "kubernetes", "abort"),
     ("--data-parallel-size 2", "data_parallel_size", 2, 1),

@@ -207,7 +207,10 @@ STEP = "--latency step needs a --profile, or all of --step-model c0, c1, c2, k, 
         ("--step-model.c0 NaN", "--step-model.c0: nan is not a number (microseconds)"),
         ("--step-model.c0 Infinity", "--step-model.c0: inf is not a number (microseconds)"),
         ("--step-model 5", "--step-model: a JSON object is expected, not 5"),
-        ("--profile llama", f"--profile: no profile 'llama'; there are {', '.join(PROFILES)}"),
+        (
+            "--profile llama",
+            f"--profile: no profile 'llama'; there are {', '.join(PROFILES)}, and files of simfleet calibrate",
+        ),
     ],
 )
 def test_step_models_that_are_none(line: str, message: str) -> None:

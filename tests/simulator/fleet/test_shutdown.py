@@ -105,7 +105,7 @@ def test_drain_finishes_and_ends_new_requests_with_abort() -> None:
 
 
 def test_drain_ends_when_its_time_is_up() -> None:
-    with serving(*STEP, "--shutdown-timeout", "0.5") as server:
+    with serving(*STEP, "--shutdown-timeout", "1") as server:
         unary = Asked(server, 1000)
         until_running(server, 1)
         began = time.monotonic()

@@ -172,7 +172,7 @@ def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixt
     ("flags", "message"),
     [
         ((), "give --profile NAME"),
-        (("--profile", "nope"), "--profile 'nope' is unknown"),
+        (("--profile", "nope"), "--profile: no profile 'nope'; there are"),
         (("--step-model", "1,2,3"), "needs the seven numbers"),
         (("--step-model", '{"c0": 1}'), "missing or wrong"),
         (("--step-model", "x"), "--step-model 'x'"),

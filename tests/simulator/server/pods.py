@@ -203,7 +203,8 @@ class Pod:
 @contextmanager
 def pod(*flags: str, env: Mapping[str, str] | None = None, ranks: int = 1) -> Iterator[Pod]:
     """A pod of model "m" without latency; flags given later win."""
-    config = parse_args(["--model", "m", "--seed", "1", "--latency", "zero", *flags], dict(env or {}))
+    model = () if "--model" in flags else ("--model", "m")  # of two the first wins, as in vLLM
+    config = parse_args([*model, "--seed", "1", "--latency", "zero", *flags], dict(env or {}))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         timer = Timer(loop)

@@ -207,7 +207,7 @@ def test_items_come_to_a_conversation(items: list[Any], equal: list[Any]) -> Non
             "input",
             "An input item of type 'message' must have a role and content",
         ),
-        ({"input": [{"type": "web_search"}]}, "input", "An input item of type 'web_search' must have a role"),
+        ({"input": [{"type": "web_search"}]}, "input", "Unsupported input item type: web_search"),
         (
             {"input": [{"role": "user", "content": [5]}]},
             "input",

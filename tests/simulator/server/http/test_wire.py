@@ -91,7 +91,10 @@ def test_strict_content_type_is_asked_where_vllm_asks_for_it() -> None:
                 refused = strict.request("POST", path, raw=b"{}", headers=headers)
                 assert refused.status == 400
                 assert "Unsupported Media Type" in refused.body.decode()
-        assert strict.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 0}
+        assert strict.request("POST", "/abort_requests", raw=b"{}").json() == {
+            "status": "aborted",
+            "aborted": 0,
+        }
 
 
 def test_strict_content_type() -> None:

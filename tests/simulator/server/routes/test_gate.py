@@ -107,7 +107,7 @@ def hold(one: Pod, *asked: dict[str, Any], then: dict[str, Any]) -> tuple[Any, l
             while one.replica.driver.num_unfinished < i or not one.replica.engine.stats.num_requests_running:
                 await asyncio.sleep(0)
         answer = await one.asking("POST", "/v1/completions", then)
-        await one.asking("POST", "/abort_requests")
+        await one.asking("POST", "/abort_requests", raw=b"{}")
         return answer, await asyncio.gather(*held)
 
     return one.run(main())
@@ -152,7 +152,7 @@ def test_queued_tokens_have_a_limit(prompt: Any, status: int) -> None:
                 tasks.append(asyncio.create_task(one.asking("POST", "/v1/completions", body)))
                 while one.replica.driver.num_unfinished < len(tasks) and not tasks[-1].done():
                     await asyncio.sleep(0)
-            await one.asking("POST", "/abort_requests")
+            await one.asking("POST", "/abort_requests", raw=b"{}")
             return (await asyncio.gather(*tasks))[-1]
 
         answer = one.run(main())

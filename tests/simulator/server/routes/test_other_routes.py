@@ -95,7 +95,7 @@ def test_messages_take_blocks_and_results(server: Server) -> None:
         "POST", "/v1/messages/count_tokens", {"model": "m", "messages": conversation}
     ).json()
     assert counted["input_tokens"] > 10
-    image = [{"role": "user", "content": [{"type": "image", "source": {}}]}]
+    image = [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "http://x/y"}}]}]
     refused = server.request("POST", "/v1/messages", {**HI, "messages": image})
     assert refused.json()["error"]["message"] == "m is not a multimodal model"
     assert refused.json()["type"] == "error"
@@ -149,7 +149,7 @@ def test_prefill_and_decode_legs(server: Server) -> None:
     leg = {"model": "m", "prompt": prompt, "max_tokens": 1, "kv_transfer_params": {"do_remote_decode": True}}
     given = server.request("POST", "/v1/completions", leg).json()["kv_transfer_params"]
     assert given["do_remote_prefill"] is True
-    assert all(isinstance(block, int) for block in given["remote_block_ids"])
+    assert all(isinstance(block, int) for group in given["remote_block_ids"] for block in group)
     decode = {**leg, "max_tokens": 4, "kv_transfer_params": given, "ignore_eos": True}
     answer = server.request("POST", "/v1/completions", decode).json()
     assert answer["usage"]["completion_tokens"] == 4
@@ -160,7 +160,10 @@ def test_aborted_requests_say_so(server: Server) -> None:
     with serving("--model", "m", "--latency", "step", "--step-model", FLAT_20_MS, env=DEV) as slow:
         asked = ask_later(slow, {"model": "m", "prompt": "x", "max_tokens": 3000, "ignore_eos": True})
         until(lambda: slow.metric("vllm:num_requests_running") == 1)
-        assert slow.request("POST", "/abort_requests").json() == {"status": "aborted", "aborted": 1}
+        assert slow.request("POST", "/abort_requests", raw=b"{}").json() == {
+            "status": "aborted",
+            "aborted": 1,
+        }
         assert asked().json()["choices"][0]["finish_reason"] == "abort"
         assert slow.metric("vllm:request_success_total") == 1
 
@@ -200,7 +203,7 @@ def test_llmd_queue_limit() -> None:
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
             assert refused.json()["error"]["message"].endswith("waiting requests queue is full")
         for one in asked:
-            small.request("POST", "/abort_requests")
+            small.request("POST", "/abort_requests", raw=b"{}")
             assert one().status == 200
 
 
@@ -237,7 +240,7 @@ def test_stream_interval() -> None:
 
 
 def test_silent_streams_are_kept_alive() -> None:
-    flags = ("--time-to-first-token", "2s", "--sse-keep-alive-interval", "0.1")
+    flags = ("--time-to-first-token", "4s", "--sse-keep-alive-interval", "1")
     with serving("--model", "m", *flags) as quiet:
         body = {"model": "m", "prompt": "x", "max_tokens": 1, "stream": True}
         reply = quiet.request("POST", "/v1/completions", body)
@@ -262,7 +265,7 @@ def test_queued_tokens_are_limited() -> None:
         waiting = ask_later(small, {"model": "m", "prompt": [6] * 40, "max_tokens": 1})
         until(lambda: small.metric("vllm:num_requests_waiting") == 1)
         assert small.request("POST", "/v1/completions", {"model": "m", "prompt": [7] * 40}).status == 503
-        small.request("POST", "/abort_requests")
+        small.request("POST", "/abort_requests", raw=b"{}")
         assert (running().status, waiting().status) == (200, 200)
         assert small.metric("vllm:admission_rejections_total") == 1
 
