@@ -209,7 +209,8 @@ STEP = "--latency step needs a --profile, or all of --step-model c0, c1, c2, k, 
         ("--step-model 5", "--step-model: a JSON object is expected, not 5"),
         (
             "--profile llama",
-            f"--profile: no profile 'llama'; there are {', '.join(PROFILES)}, and files of simfleet calibrate",
+            f"--profile: no profile 'llama'; there are {', '.join(PROFILES)}, "
+            "and files of simfleet calibrate",
         ),
     ],
 )
