@@ -11,10 +11,12 @@ Json = dict[str, Any]
 
 def routes_of(dump: Mapping[str, Any]) -> Iterator[Json]:
     """Every route of a config_dump: listener port, virtual host, name, match, and where it leads."""
+    named = {config.get("name"): config for config in _route_configs(dump)}
     for listener in _listeners(dump):
         address = listener.get("address", {}).get("socket_address", {})
         for manager in _managers(listener):
-            config = manager.get("route_config", {})
+            ref = manager.get("rds", {}).get("route_config_name")
+            config = manager.get("route_config") or named.get(ref, {})
             for host in config.get("virtual_hosts", ()):
                 for route in host.get("routes", ()):
                     yield {
@@ -36,12 +38,19 @@ def _listeners(dump: Mapping[str, Any]) -> Iterator[Json]:
             yield entry.get("active_state", {}).get("listener", {})
 
 
+def _route_configs(dump: Mapping[str, Any]) -> Iterator[Json]:
+    """Those that listeners name, as Envoy took them from their files."""
+    for part in dump.get("configs", ()):
+        for entry in part.get("dynamic_route_configs", ()):
+            yield entry.get("route_config", {})
+
+
 def _managers(listener: Mapping[str, Any]) -> Iterator[Json]:
     chains = [*listener.get("filter_chains", ()), listener.get("default_filter_chain") or {}]
     for chain in chains:
         for item in chain.get("filters", ()):
             config = item.get("typed_config", {})
-            if "route_config" in config:
+            if "route_config" in config or "rds" in config:
                 yield config
 
 
