@@ -27,6 +27,8 @@ from tests.loadgen.scenario.reading import ARRIVAL, refused, top
         ("", "seed", 0),
         ("processes: 4", "processes", 4),
         ("", "processes", 1),
+        ("tokenizer: models/big", "tokenizer", Path("models/big")),
+        ("", "tokenizer", None),
         ("connections: 16", "connections", 16),
         ("connections: 0", "connections", 0),
         ("max_in_flight: 10", "max_in_flight", 10),
