@@ -1,24 +1,27 @@
 """The chart's HorizontalPodAutoscaler on the virtual clock: so many requests waiting per pod.
 
-As kube-controller-manager decides: every 15 s, wanted = ceil(pods x mean / target) unless the ratio is within
-10 % of 1; upwards at most doubled or by 4 pods, whichever is more, in 15 s; downwards to the highest wanted
-number of the last 300 s. What is read is what Prometheus last scraped. A pod that is added is ready after
-`startup` seconds: image, weights and compilation.
+The rules are gateway/autoscale's, as the live loop has them: every 15 s, with the default behaviour of
+autoscaling/v2. What is read is what Prometheus last scraped. A pod that is added is ready after `startup`
+seconds: image, weights and compilation.
 """
 
 from __future__ import annotations
 
-import math
+import io
+import json
 from dataclasses import dataclass, field
 
+from gateway.autoscale.behavior import History
+from gateway.autoscale.compute import NoMetricError, Seen, replicas_for
+from gateway.autoscale.hpa import Hpa as Rules
+from gateway.autoscale.hpa import read_hpa
+from gateway.autoscale.loop import SYNC_PERIOD_S
+from gateway.manifests.load import load
 from gateway.simulate.replicas.pods import Fleet
 from gateway.stack.pods import PodState
 from simulator.replay.world import World
 
-SYNC_S = 15.0  # --horizontal-pod-autoscaler-sync-period
-TOLERANCE = 0.1
-DOWN_WINDOW_S = 300.0  # behavior.scaleDown.stabilizationWindowSeconds
-MOST_UP, FACTOR_UP = 4, 2  # behavior.scaleUp.policies: pods, and times as many, in one period
+_METRIC = "vllm:num_requests_waiting"
 
 
 @dataclass(slots=True)
@@ -30,13 +33,17 @@ class Hpa:
     target: float = 4.0
     scrape: float = 5.0  # podMonitor.interval
     startup: float = 60.0
-    _wanted: list[tuple[float, int]] = field(default_factory=list)
+    _history: History = field(default_factory=History)
     _seen: float = 0.0  # requests waiting per ready pod, at the last scrape
+    _rules: Rules = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rules = _object(self)
 
     def start(self, world: World, fleet: Fleet, t0: float) -> None:
         fleet.startup = self.startup
         world.at(t0, self._scrape, world, fleet)
-        world.at(t0 + SYNC_S, self._sync, world, fleet)
+        world.at(t0 + SYNC_PERIOD_S, self._sync, world, fleet)
 
     def _scrape(self, world: World, fleet: Fleet) -> None:
         ready = [pod for pod in fleet if pod.state is PodState.READY]
@@ -53,20 +60,38 @@ class Hpa:
         wanted = self.decide(len(pods), sum(pod.state is PodState.READY for pod in pods), world.now)
         if wanted != len(pods):
             fleet.scale(pods[0].server.workload.name, wanted)
-        world.at(world.now + SYNC_S, self._sync, world, fleet)
+        world.at(world.now + SYNC_PERIOD_S, self._sync, world, fleet)
 
     def decide(self, current: int, ready: int, now: float) -> int:
         """Pods that are to be, of `current` of which `ready` have a metric."""
-        ratio = self._seen / self.target
-        raw = current
-        if abs(ratio - 1.0) > TOLERANCE:
-            # pods that are not ready count as idle when more are wanted
-            again = self._seen * ready / self.target / max(1, current) if ratio > 1.0 else ratio
-            if abs(again - 1.0) > TOLERANCE and (again > 1.0) == (ratio > 1.0):
-                raw = math.ceil(again * current)
-        raw = min(max(raw, self.least), self.most)
-        self._wanted = [(at, count) for at, count in self._wanted if at > now - DOWN_WINDOW_S]
-        self._wanted.append((now, raw))
-        if raw > current:
-            return min(raw, max(FACTOR_UP * current, current + MOST_UP), self.most)
-        return min(current, max(count for _, count in self._wanted))
+        rules = self._rules
+        everyone = [str(number) for number in range(current)]
+        values = dict.fromkeys(everyone[:ready], int(self._seen * 1000))
+        try:
+            wanted, _ = replicas_for(
+                rules, rules.metrics[0], current, Seen(frozenset(everyone), ready, values)
+            )
+        except NoMetricError:  # nobody is ready, so nobody has been scraped
+            return current
+        found = self._history.limited(rules, current, wanted, now).replicas
+        if found != current:
+            self._history.changed(rules, current, found, now)
+        return found
+
+
+def _object(values: Hpa) -> Rules:
+    """The object that the chart makes of these values, with autoscaling/v2's behaviour written out."""
+    target = {"type": "AverageValue", "averageValue": f"{values.target:g}"}
+    written = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "simulated"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "simulated"},
+            "minReplicas": values.least,
+            "maxReplicas": values.most,
+            "metrics": [{"type": "Pods", "pods": {"metric": {"name": _METRIC}, "target": target}}],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
+        },
+    }
+    return read_hpa(load(["-"], "default", io.StringIO(json.dumps(written))).resources[0])
