@@ -146,7 +146,12 @@ def lines(number: int, rng: random.Random) -> tuple[str, str]:
         "pick": [best],
         "duration_us": 367.4,
     }
-    entry = {
+    return json.dumps(decision), json.dumps(_access(number, request, best))
+
+
+def _access(number: int, request: str, best: str) -> dict[str, Any]:
+    """The same request in the access log."""
+    return {
         "attempts": 1,
         "authority": "127.0.0.1:8080",
         "bytes_received": 900,
@@ -172,7 +177,6 @@ def lines(number: int, rng: random.Random) -> tuple[str, str]:
         "time": "2026-11-27T14:21:58.868Z",
         "upstream_host": best,
     }
-    return json.dumps(decision), json.dumps(entry)
 
 
 def cpu_s(pid: int) -> float:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gateway.commands.upflags import add_up_flags, count
 from gateway.errors import GatewayError, UsageError
 from gateway.stack.socket import ask
-from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, find_stack, running_stacks, stack_directory
+from gateway.stack.statedir import StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
 from kit.console import complain, say
 
@@ -62,99 +63,10 @@ def _parser(name: str, description: str, *, stack: bool = True) -> _Parser:
 # up
 
 
-def _up_parser() -> _Parser:
-    parser = _parser("up", "Run the manifests of an inference gateway on this machine.", stack=False)
-    add = parser.add_argument
-    add(
-        "-f",
-        "--filename",
-        action="append",
-        default=[],
-        metavar="FILE|DIR|-",
-        dest="sources",
-        help="manifests: a file, a directory (plain or kustomize) or - for standard input; repeatable. "
-        "Without it, the packaged preset `lab`",
-    )
-    add("-n", "--namespace", default="default", help="namespace of objects that name none")
-    add("--name", default=DEFAULT_NAME, help="name of this stack")
-    add("--replicas", type=_count, help="replicas of every model server, instead of the manifests'")
-    add(
-        "--port",
-        action="append",
-        default=[],
-        metavar="[LISTENER=]PORT",
-        help="local port of the first listener, or of the listener with that port; repeatable",
-    )
-    add("--host", default="127.0.0.1", help="address on which the gateways listen")
-    add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
-    add(
-        "--envoy-concurrency",
-        type=_count,
-        metavar="N",
-        help="worker threads of each Envoy (half of the cores, two at most)",
-    )
-    add(
-        "--istio-bugs",
-        action="store_true",
-        help="route wrongly where that release of Istio does (docs/fidelity.md)",
-    )
-    add(
-        "--istio-release",
-        default="1.31",
-        metavar="1.28|...|1.31",
-        help="translate as this release of Istio does (default 1.31)",
-    )
-    add(
-        "--epp",
-        default="auto",
-        metavar="auto|reference|PATH",
-        help="endpoint picker: auto takes $EPP_BIN or `epp` on the PATH, else the reference picker",
-    )
-    add("--epp-config", type=Path, metavar="FILE", help="EndpointPickerConfig instead of the manifests'")
-    add(
-        "--plugin",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python plugin of the reference picker; repeatable",
-    )
-    add(
-        "--decision-log", type=Path, metavar="FILE", help="one JSON line per decision of the reference picker"
-    )
-    add(
-        "--print-manifests",
-        action="store_true",
-        help="print the manifests (for `loadgen scenarios NAME --manifests -`) and run nothing",
-    )
-    add(
-        "--hpa-sync-period",
-        type=float,
-        default=15.0,
-        help="seconds between two looks of HorizontalPodAutoscalers (default 15)",
-    )
-    add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
-    add("--ui-port", type=_port, default=0, metavar="PORT", help="its port (any free one)")
-    add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")
-    add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
-    add("--no-live", action="store_true", help="plain lines instead of the live table")
-    return parser  # fmt: skip
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"must be a port, 0 for any free one, not {text!r}")
-    return int(text)
-
-
 def _up(argv: list[str]) -> int:
-    arguments = _up_parser().parse_args(argv)
+    parser = _parser("up", "Run the manifests of an inference gateway on this machine.", stack=False)
+    add_up_flags(parser)
+    arguments = parser.parse_args(argv)
     if arguments.print_manifests:
         from gateway.commands.up import print_manifests  # noqa: PLC0415
 
@@ -263,7 +175,7 @@ def _ps(argv: list[str]) -> int:
 def _scale(argv: list[str]) -> int:
     parser = _parser("scale", "Change the number of pods of a pool or Deployment.")
     parser.add_argument("pool")
-    parser.add_argument("replicas", type=_count)
+    parser.add_argument("replicas", type=count)
     arguments = parser.parse_args(argv)
     return _change(arguments.stack, "scale", target=arguments.pool, replicas=arguments.replicas)
 
@@ -271,7 +183,7 @@ def _scale(argv: list[str]) -> int:
 def _kill(argv: list[str]) -> int:
     parser = _parser("kill", "End a pod or a picker at once, as a crash would.")
     parser.add_argument("pod", help="name of a pod or picker; the end of a pod's name is enough")
-    parser.add_argument("--after-tokens", type=_count, metavar="N", help="only when it has generated N more")
+    parser.add_argument("--after-tokens", type=count, metavar="N", help="only when it has generated N more")
     arguments = parser.parse_args(argv)
     return _change(arguments.stack, "kill", name=arguments.pod, after_tokens=arguments.after_tokens)
 
@@ -350,7 +262,7 @@ def _logs(argv: list[str]) -> int:
     parser = _parser("logs", "Show the logs of a stack.")
     parser.add_argument("what", nargs="?", help="up, access, a picker's pod or a gateway; default: all")
     parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-    parser.add_argument("-n", "--lines", type=_count, default=20, help="last lines of each (default 20)")
+    parser.add_argument("-n", "--lines", type=count, default=20, help="last lines of each (default 20)")
     arguments = parser.parse_args(argv)
     return logs(find_stack(arguments.stack), arguments.what, arguments.lines, follow=arguments.follow)
 

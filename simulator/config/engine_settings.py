@@ -53,7 +53,6 @@ def engine_config(
     budget = values.get("max-num-batched-tokens", machine.gpu.max_num_batched_tokens if machine else 2048)
     if not chunked and "max-num-batched-tokens" not in values:
         budget = max(budget, max_model_len)
-    transfer = _transfer(values)
     connector = kv_connector(values)
     caching = values.get("enable-prefix-caching", True)
     spec, said = spec_config(values, caching=caching, connector=connector is not None)
@@ -89,27 +88,37 @@ def engine_config(
         check_invariants=values.get("check-invariants", False),
         hash_algo=_hash_algo(values),
         hash_seed=values.get("hash-seed", None),
-        kv_events=kv_events_enabled(values),
-        kv_connector=(bool(transfer) and connector != _OFFLOADING) or compat.remote_kv_always,
-        kv_offload_bytes=_offload_bytes(values, transfer),
-        kv_offload_bandwidth=values.get("kv-offload-bandwidth", 25.0) * 1e9,
-        kv_engine_id=str(transfer.get("engine_id", "")),
-        kv_host=str(transfer.get("kv_ip", "localhost")),
-        kv_port=transfer.get("kv_port", 5600),
-        kv_tp_size=values_int(values, "tensor-parallel-size"),
-        kv_dcp_size=values.get("decode-context-parallel-size", 1),
-        kv_pp_size=values.get("pipeline-parallel-size", 1),
-        kv_lease_seconds=float(
-            (transfer.get("kv_connector_extra_config") or {}).get("kv_lease_duration", 30)
-        ),
-        kv_load_failure_policy=transfer.get("kv_load_failure_policy", "fail"),
-        kv_bytes_per_token=machine.model.kv_bytes_per_token if machine else _KV_BYTES_PER_TOKEN,
+        **_kv_settings(values, connector, compat, machine),
         **rules,
     )
     return config, warnings
 
 
 _OFFLOADING = "OffloadingConnector"
+
+
+def _kv_settings(
+    values: Values, connector: str | None, compat: Compat, machine: Profile | None
+) -> dict[str, Any]:
+    """EngineConfig's fields of KV events, of transfers between servers, and of the host's memory."""
+    transfer = _transfer(values)
+    return {
+        "kv_events": kv_events_enabled(values),
+        "kv_connector": (bool(transfer) and connector != _OFFLOADING) or compat.remote_kv_always,
+        "kv_offload_bytes": _offload_bytes(values, transfer),
+        "kv_offload_bandwidth": values.get("kv-offload-bandwidth", 25.0) * 1e9,
+        "kv_engine_id": str(transfer.get("engine_id", "")),
+        "kv_host": str(transfer.get("kv_ip", "localhost")),
+        "kv_port": transfer.get("kv_port", 5600),
+        "kv_tp_size": values_int(values, "tensor-parallel-size"),
+        "kv_dcp_size": values.get("decode-context-parallel-size", 1),
+        "kv_pp_size": values.get("pipeline-parallel-size", 1),
+        "kv_lease_seconds": float(
+            (transfer.get("kv_connector_extra_config") or {}).get("kv_lease_duration", 30)
+        ),
+        "kv_load_failure_policy": transfer.get("kv_load_failure_policy", "fail"),
+        "kv_bytes_per_token": machine.model.kv_bytes_per_token if machine else _KV_BYTES_PER_TOKEN,
+    }
 
 
 def kv_connector(values: Values) -> str | None:

@@ -102,25 +102,12 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         faults=FaultConfig(values.get("failure-injection-rate", 0), values.get("failure-types", ())),
         control=_control(values),
         lora_modules=modules,
-        allow_runtime_lora_updating=_truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
-        server_dev_mode=_truth(env, "VLLM_SERVER_DEV_MODE", False),
-        responses_store=_truth(env, "VLLM_ENABLE_RESPONSES_API_STORE", False),
         api_keys=tuple(values.get("api-key", ())),
-        max_head_size=values.get("h11-max-incomplete-event-size", 64 * 2**10),
-        max_header_count=values.get("h11-max-header-count", 256),
-        max_request_body_size=values.get("max-request-body-size-mb", 10) * 2**20,
-        max_n_sequences=int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
-        max_completion_prompts=int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
         max_waiting_queue_length=values.get("max-waiting-queue-length", compat.max_waiting_queue_length),
-        allowed_origins=values.get("allowed-origins", ()),
-        allowed_methods=values.get("allowed-methods", ("*",)),
-        allowed_headers=values.get("allowed-headers", ("*",)),
         default_chat_template_kwargs=values.mapping("default-chat-template-kwargs"),
         override_generation_config=values.mapping("override-generation-config"),
         kv_role=values.mapping("kv-transfer-config").get("kv_role"),
         kv_connector=kv_connector(values),
-        keep_alive_timeout=int(_number(env, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5)),
-        log_stats_interval=_number(env, "VLLM_LOG_STATS_INTERVAL", 10),
         fake_metrics=values.mapping("fake-metrics") if "fake-metrics" in values else None,
         custom_histogram_buckets=_buckets(values),
         show_hidden_metrics=values.get("show-hidden-metrics-for-version") is not None,
@@ -133,10 +120,37 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
         num_gpu_blocks_override=values.get("num-gpu-blocks-override", None),
         user_specified_block_size="block-size" in values,
         tensor_parallel_size=values_int(values, "tensor-parallel-size"),
+        **_http(values),
+        **_of_environment(env, strict),
         **_shutdown(values),
         **plain,
     )
     return _checked(config, values)
+
+
+def _http(values: Values) -> dict[str, Any]:
+    """Limits of requests, and whose pages may send them."""
+    return {
+        "max_head_size": values.get("h11-max-incomplete-event-size", 64 * 2**10),
+        "max_header_count": values.get("h11-max-header-count", 256),
+        "max_request_body_size": values.get("max-request-body-size-mb", 10) * 2**20,
+        "allowed_origins": values.get("allowed-origins", ()),
+        "allowed_methods": values.get("allowed-methods", ("*",)),
+        "allowed_headers": values.get("allowed-headers", ("*",)),
+    }
+
+
+def _of_environment(env: Mapping[str, str], strict: bool) -> dict[str, Any]:
+    """What vLLM has variables for and no flags."""
+    return {
+        "allow_runtime_lora_updating": _truth(env, "VLLM_ALLOW_RUNTIME_LORA_UPDATING", not strict),
+        "server_dev_mode": _truth(env, "VLLM_SERVER_DEV_MODE", False),
+        "responses_store": _truth(env, "VLLM_ENABLE_RESPONSES_API_STORE", False),
+        "max_n_sequences": int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
+        "max_completion_prompts": int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
+        "keep_alive_timeout": int(_number(env, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5)),
+        "log_stats_interval": _number(env, "VLLM_LOG_STATS_INTERVAL", 10),
+    }
 
 
 def _layers(arguments: Arguments, env: Mapping[str, str]) -> Values:
