@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.doctor.evidence import log_entries
+from gateway.errors import ControlError
 from gateway.stack.socket import ask
 from tests.waiting import until
 
@@ -136,6 +137,10 @@ class Labs:
     def close(self) -> None:
         for lab in self._made:
             lab.down()
+        for left in self.state.glob("*/control.sock"):  # detached, and its test has failed
+            with contextlib.suppress(ControlError):
+                ask(left, "down", timeout_s=5.0)
+                until(lambda left=left: not left.parent.exists(), UP_TIMEOUT_S, f"{left.parent.name} is down")  # type: ignore[misc]
         shutil.rmtree(self.state)
 
 

@@ -65,7 +65,8 @@ class Bash:
         self._record.unlink(missing_ok=True)
         self._calls.unlink(missing_ok=True)
         process = subprocess.Popen(
-            ["/bin/bash", *words],
+            # a loop without a server must not outlive a test that is killed
+            ["/bin/sh", "-c", 'ulimit -t 10; exec /bin/bash "$@"', "sh", *words],
             env={**env, "PATH": f"{self._bin}:/usr/bin:/bin", "D": str(self.files)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

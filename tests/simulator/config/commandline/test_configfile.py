@@ -207,7 +207,9 @@ def plain_value(flag: Flag) -> st.SearchStrategy[Any]:
         Kind.BOOL: st.booleans(),
         Kind.INT: st.integers(low, high),
         Kind.HUMAN_INT: st.integers(max(low, 1), 10**15) | st.sampled_from(["1k", "1K", "2.5M"]),
-        Kind.FLOAT: st.floats(low, high, allow_nan=False) if flag.maximum != 0.3 else st.floats(0, 0.3),
+        Kind.FLOAT: st.floats(flag.minimum or low, high, allow_nan=False)
+        if flag.maximum != 0.3
+        else st.floats(0, 0.3),
         Kind.DURATION: st.integers(0, 10**6) | st.sampled_from(["20ms", "1m30s", "750us"]),
         Kind.LIST: st.lists(TEXTS, min_size=1, max_size=3),
         Kind.JSON: st.dictionaries(TEXTS, st.integers() | TEXTS | st.booleans(), max_size=3),
