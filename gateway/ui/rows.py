@@ -56,6 +56,12 @@ def read_access(line: bytes) -> Access | None:
         return None
 
 
+def _reasoned(row: Json, decision: Decision) -> None:
+    told = summary(decision)
+    told.pop("request_id")
+    row.update(told, objective=decision.objective, priority=decision.priority)
+
+
 class Requests:
     """The last requests, and the decisions behind them; both bounded."""
 
@@ -78,10 +84,7 @@ class Requests:
         self._decisions[name] = decision
         if len(self._decisions) > self._kept:
             self._decisions.popitem(last=False)
-        row = self._row(name)
-        told = summary(decision)
-        told.pop("request_id")
-        row.update(told, objective=decision.objective, priority=decision.priority)
+        _reasoned(self._row(name), decision)
 
     def answered(self, gateway: str, entry: Access, line: bytes, pod: str | None = None) -> None:
         """A line of the access log of `gateway`; pod: whose address answered."""
@@ -108,6 +111,8 @@ class Requests:
         row = self._rows.get(name)
         if row is None:
             row = self._rows[name] = {"id": name}
+            if decision := self._decisions.get(name):  # its row went before its answer came
+                _reasoned(row, decision)
             if len(self._rows) > self._most:
                 gone, _ = self._rows.popitem(last=False)
                 self._lines.pop(gone, None)

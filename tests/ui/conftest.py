@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ def browser() -> Iterator[Any]:
 def comes(page: Any, expression: str, argument: Any = None) -> None:
     """Wait until an expression is true; playwright's own way needs eval, which the page forbids."""
     until(lambda: page.evaluate(expression, argument), what=expression)
+
+
+def told(page: Any, action: Callable[[], Any], text: str) -> None:
+    """Do something and wait until the page says `text` of it; what it said before does not count."""
+    toasts = "async () => (await import('/static/store.js')).store.toasts"
+    before = page.evaluate(toasts)
+    action()
+    newer = (
+        "([number, text]) => [...document.querySelectorAll('.toast')]"
+        ".some(t => +t.dataset.number > number && t.innerText.includes(text))"
+    )
+    comes(page, newer, [before, text])
 
 
 class Tab:

@@ -15,7 +15,7 @@ import pytest
 
 from loadgen.score import decisions as loadgen
 from tests.e2e.labkit import Lab, Labs
-from tests.ui.conftest import Tab, comes
+from tests.ui.conftest import Tab, comes, told
 from tests.waiting import until
 
 pytestmark = pytest.mark.ui
@@ -45,8 +45,8 @@ def page(lab: Lab, tab: Tab) -> Any:
     return tab.open(url)
 
 
-def send(lab: Lab, count: int, groups: int = 24) -> None:
-    """Requests with shared beginnings, one of them for a quarter of the traffic."""
+def sent(lab: Lab, count: int, groups: int = 24) -> set[int]:
+    """Statuses of requests with shared beginnings, one of them for a quarter of the traffic."""
 
     def one(number: int) -> int:
         group = 0 if number % 4 == 0 else 1 + number % (groups - 1)
@@ -55,7 +55,11 @@ def send(lab: Lab, count: int, groups: int = 24) -> None:
 
     url = f"{lab.url}/v1/completions"
     with httpx.Client(timeout=30.0) as client, concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(one, range(count))) == {200}
+        return set(pool.map(one, range(count)))
+
+
+def send(lab: Lab, count: int) -> None:
+    assert sent(lab, count) == {200}
 
 
 def pod_row(page: Any, end: str) -> Any:
@@ -87,14 +91,21 @@ def test_flow_and_timeline_show_traffic_and_a_click_filters_all(lab: Lab, page: 
 
 def test_a_thousand_reasons_of_the_page_are_those_of_the_decision_log(lab: Lab, page: Any) -> None:
     page.evaluate(RECORD)
-    send(lab, 1000)
     log = Path(lab.picker["decision_log"])
-    lines = log.read_bytes().splitlines()
-    decisions = [msgspec.json.decode(line, type=loadgen.Decision) for line in lines]
-    theirs = {d.request_id: loadgen.reason_of(d) for d in decisions if d.candidates}
-    assert len(theirs) >= 1000
-    last = set(list(theirs)[-1000:])
-    until(lambda: last <= page.evaluate("window.seen").keys(), what="all thousand on the page")
+
+    def decided() -> dict[str, str]:
+        lines = log.read_bytes().splitlines()
+        decisions = [msgspec.json.decode(line, type=loadgen.Decision) for line in lines]
+        return {d.request_id: loadgen.reason_of(d) for d in decisions if d.candidates}
+
+    before = len(decided())
+    for number in range(1, 6):  # the page keeps 500 rows, however many came in its last second
+        send(lab, 200)
+        until(lambda n=number: len(decided()) >= before + 200 * n, what="the log of the picker")
+        last = set(list(decided())[before:])
+        until(lambda x=last: x <= page.evaluate("window.seen").keys(), what="each of them on the page")
+    theirs = decided()
+    assert len(last) >= 1000
     ours = page.evaluate("window.seen")
     assert {name: ours[name] for name in last} == {name: theirs[name] for name in last}
     assert len({theirs[name] for name in last}) >= 2
@@ -129,22 +140,18 @@ def test_kill_drain_restart_scale_and_their_undo(lab: Lab, page: Any) -> None:
     def state() -> str:
         return str(next(p["state"] for p in lab.pods if p["name"].endswith(end)))
 
+    undo = page.locator(".toast >> text=Undo").click
     for command, after in (("kill", "killed"), ("drain", "drained")):
-        pod_row(page, end).locator(f"[data-do={command}]").click()
-        page.wait_for_selector(f".toast >> text={end} {after}")
+        told(page, pod_row(page, end).locator(f"[data-do={command}]").click, f"{end} {after}")
         assert state() == after
         page.wait_for_selector(f"tr[data-pod$='-{end}'] .dot.{after}")
-        page.click(".toast >> text=Undo")
-        page.wait_for_selector(f".toast >> text={end} restarted")
+        told(page, undo, f"{end} restarted")
         until(lambda: state() == "ready")
         page.wait_for_selector(f"tr[data-pod$='-{end}'] .dot.ready")
-    pod_row(page, end).locator("[data-do=restart]").click()
-    page.wait_for_selector(f".toast >> text={end} restarted")
-    page.click("[data-workload] [aria-label='one pod more']")
-    page.wait_for_selector(".toast >> text=3 -> 4 pods")
+    told(page, pod_row(page, end).locator("[data-do=restart]").click, f"{end} restarted")
+    told(page, page.locator("[data-workload] [aria-label='one pod more']").click, "3 -> 4 pods")
     comes(page, "document.querySelectorAll('tr[data-pod]').length === 4")
-    page.keyboard.press("u")
-    page.wait_for_selector(".toast >> text=4 -> 3 pods")
+    told(page, lambda: page.keyboard.press("u"), "4 -> 3 pods")
     comes(page, "document.querySelectorAll('tr[data-pod]').length === 3")
     pod_row(page, end).locator("[data-do=metrics]").click()
     page.wait_for_selector(".sheet >> text=vllm:num_requests_running")
@@ -155,6 +162,14 @@ def test_kill_drain_restart_scale_and_their_undo(lab: Lab, page: Any) -> None:
 
 
 def test_what_if_sliders_export_apply_and_undo(lab: Lab, page: Any) -> None:
+    log = Path(lab.picker["decision_log"])
+
+    def answered() -> None:  # Envoy may learn of the new picker a moment after the page
+        until(lambda: 200 in sent(lab, 1), what="an answer by the new picker")
+
+    def weights() -> Any:
+        return json.loads(log.read_bytes().splitlines()[-1]).get("weights", {})
+
     send(lab, 200)
     page.click("#tab-whatif")
     weight = page.locator("[data-scorer='prefix-cache-scorer'] input[type=number]")
@@ -163,24 +178,18 @@ def test_what_if_sliders_export_apply_and_undo(lab: Lab, page: Any) -> None:
     assert page.locator("[data-changed]").inner_text() == "0"
     weight.fill("0")
     weight.press("Tab")
-    comes(page, "document.querySelector('.whatif').innerText.includes('would be drawn among several')")
+    comes(page, "document.querySelector('.whatif')?.innerText.includes('would be drawn among several')")
     assert page.locator("[data-spread]").count() == 3
     page.click("text=Export")
     text = page.locator(".sheet pre").inner_text()
     assert re.search(r"pluginRef: prefix-cache-scorer\s+weight: 0\b", text)
     page.keyboard.press("Escape")
-    page.click("text=Apply: restart the picker")
-    page.wait_for_selector(".toast >> text=restarted with another configuration")
-    send(lab, 1)
-    log = Path(lab.picker["decision_log"])
+    told(page, page.locator("text=Apply: restart the picker").click, "restarted with another configuration")
+    answered()
 
-    def weights() -> Any:
-        return json.loads(log.read_bytes().splitlines()[-1]).get("weights", {})
-
-    assert weights()["prefix-cache-scorer"] == 0
-    page.click(".toast >> text=Undo")
-    comes(page, "document.querySelector('.toast')?.innerText.includes('restarted with another')")
-    send(lab, 1)
+    until(lambda: weights()["prefix-cache-scorer"] == 0)
+    told(page, page.locator(".toast >> text=Undo").click, "restarted with another configuration")
+    answered()
     until(lambda: weights()["prefix-cache-scorer"] == 3)
 
 

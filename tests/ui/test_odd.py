@@ -90,7 +90,7 @@ def test_a_hundred_pods_are_a_map_and_a_list(make: Make, tab: Tab) -> None:
     page.click("#tab-pods")
     comes(page, "document.querySelectorAll('tr[data-pod]').length === 100")
     page.click("#tab-requests")
-    comes(page, "document.querySelector('.requests h2 small').innerText.startsWith('300')")
+    comes(page, "document.querySelector('.requests h2 small')?.innerText.startsWith('300')")
     page.click("text=show all 300")
     comes(page, "document.querySelectorAll('.rows tbody tr').length === 300")
     page.click("#tab-whatif")

@@ -72,7 +72,7 @@ const plain2 = text => text.split('\n').map(plain).join('\n');
 
 function notice() {
   const it = store.toast;
-  return it ? html`<div class="toast ${it.bad ? 'bad' : ''}" role="status"><span>${plain(it.text)}</span>
+  return it ? html`<div class="toast ${it.bad ? 'bad' : ''}" data-number=${it.number} role="status"><span>${plain(it.text)}</span>
     ${it.undo ? html`<button @click=${undo}>Undo</button>` : ''}<button class="close" aria-label="close" @click=${() => set({toast: null})}>×</button></div>` : '';
 }
 

@@ -19,6 +19,7 @@ export const store = {
   scenarios: [],
   objects: null,
   toast: null,
+  toasts: 0,  // how many were shown
 };
 
 const listeners = new Set();

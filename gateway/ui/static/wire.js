@@ -28,7 +28,7 @@ export async function act(name, body) {
 
 let clearing;
 export function toast(text, undo = null, bad = false) {
-  set({toast: {text, undo, bad}});
+  set({toast: {text, undo, bad, number: ++store.toasts}});
   clearTimeout(clearing);
   clearing = setTimeout(() => set({toast: null}), undo ? 20000 : 8000);
 }

@@ -41,6 +41,19 @@ def test_rows_are_bounded_and_joined() -> None:
     assert told["rows"] == [], "its decision is gone, its row is not"
 
 
+def test_an_answer_whose_row_went_in_a_burst_keeps_its_reason() -> None:
+    requests = Requests(most=2, decisions=4)
+    for number in range(4):
+        requests.decided(Decision(float(number), f"r{number}", target_model="m"))
+    for number in range(4):
+        raw = line(f"r{number}")
+        entry = read_access(raw)
+        assert entry is not None
+        requests.answered("g", entry, raw)
+    assert [row["id"] for row in requests.all()] == ["r2", "r3"]
+    assert all("reason" in row and row["status"] == 200 for row in requests.all())
+
+
 def test_a_line_that_is_none() -> None:
     assert read_access(b"half a li") is None
     assert read_access(b'{"status": "x"}') is None
