@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 from bench.entry import parser
 from simulator.engine.config import EngineConfig
@@ -51,6 +53,7 @@ def replay_engine() -> Engine:
         max_num_seqs=256,
         max_num_batched_tokens=2048,
         max_model_len=32768,
+        prefix_index="dict",
     )
     return Engine(config, StepModel(RTX_4090, RTX_4090_HOST), ConstantText(7), None)
 
@@ -145,6 +148,41 @@ def paced_streams() -> str:
     )
 
 
+def full_cache() -> str:
+    """What a cached block costs in memory, and a block in time while every new one evicts another."""
+    blocks, size = 60_000, 16
+    config = EngineConfig(num_gpu_blocks=blocks + 1, max_model_len=131_072, max_num_batched_tokens=131_072)
+    engine = Engine(config, ZeroLatency(), ConstantText(7), None)
+    rng = Random(7)
+
+    def ask(tokens: int) -> None:
+        nonlocal now
+        now += 1.0
+        prompt = [rng.randrange(120_000) for _ in range(tokens)]
+        engine.add_request(Request(f"r{now}", prompt, SamplingParams(max_tokens=1)), now)
+        engine.fast_forward(now)
+
+    now = 0.0
+    ask(size)
+    gc.collect()
+    tracemalloc.start()
+    while engine.stats.prompt_tokens < blocks * size * 1.2:
+        ask(400 * size)
+    gc.collect()
+    per_block = tracemalloc.get_traced_memory()[0] / blocks
+    tracemalloc.stop()
+    prompts = [[rng.randrange(120_000) for _ in range(400 * size)] for _ in range(100)]
+
+    def run() -> None:
+        for i, prompt in enumerate(prompts):
+            engine.add_request(Request(f"n{i}", prompt, SamplingParams(max_tokens=1)), now + i + 1)
+            engine.fast_forward(now + i + 1)
+
+    return (
+        f"cache full: {per_block:.0f} B a block; {_cpu(run) / 100 / 400 * 1e6:.2f} us a block of a new prompt"
+    )
+
+
 def _cpu(run: Callable[[], None]) -> float:
     gc.collect()
     begin = time.process_time()
@@ -159,6 +197,7 @@ def main() -> None:
         for async_scheduling in (False, True):
             print(small_requests(batch, async_scheduling))
     print(long_prompt())
+    print(full_cache())
     print(paced_streams())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import ipaddress
 import json
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.commands.parse import _up_parser
+from gateway.commands.upflags import add_up_flags
 from gateway.envoy.config import EnvoyOptions
 from gateway.kubeapi.serve import KubeApi
 from gateway.machine.ports import loopback_addresses
@@ -77,7 +78,9 @@ def test_keys_guard_the_paths_that_the_page_names() -> None:
 
 
 def test_a_stack_listens_on_loopback_by_default() -> None:
-    assert is_loopback(_up_parser().get_default("host"))
+    parser = argparse.ArgumentParser()
+    add_up_flags(parser)
+    assert is_loopback(parser.get_default("host"))
     assert is_loopback(EnvoyOptions.__dataclass_fields__["host"].default)
     assert all(map(is_loopback, islice(loopback_addresses(), 1000)))
     assert is_loopback(inspect.signature(KubeApi).parameters["host"].default)

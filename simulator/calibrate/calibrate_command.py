@@ -128,6 +128,7 @@ def _config(
         block_size=block,
         num_gpu_blocks=blocks,
         async_scheduling=asynchronous,
+        prefix_index="dict",
         **dataclasses.asdict(behaviour.engine),
     )
     return config, notes

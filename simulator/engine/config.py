@@ -67,6 +67,7 @@ class EngineConfig(EngineRules):
     max_cpu_loras: int | None = None  # None: as many as max_loras, as vLLM resolves it
 
     hash_algo: HashAlgo = "fast"  # fast: a chain that only this process can read; sha256*: vLLM's own values
+    prefix_index: Literal["compact", "dict"] = "compact"  # a quarter of the memory, or quicker: virtual time
     hash_seed: str | None = None  # PYTHONHASHSEED, the root of vLLM's hash chain
     kv_events: bool = False  # collect BlockStored and friends into StepOutput.kv_events
 

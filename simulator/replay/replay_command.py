@@ -202,6 +202,7 @@ def _engine_config(args: argparse.Namespace, profile: Profile | None) -> EngineC
         **dataclasses.asdict(behaviour.engine),
         api_overhead=profile.api_us * 1e-6 if profile is not None else 0.0,
         seed=args.seed,
+        prefix_index="dict",
     )
 
 

@@ -134,7 +134,7 @@ class Fleet:
             seed = crc32(f"{self._seed}/{pod.name}/{number}/{self.made}".encode())
         tokenizer = self._parts.tokenizer(config.text)
         engine = Engine(
-            config.engine,
+            replace(config.engine, prefix_index="dict"),
             latency_model(config.latency, config.engine.max_num_seqs, seed),
             self._parts.text(config, seed),
             tokenizer if self._speaks else None,

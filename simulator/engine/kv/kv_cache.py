@@ -10,12 +10,20 @@ from collections.abc import Iterable
 from simulator.engine.config import EngineConfig
 from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.block_pool import BlockPool
+from simulator.engine.kv.content_index import ContentIndex
+from simulator.engine.kv.dict_index import DictIndex
 from simulator.engine.kv.events import BlockStored, KVEvent
 from simulator.engine.kv.hashing import BlockHasher, event_keys
 from simulator.engine.kv.host_cache import HostCache
 from simulator.engine.request import Request
 
 _NOTHING = b""  # no block has this content
+
+
+def _index(config: EngineConfig) -> ContentIndex | DictIndex:
+    if config.prefix_index == "dict":
+        return DictIndex()
+    return ContentIndex(config.num_gpu_blocks, wide=config.hash_algo != "fast")
 
 
 class KVCacheManager:
@@ -58,7 +66,7 @@ class KVCacheManager:
         )
         self.refused_at = 0  # index of that block
         self.events: list[KVEvent] | None = [] if config.kv_events else None
-        self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self.events)
+        self.pool = BlockPool(config.num_gpu_blocks, config.free_list, self.events, _index(config))
 
     def find_cached(self, request: Request) -> list[int]:
         """The longest cached prefix in full blocks that leaves at least one token to compute."""
@@ -66,15 +74,9 @@ class KVCacheManager:
         if not self.caching or not most:
             return []
         self.hasher.extend(request)
-        hit: list[int] = []
-        get = self.pool.cached.get
         if self.hash_lookahead:
             most = min(most, self.num_hashed(request))
-        for block_hash in request.block_hashes[:most]:
-            found = get(block_hash)
-            if found is None:
-                break
-            hit.append(next(iter(found)) if isinstance(found, dict) else found)
+        hit = self.pool.index.find_first(request.block_hashes[:most])
         if hit and self.drops_block:
             hit.pop()
         return hit

@@ -171,8 +171,6 @@ def observed(engine: Engine, steps: list[StepOutput]) -> dict[str, Any]:
         "stats": stats,
         "histograms": {name: (h.counts, h.total) for name, h in engine.stats.histograms.items()},
         "free": pool.free_order(),
-        "hashes": pool.hashes,
-        "cached": {
-            key: list(found) if isinstance(found, dict) else [found] for key, found in pool.cached.items()
-        },
+        "contents": list(pool.index.contents),
+        "cached": pool.index.by_content(),
     }

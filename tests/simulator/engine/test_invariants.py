@@ -21,7 +21,8 @@ def _hold_twice(made: Engine) -> None:
 
 
 def _forget_content(made: Engine) -> None:
-    made._kv.pool.cached.popitem()
+    contents = made._kv.pool.index.contents
+    contents[next(block for block, content in enumerate(contents) if content)] = 0
 
 
 def _run_without_status(made: Engine) -> None:

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from simulator.engine.kv.block_pool import BlockPool
+from simulator.engine.kv.dict_index import DictIndex
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, KVEvent
 from simulator.errors import InvariantError
 
@@ -47,7 +48,8 @@ class PlainPool:
 def test_random_use(free_list: str, seed: int) -> None:
     rng = Random(seed)
     size = rng.randint(3, 40)
-    pool = BlockPool(size, "empty-first" if free_list == "empty-first" else "lru")
+    index = DictIndex() if seed % 2 else None
+    pool = BlockPool(size, "empty-first" if free_list == "empty-first" else "lru", index=index)
     plain = PlainPool(size, lifo=free_list == "empty-first")
     holders: list[list[int]] = []
     for _ in range(600):
@@ -63,9 +65,9 @@ def test_random_use(free_list: str, seed: int) -> None:
                     content = rng.randint(1, 15)
                     pool.insert([content], [block])
                     plain.hashes[block] = content
-        elif act < 0.75 and pool.cached:
-            found = rng.choice(list(pool.cached.values()))
-            hit = [next(iter(found)) if isinstance(found, dict) else found]
+        elif act < 0.75 and pool.index.num_contents:
+            content = rng.choice(list(pool.index.by_content()))
+            hit = pool.index.find_first([content])
             pool.touch(hit)
             plain.touch(hit)
             holders.append(hit)
@@ -82,7 +84,7 @@ def test_random_use(free_list: str, seed: int) -> None:
 def test_untouched_blocks_cost_nothing() -> None:
     pool = BlockPool(1_000_000, "empty-first")
     assert pool.take(3) == [1, 2, 3]
-    assert len(pool.refs) == len(pool.hashes) == 4
+    assert len(pool.refs) == len(pool.index.contents) == 4
     assert pool.num_free == 999_996
 
 
@@ -98,7 +100,8 @@ def test_events_of_eviction_and_reset() -> None:
     pool.free([2])
     assert pool.reset()
     assert events[1:] == [AllBlocksCleared()]
-    assert pool.cached == {}
+    assert pool.index.by_content() == {}
+    assert pool.index.find(10) == pool.sizes()["cached"] == 0
 
 
 def test_the_copy_that_was_cached_first_is_found() -> None:
@@ -106,10 +109,11 @@ def test_the_copy_that_was_cached_first_is_found() -> None:
     first, second, third = pool.take(3)
     for block in (second, first, third):
         pool.insert([7], [block])
-    assert pool.cached[7] == {second: None, first: None, third: None}
+    assert pool.index.by_content()[7] == [second, first, third]
     pool.free([second])
     pool.take(7)  # comes to `second` last
-    assert pool.cached[7] == {first: None, third: None}
+    assert pool.index.by_content()[7] == [first, third]
+    assert pool.index.find(7) == first
 
 
 def test_broken_state_is_found() -> None:

@@ -99,7 +99,7 @@ def test_eviction_of_one_copy_is_told_although_another_remains() -> None:
     prompt = list(range(64))
     for _ in range(2):
         server.ask(prompt, 1)  # the second block is kept twice, the first is shared
-    copies = [found for found in server.engine._kv.pool.cached.values() if isinstance(found, dict)]
+    copies = server.engine._kv.pool.index.copies.values()
     assert [len(found) for found in copies] == [2]
     removed: list[int] = []
     for value in range(1000, 1008):
