@@ -20,6 +20,9 @@ from gateway.doctor.signatures import (
 )
 
 
+_PAGE = "https://github.com/vllm-simfleet/vllm-simfleet/blob/main/docs/troubleshooting.md"
+
+
 @dataclass(frozen=True)
 class Cause:
     """One row; `seen` is the signature in words."""
@@ -29,6 +32,11 @@ class Cause:
     cause: str
     cure: str
     matches: Signature
+
+    @property
+    def page(self) -> str:
+        """The address of its section in the documentation."""
+        return f"{_PAGE}#{self.id}"
 
 
 CAUSES: tuple[Cause, ...] = (
