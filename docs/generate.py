@@ -230,10 +230,8 @@ def causes() -> str:
     def sentence(text: str) -> str:
         return text.replace("<", "\\<").replace("*", "\\*").replace("|", "\\|")
 
-    return "\n".join(
-        f"### {c.id}\n\nSeen: {sentence(c.seen)}.\n\nCause: {sentence(c.cause)}.\n\n**Cure:** {sentence(c.cure)}.\n"
-        for c in CAUSES
-    )
+    section = "### {}\n\nSeen: {}.\n\nCause: {}.\n\n**Cure:** {}.\n"
+    return "\n".join(section.format(c.id, *map(sentence, (c.seen, c.cause, c.cure))) for c in CAUSES)
 
 
 def loadgen_flags() -> str:

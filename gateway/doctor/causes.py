@@ -19,7 +19,6 @@ from gateway.doctor.signatures import (
     upstream,
 )
 
-
 _PAGE = "https://github.com/vllm-simfleet/vllm-simfleet/blob/main/docs/troubleshooting.md"
 
 
