@@ -184,12 +184,7 @@ class Conversation:
             self._first_body = True
             self._observe_first()
         if self._streaming:
-            usage, done = usage_of_chunk(chunk, self._compat)
-            self._usage = usage or self._usage
-            self._passed += len(chunk)
-            if ended or last or (done and not self._compat.usage_anywhere):
-                self._finish(ended or last)
-            return ext_proc.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
+            return self._streamed(chunk, ended, last)
         self._body += chunk
         if not ended and not last:
             if len(self._body) <= BODY:
@@ -201,6 +196,15 @@ class Conversation:
             self._passed = len(body)
             return ext_proc.response_body_responses(self._renamed(body), False)
         return ext_proc.response_body_responses(self._whole_response(body), ended) if body or ended else ()
+
+    def _streamed(self, chunk: bytes, ended: bool, last: bool) -> Iterable[ext_proc.Message]:
+        """A piece of a response that goes on as it comes."""
+        usage, done = usage_of_chunk(chunk, self._compat)
+        self._usage = usage or self._usage
+        self._passed += len(chunk)
+        if ended or last or (done and not self._compat.usage_anywhere):
+            self._finish(ended or last)
+        return ext_proc.response_body_responses(self._renamed(chunk), ended) if chunk or ended else ()
 
     def _whole_response(self, body: bytes) -> bytes:
         """A response that was held back until its end, as it is sent on."""

@@ -144,10 +144,7 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
 
 def _orders(args: argparse.Namespace, argv: Sequence[str]) -> list[Order]:
     source = Source(args.plan, args.scenario, args.trace, args.limit, args.rate_scale, args.model)
-    arms: list[Path | None] = list(args.epp_config) or [None]
-    names = [config.stem if config is not None else "manifests" for config in arms]
-    if len(set(names)) < len(names):
-        raise UsageError("two --epp-config have the same file name; arms are named by it")
+    arms = _arms(args.epp_config)
     several = len(arms) * args.seeds > 1
     if args.plan is not None and args.seeds > 1:
         complain(
@@ -155,7 +152,7 @@ def _orders(args: argparse.Namespace, argv: Sequence[str]) -> list[Order]:
         )
     orders = []
     for seed in range(args.seed, args.seed + args.seeds):
-        for name, config in zip(names, arms, strict=True):
+        for name, config in arms.items():
             out = args.out / f"{name}-{seed}" if args.out is not None and several else args.out
             orders.append(
                 Order(
@@ -178,6 +175,13 @@ def _orders(args: argparse.Namespace, argv: Sequence[str]) -> list[Order]:
                 )
             )
     return orders
+
+
+def _arms(configs: Sequence[Path]) -> dict[str, Path | None]:
+    """The pickers' configurations by the names of their arms; None: the manifests' own."""
+    if len({config.stem for config in configs}) < len(configs):
+        raise UsageError("two --epp-config have the same file name; arms are named by it")
+    return {config.stem: config for config in configs} or {"manifests": None}
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -85,26 +85,28 @@ def totals_of(source: Source, seed: int, scratch: Path) -> tuple[int, int, float
     A plan counts words. UsageError for a source that cannot be read.
     """
     if source.trace is not None:
-        try:
-            rows = scale_rate(
-                read_trace(source.trace, RegexTokenizer().encode, source.limit), source.rate_scale
-            )
-        except ConfigError as error:
-            raise UsageError(str(error)) from error
-        seen: set[int] = set()
-        prompt = 0
-        for row in rows:
-            for name, count in row.prompt.parts() if row.prompt.ids is None else ((-1, row.prompt.length),):
-                if name < 0 or name not in seen:
-                    prompt += count
-                    seen.add(name)
-        return prompt, sum(row.output_tokens for row in rows), rows[-1].arrival
+        return _totals_of_trace(source.trace, source)
     feed = feed_of_plan(_plan_file(source, seed, scratch))
     asks = [
         ask for unit in (*feed.opened, *(u for us in feed.closed.values() for u in us)) for ask in unit.asks
     ]
     fresh = sum(max(ask.prompt_tokens - ask.shared_tokens, 0) for ask in asks)
     return fresh, sum(ask.max_tokens or 0 for ask in asks), max(feed.span, 1.0)
+
+
+def _totals_of_trace(trace: Path, source: Source) -> tuple[int, int, float]:
+    try:
+        rows = scale_rate(read_trace(trace, RegexTokenizer().encode, source.limit), source.rate_scale)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    seen: set[int] = set()
+    prompt = 0
+    for row in rows:
+        for name, count in row.prompt.parts() if row.prompt.ids is None else ((-1, row.prompt.length),):
+            if name < 0 or name not in seen:
+                prompt += count
+                seen.add(name)
+    return prompt, sum(row.output_tokens for row in rows), rows[-1].arrival
 
 
 def _plan_file(source: Source, seed: int, scratch: Path) -> Path:

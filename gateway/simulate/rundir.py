@@ -171,39 +171,32 @@ def record_of(job: Job, call: Call, t0: float) -> Record:
     """The record of a request whose last attempt was `call`."""
     ask, rules = job.ask, job.unit.rules
     streamed = rules.stream and call.outcome in ("ok", "client_cancel", "reset", "timeout")
-    served = call.rank is not None and call.outcome != "gateway_503"
+    served_by = None if call.outcome == "gateway_503" else call.rank
     counted = call.outcome == "ok"
-    shows_cached = ask.traced is not None or (
-        call.rank is not None and call.rank.asking.config.enable_prompt_tokens_details
-    )
-    begun = call.begun if streamed else call.end
-
-    def since(moment: float | None) -> float | None:
-        return None if moment is None else round(moment - t0, 7)
-
+    first = _since(t0, call.first) if streamed else None
     return Record(
         id=job.id,
         cls=ask.cls,
         stage=ask.stage,
         intended=round(job.intended - t0, 7),
-        start=since(job.tries[0].start),
-        connected=since(call.start),
-        first_byte=since(begun),
-        first_token=since(call.first) if streamed else None,
-        first_content=since(call.first) if streamed else None,
-        last_token=since(call.last) if streamed else None,
-        end=since(call.end),
+        start=_since(t0, job.tries[0].start),
+        connected=_since(t0, call.start),
+        first_byte=_since(t0, call.begun if streamed else call.end),
+        first_token=first,
+        first_content=first,
+        last_token=_since(t0, call.last) if streamed else None,
+        end=_since(t0, call.end),
         outcome=call.outcome,
         status=call.status,
         error=call.error,
         model=ask.model,
         adapter=ask.adapter,
         prompt_tokens=call.prompt_tokens if counted else None,
-        cached_tokens=call.cached_tokens if counted and shows_cached else None,
+        cached_tokens=call.cached_tokens if counted and _shows_cached(job, call) else None,
         output_tokens=call.output_tokens if counted or streamed else None,
         max_tokens=ask.max_tokens,
-        pod=call.rank.pod if served and call.rank else None,
-        port=call.rank.host_port.rpartition(":")[2] if served and call.rank else None,
+        pod=served_by.pod if served_by is not None else None,
+        port=served_by.host_port.rpartition(":")[2] if served_by is not None else None,
         headers=call.answered,
         group=ask.group,
         session=ask.session,
@@ -215,11 +208,22 @@ def record_of(job: Job, call: Call, t0: float) -> Record:
     )
 
 
+def _shows_cached(job: Job, call: Call) -> bool:
+    """Whether a client learns how much of its prompt was cached."""
+    if job.ask.traced is not None:
+        return True
+    return call.rank is not None and call.rank.asking.config.enable_prompt_tokens_details
+
+
+def _since(t0: float, moment: float | None) -> float | None:
+    return None if moment is None else round(moment - t0, 7)
+
+
 def _attempt(call: Call, t0: float) -> Attempt:
     return Attempt(
         start=round(call.start - t0, 7),
         connected=round(call.start - t0, 7),
-        end=None if call.end is None else round(call.end - t0, 7),
+        end=_since(t0, call.end),
         outcome=call.outcome,
         status=call.status,
         error=call.error,

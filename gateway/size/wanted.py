@@ -48,16 +48,26 @@ def kinds_of(profiles: str, pickers: str | None, prices: list[str]) -> list[Kind
         raise UsageError(
             f"--profile {profiles}: {', '.join(unknown) or 'none'} unknown; there are {', '.join(PROFILES)}"
         )
+    by_profile = _prices(prices, names)
+    files = _files(pickers or "") or [None]
+    return [Kind(name, file, by_profile.get(name)) for name in names for file in files]
+
+
+def _prices(prices: list[str], names: list[str]) -> dict[str, float]:
     found = {}
     for text in prices:
         match = _PRICE.fullmatch(text.strip())
         if match is None or match[1] not in names:
             raise UsageError(f"--price {text}: write it as PROFILE=3.5/h, with a profile of --profile")
         found[match[1]] = float(match[2])
-    files: list[Path | None] = [
-        Path(name.strip()).resolve() for name in (pickers or "").split(",") if name.strip()
-    ]
-    for file in files:
-        if file is not None and not file.is_file():
+    return found
+
+
+def _files(pickers: str) -> list[Path | None]:
+    files: list[Path | None] = []
+    for name in filter(None, map(str.strip, pickers.split(","))):
+        file = Path(name).resolve()
+        if not file.is_file():
             raise UsageError(f"--picker {file}: no such file")
-    return [Kind(name, file, found.get(name)) for name in names for file in (files or [None])]
+        files.append(file)
+    return files

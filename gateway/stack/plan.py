@@ -146,15 +146,21 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     ]
     serves = [c for c in workload.containers if is_model_server(c)]
     if serves and (services or workload.resource.kind != "Job"):
-        ports = [p.target_port for s in services for p in s.ports if isinstance(p.target_port, int)]
-        container = serving_container(serves, ports)
+        container = serving_container(serves, _target_ports(services))
         service = services[0] if services else None
         plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
         return
-    image = next((f" (image {c.image})" for c in workload.containers if c.image), "")
-    what = "a Job that no Service leads to" if serves else f"it serves no model{image}"
+    what = "a Job that no Service leads to" if serves else f"it serves no model{_image_of(workload)}"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     _tell(plan, workload, f"{what}{follows}")
+
+
+def _target_ports(services: Sequence[Service]) -> list[int]:
+    return [p.target_port for s in services for p in s.ports if isinstance(p.target_port, int)]
+
+
+def _image_of(workload: Workload) -> str:
+    return next((f" (image {c.image})" for c in workload.containers if c.image), "")
 
 
 def _tell(plan: Plan, workload: Workload, text: str) -> None:

@@ -53,14 +53,20 @@ def ranks(values: Values, *, multi_port: bool) -> Ranks:
         raise ConfigError(f"--data-parallel-size-local {local} is more than --data-parallel-size {size}")
     if external:
         return Ranks("external", size, rank or 0, 1)
+    first, count = _here(size, start, local)
+    if several or (multi_port and not hybrid):
+        return Ranks("multi-port", size, first, count)
+    if hybrid:
+        return Ranks("hybrid", size, first, count)
+    return Ranks("internal", size, 0, size)
+
+
+def _here(size: int, start: int | None, local: int | None) -> tuple[int, int]:
+    """The first of this node's ranks, and how many there are. Raises ConfigError for ranks past `size`."""
     first = start or 0
     count = size if local is None else max(local, 1)
     if first + count > size > 1:
         raise ConfigError(
             f"ranks {first} to {first + count - 1} are more than --data-parallel-size {size} has"
         )
-    if several or (multi_port and not hybrid):
-        return Ranks("multi-port", size, first, count)
-    if hybrid:
-        return Ranks("hybrid", size, first, count)
-    return Ranks("internal", size, 0, size)
+    return first, count

@@ -19,6 +19,7 @@ _METHODS = (
     "dspark",
 )  # fmt: skip
 _NO_MODEL = ("ngram", "ngram_gpu", "suffix")  # their drafts cost nothing worth counting
+_BLOCK_WRITERS = ("dflash", "dspark")  # write all draft tokens in one pass
 _SYNCHRONOUS = ("ngram", "suffix", "custom_class")  # vLLM switches async scheduling off
 _READ = (
     "num_speculative_tokens", "model", "method", "parallel_drafting", "disable_eagle_block_drop",
@@ -53,7 +54,7 @@ def drafter(
 ) -> SpecConfig:
     """The numbers of a method. `lookahead_hashes` False: prefix hits lose their last block instead."""
     eagle = method in EAGLE_LIKE
-    block_writer = method in ("dflash", "dspark")
+    block_writer = method in _BLOCK_WRITERS
     prefill_lookahead = 0
     if eagle:
         several = method == "mtp" and min(mtp_layers, num_tokens) > 1
@@ -62,12 +63,6 @@ def drafter(
     if method == "dflash":
         lookahead += 1
     needs_drop = eagle and not block_writer and block_drop
-    slots = 0
-    if not block_writer:
-        if method == "draft_model":
-            slots = num_tokens if parallel else 1
-        elif parallel:
-            slots = num_tokens - 1
     return SpecConfig(
         num_tokens,
         acceptance,
@@ -76,10 +71,19 @@ def drafter(
         prefill_lookahead=prefill_lookahead,
         hash_lookahead=prefill_lookahead if needs_drop and lookahead_hashes else 0,
         drops_block=needs_drop and not lookahead_hashes,
-        draft_slots=slots,
+        draft_slots=_draft_slots(method, num_tokens, parallel=parallel),
         draft_seconds=draft_seconds,
         draft_passes=0 if method in _NO_MODEL else 1 if parallel or block_writer else num_tokens,
     )
+
+
+def _draft_slots(method: str, num_tokens: int, *, parallel: bool) -> int:
+    """Room in the batch that a drafting sequence takes beside its tokens."""
+    if method in _BLOCK_WRITERS:
+        return 0
+    if method == "draft_model":
+        return num_tokens if parallel else 1
+    return num_tokens - 1 if parallel else 0
 
 
 def spec_config(values: Values, *, caching: bool, connector: bool) -> tuple[SpecConfig | None, list[str]]:
@@ -87,35 +91,14 @@ def spec_config(values: Values, *, caching: bool, connector: bool) -> tuple[Spec
 
     Raises ConfigError for methods and fields that vLLM 0.33 does not have, and for rates that cannot be.
     """
-    given = dict(values.mapping("speculative-config"))
+    given = _given(values)
     where = values.where("speculative-config")
-    for flag, key in (
-        ("spec-method", "method"),
-        ("spec-model", "model"),
-        ("spec-tokens", "num_speculative_tokens"),
-    ):
-        value = values.get(flag)
-        if value is None:
-            continue
-        if key in given:
-            raise ConfigError(f"--{flag} and --speculative-config['{key}'] are mutually exclusive")
-        given[key] = value
     if not given:
         alone = [f"--{name}" for name in ("spec-acceptance", "spec-draft-time") if name in values]
         return None, [f"{' and '.join(alone)}: nothing without --speculative-config"] if alone else []
-    for key in given:
-        if key == "tensor_parallel_size":
-            raise ConfigError(f"{where}: pass draft_tensor_parallel_size instead of tensor_parallel_size")
-        if key not in _READ and key not in _UNREAD:
-            raise ConfigError(
-                f"{where}: unknown key {key!r}; vLLM 0.33 has {', '.join(sorted({*_READ, *_UNREAD}))}"
-            )
+    _check_keys(given, where)
     method = _method(given, where)
-    count = given.get("num_speculative_tokens")
-    if count is None and method == "suffix":
-        count = given.get("suffix_decoding_max_tree_depth") or 24
-    if type(count) is not int or count < 1:
-        raise ConfigError(f"{where}: num_speculative_tokens must be an integer from 1 on, not {count!r}")
+    count = _count(given, method, where)
     drop = not given.get("disable_eagle_block_drop", False)
     hashes = caching and not connector and not given.get("disable_lookahead_block_hashes", False)
     unread = sorted({key for key in given if key in _UNREAD} - {"prompt_lookup_max", "prompt_lookup_min"})
@@ -135,6 +118,43 @@ def spec_config(values: Values, *, caching: bool, connector: bool) -> tuple[Spec
 def is_synchronous(spec: SpecConfig | None) -> bool:
     """Whether vLLM's first model runner schedules without a step ahead."""
     return spec is not None and spec.method in _SYNCHRONOUS
+
+
+def _given(values: Values) -> dict[str, Any]:
+    """--speculative-config together with its short forms."""
+    given = dict(values.mapping("speculative-config"))
+    for flag, key in (
+        ("spec-method", "method"),
+        ("spec-model", "model"),
+        ("spec-tokens", "num_speculative_tokens"),
+    ):
+        value = values.get(flag)
+        if value is None:
+            continue
+        if key in given:
+            raise ConfigError(f"--{flag} and --speculative-config['{key}'] are mutually exclusive")
+        given[key] = value
+    return given
+
+
+def _check_keys(given: Mapping[str, Any], where: str) -> None:
+    for key in given:
+        if key == "tensor_parallel_size":
+            raise ConfigError(f"{where}: pass draft_tensor_parallel_size instead of tensor_parallel_size")
+        if key not in _READ and key not in _UNREAD:
+            raise ConfigError(
+                f"{where}: unknown key {key!r}; vLLM 0.33 has {', '.join(sorted({*_READ, *_UNREAD}))}"
+            )
+
+
+def _count(given: Mapping[str, Any], method: str, where: str) -> int:
+    """Draft tokens a step."""
+    count = given.get("num_speculative_tokens")
+    if count is None and method == "suffix":
+        count = given.get("suffix_decoding_max_tree_depth") or 24
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"{where}: num_speculative_tokens must be an integer from 1 on, not {count!r}")
+    return count
 
 
 def _method(given: Mapping[str, Any], where: str) -> str:

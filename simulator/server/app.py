@@ -25,7 +25,7 @@ from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
 from simulator.server.routes import lora, messages, models, operations, responses, scale_out, vllm_admin
 from simulator.server.routes.batch import prepare_batch, prepare_scoring
-from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
+from simulator.server.routes.generate import GENERATING, GenerateCall, Prepare, prepare_invocation
 from simulator.server.routes.openapi import describe
 from simulator.server.routes.pooling import POOLING
 
@@ -60,6 +60,18 @@ def _recent(replica: Replica) -> bool:
     return replica.prepared.compat.scale_out and _generates(replica)
 
 
+def _prepare_of(path: str, replica: Replica) -> Prepare | None:
+    """What makes the Generation of a POST to `path`; None: the framework answers it."""
+    compat = replica.prepared.compat
+    if path in _RECENT and not compat.scale_out:
+        return None
+    if replica.config.runner == "pooling":
+        return POOLING.get(path)
+    if path == _INVOCATIONS and compat.invocations:
+        return prepare_invocation
+    return _GENERATING.get(path)
+
+
 # A server that pools has none of the generating routes.
 _EXISTS |= dict.fromkeys(_GENERATING, _generates) | dict.fromkeys(_RECENT, _recent)
 
@@ -91,17 +103,9 @@ class App:
                 return
             cross = prepared.cors.headers(incoming)
         path = incoming.path
-        pooling = replica.config.runner == "pooling"
-        routes = POOLING if pooling else _GENERATING
-        prepare = routes.get(path) if incoming.method == "POST" else None
-        if path in _RECENT and not prepared.compat.scale_out:
-            prepare = None
+        prepare = _prepare_of(path, replica) if incoming.method == "POST" else None
         if prepare is not None:
             GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare)
-        elif (
-            path == _INVOCATIONS and not pooling and incoming.method == "POST" and prepared.compat.invocations
-        ):
-            GenerateCall(Exchange(incoming, writer, replica, cross), path, prepare_invocation)
         elif path in ("/metrics", "/metrics/"):
             _metrics(incoming, writer, replica, cross)
         else:

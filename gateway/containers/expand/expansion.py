@@ -190,29 +190,29 @@ class Expander(Parameters):
     def _conditional(self, param: Param) -> Iterator[Piece]:
         """`-`, `=`, `?`, `+`, with a colon for empty ones, too."""
         value = self.resolved(param)
-        if isinstance(value, Unknown):
-            yield Piece(value, param.quoted, splits=not param.quoted)
-            return
         text = joined(value, " ") if isinstance(value, list) else value
         if isinstance(text, Unknown):
             yield Piece(text, param.quoted, splits=not param.quoted)
             return
         is_unset = value is None or value == [] or (param.op[0] == ":" and not text)
-        kind = param.op[-1]
-        if kind == "+":
+        if param.op[-1] == "+":
             if not is_unset:
                 yield from self._alternative(param)
             elif param.quoted:
                 yield Piece("", quoted=True)
-        elif not is_unset:
-            if isinstance(value, list):
-                yield from self._list(param, value)
-            else:
-                yield Piece(value or "", param.quoted, splits=not param.quoted)
-        elif kind == "?":
+        elif is_unset:
+            yield from self._instead(param)
+        elif isinstance(value, list):
+            yield from self._list(param, value)
+        else:
+            yield Piece(value or "", param.quoted, splits=not param.quoted)
+
+    def _instead(self, param: Param) -> Iterator[Piece]:
+        """What stands for a parameter that is not set, after `-`, `=` or `?`."""
+        if param.op[-1] == "?":
             words = self.value(param.arg) if param.arg and param.arg.parts else "parameter null or not set"
             raise Ended(f"${param.name} is not set: {words}", param.line)
-        elif kind == "=":
+        if param.op[-1] == "=":
             default = self.value(param.arg) if param.arg else ""
             self.state.set(param.name, default)
             yield Piece(default, param.quoted, splits=not param.quoted)

@@ -55,12 +55,7 @@ class Parameters:
         if name in LIST:
             return list(state.positional)
         if name.isdigit():
-            number = int(name)
-            if number == 0:
-                return state.name
-            if any(isinstance(v, Unknown) for v in state.positional[:number]):
-                return next(v for v in state.positional if isinstance(v, Unknown))
-            return state.positional[number - 1] if number <= len(state.positional) else None
+            return self._positional(int(name))
         if name == "#":
             unknown = next((v for v in state.positional if isinstance(v, Unknown)), None)
             return unknown or str(len(state.positional))
@@ -69,6 +64,15 @@ class Parameters:
         if name in {"$", "!", "-"}:
             return Unknown(f"${name}", param.line)
         return self._variable(param)
+
+    def _positional(self, number: int) -> Value | None:
+        """`$1` and so on; not known where one before it is not, as that may be several or none."""
+        state = self.state
+        if number == 0:
+            return state.name
+        if any(isinstance(v, Unknown) for v in state.positional[:number]):
+            return next(v for v in state.positional if isinstance(v, Unknown))
+        return state.positional[number - 1] if number <= len(state.positional) else None
 
     def _variable(self, param: Param) -> Value | list[Value] | None:
         value = self.state.get(param.name, param.line)
@@ -161,12 +165,8 @@ class Parameters:
         else:
             assert isinstance(value, str)
             items = value
-        size = len(items)
-        begin = offset if offset >= 0 else max(size + offset, 0)
-        if offset < -size:
-            return [] if isinstance(items, list) else ""
-        end = size if length is None else begin + length if length >= 0 else size + length
-        return items[begin : max(begin, min(end, size))]
+        begin, end = _bounds(len(items), offset, length)
+        return items[begin:end]
 
     @staticmethod
     def _indexed(name: str) -> tuple[str, Word | None]:
@@ -202,3 +202,12 @@ def _cased(value: str, tokens: Tokens, op: str) -> Value:
     if any(text for text, _ in tokens) and [t for t, _ in tokens] != ["?"]:
         return Unknown(f"${{...{op}pattern}}", 0)
     return change(value) if len(op) == 2 else change(value[:1]) + value[1:]
+
+
+def _bounds(size: int, offset: int, length: int | None) -> tuple[int, int]:
+    """Of `${name:offset:length}`: negative ones count from the end; an offset before the start is empty."""
+    if offset < -size:
+        return 0, 0
+    begin = offset if offset >= 0 else size + offset
+    end = size if length is None else begin + length if length >= 0 else size + length
+    return begin, max(begin, min(end, size))

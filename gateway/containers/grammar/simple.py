@@ -121,17 +121,10 @@ class SimpleReader(WordReader):
             if (redirect := self._redirect()) is not None:
                 redirects.append(redirect)
                 continue
-            char = self.peek()
-            if not char or (char in META and not (char in "<>" and self.text[self.pos + 1 :][:1] == "(")):
+            if self._ends_here():
                 break
-            declares = bool(words) and words[0].plain in DECLARING
-            if (not words or declares) and (found := _ASSIGNMENT.match(self.text, self.pos)):
-                is_array = self.text[found.end() : found.end() + 1] == "("
-                if not words or is_array:
-                    assignments.append(self._assignment(found))
-                    if words:
-                        words.append(self.sub_reader(found[1], self.line).word())
-                    continue
+            if (not words or words[0].plain in DECLARING) and self._assigned(assignments, words):
+                continue
             words.append(self.some_word())
             if len(words) == 1 and not assignments and not redirects and self.operator() == "(":
                 return self._named_function(words[0])
@@ -139,6 +132,21 @@ class SimpleReader(WordReader):
             raise self.unexpected("a command is missing")
         source = self.text[begin : self.pos].strip()
         return Simple(tuple(assignments), tuple(words), tuple(redirects), line, source)
+
+    def _ends_here(self) -> bool:
+        """Whether no word can begin here; `<(` and `>(` are words."""
+        char = self.peek()
+        return not char or (char in META and not (char in "<>" and self.text[self.pos + 1 :][:1] == "("))
+
+    def _assigned(self, assignments: list[Assignment], words: list[Word]) -> bool:
+        """Whether NAME=VALUE comes next, which is then read; behind `declare` and its like an array only."""
+        found = _ASSIGNMENT.match(self.text, self.pos)
+        if found is None or (words and self.text[found.end() : found.end() + 1] != "("):
+            return False
+        assignments.append(self._assignment(found))
+        if words:
+            words.append(self.sub_reader(found[1], self.line).word())
+        return True
 
     def _named_function(self, word: Word) -> Command:
         if word.plain is None:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from gateway.containers.expand.arithmetic import UnknownNumberError
 from gateway.containers.expand.conditions import BadTestError, Tester
 from gateway.containers.expand.expansion import absolute
-from gateway.containers.expand.values import Status, Unknown, Value, joined
+from gateway.containers.expand.values import State, Status, Unknown, Value, joined
 from gateway.containers.shell.context import Context, texts
+from gateway.containers.shell.reading import read
 from gateway.errors import ScriptError
 
 Builtin = Callable[[Context, list[Value], int], Status]
@@ -107,16 +108,18 @@ def _formatted(args: list[str], line: int) -> Value:
 
 
 def _one(kind: str, flags: str, width: str, precision: str | None, value: str | None) -> str | None:
+    if precision == "*" and kind in "sbfg":
+        return None
+    size = f"{flags}{width}{'.' + precision if precision else ''}"
     try:
         if kind in "di":
             return f"%{flags}{width}d" % int(value or 0)
         if kind == "x":
             return f"%{flags}{width}x" % int(value or 0)
-        if kind in "sb" and precision != "*":
-            text = _unescaped(value or "") if kind == "b" else value or ""
-            return f"%{flags}{width}{'.' + precision if precision else ''}s" % text
-        if kind in "fg" and precision != "*":
-            return f"%{flags}{width}{'.' + precision if precision else ''}{kind}" % float(value or 0)
+        if kind in "sb":
+            return f"%{size}s" % (_unescaped(value or "") if kind == "b" else value or "")
+        if kind in "fg":
+            return f"%{size}{kind}" % float(value or 0)
     except ValueError:
         return None
     return None
@@ -153,14 +156,18 @@ def _declare_one(context: Context, arg: Value, line: int, name: str, options: st
         state.set(key, value)
     elif name == "local" and state.scopes:
         state.variables.pop(key, None)
+    if name == "export" or "x" in options:
+        _export(state, key, ends=name == "export" and "n" in options)
+
+
+def _export(state: State, key: str, *, ends: bool) -> None:
+    """A name without a value is exported once it has one."""
     variable = state.variables.get(key)
-    if name == "export" and "n" in options:
+    if ends:
         state.exports.discard(key)
-        if variable:
-            variable.is_exported = False
-    elif (name == "export" or "x" in options) and variable is not None:
-        variable.is_exported = True
-    elif name == "export" or "x" in options:
+    if variable is not None:
+        variable.is_exported = not ends
+    elif not ends:
         state.exports.add(key)
 
 
@@ -220,59 +227,6 @@ def _pwd(context: Context, args: list[Value], line: int) -> Status:
     where = context.state.directory
     context.output.write(f"{where}\n" if where else Unknown("the image's working directory", line))
     return 0
-
-
-def _read(context: Context, args: list[Value], line: int) -> Status:
-    """`read [-r] [-a ARRAY] NAMES`; what comes from outside is not known."""
-    names, array, is_raw, rest = list[str](), "", False, texts(args)
-    if isinstance(rest, Unknown):
-        raise ScriptError(f"read: a name {rest}", line)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("-") or len(word) == 1:
-            names.append(word)
-            continue
-        is_raw |= "r" in word
-        if word[-1] in "dnNptiu":
-            return _read_unknown(context, rest[1:] or ["REPLY"], line)
-        if word[-1] == "a":
-            array = rest.pop(0) if rest else "REPLY"
-    text = context.input.line()
-    if isinstance(text, Unknown) or (not is_raw and "\\" in (text or "")):
-        return _read_unknown(context, [array] if array else names or ["REPLY"], line)
-    if array:
-        context.state.set(array, dict(enumerate(_ifs_split(context, text or "", None))))
-    elif not names:
-        context.state.set("REPLY", text or "")
-    else:
-        parts = _ifs_split(context, text or "", len(names))
-        for name, part in zip(names, [*parts, *[""] * len(names)], strict=False):
-            context.state.set(name, part)
-    return 0 if text is not None else 1
-
-
-def _read_unknown(context: Context, names: list[str], line: int) -> Status:
-    for name in names:
-        context.state.set(name, Unknown(f"what `read {name}` gets", line))
-    return Unknown("whether `read` gets anything", line)
-
-
-def _ifs_split(context: Context, text: str, most: int | None) -> list[str]:
-    ifs = context.state.variables.get("IFS")
-    chars = ifs.value if ifs is not None and isinstance(ifs.value, str) else " \t\n"
-    if not chars:
-        return [text]
-    blank = "".join(c for c in chars if c in " \t\n")
-    text = text.strip(blank)
-    if not text:
-        return []
-    other = "".join(c for c in chars if c not in blank)
-    space = f"[{re.escape(blank)}]" if blank else "(?!)"
-    pattern = rf"{space}*[{re.escape(other)}]{space}*|{space}+" if other else f"{space}+"
-    if most is None:
-        parts = re.split(pattern, text)
-        return parts[:-1] if parts and parts[-1] == "" else parts
-    return re.split(pattern, text, maxsplit=most - 1)
 
 
 def _test(context: Context, args: list[Value], line: int, *, bracket: bool) -> Status:
@@ -354,7 +308,7 @@ BUILTINS: dict[str, Builtin] = {
     **{name: _declaring(name) for name in ("export", "declare", "typeset", "local", "readonly")},
     "false": _false, "echo": _echo, "printf": _printf, "unset": _unset, "set": _set, "shift": _shift,
     "cd": _cd, "pushd": _cd, "popd": _cd,
-    "pwd": _pwd, "read": _read, "test": _testing(False), "[": _testing(True),
+    "pwd": _pwd, "read": read, "test": _testing(False), "[": _testing(True),
     "let": _let, "mapfile": _mapfile, "readarray": _mapfile, "getopts": _getopts, "type": _uncertain,
     "which": _which, "printenv": _printenv,
 }  # fmt: skip

@@ -36,7 +36,7 @@ def _selected(fields: str, count: int) -> list[int] | None:
     return sorted(i for i in chosen if i < count)
 
 
-def _cut(args: list[str], text: str, _: World) -> str | None:
+def _cut_options(args: list[str]) -> dict[str, str] | None:
     given: dict[str, str] = {"-d": "\t"}
     rest = list(args)
     while rest:
@@ -48,6 +48,13 @@ def _cut(args: list[str], text: str, _: World) -> str | None:
             given[option] = value or rest.pop(0)
         else:
             return None
+    return given
+
+
+def _cut(args: list[str], text: str, _: World) -> str | None:
+    given = _cut_options(args)
+    if given is None:
+        return None
     delimiter, fields, chars, only = given["-d"], given.get("-f"), given.get("-c"), "-s" in given
     if (fields is None) == (chars is None) or len(delimiter) != 1:
         return None
@@ -78,18 +85,22 @@ def _set(text: str) -> str | None:
     )
 
 
+def _replacements(old: str, new: str) -> dict[int, str]:
+    """The last of `new` stands for all that `old` has more; the first place of a repeated one counts."""
+    padded = new + new[-1] * max(0, len(old) - len(new))
+    return {ord(a): b for a, b in reversed(list(zip(old, padded, strict=False)))}
+
+
 def _tr(args: list[str], text: str, _: World) -> str | None:
-    sets = [_set(a) for a in args if not a.startswith("-")]
+    known = [s for a in args if not a.startswith("-") and (s := _set(a)) is not None]
     options = [a for a in args if a.startswith("-") and len(a) > 1]
-    if None in sets or len(sets) + len(options) != len(args):
+    if len(known) + len(options) != len(args):
         return None
-    known = [s for s in sets if s is not None]
     if options == ["-d"] and len(known) == 1:
         return text.translate({ord(c): None for c in known[0]})
     if options or len(known) != 2 or not known[1]:
         return None
-    padded = known[1] + known[1][-1] * max(0, len(known[0]) - len(known[1]))
-    return text.translate({ord(a): b for a, b in reversed(list(zip(known[0], padded, strict=False)))})
+    return text.translate(_replacements(*known))
 
 
 def _head(args: list[str], text: str, _: World) -> str | None:

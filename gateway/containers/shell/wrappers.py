@@ -92,10 +92,7 @@ def unwrap(words: Sequence[Value], line: int) -> Unwrapped | None:
 
     Raises ScriptError for an option whose arguments are not known.
     """
-    name = posixpath.basename(words[0]) if words and isinstance(words[0], str) else ""
-    rest = list(words[1:])
-    if name not in _TABLE and rest and isinstance(rest[0], str):
-        name, rest = f"{name} {rest[0]}", rest[1:]
+    name, rest = _named(words)
     wrapper = _TABLE.get(name)
     if wrapper is None:
         return None
@@ -104,18 +101,14 @@ def unwrap(words: Sequence[Value], line: int) -> Unwrapped | None:
     is_bare = False
     while rest:
         word = rest[0]
+        if wrapper.assigns and (assigned := _assigned(word)):
+            env |= assigned
+            rest = rest[1:]
+            continue
         if not isinstance(word, str):
-            if wrapper.assigns and (found := _ASSIGNMENT.fullmatch(word.source)):
-                env[found[1]] = word
-                rest = rest[1:]
-                continue
             if not wrapper.before:
                 break
             raise ScriptError(f"{name}: {word}", line)
-        if wrapper.assigns and (found := _ASSIGNMENT.fullmatch(word)):
-            env[found[1]] = found[2]
-            rest = rest[1:]
-            continue
         if word == "--":
             rest = rest[1:]
             if not wrapper.assigns:
@@ -126,10 +119,29 @@ def unwrap(words: Sequence[Value], line: int) -> Unwrapped | None:
         if name == "env" and re.match(r"-S|--split-string", word):
             raise ScriptError(f"env {word} is not read; write the words apart", line)
         taken, value = _option(wrapper, name, rest, line)
-        removed |= {value} if word.startswith(("-u", "--unset")) and name == "env" and value else set()
-        is_bare |= word in {"-", "-i", "--ignore-environment"} and name == "env"
+        if name == "env":
+            removed |= {value} if value and word.startswith(("-u", "--unset")) else set()
+            is_bare |= word in {"-", "-i", "--ignore-environment"}
         rest = rest[taken:]
     return Unwrapped(rest[wrapper.before :], env, frozenset(removed), is_bare)
+
+
+def _named(words: Sequence[Value]) -> tuple[str, list[Value]]:
+    """The program's name, or two words as in `uv run`, and what stands behind it."""
+    name = posixpath.basename(words[0]) if words and isinstance(words[0], str) else ""
+    rest = list(words[1:])
+    if name not in _TABLE and rest and isinstance(rest[0], str):
+        return f"{name} {rest[0]}", rest[1:]
+    return name, rest
+
+
+def _assigned(word: Value) -> dict[str, Value]:
+    """NAME=VALUE; empty for another word."""
+    if isinstance(word, str):
+        found = _ASSIGNMENT.fullmatch(word)
+        return {found[1]: found[2]} if found else {}
+    found = _ASSIGNMENT.fullmatch(word.source)
+    return {found[1]: word} if found else {}
 
 
 def _option(wrapper: Wrapper, name: str, words: Sequence[Value], line: int) -> tuple[int, str]:

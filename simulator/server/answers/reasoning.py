@@ -13,6 +13,7 @@ from simulator.config.compat import Compat
 from simulator.config.reasoning import DIALECTS, Dialect, chat_template_kwargs, for_request
 from simulator.config.serve import ServeConfig
 from simulator.engine.sampling_params import SamplingParams
+from simulator.engine.text.output_length import ThinkingLength
 from simulator.engine.text.plans import Thought
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.server.requests.lean import ChatRequest
@@ -52,10 +53,8 @@ def plan_reasoning(
     dialect, thinks = for_request(settings.parser, kwargs) if settings.parser else (_MODELS_OWN, True)
     if settings.parser is None and kwargs.get("enable_thinking") is False:
         thinks = False
-    shown = (prompt or "").rstrip()
-    if thinks and shown.endswith(dialect.end):
-        thinks = False  # the template has closed the thought already
-    inside = thinks and bool(dialect.start) and shown.endswith(dialect.start.rstrip())
+    is_closed, inside = _in_prompt(dialect, prompt)
+    thinks, inside = thinks and not is_closed, thinks and inside
     reasoning = None
     if settings.parser is not None:
         reasoning = Reasoning(dialect, thinks, request.include_reasoning, key, inside)
@@ -65,17 +64,32 @@ def plan_reasoning(
     if settings.is_default:
         half = sampling.max_tokens // 2
         length = replace(length, most=half if length.most is None else min(length.most, half))
-    budget = request.thinking_token_budget
+    return reasoning, _thought(
+        dialect, length, settings.forced_end, budget=request.thinking_token_budget, inside=inside
+    )
+
+
+def _in_prompt(dialect: Dialect, prompt: str | None) -> tuple[bool, bool]:
+    """Whether the template has closed the thought already, and whether it has only opened it."""
+    shown = (prompt or "").rstrip()
+    if shown.endswith(dialect.end):
+        return True, False
+    return False, bool(dialect.start) and shown.endswith(dialect.start.rstrip())
+
+
+def _thought(
+    dialect: Dialect, length: ThinkingLength, forced_end: str | None, *, budget: int | None, inside: bool
+) -> Thought:
+    """A thought in the words of `dialect`; `inside`: the prompt has opened it already."""
     closing = ("\n", dialect.end)
-    forced = (settings.forced_end,) if settings.forced_end is not None else closing
-    return reasoning, Thought(
+    return Thought(
         opening=("\n",) if inside else (dialect.start, "\n"),
         closing=closing,
         length=length,
         gap=(dialect.gap,) if dialect.gap else (),
         ending=(dialect.ending,) if dialect.ending else (),
         budget=None if budget is None or budget < 0 else budget,
-        forced_closing=forced,
+        forced_closing=closing if forced_end is None else (forced_end,),
     )
 
 

@@ -90,6 +90,15 @@ class Templates:
         return template
 
 
+def _families_of(config: ServeConfig, imitated: Compat) -> tuple[Family, ...]:
+    """The families that a replica shows, in their order."""
+    hidden = {"hidden"} if config.show_hidden_metrics else set()
+    consumer = {"kv-consumer"} if config.kv_role in ("kv_consumer", "kv_both") else set()
+    features = () if imitated.go_metrics else feature_families(config)
+    name = imitated.families or imitated.name
+    return (*features, *families(name, frozenset(hidden | consumer), config.metrics_compat is None))
+
+
 class Exposition:
     """The /metrics of one replica."""
 
@@ -120,22 +129,13 @@ class Exposition:
         self.content_type = imitated.metrics_content_type
         self._process = process if python else None
         self._templates = templates
-        hidden = {"hidden"} if config.show_hidden_metrics else set()
-        consumer = {"kv-consumer"} if config.kv_role in ("kv_consumer", "kv_both") else set()
         self._layout = Layout(
             go=imitated.go_metrics,
             engine_label=imitated.engine_label,
             model_name=escape(config.served_model_name),
             rank=rank or config.ranks.first,
             bounds=tuple(histogram.bounds for histogram in stats.histograms.values()),
-            families=(
-                *(feature_families(config) if not imitated.go_metrics else ()),
-                *families(
-                    imitated.families or imitated.name,
-                    frozenset(hidden | consumer),
-                    config.metrics_compat is None,
-                ),
-            ),
+            families=_families_of(config, imitated),
             cache_labels=cache_config_labels(config, imitated, rank or config.ranks.first),
             lora=self.lora is not None,
             tool_calls=bool(config.tool_call_parser) and imitated.recent_fields,

@@ -98,13 +98,21 @@ def _from_blocks(message: AnthropicMessage) -> list[Message]:
         elif block.type == "thinking" and block.thinking is not None:
             thoughts.append(block.thinking)
         elif block.type == "tool_use":
-            function = {"name": block.name or "", "arguments": json.dumps(block.input or {})}
-            calls.append({"id": block.id or "call_0", "type": "function", "function": function})
-        elif block.type == "tool_result" and message.role == "user":
-            before += _tool_result(block)
+            calls.append(_tool_call(block))
         elif block.type == "tool_result":
-            parts.append({"type": "text", "text": f"Tool result: {block.content or ''}"})
-    told: Message = {"role": message.role}
+            if message.role == "user":
+                before += _tool_result(block)
+            else:
+                parts.append({"type": "text", "text": f"Tool result: {block.content or ''}"})
+    told = _told(message.role, thoughts, calls, parts)
+    return before if message.role == "user" and not parts else [*before, told]
+
+
+def _told(
+    role: str, thoughts: list[str], calls: list[dict[str, Any]], parts: list[dict[str, Any]]
+) -> Message:
+    """One message of a chat, with the keys that it has something for."""
+    told: Message = {"role": role}
     if thoughts:
         told["reasoning"] = "".join(thoughts)
     if calls:
@@ -112,7 +120,12 @@ def _from_blocks(message: AnthropicMessage) -> list[Message]:
     if parts:
         is_text = len(parts) == 1 and parts[0]["type"] == "text"
         told["content"] = parts[0]["text"] if is_text else parts
-    return before if message.role == "user" and not parts else [*before, told]
+    return told
+
+
+def _tool_call(block: AnthropicContentBlock) -> dict[str, Any]:
+    function = {"name": block.name or "", "arguments": json.dumps(block.input or {})}
+    return {"id": block.id or "call_0", "type": "function", "function": function}
 
 
 def _tool_result(block: AnthropicContentBlock) -> list[Message]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from simulator.server.answers.generation import Generation, Job
-from simulator.server.answers.kept.store import Stored
+from simulator.server.answers.kept.store import ResponseStore, Stored
 from simulator.server.answers.kept.stored import Following, KeptWriter, StoredStream, StoredUnary
 from simulator.server.answers.responses import ResponsesStream, ResponsesUnary, queued
 from simulator.server.answers.tools import SpokenCalls
@@ -61,16 +61,10 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     check_faults(exchange, raw.get("model"))
     request = validate(before_response(raw, compat), ResponsesRequest, compat)
     resolve_model(exchange.replica, request.model)
-    if request.background and request.store and exchange.prepared.responses is None:
-        raise ApiError(_NO_STORE, 400, "invalid_request_error", "background")
-    if request.previous_input_messages and request.previous_response_id:
-        raise ApiError(_ONE_HISTORY, 400, "invalid_request_error", "previous_response_id")
     store = exchange.prepared.responses
-    earlier = None
-    if request.previous_response_id is not None:
-        earlier = None if store is None else store.get(request.previous_response_id)
-        if earlier is None:
-            raise not_found(request.previous_response_id)
+    if request.background and request.store and store is None:
+        raise ApiError(_NO_STORE, 400, "invalid_request_error", "background")
+    earlier = _earlier(request, store)
     _check_echoes(request)
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
@@ -111,6 +105,18 @@ def _stored(
         return Following(exchange, job, work, stored)
     kept = StoredStream if request.stream else StoredUnary
     return kept(job, request, calls, lambda response: store.put(Stored(response, messages)))
+
+
+def _earlier(request: ResponsesRequest, store: ResponseStore | None) -> Stored | None:
+    """The kept response that `request` continues; raises ApiError for one that is not there."""
+    if request.previous_input_messages and request.previous_response_id:
+        raise ApiError(_ONE_HISTORY, 400, "invalid_request_error", "previous_response_id")
+    if request.previous_response_id is None:
+        return None
+    earlier = None if store is None else store.get(request.previous_response_id)
+    if earlier is None:
+        raise not_found(request.previous_response_id)
+    return earlier
 
 
 def _history(messages: list[dict[str, Any]], earlier: Stored) -> Iterator[dict[str, Any]]:
