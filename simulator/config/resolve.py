@@ -58,7 +58,8 @@ _PLAIN = (
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
-    "enable_sleep_mode", "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
+    "enable_scale_out", "tokens_only", "enable_tokenizer_info_endpoint", "enable_sleep_mode",
+    "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
     "enable_log_requests", "enable_log_outputs", "log_format", "data_parallel_size",
     "data_parallel_rank", "kv_cache_dtype", "pod_name", "pod_namespace", "root_path", "host", "port",
 )  # fmt: skip

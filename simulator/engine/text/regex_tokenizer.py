@@ -117,6 +117,10 @@ class RegexTokenizer:
     def is_special(self, token_id: int) -> bool:
         return 0 <= token_id < BYTE_BASE and not MARKER_BASE <= token_id < MARKER_BASE + len(MARKERS)
 
+    def describe(self) -> dict[str, Any]:
+        """See Tokenizer; it has no files, so there is little to tell."""
+        return {"tokenizer_class": type(self).__name__, "eos_token": self.token_str(EOS_ID)}
+
     def apply_chat_template(
         self,
         messages: Sequence[Message],

@@ -42,6 +42,9 @@ class Tokenizer(Protocol):
 
     def is_special(self, token_id: int) -> bool: ...
 
+    def describe(self) -> dict[str, Any]:
+        """What /tokenizer_info tells of it: class, named tokens, limits, added tokens, chat template."""
+
     def apply_chat_template(
         self,
         messages: Sequence[Message],
