@@ -89,13 +89,14 @@ class _TokenBytes(dict[int, bytes]):
 
 
 class _TokenTexts(dict[int, str | None]):
-    def __init__(self, token_bytes: _TokenBytes) -> None:
+    def __init__(self, token_bytes: _TokenBytes, special: frozenset[int]) -> None:
         super().__init__()
         self._bytes = token_bytes
+        self._special = special
 
     def __missing__(self, token_id: int) -> str | None:
         try:
-            text: str | None = self._bytes[token_id].decode()
+            text = None if token_id in self._special else self._bytes[token_id].decode()
         except UnicodeDecodeError:
             text = None
         self[token_id] = text
@@ -131,7 +132,7 @@ class HfTokenizer:
         self._template = chat_template or _own_template(folder, settings)
         byte_level = "ByteLevel" in json.dumps([spec.get("decoder"), spec.get("pre_tokenizer")])
         self._bytes = _TokenBytes(self._tokenizer, byte_level, self._special)
-        self.token_text: Callable[[int], str | None] = _TokenTexts(self._bytes).__getitem__
+        self.token_text: Callable[[int], str | None] = _TokenTexts(self._bytes, self._special).__getitem__
         self._segments = SegmentCache(self._encode_whole)
         # cutting at blanks is right only where nothing is put before or normalised over a text
         self._divisible = byte_level and not any(spec.get(k) for k in ("normalizer", "truncation", "padding"))
