@@ -141,12 +141,7 @@ class Sequence:
         self.num_tokens += len(output.new_token_ids)
         if self.counter is not None:
             self.counter.feed(output.new_token_ids)
-        frame = self.frame
-        if output.finish_reason is None:
-            if frame is not None:
-                self.writer.write(frame[0] + _encode(output.text) + frame[1])
-                return
-        else:
+        if output.finish_reason is not None:
             self.finish_reason = output.finish_reason
             self.stop_reason = output.stop_reason
         try:
