@@ -12,7 +12,7 @@ from simulator.config.serve import ServeConfig
 from simulator.engine.text.tokenizer import Tokenizer
 from simulator.server.requests.lean import ChatRequest, CompletionRequest, GenerationRequest
 from simulator.server.requests.prompts import Prompt
-from simulator.server.requests.sampling import num_logprobs
+from simulator.server.requests.sampling import num_logprobs, num_prompt_logprobs
 
 _DELTA, _FINAL_ONLY = 1, 2  # vLLM's RequestOutputKind
 _GREEDY = 1e-5  # vLLM's _SAMPLING_EPS
@@ -52,7 +52,7 @@ def sampling_body(
         "max_tokens": None if max_tokens == _USUAL_MAX_TOKENS else max_tokens,
         "min_tokens": request.min_tokens or None,
         "logprobs": num_logprobs(request),
-        "prompt_logprobs": _prompt_logprobs(request),
+        "prompt_logprobs": num_prompt_logprobs(request),
         "logprob_token_ids": request.logprob_token_ids,
         "skip_special_tokens": False if request.skip_special_tokens is False else None,
         "spaces_between_special_tokens": False if raw.get("spaces_between_special_tokens") is False else None,
@@ -66,7 +66,7 @@ def sampling_body(
         "allowed_token_ids": request.allowed_token_ids,
         "extra_args": raw.get("vllm_xargs"),
         "bad_words": list(dict.fromkeys(request.bad_words or ())),
-        "skip_reading_prefix_cache": _prompt_logprobs(request) is not None,
+        "skip_reading_prefix_cache": num_prompt_logprobs(request) is not None,
         "thinking_token_budget": request.thinking_token_budget,
         "repetition_detection": raw.get("repetition_detection"),
         "routed_experts_prompt_start": request.routed_experts_prompt_start or None,
@@ -76,12 +76,6 @@ def sampling_body(
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def _prompt_logprobs(request: GenerationRequest) -> int | None:
-    if request.prompt_logprobs is None and getattr(request, "echo", False):
-        return num_logprobs(request)
-    return request.prompt_logprobs
 
 
 def _held_back(request: GenerationRequest) -> int | None:
