@@ -23,7 +23,7 @@ from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
-from simulator.server.routes import lora, messages, models, operations, responses, vllm_admin
+from simulator.server.routes import llmd_admin, lora, messages, models, operations, responses, vllm_admin
 from simulator.server.routes.batch import prepare_batch, prepare_scoring
 from simulator.server.routes.generate import GENERATING, GenerateCall, prepare_invocation
 from simulator.server.routes.openapi import describe
@@ -41,6 +41,7 @@ _RECENT = {
     "/generative_scoring": prepare_scoring,
     tokens.GENERATE: tokens.prepare_generate,
 }
+_LLMD = llmd_admin.router
 _SCALE_OUT = (render.router, derender.router, tokens.router)
 _ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
@@ -48,6 +49,7 @@ _ATTRIBUTED = (
 _EXISTS = {
     **vllm_admin.EXISTS,
     **operations.EXISTS,
+    **llmd_admin.EXISTS,
     _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
     **dict.fromkeys(
         (route.path for router in _SCALE_OUT for route in router.routes if isinstance(route, Route)),
@@ -206,7 +208,7 @@ def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for router in (vllm_admin.router, operations.router, lora.router, models.router, *_SCALE_OUT):
+    for router in (vllm_admin.router, operations.router, lora.router, models.router, _LLMD, *_SCALE_OUT):
         app.include_router(router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
