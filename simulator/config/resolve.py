@@ -58,7 +58,8 @@ _PLAIN = (
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
-    "enable_sleep_mode", "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
+    "enable_scale_out", "tokens_only", "enable_tokenizer_info_endpoint", "enable_sleep_mode",
+    "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
     "enable_log_requests", "enable_log_outputs", "log_format", "data_parallel_size",
     "data_parallel_rank", "kv_cache_dtype", "pod_name", "pod_namespace", "root_path", "host", "port",
 )  # fmt: skip
@@ -134,10 +135,18 @@ def _http(values: Values) -> dict[str, Any]:
         "max_head_size": values.get("h11-max-incomplete-event-size", 64 * 2**10),
         "max_header_count": values.get("h11-max-header-count", 256),
         "max_request_body_size": values.get("max-request-body-size-mb", 10) * 2**20,
-        "allowed_origins": values.get("allowed-origins", ()),
-        "allowed_methods": values.get("allowed-methods", ("*",)),
-        "allowed_headers": values.get("allowed-headers", ("*",)),
+        "allowed_origins": _names(values, "allowed-origins", ()),
+        "allowed_methods": _names(values, "allowed-methods", ("*",)),
+        "allowed_headers": _names(values, "allowed-headers", ("*",)),
     }
+
+
+def _names(values: Values, flag: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """A JSON list of names; of an object the keys count, as Python iterates over it."""
+    given = values.get(flag, default)
+    if not isinstance(given, list | tuple | dict):
+        raise ConfigError(f'{values.where(flag)}: a JSON list is expected, such as ["*"], not {given!r}')
+    return tuple(map(str, given))
 
 
 def _of_environment(env: Mapping[str, str], strict: bool) -> dict[str, Any]:

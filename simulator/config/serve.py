@@ -202,6 +202,9 @@ class ServeConfig:
     allowed_headers: tuple[str, ...] = ("*",)
     allow_credentials: bool = False
     disable_fastapi_docs: bool = False
+    enable_scale_out: bool = False  # render, derender and generate routes
+    tokens_only: bool = False  # these, and no text
+    enable_tokenizer_info_endpoint: bool = False
     enable_sleep_mode: bool = False
     server_dev_mode: bool = False
     responses_store: bool = False  # VLLM_ENABLE_RESPONSES_API_STORE

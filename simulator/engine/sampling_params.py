@@ -73,3 +73,4 @@ class SamplingParams:
     temperature: float = 1.0
     logprobs: int | None = None
     n: int = 1  # of the parent request; the engine sees one sequence
+    skip_reading_prefix_cache: bool = False  # the whole prompt is computed: its logprobs are wanted

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from simulator.config.serve import ServeConfig
+from simulator.config.serve import LatencyConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
 from simulator.server.balance import Balancer
@@ -96,6 +96,7 @@ class ReplicaState:
     sleep_level: int | None = None  # None: awake
     awake_tags: frozenset[str] = frozenset()  # woken up one by one, while the others sleep
     weight_version: str = "default"
+    latency: LatencyConfig | None = None  # None: the flags'; else what /admin/config made of them
     server_load: int = 0  # /load, with --enable-server-load-tracking
 
     def is_ready(self) -> bool:

@@ -18,14 +18,14 @@ enable-expert-parallel enable-fault-tolerance enable-flash-late-interaction enab
 enable-hc-sp enable-layerwise-nvtx-tracing enable-log-deltas enable-logging-iteration-details
 enable-mamba-cache-stochastic-rounding enable-mamba-shared-prefix-checkpoint enable-mfu-metrics
 enable-mixed-moe-lora-format enable-mm-embeds enable-moe-shared-loras enable-nccl-comm-suspend
-enable-offline-docs enable-prompt-embeds enable-return-routed-experts enable-scale-out
-enable-shm-tensor-arena enable-ssl-refresh enable-tokenizer-info-endpoint enable-tower-connector-lora
+enable-offline-docs enable-prompt-embeds enable-return-routed-experts
+enable-shm-tensor-arena enable-ssl-refresh enable-tower-connector-lora
 enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-environ-validation
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
 kv-sharing-fast-prefill language-model-only log-error-stack
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
 skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph specialize-active-lora
-swa-bounded-replay tokens-only trust-remote-code
+swa-bounded-replay trust-remote-code
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
 enable-lora-bias enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning

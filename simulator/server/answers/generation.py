@@ -111,8 +111,15 @@ class Sequence:
         """Called by the driver inside the step."""
         if self.writer.full or self.held is not None:
             self._hold(output)
-        else:
+            return
+        frame = self.frame
+        if frame is None or output.finish_reason is not None:
             self._deliver(output)
+            return
+        self.num_tokens += len(output.new_token_ids)
+        if self.counter is not None:
+            self.counter.feed(output.new_token_ids)
+        self.writer.write(frame[0] + _encode(output.text) + frame[1])
 
     def _hold(self, output: RequestOutput) -> None:
         """Merge what a full writer would only pile up; the last output goes out with all that is held."""
@@ -134,12 +141,7 @@ class Sequence:
         self.num_tokens += len(output.new_token_ids)
         if self.counter is not None:
             self.counter.feed(output.new_token_ids)
-        frame = self.frame
-        if output.finish_reason is None:
-            if frame is not None:
-                self.writer.write(frame[0] + _encode(output.text) + frame[1])
-                return
-        else:
+        if output.finish_reason is not None:
             self.finish_reason = output.finish_reason
             self.stop_reason = output.stop_reason
         try:
