@@ -1,4 +1,4 @@
-"""Who may change what: one change of a thing at a time, and one of everything when nothing else is under way."""
+"""Who may change what: one change of a thing at a time, one of everything while nothing else is under way."""
 
 from __future__ import annotations
 
