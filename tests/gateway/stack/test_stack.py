@@ -232,7 +232,7 @@ def test_drain_ends_by_itself_or_by_its_grace(tmp_path: Path) -> None:
 
 
 def test_a_drain_keeps_nobody_else_waiting(tmp_path: Path) -> None:
-    """Another workload is scaled, a fault is set and a pod of a third one drained while the first one drains."""
+    """Another workload is scaled, a fault is set and its pod restarted while the first one drains."""
 
     async def check(stack: Stack, _: list[str]) -> None:
         busy = next(iter(stack.pods))
