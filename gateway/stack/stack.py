@@ -264,8 +264,6 @@ class Stack:
                 if state is not pod.state:
                     self._set_state(state, pod)
 
-    # deaths
-
     async def _watch_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.process.wait()
         if not gateway.process.stopping and not self.failure.done():
