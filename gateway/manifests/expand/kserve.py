@@ -67,13 +67,10 @@ def llm_service(resource: Resource, find: Find) -> Made:
             return
         bases.append(base.root.child("spec").value)
     known = _merged(resource, [*bases, spec])
-    parallelism = {
-        at: (known.get(at) or {} if at else known).get("parallelism") or {} for at in ("", "prefill")
-    }
-    if any(_is_pipeline(known.get(at) or {} if at else known) for at in parallelism):
+    if any(_is_pipeline(part) for part in (known, known.get("prefill") or {})):
         yield Missing("KServe has no preset of pipeline parallelism: its controller makes nothing of it")
         return
-    model = (known.get("model") or {}).get("name") or resource.name
+    model = _at(known, "model", "name") or resource.name
     service = presets.Service(resource.namespace, resource.name, model)
     try:
         given = _presets(known, service)
@@ -84,6 +81,18 @@ def llm_service(resource: Resource, find: Find) -> Made:
     if left:
         yield Missing(f"templates are filled in for names only: {', '.join(left[:3])} stays as it is written")
     yield from _Maker(resource, service, whole, find).objects()
+
+
+def _at(value: Any, *keys: str) -> Any:
+    """What stands under `keys`; None where the way ends."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _main(pod: Any) -> Object | None:
+    """The container of a pod that serves."""
+    return next((c for c in _at(pod, "containers") or () if c.get("name") == "main"), None)
 
 
 def _base(resource: Resource, name: str, find: Find) -> Resource | None:
@@ -140,23 +149,20 @@ def _selector(name: str) -> dict[str, str]:
 
 def _presets(known: Object, service: presets.Service) -> Object:
     """What the presets give to a service that has these parts."""
-    result: Object = {}
-    router: Object = known.get("router") or {}
     apart = known.get("prefill") is not None
-    result |= _workload(known, service, behind_sidecar=apart)
+    result = _workload(known, service, behind_sidecar=apart)
     if apart:
         result["prefill"] = _workload(known["prefill"], service, published=False)
     given: Object = {}
-    if router.get("scheduler") is not None and not (router["scheduler"].get("pool") or {}).get("ref"):
+    scheduler, route = _at(known, "router", "scheduler"), _at(known, "router", "route")
+    if scheduler is not None and not _at(scheduler, "pool", "ref"):
         given["scheduler"] = presets.scheduler(service, _selector(service.name))
-    if (router.get("scheduler") or {}).get("tokenizer") is not None:
+    if _at(scheduler, "tokenizer") is not None:
         given.setdefault("scheduler", {})["tokenizer"] = presets.tokenizer()
-    if router.get("route") is not None and not (router["route"].get("http") or {}).get("refs"):
-        lora = (known.get("model") or {}).get("lora") or {}
-        given["route"] = presets.route(service, sorted(a.get("name", "") for a in lora.get("adapters") or ()))
-    if given:
-        result["router"] = given
-    return result
+    if route is not None and not _at(route, "http", "refs"):
+        adapters = _at(known, "model", "lora", "adapters") or ()
+        given["route"] = presets.route(service, sorted(a.get("name", "") for a in adapters))
+    return {**result, "router": given} if given else result
 
 
 def _workload(
@@ -183,9 +189,9 @@ def _workload(
 def _offloading(part: Object) -> list[str]:
     """The flag of a KV cache in the host's memory, unless the container's own variable names a connector."""
     offloading = part.get("kvCacheOffloading")
-    containers = (part.get("template") or {}).get("containers") or ()
-    main: Object = next((c for c in containers if c.get("name") == "main"), {})
-    if offloading is None or re.search(r"--kv[-_]transfer[-_]config", json.dumps(main)):
+    if offloading is None or re.search(
+        r"--kv[-_]transfer[-_]config", json.dumps(_main(part.get("template")))
+    ):
         return []
     extra: Object = {
         "spec_name": "TieringOffloadingSpec",
@@ -213,7 +219,7 @@ class _Maker:
 
     def objects(self) -> Made:
         """Servers, then pool and picker, then the route."""
-        lora = (self._spec.get("model") or {}).get("lora") or {}
+        lora = _at(self._spec, "model", "lora") or {}
         apart = self._spec.get("prefill") is not None
         yield from self._servers(self._spec, "", "decode" if apart else "both", lora)
         if apart:
@@ -222,7 +228,7 @@ class _Maker:
             "selector": _selector(self._service.name),
             "ports": [{"name": "http", "appProtocol": "http", "port": 8000, "targetPort": 8000}],
         })  # fmt: skip
-        if self._scheduler is not None and not (self._scheduler.get("pool") or {}).get("ref"):
+        if self._scheduler is not None and not _at(self._scheduler, "pool", "ref"):
             yield from self._picker(self._scheduler)
         if self._scheduler is not None and (tokenizer := self._scheduler.get("tokenizer")) is not None:
             labels = {_COMPONENT: "tokenizer", _NAME: self._service.name, _PART: "llminferenceservice"}
@@ -274,23 +280,18 @@ class _Maker:
     def _picker(self, scheduler: Object) -> Made:
         labels = {_COMPONENT: _SCHEDULER, _NAME: self._service.name, _PART: "llminferenceservice"}
         spec = copy.deepcopy(scheduler["template"])
-        main = next((c for c in spec.get("containers") or () if c.get("name") == "main"), None)
         text = self._config(scheduler.get("config") or {})
         if isinstance(text, Missing):
             yield text
             return
+        main = _main(spec)
         if main is not None and not any("config" in word for word in main.get("args") or ()):
             main["args"] = [*(main.get("args") or []), "--config-text", text]
         one = template({"spec": spec}, {**labels, **(scheduler.get("labels") or {})})
         name = child_name(self._service.name, "-kserve-router-scheduler")
         yield pods(self._resource, "Deployment", name, scheduler.get("replicas"), one)
-        ports = [
-            {"name": p["name"], "port": p["containerPort"], "targetPort": p["name"]}
-            for c in spec.get("containers") or ()
-            for p in c.get("ports") or ()
-            if p.get("name") in {"grpc", "grpc-health", "metrics", "zmq"}
-        ]
-        yield self._made("v1", "Service", presets.PICKER, {"selector": labels, "ports": ports})
+        service = {"selector": labels, "ports": list(_ports(spec))}
+        yield self._made("v1", "Service", presets.PICKER, service)
         pool = scheduler["pool"]["spec"]
         yield self._made("inference.networking.k8s.io/v1", "InferencePool", presets.POOL, pool)
 
@@ -299,7 +300,7 @@ class _Maker:
         if (inline := config.get("inline")) is not None:
             return inline if isinstance(inline, str) else json.dumps(inline)
         if (ref := config.get("ref")) is None:
-            adapters = ((self._spec.get("model") or {}).get("lora") or {}).get("adapters")
+            adapters = _at(self._spec, "model", "lora", "adapters")
             return presets.picker_config(apart=self._spec.get("prefill") is not None, adapters=bool(adapters))
         name, key = str(ref.get("name")), ref.get("key") or "epp"
         found = self._find("ConfigMap", self._resource.namespace, name)
@@ -314,11 +315,11 @@ class _Maker:
     def _route(self, http: Object) -> Object:
         """With the gateways that the service names, and its Service in place of a pool that it has not."""
         spec: Object = copy.deepcopy(http)
-        if refs := (self._router.get("gateway") or {}).get("refs"):
+        if refs := _at(self._router, "gateway", "refs"):
             kind = {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
             spec["parentRefs"] = [{**kind, **ref} for ref in refs]
         own = child_name(self._service.name, presets.POOL)
-        pool = ((self._scheduler or {}).get("pool") or {}).get("ref")
+        pool = _at(self._scheduler, "pool", "ref")
         for rule in spec.get("rules") or ():
             for backend in rule.get("backendRefs") or ():
                 if backend.get("kind") != "InferencePool" or backend.get("name") != own:
@@ -331,10 +332,18 @@ class _Maker:
         return spec
 
 
+def _ports(pod: Object) -> Iterator[Object]:
+    """Those of the picker's Service: the ports that have the names of KServe's own."""
+    for container in pod.get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("name") in {"grpc", "grpc-health", "metrics", "zmq"}:
+                yield {"name": port["name"], "port": port["containerPort"], "targetPort": port["name"]}
+
+
 def _with_adapters(pod: Object, lora: Object) -> Object:
     """A pod whose server loads the service's LoRA adapters, unless its own flags do."""
     adapters = lora.get("adapters") or []
-    main = next((c for c in pod.get("containers") or () if c.get("name") == "main"), None)
+    main = _main(pod)
     if not adapters or main is None or _names_adapters(main):
         return pod
     flags = ["--enable-lora"]

@@ -25,6 +25,7 @@ _OF_CHATS = (
     *("messages", "tools", "chat_template", "add_generation_prompt", "continue_final_message"),
     "chat_template_kwargs",
 )
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 _log = logging.getLogger("picker.rendering")
 
 
@@ -40,7 +41,7 @@ class Renderer:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._tokens(body, model, endpoint)
-        except (OSError, TimeoutError, ScrapeError, msgspec.MsgspecError, LookupError, TypeError) as error:
+        except (*_UNREADABLE, OSError, TimeoutError, ScrapeError, LookupError, TypeError) as error:
             self._complain(f"{endpoint.host_port} gives no tokens: {error or type(error).__name__}")
             return []
 
