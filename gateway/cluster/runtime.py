@@ -61,7 +61,8 @@ class Runtime:
         try:
             for picker in [h for h in self.stack.pickers if h.name in names]:
                 await self.stack.restart(picker.name)
-            async with self.stack.changing:
+            owners = {str(p.server.workload) for p in self.stack.pods if p.name in names}
+            async with self.stack.turns.of(*owners):
                 await self.stack.remove_pods([p for p in self.stack.pods if p.name in names], grace_s)
         except GatewayError as error:
             return str(error)

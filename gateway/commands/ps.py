@@ -122,7 +122,7 @@ def _cells(pod: Json, name: str, rates: Sequence[Mapping[str, float]], *, wide: 
     texts = [*_load(pod), *(f"{sum(rate.get(place, 0.0) for place in places):.1f}" for rate in rates)]
     if wide:
         counts = (pod.get("requests", ""), pod.get("generated_tokens", ""))
-        texts += [pod["pool"], *map(str, counts), " ".join(pod["models"])]
+        texts += [pod["pool"] or "", *map(str, counts), " ".join(pod["models"])]
     texts.append(" ".join(adapters) if wide else _some(adapters))
     others = f" +{len(places) - 1}" if len(places) > 1 else ""
     address = places[0] + others if places else ""

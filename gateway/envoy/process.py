@@ -22,7 +22,7 @@ from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_port
 from gateway.envoy.discovery import DiscoveryFiles, taken_over
 from gateway.envoy.eds import Address, replace_file, write_endpoints
 from gateway.errors import StackError, UsageError
-from gateway.machine.ports import free_port, is_free
+from gateway.machine.ports import free_port, hold, is_free
 from gateway.machine.processes import Process
 from gateway.machine.readiness import http_get, http_post
 from gateway.manifests.gatewayapi import Gateway
@@ -249,7 +249,7 @@ def _local_ports(
             continue
         wanted = asked.get(port)
         if wanted is not None and wanted not in taken and wanted not in chosen.values():
-            if not is_free(options.host, wanted):
+            if not is_free(options.host, wanted) or not hold(options.host, wanted):
                 raise UsageError(f"--port {wanted}: taken on {options.host}, choose another")
             chosen[port] = wanted
         else:

@@ -36,6 +36,7 @@ from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.labels import parse_selector
 from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
+from gateway.picker.pool.rendering import Renderer
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
 from gateway.picker.wire.grpc import GrpcPort
 from gateway.picker.wire.limits import Held
@@ -176,6 +177,7 @@ class Picker:
             decisions=decisions,
             subset_filter=not options.disable_endpoint_subset_filter,
             verbosity=options.v,
+            renderer=Renderer() if self._precise() and self._loaded.renders(self.compat) else None,
         )
 
     def forget_gone(self) -> None:

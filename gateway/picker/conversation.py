@@ -123,7 +123,7 @@ class Conversation:
         raw = bytes(self._body)
         self._body.clear()
         incoming = Incoming(self._headers, raw, ext_proc.metadata_of(message), self._received)
-        if self._director.flow_controller is not None:
+        if self._director.waits:
             self._queued = _COPIES * len(raw)
             return self._route_later(incoming, after)
         return [*self._routed_responses(self._director.handle(incoming)), *after]

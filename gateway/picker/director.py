@@ -24,12 +24,15 @@ from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
 from gateway.picker.plugins.loader import Loaded, producers_of
+from gateway.picker.plugins.precise import TOKENS
 from gateway.picker.plugins.profiles import Scheduling
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
+from gateway.picker.plugins.text.prompts import token_ids
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.pool.rendering import Renderer
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
 from gateway.picker.wire import gojson
 
@@ -88,8 +91,11 @@ class Director:
         decisions: DecisionLog | None = None,
         subset_filter: bool = True,
         verbosity: int = 2,
+        renderer: Renderer | None = None,
     ) -> None:
+        """`renderer`: gives the tokens of texts, where a plugin looks prompts up by them."""
         self.compat = compat
+        self._renderer = renderer
         self.metrics = metrics
         self._datastore = datastore
         self._loaded = loaded
@@ -123,14 +129,26 @@ class Director:
         except (RequestError, gojson.NumberError) as error:
             raise self._refused(request, error) from None
 
+    @property
+    def waits(self) -> bool:
+        """Whether requests are to be handled by `handle_queued`."""
+        return self.flow_controller is not None or self._renderer is not None
+
     async def handle_queued(self, incoming: Incoming) -> Routed:
-        """The same with flow control, where a request may have to wait. Raises what `handle` raises."""
+        """The same where a request may wait: for its turn, for its tokens. Raises what `handle` raises."""
         request = self._read(incoming)
         try:
             if self.compat.sheds_before_queue:
                 self._shed(request, incoming)
             if self.flow_controller is not None:
                 await self.flow_controller.admit(request)
+            elif not self.compat.sheds_before_queue:
+                self._shed(request, incoming)
+            if self._renderer is not None and self._datastore.endpoints and not token_ids(request.body):
+                endpoint = self._rng.choice(self._datastore.endpoints)
+                request.state[TOKENS] = await self._renderer.tokens(
+                    request.body, request.target_model, endpoint
+                )
             return self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
             raise self._refused(request, error) from None

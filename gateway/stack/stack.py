@@ -22,6 +22,7 @@ from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.machine.processes import together
+from gateway.machine.turns import Turns
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inside import inside
 from gateway.sidecar.plan import sidecar_options
@@ -66,7 +67,7 @@ class Stack:
         self._sidecars = Sidecars(self.note)
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
-        self.changing = asyncio.Lock()  # one scale, drain or restart at a time
+        self.turns = Turns()  # one scale, drain or restart of a workload at a time
         self._untold: OSError | None = None  # why the endpoints could not be written
 
     async def __aenter__(self) -> Self:
@@ -263,8 +264,6 @@ class Stack:
                 if state is not pod.state:
                     self._set_state(state, pod)
 
-    # deaths
-
     async def _watch_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.process.wait()
         if not gateway.process.stopping and not self.failure.done():
@@ -290,8 +289,8 @@ class Stack:
         """Change the number of pods of a pool or workload; those that go are drained first."""
         if not 0 <= replicas <= MAX_ADDRESSES:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
-        async with self.changing:
-            server = self.plan.server(target)
+        async with self.turns.of(str(self.plan.server(target).workload)):
+            server = self.plan.server(target)  # as it is now
             if server.why_fixed:
                 raise ControlError(f"{server.workload.name} cannot be scaled: {server.why_fixed}")
             pods = self.pods.of_workload(server)
@@ -341,7 +340,7 @@ class Stack:
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
-        async with self.changing:
+        async with self.turns.of(str(pod.server.workload)):
             finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
@@ -367,14 +366,15 @@ class Stack:
 
     async def restart(self, name: str) -> str:
         """Start a pod with an empty cache on its old address, or a picker anew."""
-        async with self.changing:
-            if (handle := self.pickers.find(name)) is not None:
+        if (handle := self.pickers.find(name)) is not None:
+            async with self.turns.of(handle.name):
                 await handle.process.stop()
                 await self.start_picker(handle)
                 self.publish()
                 await self.until_applied()
-                return f"picker {handle.name} restarted"
-            pod = self.pods.get(name)
+            return f"picker {handle.name} restarted"
+        pod = self.pods.get(name)
+        async with self.turns.of(str(pod.server.workload)):
             try:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
