@@ -20,7 +20,7 @@ Object = dict[str, Any]
 READ = (
     "Namespace", "ConfigMap", "Secret", "Service", "Deployment", "StatefulSet", "Gateway", "HTTPRoute",
     "GRPCRoute", "ReferenceGrant", "InferencePool", "InferenceObjective", "InferenceModelRewrite",
-    "DestinationRule",
+    "DestinationRule", "AuthorizationPolicy",
 )  # fmt: skip
 _META = ("name", "namespace", "labels", "annotations")
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cluster.controllers.common import Events, ending
+from gateway.cluster.controllers.envoyfilters import EnvoyFilters
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.controllers.gateways import Gateways
-from gateway.cluster.controllers.namespaces import Namespaces
+from gateway.cluster.controllers.namespaces import ISTIO_NAMESPACE, Namespaces
 from gateway.cluster.controllers.owners import Owners
 from gateway.cluster.controllers.pods import Pods
 from gateway.cluster.controllers.services import Services
@@ -45,11 +46,11 @@ _ROUNDS = 20  # of controllers that wake each other; more is a mistake of theirs
 _LINES = 500  # kept of a pod's log
 
 
-def new_state() -> State:
-    """Without any object; kinds of gateways and pools are served already."""
+def new_state(*, istio: bool = False) -> State:
+    """Without any object; kinds of gateways and pools are served already, `istio`: those of an istiod."""
     state = State(Registry.builtin())
     served = state.served("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-    for crd in standins():
+    for crd in standins(istio=istio):
         state.create(served, "", crd)
     return state
 
@@ -57,8 +58,10 @@ def new_state() -> State:
 class World:
     """Runs beside its API until `stop()`."""
 
-    def __init__(self, state: State, report: Report, stack: str = "") -> None:
+    def __init__(self, state: State, report: Report, stack: str = "", *, istio: bool = False) -> None:
+        """`istio`: a real istiod translates, and writes the status of what it reads."""
         self.state = state
+        self._istio = istio
         self._stack_name = stack  # what pods' names hang on beside the manifests
         self.report = report
         self.runtime: Runtime | None = None
@@ -69,6 +72,7 @@ class World:
         self._pods = Pods(state, self._events)
         self._services = Services(state)
         self._gateways = Gateways(state)
+        self._filters = EnvoyFilters(state)
         self._manifests = Manifests()
         self._problems: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
@@ -88,7 +92,10 @@ class World:
         """What a cluster has before anybody has written to it."""
         self._namespaces.make_first()
         self._namespaces.run()
-        self._gateways.make_class()
+        if self._istio:
+            self._namespaces.make(ISTIO_NAMESPACE)
+        else:
+            self._gateways.make_class()
         if self.state.get(NODE, "", "localhost") is None:
             node = {"metadata": {"name": "localhost", "labels": {"kubernetes.io/hostname": "localhost"}}}
             made, _ = self.state.create(self.state.served("v1", "Node"), "", node)
@@ -120,6 +127,8 @@ class World:
         deadline = time.monotonic() + SETTLE_S
         while self._is_behind() and time.monotonic() < deadline:  # noqa: ASYNC110 - of several things
             await asyncio.sleep(REST_S)
+        if self.runtime is not None:
+            await self.runtime.converged(deadline - time.monotonic())
 
     def _is_behind(self) -> bool:
         applying = self._applying is not None and not self._applying.done()
@@ -207,8 +216,10 @@ class World:
         for key, gateway in running.items():
             obj = self._gateway(key)
             if obj is not None:
-                self._services.of_gateway(obj, gateway.address, gateway.ports)
-        self._gateways.run(self._manifests, running, {**self._unreadable, **self._problems})
+                self._filters.of_gateway(obj, gateway)
+                self._services.of_gateway(obj, gateway)
+        if not self._istio:
+            self._gateways.run(self._manifests, running, {**self._unreadable, **self._problems})
 
     def _gateway(self, key: tuple[str, str]) -> Object | None:
         found = (o for o in self.state.of("Gateway", GATEWAY))

@@ -27,7 +27,7 @@ if [ "$1" = kustomize ]; then
   case "$2" in
     github.com/kubernetes-sigs/gateway-api/*) folder=gateway-api-v1.4.0 ;;
     github.com/kubernetes-sigs/gateway-api-inference-extension/*) folder=inference-extension-v1.0.1 ;;
-    *) exit 1 ;;
+    *) exec {kubectl} "$@" ;;
   esac
   for file in {crds}/$folder/*.yaml; do echo ---; cat "$file"; done
   exit 0
@@ -54,7 +54,7 @@ def need_kubectl() -> str:
 class Cluster:
     """One running cluster; `kubectl` and `sh` talk to it."""
 
-    def __init__(self, *argv: str, name: str = "k") -> None:
+    def __init__(self, *argv: str, name: str = "k", istiod: str = "none") -> None:
         self._kubectl = need_kubectl()
         self.state = Path(tempfile.mkdtemp(prefix="sk"))
         self.output = self.state / f"{name}.out"
@@ -75,7 +75,7 @@ class Cluster:
         run = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*run, "cluster", "--name", name, "--epp", "reference", *argv],
+                [*run, "cluster", "--name", name, "--epp", "reference", "--istiod", istiod, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
