@@ -77,6 +77,7 @@ class World:
         self._problems: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._woken = asyncio.Event()
+        self._settling = asyncio.Lock()  # of the controllers, which pause for others in between
         self._dirty = True
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,32 +154,37 @@ class World:
             if self._woken.is_set():
                 await asyncio.sleep(REST_S)
             try:
-                self.settle()
+                await self.settle()
             except Exception as error:  # noqa: BLE001 - one odd object must not end the cluster
                 self.report(f"controllers: {type(error).__name__}: {error}")
             if time.monotonic() - forgotten > 60:
                 self._events.forget_old()
                 forgotten = time.monotonic()
 
-    def settle(self) -> None:
+    async def settle(self) -> None:
         """Run the controllers until nothing wakes them, then begin to change the stack if it has to."""
+        async with self._settling:
+            await self._run_controllers()
+        idle = self._applying is None or self._applying.done()
+        if self._dirty and self.runtime is not None and idle:
+            self._dirty = False
+            self._applying = asyncio.create_task(self._change_stack(self.runtime))
+
+    async def _run_controllers(self) -> None:
         for _ in range(_ROUNDS):
             woken = self._woken.is_set()
             self._woken.clear()
             facts = self._facts()
             if not woken and facts == self._told:
-                break
+                return
             self._told = facts
             if woken:
                 self._namespaces.run()
                 self._owners.run()
-            self._mirror()
+                await asyncio.sleep(0)
+            await self._mirror(facts)
             if not self._woken.is_set():
-                break
-        idle = self._applying is None or self._applying.done()
-        if self._dirty and self.runtime is not None and idle:
-            self._dirty = False
-            self._applying = asyncio.create_task(self._change_stack(self.runtime))
+                return
 
     async def _change_stack(self, runtime: Runtime) -> None:
         manifests, self._unreadable = manifests_of(self.state, self._gateways.classes())
@@ -199,19 +205,22 @@ class World:
 
     # what runs, written back
 
-    def _mirror(self) -> None:
+    async def _mirror(self, facts: list[PodFact]) -> None:
         if self._dirty:
             self._manifests, self._unreadable = manifests_of(self.state, self._gateways.classes())
-        facts = self._facts()
+            facts = self._facts()
         for workload in self._manifests.workloads:
             if workload.resource.kind == "Deployment":
                 obj = self.state.get(DEPLOYMENT, *workload.key)
                 if obj is not None and not ending(obj):
                     name = pod_name(workload, 0, self._stack_name).rpartition("-")[0]
                     self._workloads.replica_set(obj, name)
-        self._end(self._pods.run(facts))
+        self._end(await self._pods.run(facts))
+        await asyncio.sleep(0)
         self._services.run({(f.namespace, f.name): f for f in facts})
+        await asyncio.sleep(0)
         self._workloads.statuses()
+        await asyncio.sleep(0)
         running = self.runtime.gateways() if self.runtime else {}
         for key, gateway in running.items():
             obj = self._gateway(key)
@@ -257,11 +266,12 @@ class World:
         why = await runtime.end([f.name for f in facts], float(max(graces, default=0)))
         if why is not None:
             self.report(f"pods {', '.join(objects)}: {why}")
-        for fact in facts:
-            self._pods.forget(fact)
-            obj, now = objects[fact.name], self.state.get(POD, fact.namespace, fact.name)
-            if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
-                self.state.drop(POD, now)
+        async with self._settling:
+            for fact in facts:
+                self._pods.forget(fact)
+                obj, now = objects[fact.name], self.state.get(POD, fact.namespace, fact.name)
+                if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
+                    self.state.drop(POD, now)
         self._leaving -= objects.keys()
         self._dirty = True
         self._woken.set()

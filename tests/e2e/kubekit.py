@@ -34,12 +34,15 @@ if [ "$1" = kustomize ]; then
 fi
 exec {kubectl} "$@"
 """
+# With a real istiod the namespace stands.
 _ISTIOCTL = """#!/bin/sh
 case "$1" in
-  install) exec {kubectl} create namespace istio-system ;;
+  install) {kubectl} get namespace istio-system || exec {kubectl} create namespace istio-system ;;
   uninstall) exit 0 ;;
 esac
-exit 1
+"""
+_PS = """#!/bin/sh
+exec {python} -c 'import sys; from gateway.cli import main; sys.exit(main())' ps --format json
 """
 
 
@@ -63,6 +66,7 @@ class Cluster:
         tools.mkdir()
         self._tool(tools / "kubectl", _KUBECTL)
         self._tool(tools / "istioctl", _ISTIOCTL)
+        self._tool(tools / "simfleet-ps", _PS)
         home = self.state / "home"
         home.mkdir()
         self.env = {
@@ -70,6 +74,7 @@ class Cluster:
             "SIMFLEET_STATE_DIR": str(self.state),
             "KUBECONFIG": str(self.kubeconfig),
             "PATH": f"{tools}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "HOME": str(home),  # kubectl keeps what it discovered there
         }
         run = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
@@ -84,7 +89,7 @@ class Cluster:
         until(self._serves, START_S, "the API")
 
     def _tool(self, path: Path, text: str) -> None:
-        path.write_text(text.format(kubectl=self._kubectl, crds=CRDS))
+        path.write_text(text.format(kubectl=self._kubectl, crds=CRDS, python=sys.executable))
         path.chmod(0o755)
 
     def _serves(self) -> bool:
@@ -122,6 +127,11 @@ class Cluster:
     def apply(self, text: str, *flags: str) -> None:
         done = self.kubectl("apply", *flags, "-f", "-", stdin=text)
         assert done.returncode == 0, done.stderr
+
+    def cpu_s(self) -> float:
+        """CPU seconds of its process, simulators included and Envoy not."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> int:
         """End it in order; its exit code."""

@@ -6,7 +6,14 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.cluster.controllers.common import Events, condition, ending, owner_ref, with_times
+from gateway.cluster.controllers.common import (
+    Events,
+    Slices,
+    condition,
+    ending,
+    owner_ref,
+    with_times,
+)
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET
 from gateway.cluster.objects.owners import now_text
@@ -28,11 +35,16 @@ class Pods:
         self._known: dict[tuple[str, str], str] = {}  # uid of the object of each fact's pod
         self._told: dict[tuple[str, str], tuple[PodFact, str]] = {}  # the fact and version that agree
 
-    def run(self, facts: Iterable[PodFact]) -> list[PodFact]:
-        """Write the objects; the facts whose object somebody has deleted, which are to end, are returned."""
+    async def run(self, facts: Iterable[PodFact]) -> list[PodFact]:
+        """Write the objects; the facts whose object somebody has deleted, which are to end, are returned.
+
+        Others run in between: each pod is looked at as it is when its turn comes.
+        """
         doomed = []
         seen = set()
+        slices = Slices()
         for fact in facts:
+            await slices.pause()
             key = (fact.namespace, fact.name)
             seen.add(key)
             obj = self._state.get(POD, *key)
