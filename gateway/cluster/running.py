@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gateway.cluster.autoscaling import Autoscalers
 from gateway.cluster.istiod import Istiod
 from gateway.cluster.runtime import Runtime
 from gateway.cluster.world import World
@@ -63,6 +64,7 @@ class Started:
         self._stack = stack
         self._world = world
         self._istiod = istiod
+        self.autoscalers = Autoscalers(stack, world, world.report)
 
     @property
     def failure(self) -> asyncio.Future[StackError]:
@@ -81,6 +83,7 @@ class Started:
     def status(self, name: str, started: float) -> dict[str, Any]:
         return {
             **status(self._stack, name, started),
+            "autoscalers": self.autoscalers.status(),
             **({"control_plane": self._istiod.as_data} if self._istiod else {}),
             "kubeconfig": str(self._stack.options.directory / "kubeconfig"),
         }
@@ -104,7 +107,10 @@ async def started(
             watch = asyncio.create_task(_watch(child, stack, world.report))
             ends.callback(watch.cancel)
         world.use(Runtime(stack))
-        yield Started(stack, world, child)
+        found = Started(stack, world, child)
+        scaling = asyncio.create_task(found.autoscalers.run())
+        ends.callback(scaling.cancel)
+        yield found
 
 
 async def _watch(istiod: Istiod, stack: Stack, report: Callable[[str], None]) -> None:

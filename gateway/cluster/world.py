@@ -26,7 +26,7 @@ from gateway.cluster.controllers.workloads import Workloads
 from gateway.cluster.objects.kinds import DEPLOYMENT, EVENT, NODE, POD, STATEFUL_SET, Registry
 from gateway.cluster.objects.owners import now_text
 from gateway.cluster.objects.state import State
-from gateway.cluster.reading import READ, differs, manifests_of
+from gateway.cluster.reading import READ, differs, is_made, manifests_of
 from gateway.cluster.standins import GATEWAY, standins
 from gateway.errors import ControlError, GatewayError
 from gateway.kubeapi.store import Change
@@ -141,7 +141,8 @@ class World:
         if change.kind == EVENT:
             return
         after = None if change.type == "DELETED" else change.object
-        if change.kind.kind in (*READ, "GatewayClass") and differs(change.before, after):
+        read = change.kind.kind in (*READ, "GatewayClass") and not is_made(change.object)
+        if read and differs(change.before, after):
             self._dirty = True
         self._woken.set()
 
@@ -284,7 +285,7 @@ class World:
     async def scale(self, target: str, replicas: int) -> str:
         """`simfleet scale`: the replicas of a workload's object. Raises ControlError."""
         found = [
-            (served, obj)
+            obj
             for served in self.state.registry
             if served.scale and served.kind in (DEPLOYMENT, STATEFUL_SET)
             for obj in self.state.list(served.kind)
@@ -294,11 +295,17 @@ class World:
             raise ControlError(
                 f"{len(found)} workloads are called {target!r}: use kubectl scale -n NAMESPACE"
             )
-        served, obj = found[0]
+        (obj,) = found
         now = obj["spec"].get("replicas", 1)
-        spec = {**obj["spec"], "replicas": replicas}
-        self.state.update(served, obj["metadata"]["namespace"], target, {**obj, "spec": spec})
+        self.set_replicas((obj["metadata"]["namespace"], target), obj["kind"], replicas)
         return f"{target}: {now} -> {replicas} pods wanted"
+
+    def set_replicas(self, key: tuple[str, str], kind: str, replicas: int) -> None:
+        """Write spec.replicas of a workload, which is not there any more or may have them."""
+        served = self.state.served("apps/v1", kind)
+        obj = self.state.get(served.kind, *key)
+        if obj is not None:
+            self.state.update(served, *key, {**obj, "spec": {**obj["spec"], "replicas": replicas}})
 
     # logs
 
