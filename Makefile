@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts test-ui docs lint format lock audit clean
+.PHONY: help install demo test test-vllm test-epp test-istio test-slow test-starved test-charts test-ui docs lint format lock audit clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels, a
 
 test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH
 	@$(PYTEST) -m epp
+
+test-istio: $(STAMP)  ## the page, and every field of 60 routes, against the istiod in ISTIOD_BIN or PATH
+	@$(PYTEST) -m istio
 
 test-slow: $(STAMP)  ## long runs: soak, every packaged scenario, false-positive trials
 	@$(PYTEST) -m slow

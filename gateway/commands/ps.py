@@ -65,8 +65,17 @@ def _reports(named: str | None) -> list[Json]:
     return reports
 
 
+def _control(plane: Json) -> str:
+    """Who translates manifests for the gateways."""
+    if plane["kind"] == "istiod":
+        return f"istiod {plane['binary']}, pid {plane['pid']}, {plane['debug_url']}"
+    return f"simfleet's own translation, that of Istio {plane['istio']}"
+
+
 def _show(report: Json, *, wide: bool) -> None:
     say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
+    if report["gateways"]:
+        say(f"  control  {_control(report['control_plane'])}")
     for gateway in report["gateways"]:
         urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
         say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")

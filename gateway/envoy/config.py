@@ -103,11 +103,21 @@ _ADMIN_PATHS = (
 )
 
 
-def _admin(options: EnvoyOptions) -> Json:
-    admin: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}}
+def admin(options: EnvoyOptions) -> Json:
+    """The admin interface, with what a web page may ask for."""
+    found: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}}
     if options.limits_admin:
-        admin["allow_paths"] = [{"safe_regex": {"regex": rf"/({_ADMIN_PATHS})?(\?.*)?"}}]
-    return admin
+        found["allow_paths"] = [{"safe_regex": {"regex": rf"/({_ADMIN_PATHS})?(\?.*)?"}}]
+    return found
+
+
+def runtime() -> Json:
+    """Istio's runtime values of a gateway."""
+    layer = {
+        "re2.max_program_size.error_level": 32768,
+        "overload.global_downstream_max_connections": 2147483647,
+    }
+    return {"layers": [{"name": "global", "static_layer": layer}]}
 
 
 def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], options: EnvoyOptions) -> Json:
@@ -117,17 +127,7 @@ def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], op
             "id": f"router~{options.host}~{name}.{gateway.namespace}~{gateway.namespace}.svc.cluster.local",
             "cluster": f"{name}.{gateway.namespace}",
         },
-        "admin": _admin(options),
-        "layered_runtime": {
-            "layers": [
-                {
-                    "name": "global",
-                    "static_layer": {
-                        "re2.max_program_size.error_level": 32768,
-                        "overload.global_downstream_max_connections": 2147483647,
-                    },
-                }
-            ]
-        },
+        "admin": admin(options),
+        "layered_runtime": runtime(),
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }

