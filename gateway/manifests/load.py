@@ -63,6 +63,19 @@ class Manifests:
     policies: list[AuthorizationPolicy] = field(default_factory=list)
     unmade: list[tuple[Resource, Missing]] = field(default_factory=list)  # what controllers would not make
 
+    def objects(self) -> list[Any]:
+        """The objects as given, each with the namespace that it is in; none that was made of another."""
+        found = []
+        for resource in self.resources:
+            if resource.made_by is not None:
+                continue
+            value = resource.root.value
+            if resource.namespace:
+                meta = {**value.get("metadata", {}), "namespace": resource.namespace}
+                value = {**value, "metadata": meta}
+            found.append(value)
+        return found
+
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [r for r in self.resources if r.kind in kinds]
 
