@@ -110,6 +110,17 @@ def _admin(options: EnvoyOptions) -> Json:
     return admin
 
 
+# The labels of /stats/prometheus, as Istio's bootstrap makes them (its envoy_bootstrap.json); only
+# its pattern of http_conn_manager_prefix leaves a gateway's "outbound_0.0.0.0_80" in the family's name.
+_STATS_TAGS = {
+    "cluster_name": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)",
+    "response_code": r"_rq(_(\d{3}))$",
+    "response_code_class": r"_rq(_(\dxx))$",
+    "http_conn_manager_prefix": r"^http\.((outbound_[_.[:digit:]]*|[_.[:digit:]]*|admin)\.)",
+    "listener_address": r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)",
+}
+
+
 def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], options: EnvoyOptions) -> Json:
     name = f"{gateway.name}-istio"
     return {
@@ -128,6 +139,10 @@ def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], op
                     },
                 }
             ]
+        },
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _STATS_TAGS.items()],
         },
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }

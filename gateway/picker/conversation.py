@@ -166,7 +166,7 @@ class Conversation:
         self.finished = True
         compat = self._compat
         code = compat.exhausted_code if error.code == "ResourceExhausted" else error.code
-        self._metrics.request_error_total.inc("", "", code)
+        self._metrics.request_error_total.inc(*map(self._metrics.model_label, error.models), code)
         headers = {"x-llm-d-request-dropped-reason": error.dropped} if error.dropped else {}
         body = compat.error_format.format(code=code, message=error.message)
         return [ext_proc.immediate_response(error.status, body, headers if compat.dropped_reason else {})]

@@ -137,10 +137,11 @@ class Director:
 
     def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
-        if isinstance(error, UnschedulableError):
-            return error
         if isinstance(error, gojson.NumberError):
             error = RequestError("BadRequest", bad_json(self.compat, error))
+        error.models = request.model, request.target_model
+        if isinstance(error, UnschedulableError):
+            return error
         self._log(request, [], None, error, time.perf_counter())
         return error
 
@@ -317,11 +318,12 @@ class Director:
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
         models = self.metrics.model_label(request.model), self.metrics.model_label(request.target_model)
-        labels = (request.fairness_id, str(request.priority), outcome, self._datastore.pool, *models)
+        flow = self.metrics.flow_label(request.fairness_id)
+        labels = (flow, str(request.priority), outcome, self._datastore.pool, *models)
         self.metrics.queue_duration.observe(seconds, *labels)
 
     def _enqueued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
-        labels = request.fairness_id, str(request.priority), outcome
+        labels = self.metrics.flow_label(request.fairness_id), str(request.priority), outcome
         self.metrics.enqueue_duration.observe(seconds, *labels)
 
     def _log(
