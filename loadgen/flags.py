@@ -120,8 +120,11 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--start-at", type=float, default=None, metavar="UNIX", help="wall-clock start")
 
 
-def add_metrics_flag(parser: argparse.ArgumentParser) -> None:
-    """Of what makes one run and tells of it while it lasts."""
+def add_telling_flags(parser: argparse.ArgumentParser) -> None:
+    """What one run tells to others while it lasts."""
+    parser.add_argument(
+        "--traceparent", action="store_true", help="give each request a W3C trace context of its own"
+    )
     parser.add_argument(
         "--metrics-port",
         type=port_number,
@@ -155,6 +158,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         slice=part,
         start_at=args.start_at,
         metrics_port=getattr(args, "metrics_port", None),
+        traceparent=getattr(args, "traceparent", False),
         command=tuple(args.command_line),
     )
 

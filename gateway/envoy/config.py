@@ -11,6 +11,7 @@ from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, servic
 from gateway.envoy.compat import LATEST, TABLE, Istio
 from gateway.envoy.listeners import Bound, build_listener
 from gateway.envoy.routes import RouteBuilder
+from gateway.envoy.tracing import Collector
 from gateway.manifests.attach import attach, attachments_of
 from gateway.manifests.destinationrule import rule_for
 from gateway.manifests.gatewayapi import Gateway, Listener
@@ -31,6 +32,7 @@ class EnvoyOptions:
     host: str = "127.0.0.1"
     istio: Istio = TABLE[LATEST]
     limits_admin: bool = True  # whether this Envoy has admin.allow_paths
+    collector: Collector | None = None  # of traces
 
     @property
     def access_log(self) -> Path:
@@ -67,7 +69,9 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
     for port, of_port in listener_ports(gateway).items():
         place = Bound(port, of_port[0].protocol, of_port, options.host, options.ports[port])
         hosts = routes.virtual_hosts((a for a in attachments if a.listener in of_port), str(port))
-        listeners.append(build_listener(manifests, gateway, place, hosts, options.access_log))
+        listeners.append(
+            build_listener(manifests, gateway, place, hosts, options.access_log, collector=options.collector)
+        )
         bound.append(place)
     specs = _cluster_specs(manifests, routes, options.eds_directory)
     clusters = []
@@ -75,6 +79,8 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
         owner = (spec.pool or spec.service or gateway).namespace
         rule = rule_for(manifests.destination_rules, spec.host, owner, gateway.namespace)
         clusters.append(build_cluster(spec, rule, options.istio))
+    if options.collector is not None:
+        clusters.append(options.collector.cluster)
     return EnvoyConfig(_bootstrap(gateway, listeners, clusters, options), tuple(specs), tuple(bound))
 
 

@@ -21,6 +21,7 @@ from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.discovery import DiscoveryFiles, taken_over
 from gateway.envoy.eds import Address, replace_file, write_endpoints
+from gateway.envoy.tracing import Collector
 from gateway.errors import StackError, UsageError
 from gateway.machine.ports import free_port, is_free
 from gateway.machine.processes import Process
@@ -45,6 +46,7 @@ class GatewayOptions:
     concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
     istio_release: str = LATEST
+    collector: Collector | None = None  # of traces
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -132,6 +134,7 @@ class GatewayProcess:
             options.host,
             istio(options.istio_release, bugs=options.istio_bugs),
             self._limits_admin,
+            options.collector,
         )
 
     async def update(self, manifests: Manifests, gateway: Gateway, endpoints_of: EndpointsOf) -> bool:

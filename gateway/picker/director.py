@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -31,6 +31,7 @@ from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
+from gateway.picker.tracing import PickSpans
 from gateway.picker.wire import gojson
 
 PREFILL = "prefill"  # the profile whose work is over when the answer begins
@@ -49,6 +50,7 @@ class Incoming:
     received: float  # monotonic
     body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
     size: int = 0  # of a body that is known and whose bytes were never made
+    trace: Mapping[str, str] = field(default_factory=dict)  # traceparent of the gateway's span, if it has one
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Director:
         decisions: DecisionLog | None = None,
         subset_filter: bool = True,
         verbosity: int = 2,
+        spans: PickSpans | None = None,
     ) -> None:
         self.compat = compat
         self.metrics = metrics
@@ -98,6 +101,7 @@ class Director:
         self._decisions = decisions
         self._subset_filter = subset_filter
         self._verbosity = verbosity
+        self._spans = spans
         producers = producers_of(loaded.plugins)
         schedulers = {n: Scheduler(p, producers, self._observe) for n, p in loaded.profiles.items()}
         self._scheduler = Scheduling(loaded.handler, schedulers, compat)
@@ -114,14 +118,19 @@ class Director:
                 busy_after_ttl=compat.busy_after_ttl,
             )
 
+    @property
+    def is_traced(self) -> bool:
+        return self._spans is not None
+
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
         request = self._read(incoming)
         try:
             self._shed(request, incoming)
-            return self._schedule(request, incoming)
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
         """The same with flow control, where a request may have to wait. Raises what `handle` raises."""
@@ -131,16 +140,27 @@ class Director:
                 self._shed(request, incoming)
             if self.flow_controller is not None:
                 await self.flow_controller.admit(request)
-            return self._schedule(request, incoming)
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
 
-    def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
+    def _traced(self, routed: Routed, incoming: Incoming) -> Routed:
+        if self._spans is not None:
+            self._spans.record(routed.request, routed.cycle, None, incoming.received, incoming.trace)
+        return routed
+
+    def _refused(
+        self, request: InferenceRequest, error: RequestError | gojson.NumberError, incoming: Incoming
+    ) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
         if isinstance(error, gojson.NumberError):
             error = RequestError("BadRequest", bad_json(self.compat, error))
         error.models = request.model, request.target_model
-        if isinstance(error, UnschedulableError):
+        cycle = error.cycle if isinstance(error, UnschedulableError) else None
+        if self._spans is not None:
+            self._spans.record(request, cycle, error, incoming.received, incoming.trace)
+        if cycle is not None:
             return error
         self._log(request, [], None, error, time.perf_counter())
         return error

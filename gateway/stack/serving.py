@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.containers.command import ServerCommand, container_error, server_command
@@ -17,11 +17,21 @@ from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
 
+_FOREIGN = "--otlp-traces-endpoint: spans do not leave the lab by themselves,"
+
 
 def server_config(
-    manifests: Manifests, server: ServerPlan, name: str, address: str, directory: Path
+    manifests: Manifests,
+    server: ServerPlan,
+    name: str,
+    address: str,
+    directory: Path,
+    *,
+    traces: str | None = None,
 ) -> tuple[ServeConfig, ServerCommand]:
     """What the pod `name` of `server` runs; its volumes are written below `directory`.
+
+    Its spans are posted to `traces` and nowhere else: a collector that its flags name is one of a cluster.
 
     Raises ManifestError for a container that would not start.
     """
@@ -29,9 +39,15 @@ def server_config(
     volumes = inside(directory, workload.namespace, workload.resource.kind.lower(), workload.name)
     command = server_command(manifests, workload, container, name=name, address=address, directory=volumes)
     try:
-        return parse_args(command.flags, command.env), command
+        config = parse_args(command.flags, command.env)
     except ConfigError as error:
         raise container_error(container, f"the server would not start: {error}") from error
+    if config.otlp_traces_endpoint is not None:
+        note = (
+            f"{_FOREIGN} {config.otlp_traces_endpoint} gets none; `simfleet up --otlp-endpoint` says where to"
+        )
+        command = replace(command, notes=(*command.notes, note))
+    return replace(config, otlp_traces_endpoint=traces, otlp_traces_protocol="http/protobuf"), command
 
 
 def ranks_of(server: ServerPlan, config: ServeConfig) -> int:

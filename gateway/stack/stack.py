@@ -102,10 +102,10 @@ class Stack:
 
     def make_gateway(self, gateway: Gateway) -> GatewayProcess:
         """Its process with its files, not yet started. Raises DocumentError."""
-        directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
+        path = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
         place = self.options.place(gateway) if self.options.place else self.options.gateway
         taken = {port: g.name for g in self.gateways for port in g.ports.values()}
-        return GatewayProcess(self.plan.manifests, gateway, directory, place, taken)
+        return GatewayProcess(self.plan.manifests, gateway, path, place, taken)
 
     async def start_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.start(self.endpoints_of)
@@ -235,8 +235,8 @@ class Stack:
         return pod_ports(server, config.port, ranks_of(server, config), config.control.port, sidecar)[0]
 
     def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
-        volumes = self.options.directory / "volumes"
-        config, command = server_config(self.plan.manifests, server, name, address, volumes)
+        path, traces = self.options.directory / "volumes", self.options.picker.otlp_traces
+        config, command = server_config(self.plan.manifests, server, name, address, path, traces=traces)
         for note in command.notes:
             self.note(f"{server.workload}, container {server.container.name}: {note}")
         return config, command

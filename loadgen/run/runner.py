@@ -288,6 +288,7 @@ class _Run:
                 headers=self._headers,
                 secrets=scenario.secrets.values,
                 run=self.meta.runs[0],
+                traced=self.options.traceparent,
             )
             for index in range(processes)
         ]

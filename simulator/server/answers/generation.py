@@ -28,6 +28,7 @@ from simulator.server.answers.slices import run_in_slices
 from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
+from simulator.server.metrics.tracing import TracingSink
 from simulator.server.requests.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -243,6 +244,8 @@ class Generation:
         limit = self.prepared.faults.cut_stream_after
         if limit is not None:
             sink = CuttingSink(sink, limit, self.job.stream, self._cut)
+        if (spans := self.replica.spans) is not None:
+            sink = TracingSink(sink, spans, self.exchange.headers, self.answer_id)
         return sink
 
     def _cut(self) -> None:
