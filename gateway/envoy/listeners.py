@@ -11,6 +11,7 @@ import yaml
 
 from gateway.envoy import extproc, rbac
 from gateway.envoy.clusters import PICKED_KEY, SCORES_KEY, SERVED_KEY
+from gateway.envoy.tracing import Collector
 from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import is_granted
@@ -51,7 +52,8 @@ ACCESS_LOG_FIELDS = {
 }
 
 
-# Istio's sampling. No provider is there to send a span to, but with it a route's name goes to the servers.
+# Istio's sampling. Without a collector there is nobody to send a span to, but with it a route's name goes to
+# the servers.
 _TRACING: Json = {
     "client_sampling": {"value": 100},
     "random_sampling": {"value": 1},
@@ -73,9 +75,19 @@ class Bound:
 
 
 def build_listener(
-    manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], log: Path
+    manifests: Manifests,
+    gateway: Gateway,
+    bound: Bound,
+    virtual_hosts: list[Json],
+    log: Path,
+    *,
+    collector: Collector | None = None,
 ) -> Json:
+    """A port of a gateway, its traces going to `collector`. Raises DocumentError."""
     manager = _connection_manager(bound, virtual_hosts, log)
+    if collector is not None:
+        service = f"{gateway.name}-istio.{gateway.namespace}"
+        manager["tracing"] = {**_TRACING, **collector.tracing(service)}
     ports = [(bound.port, bound.local_port)]
     manager["http_filters"] = [*rbac.filters(manifests.policies, gateway, ports), *_http_filters()]
     if not makes_request_ids(gateway):

@@ -22,6 +22,7 @@ from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.discovery import DiscoveryFiles, taken_over
 from gateway.envoy.eds import Address, replace_file, write_endpoints
+from gateway.envoy.tracing import Collector
 from gateway.errors import StackError, UsageError
 from gateway.machine.ports import free_port, hold, is_free
 from gateway.machine.processes import Process
@@ -48,6 +49,7 @@ class GatewayOptions:
     istio_bugs: bool = False
     istio_release: str = LATEST
     xds_port: int | None = None  # of an istiod that programs the Envoys in our place
+    collector: Collector | None = None  # of traces
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -147,6 +149,7 @@ class GatewayProcess:
             options.host,
             istio(options.istio_release, bugs=options.istio_bugs),
             self._limits_admin,
+            options.collector,
         )
 
     async def update(self, manifests: Manifests, gateway: Gateway, endpoints_of: EndpointsOf) -> bool:

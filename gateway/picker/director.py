@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -34,6 +34,7 @@ from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.rendering import Renderer
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
+from gateway.picker.tracing import PickSpans
 from gateway.picker.wire import gojson
 
 PREFILL = "prefill"  # the profile whose work is over when the answer begins
@@ -52,6 +53,7 @@ class Incoming:
     received: float  # monotonic
     body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
     size: int = 0  # of a body that is known and whose bytes were never made
+    trace: Mapping[str, str] = field(default_factory=dict)  # traceparent of the gateway's span, if it has one
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class Director:
         subset_filter: bool = True,
         verbosity: int = 2,
         renderer: Renderer | None = None,
+        spans: PickSpans | None = None,
     ) -> None:
         """`renderer`: gives the tokens of texts, where a plugin looks prompts up by them."""
         self.compat = compat
@@ -104,6 +107,7 @@ class Director:
         self._decisions = decisions
         self._subset_filter = subset_filter
         self._verbosity = verbosity
+        self._spans = spans
         producers = producers_of(loaded.plugins)
         schedulers = {n: Scheduler(p, producers, self._observe) for n, p in loaded.profiles.items()}
         self._scheduler = Scheduling(loaded.handler, schedulers, compat)
@@ -120,14 +124,19 @@ class Director:
                 busy_after_ttl=compat.busy_after_ttl,
             )
 
+    @property
+    def is_traced(self) -> bool:
+        return self._spans is not None
+
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
         request = self._read(incoming)
         try:
             self._shed(request, incoming)
-            return self._schedule(request, incoming)
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
 
     @property
     def waits(self) -> bool:
@@ -135,7 +144,7 @@ class Director:
         return self.flow_controller is not None or self._renderer is not None
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
-        """The same where a request may wait: for its turn, for its tokens. Raises what `handle` raises."""
+        """As `handle`, where a request may wait for its turn or its tokens. Raises what it raises."""
         request = self._read(incoming)
         try:
             if self.compat.sheds_before_queue:
@@ -145,20 +154,31 @@ class Director:
             elif not self.compat.sheds_before_queue:
                 self._shed(request, incoming)
             if self._renderer is not None and self._datastore.endpoints and not token_ids(request.body):
-                endpoint = self._rng.choice(self._datastore.endpoints)
-                request.state[TOKENS] = await self._renderer.tokens(
-                    request.body, request.target_model, endpoint
-                )
-            return self._schedule(request, incoming)
+                place = self._rng.choice(self._datastore.endpoints)
+                tokens = self._renderer.tokens(request.body, request.target_model, place)
+                request.state[TOKENS] = await tokens
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
 
-    def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
+    def _traced(self, routed: Routed, incoming: Incoming) -> Routed:
+        if self._spans is not None:
+            self._spans.record(routed.request, routed.cycle, None, incoming.received, incoming.trace)
+        return routed
+
+    def _refused(
+        self, request: InferenceRequest, error: RequestError | gojson.NumberError, incoming: Incoming
+    ) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
-        if isinstance(error, UnschedulableError):
-            return error
         if isinstance(error, gojson.NumberError):
             error = RequestError("BadRequest", bad_json(self.compat, error))
+        error.models = request.model, request.target_model
+        cycle = error.cycle if isinstance(error, UnschedulableError) else None
+        if self._spans is not None:
+            self._spans.record(request, cycle, error, incoming.received, incoming.trace)
+        if cycle is not None:
+            return error
         self._log(request, [], None, error, time.perf_counter())
         return error
 
@@ -296,7 +316,7 @@ class Director:
         return candidates
 
     def _subset(self, metadata: Mapping[str, Any]) -> set[str] | None:
-        """Addresses of the subset hint, without their ports as in the EPP; None when there is no hint."""
+        """Addresses of the subset hint, without ports as in the EPP; None when there is no hint."""
         hint = metadata.get(SUBSET_NAMESPACE)
         items = hint.get(SUBSET_KEY) if self._subset_filter and isinstance(hint, Mapping) else None
         if not isinstance(items, list):
@@ -335,11 +355,12 @@ class Director:
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
         models = self.metrics.model_label(request.model), self.metrics.model_label(request.target_model)
-        labels = (request.fairness_id, str(request.priority), outcome, self._datastore.pool, *models)
+        flow = self.metrics.flow_label(request.fairness_id)
+        labels = (flow, str(request.priority), outcome, self._datastore.pool, *models)
         self.metrics.queue_duration.observe(seconds, *labels)
 
     def _enqueued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
-        labels = request.fairness_id, str(request.priority), outcome
+        labels = self.metrics.flow_label(request.fairness_id), str(request.priority), outcome
         self.metrics.enqueue_duration.observe(seconds, *labels)
 
     def _log(

@@ -19,12 +19,21 @@ from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
 
 _ENDPOINT = re.compile(r"\btcp://([A-Za-z0-9][\w.-]*):(\d+)")  # not `*`, a pod's own
+_FOREIGN = "--otlp-traces-endpoint: spans do not leave the lab by themselves,"
 
 
 def server_config(
-    manifests: Manifests, server: ServerPlan, name: str, address: str, directory: Path
+    manifests: Manifests,
+    server: ServerPlan,
+    name: str,
+    address: str,
+    directory: Path,
+    *,
+    traces: str | None = None,
 ) -> tuple[ServeConfig, ServerCommand]:
     """What the pod `name` of `server` runs; its volumes are written below `directory`.
+
+    Its spans are posted to `traces` and nowhere else: a collector that its flags name is one of a cluster.
 
     Raises ManifestError for a container that would not start.
     """
@@ -33,9 +42,15 @@ def server_config(
     command = server_command(manifests, workload, container, name=name, address=address, directory=volumes)
     command = _to_pickers(manifests, workload.namespace, command)
     try:
-        return parse_args(command.flags, command.env), command
+        config = parse_args(command.flags, command.env)
     except ConfigError as error:
         raise container_error(container, f"the server would not start: {error}") from error
+    if config.otlp_traces_endpoint is not None:
+        note = (
+            f"{_FOREIGN} {config.otlp_traces_endpoint} gets none; `simfleet up --otlp-endpoint` says where to"
+        )
+        command = replace(command, notes=(*command.notes, note))
+    return replace(config, otlp_traces_endpoint=traces, otlp_traces_protocol="http/protobuf"), command
 
 
 def _to_pickers(manifests: Manifests, namespace: str, command: ServerCommand) -> ServerCommand:

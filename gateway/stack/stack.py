@@ -56,7 +56,7 @@ class StackOptions:
 class Stack:
     """All that a plan asks for; `failure` is done when a part died. It refuses by ControlError."""
 
-    def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
+    def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print):
         self.plan = plan
         self.options = options
         self.report = report
@@ -237,8 +237,8 @@ class Stack:
         return pod_ports(server, config.port, ranks_of(server, config), config.control.port, sidecar)[0]
 
     def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
-        volumes = self.options.directory / "volumes"
-        config, command = server_config(self.plan.manifests, server, name, address, volumes)
+        path, traces = self.options.directory / "volumes", self.options.picker.otlp_traces
+        config, command = server_config(self.plan.manifests, server, name, address, path, traces=traces)
         for note in command.notes:
             self.note(f"{server.workload}, container {server.container.name}: {note}")
         return config, command

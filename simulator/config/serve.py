@@ -192,6 +192,10 @@ class ServeConfig:
     kv_role: str | None = None  # kv_producer, kv_consumer, kv_both of --kv-transfer-config
     kv_connector: str | None = None
 
+    # traces
+    otlp_traces_endpoint: str | None = None
+    otlp_traces_protocol: Literal["grpc", "http/protobuf"] = "grpc"
+
     # the HTTP server
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None

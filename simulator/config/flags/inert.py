@@ -53,7 +53,7 @@ mm-encoder-attn-dtype mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-margin
 mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu-memory-gb
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
-offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
+offload-num-in-group offload-prefetch-step optimization-level
 performance-mode prefill-context-parallel-size prefix-cache-retention-interval prefix-match-unit
 quantization reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision
 safetensors-load-strategy

@@ -171,6 +171,8 @@ _ANSWERS = (
 )  # fmt: skip
 
 _OBSERVABILITY = (
+    Flag("otlp-traces-endpoint", _T, "metrics and logs", "Collector for a span of each request (extra otlp); "
+         "gRPC, or HTTP with OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf.", "none"),
     Flag("disable-log-stats", _B, "metrics and logs", "No vllm:* families and no stats line.", "false"),
     Flag("enable-log-requests", _B, "metrics and logs", "A line for each request.", "false"),
     Flag("enable-log-outputs", _B, "metrics and logs", "Also what was answered.", "false"),

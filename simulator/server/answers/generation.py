@@ -28,11 +28,11 @@ from simulator.server.answers.slices import run_in_slices
 from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
+from simulator.server.metrics.tracing import TracingSink
 from simulator.server.requests.prompts import Prompt
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
-
 
 _AT_ONCE = 64  # sequences that are made before the first is submitted
 _log = logging.getLogger(__name__)
@@ -245,6 +245,8 @@ class Generation:
         limit = self.prepared.faults.cut_stream_after
         if limit is not None:
             sink = CuttingSink(sink, limit, self.job.stream, self._cut)
+        if (spans := self.replica.spans) is not None:
+            sink = TracingSink(sink, spans, self.exchange.headers, self.answer_id)
         return sink
 
     def _cut(self) -> None:
@@ -317,7 +319,7 @@ class Generation:
         self.write_error(error or internal_error())
 
     def give_up(self) -> None:
-        """An answer that cannot be rendered: the error 500 where nothing has been written, else a reset."""
+        """An answer that cannot be rendered: error 500 where nothing has been written, else a reset."""
         self.done = False  # the failure may have come with the last output
         self.abort()
         if self.exchange.writer.started:

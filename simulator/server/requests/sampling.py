@@ -138,6 +138,7 @@ def sampling_params(
         include_stop_str_in_output=request.include_stop_str_in_output,
         seed=request.seed,
         temperature=temperature,
+        top_p=1.0 if request.top_p is None or temperature == 0 else request.top_p,
         logprobs=num_logprobs(request),
         n=n,
         skip_reading_prefix_cache=num_prompt_logprobs(request) is not None,
