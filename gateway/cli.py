@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kit.console import complain, exit_code, say, show
 
@@ -54,12 +54,13 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         show(usage())
         return 0 if arguments else 2
-    if arguments[0] in ("-V", "--version", "version"):
+    name, rest = arguments[0], arguments[1:]
+    own = rest[: rest.index("--")] if "--" in rest else rest
+    if name in ("-V", "--version", "version") or "--version" in own:
         from importlib.metadata import version  # noqa: PLC0415
 
         say(version("vllm-simfleet"))
         return 0
-    name, rest = arguments[0], arguments[1:]
     if name == "completion":
         return _completion(rest)
     if name in SIMULATOR:
@@ -83,8 +84,11 @@ def _run(arguments: list[str]) -> int:
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    from kit.completion import SHELLS, flags_of, script  # noqa: PLC0415
+    from kit.completion import SHELLS, Words, flags_of, script  # noqa: PLC0415
 
+    if len(arguments) == 2 and arguments[0] == "words" and arguments[1] in _WORDS:
+        show("\n".join([*_WORDS[arguments[1]](), ""]))
+        return 0
     if arguments[:1] in (["-h"], ["--help"]):
         say(f"usage: simfleet completion {'|'.join(SHELLS)}")
         return 0
@@ -92,8 +96,45 @@ def _completion(arguments: Sequence[str]) -> int:
         complain(f"simfleet completion: give one of {', '.join(SHELLS)}")
         return 2
     commands = {name: flags_of(main, name) for name in (*SIMULATOR, *LAB, *STACK)}
-    show(script(arguments[0], "simfleet", {**commands, "completion": ()}))
+    words = Words(
+        {"--name": "stacks", "--profile": "profiles", "--pod": "pods", "--scenario": "scenarios"},
+        {"kill|restart|drain|fault|logs": "pods", "scale": "workloads"},
+    )
+    show(script(arguments[0], "simfleet", {**commands, "completion": ()}, words))
     return 0
+
+
+def _stacks() -> list[str]:
+    from gateway.stack.statedir import running_stacks  # noqa: PLC0415
+
+    return [stack.name for stack in running_stacks()]
+
+
+def _reported(part: str) -> list[str]:
+    from gateway.commands.ps import reports_of  # noqa: PLC0415
+
+    return [item["name"] for report in reports_of() for item in report.get(part, ())]
+
+
+def _profiles() -> list[str]:
+    from simulator.engine.pace.profiles import PROFILES  # noqa: PLC0415
+
+    return list(PROFILES)
+
+
+def _scenarios() -> list[str]:
+    from loadgen.scenario.read import packaged_names  # noqa: PLC0415
+
+    return packaged_names()
+
+
+_WORDS: dict[str, Callable[[], list[str]]] = {
+    "stacks": _stacks,
+    "pods": lambda: ["all", *_reported("pods"), *_reported("pickers"), *_reported("gateways")],
+    "workloads": lambda: _reported("workloads"),
+    "profiles": _profiles,
+    "scenarios": _scenarios,
+}
 
 
 def unknown(name: str) -> str:

@@ -23,6 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
+    if "--version" in arguments:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        say(version("vllm-simfleet"))
+        return 0
     try:
         args = build_parser().parse_args(arguments)
         args.command_line = ["loadgen", *arguments]
@@ -51,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plan(commands)
     _add_others(commands)
     completion = commands.add_parser("completion", help="a script that completes commands and flags")
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "words"), metavar="bash|zsh|fish")
+    completion.add_argument("kind", nargs="?", help=argparse.SUPPRESS)
     completion.set_defaults(handler=_completion, commands=commands.choices)
     return parser
 
@@ -285,9 +291,14 @@ def _print_manifests(args: argparse.Namespace) -> int:
 
 
 def _completion(args: argparse.Namespace) -> int:
-    from kit.completion import flags_of, script  # noqa: PLC0415
+    from kit.completion import Words, flags_of, script  # noqa: PLC0415
+    from loadgen.scenario.read import packaged_names  # noqa: PLC0415
 
-    show(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}))
+    if args.shell == "words":
+        show("\n".join([*packaged_names(), ""]))
+        return 0
+    words = Words(of={"run|plan|compare|sweep": "scenarios"})
+    show(script(args.shell, "loadgen", {name: flags_of(main, name) for name in args.commands}, words))
     return 0
 
 

@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def ps(arguments: argparse.Namespace) -> int:
     """The exit code. ControlError when the stack that is named does not answer."""
-    reports = _reports(arguments.stack or os.environ.get("SIMFLEET_STACK"))
+    reports = reports_of(arguments.stack or os.environ.get("SIMFLEET_STACK"))
     if arguments.format == "json":
         say(json.dumps({"stacks": reports}, indent=2))
     elif arguments.format == "url":
@@ -59,7 +59,8 @@ def ps(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _reports(named: str | None) -> list[Json]:
+def reports_of(named: str | None = None) -> list[Json]:
+    """What the running stacks say of themselves. Raises GatewayError for a named one that does not."""
     reports = []
     for stack in [find_stack(named)] if named else list(running_stacks()):
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simulator.config.flags.table import FLAGS, find_long
 from simulator.errors import ConfigError
 
 _OWN = {
@@ -41,6 +43,9 @@ def split(argv: Sequence[str]) -> FleetArguments:
         name = name.replace("_", "-")
         takes_value = _OWN.get(name)
         if takes_value is None:
+            if meant := _meant(name):
+                hint = f"did you mean {meant}? (`simfleet fleet --help` lists all)"
+                raise ConfigError(f"unknown flag {name}; {hint}")
             rest.append(argument)
         elif not takes_value:
             found[name] = True
@@ -52,6 +57,13 @@ def split(argv: Sequence[str]) -> FleetArguments:
         else:
             raise ConfigError(f"{name} needs a value")
     return _typed(found, rest)
+
+
+def _meant(name: str) -> str | None:
+    """The fleet's own flag that a name resembles which `serve` does not have either."""
+    known = name[:2] != "--" or any(flag.startswith(name[2:]) for flag in FLAGS) or find_long(name[2:])
+    close = [] if known else difflib.get_close_matches(name, _OWN.keys() - {"--child"}, n=1, cutoff=0.8)
+    return close[0] if close else None
 
 
 def _typed(found: Mapping[str, Any], rest: Sequence[str]) -> FleetArguments:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -34,17 +40,37 @@ def test_unknown_shell(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bash, zsh, fish" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def bash() -> str:
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        main(["completion", "bash"])
+    return shown.getvalue()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["simfleet", "dr"], ["drain"]), (["simfleet", "up", "--deta"], ["--detach"])],
+    [
+        (["simfleet", "dr"], ["drain"]),
+        (["simfleet", "up", "--deta"], ["--detach"]),
+        (["simfleet", "serve", "--profile", "llama-3.1-8b/a"], ["llama-3.1-8b/a100"]),
+        (["simfleet", "size", "--scenario", "hot"], ["hot-prefix"]),
+        (["simfleet", "kill", "al"], ["all"]),
+        (["simfleet", "down", "--name", "x"], []),
+    ],
 )
-def test_bash_completes(words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    main(["completion", "bash"])
+def test_bash_completes(
+    words: list[str],
+    expected: list[str],
+    bash: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     quoted = " ".join(words)
     ask = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _simfleet; echo ${{COMPREPLY[@]}}"
-    done = subprocess.run(
-        ["bash", "-c", capsys.readouterr().out + ask], capture_output=True, text=True, check=True, timeout=10
-    )
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SIMFLEET_STATE_DIR", str(tmp_path))
+    done = subprocess.run(["bash", "-c", bash + ask], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == expected
 
 
@@ -57,6 +83,20 @@ def test_flags_are_read_off_a_help_text() -> None:
         return 0
 
     assert flags_of(run, "make") == ["--dry-run", "--file", "--help", "-f", "-h"]
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["serve", "--version"], ["up", "-f", "x", "--version"]])
+def test_every_command_tells_the_version(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert loadgen(["run", "--version"]) == 0
+    assert capsys.readouterr().out == told
+    assert told.strip() == version("vllm-simfleet")
+
+
+def test_loadgen_names_its_scenarios(capsys: pytest.CaptureFixture[str]) -> None:
+    assert loadgen(["completion", "words", "scenarios"]) == 0
+    assert "hot-prefix" in capsys.readouterr().out.split()
 
 
 def test_fish_has_a_line_for_each_flag() -> None:
