@@ -15,6 +15,7 @@ COPY simulator simulator
 COPY gateway gateway
 COPY loadgen loadgen
 COPY kit kit
+COPY simfleet simfleet
 # What is installed stands in deploy/image with its hashes (`make lock`); wheels only: what needs a compiler would fail
 # here and not in the field.
 RUN python -m venv /opt/simfleet \

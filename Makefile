@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-vllm test-epp test-slow test-starved test-charts test-ui docs lint format lock audit clean
+.PHONY: help install demo test test-vllm test-epp test-istio test-slow test-starved test-charts test-ui test-prometheus docs lint format lock audit clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels, a
 test-epp: $(STAMP)  ## against the real endpoint pickers in EPP_BIN or PATH
 	@$(PYTEST) -m epp
 
+test-istio: $(STAMP)  ## the page, and every field of 60 routes, against the istiod in ISTIOD_BIN or PATH
+	@$(PYTEST) -m istio
+
 test-slow: $(STAMP)  ## long runs: soak, every packaged scenario, false-positive trials
 	@$(PYTEST) -m slow
 
@@ -55,6 +58,9 @@ test-ui: $(STAMP)  ## the live page in a real Chromium (Debian's, or playwright'
 	@command -v chromium chromium-browser google-chrome > /dev/null || test -n "$$CHROMIUM" \
 	  || $(BIN)/playwright install --with-deps chromium || echo "no Chromium: its tests are skipped"
 	@$(PYTEST) -m ui tests/ui
+
+test-prometheus: $(STAMP)  ## dashboards and rules against a real Prometheus that scrapes the lab
+	@$(PYTEST) -m prometheus tests/observability
 
 docs: $(STAMP)  ## the documentation site into site/, strictly
 	@$(BIN)/python -m pip install --quiet --editable '.[docs]'

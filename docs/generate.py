@@ -224,12 +224,41 @@ def _plain(value: object) -> object:
 
 
 def causes() -> str:
-    """doctor's table."""
+    """doctor's table, a section a cause: a table of four columns hides the cure beyond the screen's edge."""
     from gateway.doctor.causes import CAUSES
 
-    return table(
-        ["id", "what is seen", "cause", "cure"], [[f"`{c.id}`", c.seen, c.cause, c.cure] for c in CAUSES]
-    )
+    def sentence(text: str) -> str:
+        return text.replace("<", "\\<").replace("*", "\\*").replace("|", "\\|")
+
+    section = "### {}\n\nSeen: {}.\n\nCause: {}.\n\n**Cure:** {}.\n"
+    return "\n".join(section.format(c.id, *map(sentence, (c.seen, c.cause, c.cure))) for c in CAUSES)
+
+
+def loadgen_flags() -> str:
+    """Every command of loadgen with its arguments."""
+    from loadgen.cli import build_parser
+
+    (commands,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    helps = {action.dest: action.help or "" for action in commands._choices_actions}
+    parts = []
+    for name, parser in commands.choices.items():
+        text = parser.description or helps.get(name, "")
+        parts.append(
+            f"## loadgen {name}\n\n{text[:1].upper()}{text[1:].rstrip('.')}.\n\n{_arguments(parser)}"
+        )
+    return "\n".join(parts)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    rows: list[list[object]] = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction) or action.help is argparse.SUPPRESS:
+            continue
+        shown = parser._get_formatter()._format_action_invocation(action)
+        default = action.default if action.default not in (None, False, argparse.SUPPRESS, [], ()) else ""
+        words = (action.help or "") % {**vars(action), "prog": parser.prog} if action.help else ""
+        rows.append([f"`{shown}`", f"`{default}`" if default != "" else "", words])
+    return table(["argument", "default", "what it does"], rows)
 
 
 SERVER = "simulator.server"
@@ -330,6 +359,7 @@ def _walk(node: Any, prefix: str, comments: dict[int, str], rows: list[list[obje
 
 MAKERS: dict[str, Callable[[], str]] = {
     "flags": flags,
+    "loadgen-flags": loadgen_flags,
     "metrics": metrics,
     "profiles": profiles,
     "causes": causes,

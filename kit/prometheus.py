@@ -136,6 +136,10 @@ class Histogram:
         series.counts[bisect_left(series.bounds, value)] += 1
         series.total += value
 
+    def labels_seen(self) -> Iterable[Labels]:
+        """The labels of every series there is."""
+        return self._series.keys()
+
     def count(self, *labels: str) -> int:
         series = self._series.get(labels)
         return 0 if series is None else series.count

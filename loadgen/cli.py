@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from loadgen.flags import add_conduct_flags, add_load_flags  # noqa: PLC0415
+    from loadgen.flags import add_conduct_flags, add_load_flags, add_telling_flags  # noqa: PLC0415
 
     run = commands.add_parser(
         "run",
@@ -68,6 +68,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--plan", type=Path, help="replay the plan in this file, byte for byte")
     add_load_flags(run)
     add_conduct_flags(run)
+    add_telling_flags(run)
     run.set_defaults(handler=_run)
 
 

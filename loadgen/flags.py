@@ -120,6 +120,26 @@ def add_conduct_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--start-at", type=float, default=None, metavar="UNIX", help="wall-clock start")
 
 
+def add_telling_flags(parser: argparse.ArgumentParser) -> None:
+    """What one run tells to others while it lasts."""
+    parser.add_argument(
+        "--traceparent", action="store_true", help="give each request a W3C trace context of its own"
+    )
+    parser.add_argument(
+        "--metrics-port",
+        type=port_number,
+        metavar="PORT",
+        help="serve the totals so far at /metrics on this port of 127.0.0.1 while the load runs (0: any)",
+    )
+
+
+def port_number(text: str) -> int:
+    """A TCP port; argparse.ArgumentTypeError for what is none."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535, not {text!r}")
+    return int(text)
+
+
 def run_options(args: argparse.Namespace) -> RunOptions:
     """The conduct flags as options of a run; ScenarioError for a slice that is none."""
     from loadgen.scenario.options import RunOptions  # noqa: PLC0415
@@ -137,6 +157,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         selftest=not args.no_selftest,
         slice=part,
         start_at=args.start_at,
+        metrics_port=getattr(args, "metrics_port", None),
+        traceparent=getattr(args, "traceparent", False),
         command=tuple(args.command_line),
     )
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -124,6 +125,13 @@ def test_what_is_copied_reaches_the_build() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(copied()) == let_in
     assert all((ROOT / name).exists() for name in let_in)
+
+
+def test_every_package_is_in_the_image_and_in_the_source_distribution() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    packages = set(build["wheel"]["packages"])
+    assert packages <= set(copied())
+    assert packages <= set(build["sdist"]["include"])
 
 
 def test_the_image_rests_on_a_digest_and_on_hashes() -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.autoscale.hpa import read_hpa
 from gateway.cluster.controllers.common import ending
 from gateway.cluster.objects.kinds import NAMESPACE
 from gateway.cluster.objects.state import State
@@ -18,9 +19,10 @@ Object = dict[str, Any]
 
 # What a stack is made of; other kinds are kept and run nothing.
 READ = (
-    "Namespace", "ConfigMap", "Secret", "Service", "Deployment", "StatefulSet", "Gateway", "HTTPRoute",
-    "GRPCRoute", "ReferenceGrant", "InferencePool", "InferenceObjective", "InferenceModelRewrite",
-    "DestinationRule",
+    "Namespace", "ConfigMap", "Secret", "Service", "Deployment", "StatefulSet", "DaemonSet", "Job",
+    "Pod", "Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant", "InferencePool", "InferenceObjective",
+    "InferenceModelRewrite", "DestinationRule", "AuthorizationPolicy",
+    "HorizontalPodAutoscaler",
 )  # fmt: skip
 _META = ("name", "namespace", "labels", "annotations")
 
@@ -36,7 +38,8 @@ def manifests_of(state: State, classes: set[str]) -> tuple[Manifests, dict[str, 
             continue
         document = _document(obj)
         try:
-            read([document])
+            for resource in read([document]).of_kind("HorizontalPodAutoscaler"):
+                read_hpa(resource)  # read anew by every plan
         except DocumentError as error:
             problems[document.file] = str(error)
         else:
@@ -49,8 +52,13 @@ def _objects(state: State) -> Iterator[Object]:
         for obj in state.of(name):
             home = obj["metadata"].get("namespace")
             namespace = state.get(NAMESPACE, "", home) if home else None
-            if not ending(obj) and not (namespace and ending(namespace)):
+            if not ending(obj) and not (namespace and ending(namespace)) and not is_made(obj):
                 yield obj
+
+
+def is_made(obj: Object) -> bool:
+    """Whether it is a Pod that stands for what runs already, rather than one that is asked for."""
+    return obj["kind"] == "Pod" and bool(obj["metadata"].get("ownerReferences"))
 
 
 def _document(obj: Object) -> Document:

@@ -5,12 +5,16 @@ The API does not import this module before it serves: a simulator and an Envoy t
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.controllers.gateways import Running
+from gateway.envoy.ads import IstiodGateway
+from gateway.envoy.config import EnvoyConfig
 from gateway.errors import GatewayError
 from gateway.manifests.load import Manifests
 from gateway.manifests.workloads import Workload
@@ -21,6 +25,7 @@ from gateway.stack.pods import Pod, PodState
 from gateway.stack.stack import Stack
 
 _PICKER = re.compile(r"(?:^|[/-])(?:epp|endpoint-picker|inference-scheduler|router-endpoint-picker)\b")
+_POLL_S = 0.02
 NOT_RUN = "ImageNotRunHere"
 
 
@@ -30,6 +35,7 @@ class Runtime:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self._plan: Plan | None = None  # of the manifests that were asked about last
+        self._in_vain: dict[str, EnvoyConfig] = {}  # what an istiod did not send in time, by gateway
 
     def _planned(self, manifests: Manifests) -> set[tuple[str, str]]:
         """The workloads that run, as soon as the stack has been changed to them."""
@@ -53,15 +59,32 @@ class Runtime:
         for process in self.stack.gateways:
             if process.process.is_running:
                 host = next((b.host for b in process.config.listeners), "127.0.0.1")
-                found[process.gateway.key] = Running(host, dict(process.ports))
+                patches = tuple(process.patches) if isinstance(process, IstiodGateway) else ()
+                found[process.gateway.key] = Running(host, dict(process.ports), patches)
         return found
+
+    async def converged(self, timeout_s: float) -> None:
+        """Wait until istiod has sent what our own translation has, which for odd manifests it never does.
+
+        What has been waited for in vain is not waited for again.
+        """
+        deadline = time.monotonic() + timeout_s
+        for process in self.stack.gateways:
+            if not isinstance(process, IstiodGateway) or self._in_vain.get(process.name) is process.config:
+                continue
+            while not await process.has_converged():
+                if time.monotonic() > deadline:
+                    self._in_vain[process.name] = process.config
+                    break
+                await asyncio.sleep(_POLL_S)
 
     async def end(self, names: Collection[str], grace_s: float) -> str | None:
         """End the pods called so, all together; why they could not be. A picker comes back."""
         try:
             for picker in [h for h in self.stack.pickers if h.name in names]:
                 await self.stack.restart(picker.name)
-            async with self.stack.changing:
+            owners = {str(p.server.workload) for p in self.stack.pods if p.name in names}
+            async with self.stack.turns.of(*owners):
                 await self.stack.remove_pods([p for p in self.stack.pods if p.name in names], grace_s)
         except GatewayError as error:
             return str(error)

@@ -137,7 +137,9 @@ def _is_made(obj: Object) -> bool:
         return True
     if (obj["kind"], meta.get("name"), meta.get("namespace")) == ("Service", "kubernetes", "default"):
         return True
-    return (obj["kind"], meta.get("name")) in {("ServiceAccount", "default"), ("GatewayClass", "istio")}
+    if obj["kind"] == "GatewayClass" and str(meta.get("name")).startswith("istio"):
+        return True
+    return (obj["kind"], meta.get("name")) == ("ServiceAccount", "default")
 
 
 def _kept(obj: Object) -> Object:

@@ -40,6 +40,7 @@ class ApiServer:
         config = uvicorn.Config(
             self._app,
             log_config=None,
+            log_level="error",  # what it says of an upgrade, kubectl says as well
             lifespan="off",
             timeout_graceful_shutdown=2,
             ws="none",

@@ -16,6 +16,8 @@ GATEWAY, GIE, GIE_X = (
     "inference.networking.x-k8s.io",
 )
 ISTIO, LLMD = "networking.istio.io", "llm-d.ai"
+SECURITY, TELEMETRY, EXTENSIONS = "security.istio.io", "telemetry.istio.io", "extensions.istio.io"
+BUNDLE = "v1.6.0"  # of the Gateway API; istiod looks at kinds from certain bundles on
 STANDIN = "simfleet.dev/stand-in"  # annotation: ours, until the published one is applied
 
 
@@ -123,12 +125,32 @@ _TABLE: tuple[tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Objec
     (LLMD, "inferencemodelrewrites", "InferenceModelRewrite", ("v1alpha2",), (), True, _REWRITE, _AGE),
     (ISTIO, "destinationrules", "DestinationRule", ("v1", "v1beta1", "v1alpha3"), ("dr",), True, _ANY, (
         ("Host", "string", ".spec.host"), *_AGE)),
+    (SECURITY, "authorizationpolicies", "AuthorizationPolicy", ("v1", "v1beta1"), ("ap",), True, _ANY, (
+        ("Action", "string", ".spec.action"), *_AGE)),
 )  # fmt: skip
 
+# What only istiod reads: its versions, short names, whether it is an object of a namespace.
+_ISTIO_ONLY = (
+    (ISTIO, "envoyfilters", "EnvoyFilter", ("v1alpha3",), ()),
+    (ISTIO, "gateways", "Gateway", ("v1", "v1beta1", "v1alpha3"), ("gw",)),
+    (ISTIO, "proxyconfigs", "ProxyConfig", ("v1beta1",), ()),
+    (ISTIO, "serviceentries", "ServiceEntry", ("v1", "v1beta1", "v1alpha3"), ("se",)),
+    (ISTIO, "sidecars", "Sidecar", ("v1", "v1beta1", "v1alpha3"), ()),
+    (ISTIO, "virtualservices", "VirtualService", ("v1", "v1beta1", "v1alpha3"), ("vs",)),
+    (ISTIO, "workloadentries", "WorkloadEntry", ("v1", "v1beta1", "v1alpha3"), ("we",)),
+    (ISTIO, "workloadgroups", "WorkloadGroup", ("v1", "v1beta1", "v1alpha3"), ("wg",)),
+    (SECURITY, "peerauthentications", "PeerAuthentication", ("v1", "v1beta1"), ("pa",)),
+    (SECURITY, "requestauthentications", "RequestAuthentication", ("v1", "v1beta1"), ("ra",)),
+    (TELEMETRY, "telemetries", "Telemetry", ("v1", "v1alpha1"), ("telemetry",)),
+    (EXTENSIONS, "wasmplugins", "WasmPlugin", ("v1alpha1",), ()),
+    (EXTENSIONS, "trafficextensions", "TrafficExtension", ("v1alpha1",), ()),
+)
 
-def standins() -> list[Object]:
-    """CRDs, as their author would write them."""
-    return [_crd(row) for row in _TABLE]
+
+def standins(*, istio: bool = False) -> list[Object]:
+    """CRDs, as their author would write them; `istio`: those, too, that only istiod reads."""
+    more = [(*row, True, _ANY, _AGE) for row in _ISTIO_ONLY] if istio else []
+    return [_crd(row) for row in (*_TABLE, *more)]
 
 
 def _crd(row: tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Object, Columns]) -> Object:
@@ -138,11 +160,12 @@ def _crd(row: tuple[str, str, str, tuple[str, ...], tuple[str, ...], bool, Objec
         names["shortNames"] = list(short)
     if group == GATEWAY:
         names["categories"] = ["gateway-api"]
+    notes = {STANDIN: "true", **({f"{GATEWAY}/bundle-version": BUNDLE} if group == GATEWAY else {})}
     listed = [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}", "annotations": {STANDIN: "true"}},
+        "metadata": {"name": f"{plural}.{group}", "annotations": notes},
         "spec": {
             "group": group,
             "names": names,

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cluster.controllers.common import Events, ending
+from gateway.cluster.controllers.envoyfilters import EnvoyFilters
 from gateway.cluster.controllers.facts import PodFact
 from gateway.cluster.controllers.gateways import Gateways
-from gateway.cluster.controllers.namespaces import Namespaces
+from gateway.cluster.controllers.namespaces import ISTIO_NAMESPACE, Namespaces
 from gateway.cluster.controllers.owners import Owners
 from gateway.cluster.controllers.pods import Pods
 from gateway.cluster.controllers.services import Services
@@ -25,7 +26,7 @@ from gateway.cluster.controllers.workloads import Workloads
 from gateway.cluster.objects.kinds import DEPLOYMENT, EVENT, NODE, POD, STATEFUL_SET, Registry
 from gateway.cluster.objects.owners import now_text
 from gateway.cluster.objects.state import State
-from gateway.cluster.reading import READ, differs, manifests_of
+from gateway.cluster.reading import READ, differs, is_made, manifests_of
 from gateway.cluster.standins import GATEWAY, standins
 from gateway.errors import ControlError, GatewayError
 from gateway.kubeapi.store import Change
@@ -45,11 +46,11 @@ _ROUNDS = 20  # of controllers that wake each other; more is a mistake of theirs
 _LINES = 500  # kept of a pod's log
 
 
-def new_state() -> State:
-    """Without any object; kinds of gateways and pools are served already."""
+def new_state(*, istio: bool = False) -> State:
+    """Without any object; kinds of gateways and pools are served already, `istio`: those of an istiod."""
     state = State(Registry.builtin())
     served = state.served("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-    for crd in standins():
+    for crd in standins(istio=istio):
         state.create(served, "", crd)
     return state
 
@@ -57,8 +58,10 @@ def new_state() -> State:
 class World:
     """Runs beside its API until `stop()`."""
 
-    def __init__(self, state: State, report: Report, stack: str = "") -> None:
+    def __init__(self, state: State, report: Report, stack: str = "", *, istio: bool = False) -> None:
+        """`istio`: a real istiod translates, and writes the status of what it reads."""
         self.state = state
+        self._istio = istio
         self._stack_name = stack  # what pods' names hang on beside the manifests
         self.report = report
         self.runtime: Runtime | None = None
@@ -69,10 +72,12 @@ class World:
         self._pods = Pods(state, self._events)
         self._services = Services(state)
         self._gateways = Gateways(state)
+        self._filters = EnvoyFilters(state)
         self._manifests = Manifests()
         self._problems: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self._woken = asyncio.Event()
+        self._settling = asyncio.Lock()  # of the controllers, which pause for others in between
         self._dirty = True
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,7 +93,10 @@ class World:
         """What a cluster has before anybody has written to it."""
         self._namespaces.make_first()
         self._namespaces.run()
-        self._gateways.make_class()
+        if self._istio:
+            self._namespaces.make(ISTIO_NAMESPACE)
+        else:
+            self._gateways.make_class()
         if self.state.get(NODE, "", "localhost") is None:
             node = {"metadata": {"name": "localhost", "labels": {"kubernetes.io/hostname": "localhost"}}}
             made, _ = self.state.create(self.state.served("v1", "Node"), "", node)
@@ -120,6 +128,8 @@ class World:
         deadline = time.monotonic() + SETTLE_S
         while self._is_behind() and time.monotonic() < deadline:  # noqa: ASYNC110 - of several things
             await asyncio.sleep(REST_S)
+        if self.runtime is not None:
+            await self.runtime.converged(deadline - time.monotonic())
 
     def _is_behind(self) -> bool:
         applying = self._applying is not None and not self._applying.done()
@@ -131,7 +141,8 @@ class World:
         if change.kind == EVENT:
             return
         after = None if change.type == "DELETED" else change.object
-        if change.kind.kind in (*READ, "GatewayClass") and differs(change.before, after):
+        read = change.kind.kind in (*READ, "GatewayClass") and not is_made(change.object)
+        if read and differs(change.before, after):
             self._dirty = True
         self._woken.set()
 
@@ -144,32 +155,37 @@ class World:
             if self._woken.is_set():
                 await asyncio.sleep(REST_S)
             try:
-                self.settle()
+                await self.settle()
             except Exception as error:  # noqa: BLE001 - one odd object must not end the cluster
                 self.report(f"controllers: {type(error).__name__}: {error}")
             if time.monotonic() - forgotten > 60:
                 self._events.forget_old()
                 forgotten = time.monotonic()
 
-    def settle(self) -> None:
+    async def settle(self) -> None:
         """Run the controllers until nothing wakes them, then begin to change the stack if it has to."""
+        async with self._settling:
+            await self._run_controllers()
+        idle = self._applying is None or self._applying.done()
+        if self._dirty and self.runtime is not None and idle:
+            self._dirty = False
+            self._applying = asyncio.create_task(self._change_stack(self.runtime))
+
+    async def _run_controllers(self) -> None:
         for _ in range(_ROUNDS):
             woken = self._woken.is_set()
             self._woken.clear()
             facts = self._facts()
             if not woken and facts == self._told:
-                break
+                return
             self._told = facts
             if woken:
                 self._namespaces.run()
                 self._owners.run()
-            self._mirror()
+                await asyncio.sleep(0)
+            await self._mirror(facts)
             if not self._woken.is_set():
-                break
-        idle = self._applying is None or self._applying.done()
-        if self._dirty and self.runtime is not None and idle:
-            self._dirty = False
-            self._applying = asyncio.create_task(self._change_stack(self.runtime))
+                return
 
     async def _change_stack(self, runtime: Runtime) -> None:
         manifests, self._unreadable = manifests_of(self.state, self._gateways.classes())
@@ -190,25 +206,30 @@ class World:
 
     # what runs, written back
 
-    def _mirror(self) -> None:
+    async def _mirror(self, facts: list[PodFact]) -> None:
         if self._dirty:
             self._manifests, self._unreadable = manifests_of(self.state, self._gateways.classes())
-        facts = self._facts()
+            facts = self._facts()
         for workload in self._manifests.workloads:
             if workload.resource.kind == "Deployment":
                 obj = self.state.get(DEPLOYMENT, *workload.key)
                 if obj is not None and not ending(obj):
                     name = pod_name(workload, 0, self._stack_name).rpartition("-")[0]
                     self._workloads.replica_set(obj, name)
-        self._end(self._pods.run(facts))
+        self._end(await self._pods.run(facts))
+        await asyncio.sleep(0)
         self._services.run({(f.namespace, f.name): f for f in facts})
+        await asyncio.sleep(0)
         self._workloads.statuses()
+        await asyncio.sleep(0)
         running = self.runtime.gateways() if self.runtime else {}
         for key, gateway in running.items():
             obj = self._gateway(key)
             if obj is not None:
-                self._services.of_gateway(obj, gateway.address, gateway.ports)
-        self._gateways.run(self._manifests, running, {**self._unreadable, **self._problems})
+                self._filters.of_gateway(obj, gateway)
+                self._services.of_gateway(obj, gateway)
+        if not self._istio:
+            self._gateways.run(self._manifests, running, {**self._unreadable, **self._problems})
 
     def _gateway(self, key: tuple[str, str]) -> Object | None:
         found = (o for o in self.state.of("Gateway", GATEWAY))
@@ -246,11 +267,12 @@ class World:
         why = await runtime.end([f.name for f in facts], float(max(graces, default=0)))
         if why is not None:
             self.report(f"pods {', '.join(objects)}: {why}")
-        for fact in facts:
-            self._pods.forget(fact)
-            obj, now = objects[fact.name], self.state.get(POD, fact.namespace, fact.name)
-            if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
-                self.state.drop(POD, now)
+        async with self._settling:
+            for fact in facts:
+                self._pods.forget(fact)
+                obj, now = objects[fact.name], self.state.get(POD, fact.namespace, fact.name)
+                if obj is not None and now is not None and now["metadata"]["uid"] == obj["metadata"]["uid"]:
+                    self.state.drop(POD, now)
         self._leaving -= objects.keys()
         self._dirty = True
         self._woken.set()
@@ -263,7 +285,7 @@ class World:
     async def scale(self, target: str, replicas: int) -> str:
         """`simfleet scale`: the replicas of a workload's object. Raises ControlError."""
         found = [
-            (served, obj)
+            obj
             for served in self.state.registry
             if served.scale and served.kind in (DEPLOYMENT, STATEFUL_SET)
             for obj in self.state.list(served.kind)
@@ -273,11 +295,17 @@ class World:
             raise ControlError(
                 f"{len(found)} workloads are called {target!r}: use kubectl scale -n NAMESPACE"
             )
-        served, obj = found[0]
+        (obj,) = found
         now = obj["spec"].get("replicas", 1)
-        spec = {**obj["spec"], "replicas": replicas}
-        self.state.update(served, obj["metadata"]["namespace"], target, {**obj, "spec": spec})
+        self.set_replicas((obj["metadata"]["namespace"], target), obj["kind"], replicas)
         return f"{target}: {now} -> {replicas} pods wanted"
+
+    def set_replicas(self, key: tuple[str, str], kind: str, replicas: int) -> None:
+        """Write spec.replicas of a workload, which is not there any more or may have them."""
+        served = self.state.served("apps/v1", kind)
+        obj = self.state.get(served.kind, *key)
+        if obj is not None:
+            self.state.update(served, *key, {**obj, "spec": {**obj["spec"], "replicas": replicas}})
 
     # logs
 

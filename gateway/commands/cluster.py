@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cluster.istiod import find_istiod
 from gateway.cluster.objects.definitions import RELEASE
 from gateway.cluster.saving import Saved, load_files, load_saved
 from gateway.cluster.serve import ApiServer
 from gateway.cluster.world import World, new_state
+from gateway.envoy.compat import LATEST, istio
 from gateway.errors import GatewayError, StackError
 from gateway.stack.socket import ControlServer
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, why
@@ -44,6 +46,8 @@ class ClusterOptions:
     epp: str = "auto"
     envoy: Path | None = None
     istio_bugs: bool = False
+    istio_release: str = LATEST
+    istiod: str = "auto"
 
 
 class Runner:
@@ -65,8 +69,10 @@ class Runner:
     async def run(self) -> None:
         """Until Ctrl-C, `down` or a death. Raises GatewayError."""
         hear(_SIGNALS, lambda _: self._ended.set())
-        state = new_state()
-        world = World(state, self.report, self.stack_name)
+        istio(self.options.istio_release)  # refused before anything starts
+        istiod = find_istiod(self.options.istiod)
+        state = new_state(istio=istiod is not None)
+        world = World(state, self.report, self.stack_name, istio=istiod is not None)
         world.furnish(RELEASE)
         load_saved(state, self.options.save)
         load_files(state, [*self.options.crds, *self.options.sources])
@@ -76,7 +82,7 @@ class Runner:
         saved = Saved(state, self.options.save)
         try:
             self._announce(server)
-            async with self._running(world) as started:
+            async with self._running(world, istiod) as started:
                 control = ControlServer(self.options.directory.socket, self._commands(started))
                 await control.start()
                 try:
@@ -99,12 +105,15 @@ class Runner:
         self._let_go()
 
     @contextlib.asynccontextmanager
-    async def _running(self, world: World) -> AsyncIterator[Started]:
+    async def _running(self, world: World, istiod: Path | None) -> AsyncIterator[Started]:
         """The part that runs pods; it is loaded while the API serves already."""
         running = await asyncio.to_thread(importlib.import_module, "gateway.cluster.running")
         options = self.options
-        settings = running.settings(options.directory.path, options.epp, options.envoy, options.istio_bugs)
-        async with running.started(settings, world, self.stack_name) as started:
+        gateways = running.GatewayOptions(
+            options.envoy, istio_bugs=options.istio_bugs, istio_release=options.istio_release
+        )
+        settings = running.settings(options.directory.path, options.epp, gateways)
+        async with running.started(settings, world, self.stack_name, istiod) as started:
             yield started
 
     async def _until_ended(self, started: Started) -> None:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.envoy.compat import LATEST
 from gateway.stack.statedir import DEFAULT_NAME, StackDirectory, stack_directory
 
 Detach = Callable[[StackDirectory, list[str], str], int]
@@ -29,6 +30,8 @@ def run_cluster(argv: list[str], parser: argparse.ArgumentParser, detach: Detach
         epp=arguments.epp,
         envoy=arguments.envoy,
         istio_bugs=arguments.istio_bugs,
+        istio_release=arguments.istio_release,
+        istiod=arguments.istiod,
     )
     return cluster(options)
 
@@ -45,6 +48,10 @@ def _with_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
     add("--epp", default="auto", metavar="auto|reference|PATH", help="endpoint picker, as of `up`")
     add("--istio-bugs", action="store_true", help="route wrongly where Istio up to 1.31 does")
+    release = "whose translation it is without an istiod: 1.28 to 1.31"
+    add("--istio-release", default=LATEST, metavar="RELEASE", help=release)
+    istiod = "Istio's control plane (ISTIOD_BIN, pilot-discovery on the PATH), or none: our own translation"
+    add("--istiod", default="auto", metavar="auto|none|PATH", help=istiod)
     add("-d", "--detach", action="store_true", help="return when the API serves and leave it running")
     add("--ready-fd", type=int, help=argparse.SUPPRESS)  # of --detach
     return parser

@@ -77,6 +77,7 @@ def _up(argv: list[str]) -> int:
     from gateway.commands.up import UpOptions, up  # noqa: PLC0415
     from gateway.envoy.compat import istio  # noqa: PLC0415
     from gateway.envoy.process import GatewayOptions  # noqa: PLC0415 - --help must be fast
+    from gateway.envoy.tracing import collector  # noqa: PLC0415
     from gateway.machine.ports import reserve  # noqa: PLC0415
     from gateway.stack.pickers.process import PickerOptions  # noqa: PLC0415
 
@@ -84,11 +85,13 @@ def _up(argv: list[str]) -> int:
         raise UsageError(f"--hpa-sync-period {arguments.hpa_sync_period:g}: must be 0.1 to 3600 seconds")
     ports, first = _parse_ports(arguments.port)
     reserve(port for port in (*ports.values(), first) if port is not None)
+    traces = collector(arguments.otlp_endpoint) if arguments.otlp_endpoint else None
     picker = PickerOptions(
         arguments.epp,
         _absolute(arguments.epp_config),
         _absolute(arguments.decision_log),
         tuple(path.resolve() for path in arguments.plugin),
+        traces.traces if traces else None,
     )
     gateway = GatewayOptions(
         arguments.envoy,
@@ -98,6 +101,7 @@ def _up(argv: list[str]) -> int:
         arguments.envoy_concurrency,
         arguments.istio_bugs,
         istio(arguments.istio_release).name,
+        collector=traces,
     )
     live = sys.stdout.isatty() and not arguments.no_live and arguments.ready_fd is None
     options = UpOptions(

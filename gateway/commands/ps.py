@@ -11,7 +11,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,8 +31,13 @@ STYLES = {"ready": "green", "killed": "red", "drained": "yellow", "draining": "y
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of `ps`."""
-    help_ = "a table, everything as JSON, or only the address of the first gateway"
-    parser.add_argument("--format", choices=("table", "json", "url"), default="table", help=help_)
+    help_ = (
+        "a table, everything as JSON, the address of the first gateway only, or a configuration with which "
+        "Prometheus scrapes it all"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "json", "url", "prometheus"), default="table", help=help_
+    )
     parser.add_argument("--wide", "-w", action="store_true", help="whole names, and more columns")
 
 
@@ -43,6 +50,8 @@ def ps(arguments: argparse.Namespace) -> int:
         if not (url := next((r["url"] for r in reports if r["url"]), None)):
             raise ControlError("no stack with a gateway is running; start one with `simfleet up`")
         say(url)
+    elif arguments.format == "prometheus":
+        say(yaml.safe_dump(prometheus_config(reports), sort_keys=False))
     elif not reports:
         say("no stack is running; start one with `simfleet up`")
     for report in reports if arguments.format == "table" else ():
@@ -65,8 +74,43 @@ def _reports(named: str | None) -> list[Json]:
     return reports
 
 
+def _control(plane: Json) -> str:
+    """Who translates manifests for the gateways."""
+    if plane["kind"] == "istiod":
+        return f"istiod {plane['binary']}, pid {plane['pid']}, {plane['debug_url']}"
+    return f"simfleet's own translation, that of Istio {plane['istio']}"
+
+
+def prometheus_config(reports: Sequence[Json], interval: str = "1s") -> Json:
+    """A configuration of Prometheus for these stacks; labels are those that a PodMonitor would give."""
+    jobs: dict[str, list[Json]] = {"vllm": [], "picker": [], "gateway": []}
+    for report in reports:
+        for pod in report["pods"]:
+            jobs["vllm"].append(_scraped(pod, *pod["metrics_urls"]))
+        for picker in report["pickers"]:
+            jobs["picker"].append(_scraped(picker, picker["metrics_url"]))
+        for gateway in report["gateways"]:
+            jobs["gateway"].append(_scraped(gateway, gateway["admin_url"]))
+    paths = {"gateway": "/stats/prometheus"}
+    scraped = [
+        {"job_name": job, "metrics_path": paths.get(job, "/metrics"), "static_configs": targets}
+        for job, targets in jobs.items()
+    ]
+    return {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "scrape_configs": scraped,
+    }
+
+
+def _scraped(what: Json, *urls: str) -> Json:
+    labels = {"namespace": what["namespace"], "pod": what["name"]}
+    return {"targets": [urlsplit(url).netloc for url in urls], "labels": labels}
+
+
 def _show(report: Json, *, wide: bool) -> None:
     say(f"{report['name']}  pid {report['pid']}  up {report['uptime_s']:.0f} s")
+    if report["gateways"]:
+        say(f"  control  {_control(report['control_plane'])}")
     for gateway in report["gateways"]:
         urls = ", ".join(f"{x['port']} at {x['url']}" for x in gateway["listeners"])
         say(f"  gateway  {gateway['namespace']}/{gateway['name']}  {urls}  (admin {gateway['admin_url']})")
@@ -122,7 +166,7 @@ def _cells(pod: Json, name: str, rates: Sequence[Mapping[str, float]], *, wide: 
     texts = [*_load(pod), *(f"{sum(rate.get(place, 0.0) for place in places):.1f}" for rate in rates)]
     if wide:
         counts = (pod.get("requests", ""), pod.get("generated_tokens", ""))
-        texts += [pod["pool"], *map(str, counts), " ".join(pod["models"])]
+        texts += [pod["pool"] or "", *map(str, counts), " ".join(pod["models"])]
     texts.append(" ".join(adapters) if wide else _some(adapters))
     others = f" +{len(places) - 1}" if len(places) > 1 else ""
     address = places[0] + others if places else ""

@@ -37,6 +37,12 @@ def add_up_flags(parser: argparse.ArgumentParser) -> None:
         default=15.0,
         help="seconds between two looks of HorizontalPodAutoscalers (default 15)",
     )
+    add(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="send traces of gateway, reference picker and pods to this OTLP/HTTP collector, such as "
+        "http://127.0.0.1:4318 (extra otlp)",
+    )
     add("--ui", action="store_true", help="serve the live page of this stack on 127.0.0.1 and say where")
     add("--ui-port", type=port, default=0, metavar="PORT", help="its port (any free one)")
     add("-d", "--detach", action="store_true", help="return when the stack is ready and leave it running")

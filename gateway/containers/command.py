@@ -98,6 +98,10 @@ def _server_command(context: _Context) -> ServerCommand:
     env.setdefault("POD_NAME", context.pod.name)
     env.setdefault("POD_NAMESPACE", context.pod.namespace)
     notes += [*server.notes, *local.notes, *run.unread]
+    if "--headless" in flags:
+        notes.append(
+            "--headless: in a cluster it computes for another pod and listens on no port; here it answers"
+        )
     notes += [_empty(n, line) for n, line in run.unset.items() if _matters(n, start)]
     notes += [
         f"{n} is left out: {v}"

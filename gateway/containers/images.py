@@ -5,18 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# image -> the words of its entrypoint; None: a server of its own kind, with what it is
-_ENTRYPOINTS: tuple[tuple[re.Pattern[str], tuple[str, ...] | None, str], ...] = (
-    (re.compile(r"(^|/)nim/|/nim-"), None, "NVIDIA NIM, which starts by its own variables"),
-    (re.compile(r"text-generation-inference"), None, "Hugging Face TGI"),
-    (re.compile(r"text-embeddings-inference"), None, "Hugging Face TEI"),
-    (re.compile(r"huggingfaceserver"), None, "KServe's Hugging Face server"),
-    (re.compile(r"(^|/)tritonserver"), None, "NVIDIA Triton"),
-    (re.compile(r"(^|/)ollama(:|@|$)"), None, "Ollama"),
-    (re.compile(r"llm-d-inference-sim"), ("llm-d-inference-sim",), ""),
-    (re.compile(r"simfleet"), ("simfleet", "serve"), ""),
-    (re.compile(r"vllm|(^|/)llm-d"), ("vllm", "serve"), ""),
-)
+from gateway.containers.known import of_image
+
 # Images whose answers differ from the simulator's own default.
 _COMPAT = (
     (re.compile(r"(^|/)llm-d-inference-sim:v?0\.[0-7](\.|$)"), "llm-d-0.7"),
@@ -39,10 +29,10 @@ def vllm_version(image: str) -> str:
 
 def entrypoint(image: str) -> tuple[str, ...] | str | None:
     """The words that an image starts with; a text that says what it is instead; None for an unknown one."""
-    for pattern, words, about in _ENTRYPOINTS:
-        if pattern.search(image):
-            return about if words is None else words
-    return None
+    known = of_image(image)
+    if known is None:
+        return None
+    return (known.entrypoint or None) if known.is_imitated else known.about
 
 
 def with_compat(image: str, flags: Sequence[str]) -> list[str]:

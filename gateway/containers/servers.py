@@ -1,7 +1,6 @@
-"""Which command is a model server, and its flags as the simulator takes them.
+"""Which command is a model server, and its flags as the simulator takes them; by the table of known.py.
 
-vLLM, llm-d-inference-sim and simfleet itself take the same flags. SGLang and TensorRT-LLM are served by the
-simulator with what has a counterpart there; what has none is said by name. Other servers are refused.
+Of SGLang and TensorRT-LLM what has no counterpart is said by name.
 Facts: sglang/srt/server_args.py, tensorrt_llm/commands/serve.py.
 """
 
@@ -13,32 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.containers.expand.values import Unknown, Value
+from gateway.containers.known import BY_KIND, MODULES, PROGRAMS, SERVING
 from gateway.errors import ScriptError
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 _PYTHON_FLAGS = re.compile(r"-[BdEiIOPqsSuvxb]+")
-_VLLM_MODULES = frozenset({"vllm.entrypoints.openai.api_server"})
-_VLLM_CLI = frozenset({"vllm.entrypoints.cli.main", "vllm"})
-_SGLANG_MODULES = frozenset({"sglang.launch_server", "sglang.srt.entrypoints.http_server"})
-# programs and modules that serve models otherwise than OpenAI's API as vLLM has it -> what they are
-_OTHERS = {
-    "vllm.entrypoints.api_server": "vLLM's demo server, whose API is /generate",
-    "vllm.entrypoints.grpc_server": "vLLM's gRPC server",
-    "dynamo.vllm": "a worker of NVIDIA Dynamo, which speaks to its frontend and not HTTP",
-    "dynamo.sglang": "a worker of NVIDIA Dynamo, which speaks to its frontend and not HTTP",
-    "dynamo.trtllm": "a worker of NVIDIA Dynamo, which speaks to its frontend and not HTTP",
-    "dynamo.mocker": "a worker of NVIDIA Dynamo, which speaks to its frontend and not HTTP",
-    "dynamo.frontend": "NVIDIA Dynamo's frontend, a router",
-    "huggingfaceserver": "KServe's Hugging Face server",
-    "mlserver": "Seldon's MLServer",
-    "tritonserver": "NVIDIA Triton",
-    "text-generation-launcher": "Hugging Face TGI",
-    "text-embeddings-router": "Hugging Face TEI",
-    "ollama": "Ollama",
-    "llama-server": "llama.cpp's server",
-    "lmdeploy": "LMDeploy",
-    "tgi": "Hugging Face TGI",
-}  # fmt: skip
+_VLLM_CLI = frozenset({"vllm.entrypoints.cli.main", "vllm"})  # modules that read `serve` as the program does
 
 
 Recogniser = Callable[[list[Value]], bool]  # whether words start what is looked for
@@ -98,30 +77,25 @@ def _of_python(words: list[Value]) -> Command | None:
 def _of_module(module: Value, rest: list[Value]) -> Command | None:
     if isinstance(module, Unknown):
         raise ScriptError(f"python -m runs a module that is not known: {module}", module.line)
-    if module in _VLLM_MODULES:
-        return Command("vllm", tuple(rest))
     if module in _VLLM_CLI:
         return _of_program("vllm", rest)
-    if module in _SGLANG_MODULES:
-        return Command("sglang", tuple(rest))
-    return Command(module, tuple(rest)) if module in _OTHERS else None
+    known = MODULES.get(module)
+    return Command(known.kind, tuple(rest)) if known else None
 
 
 def _of_program(program: str, rest: list[Value]) -> Command | None:
     if any(w in ("-h", "--help", "--version") for w in rest):
         return None
-    if program in {"vllm", "simfleet", "sglang"}:
-        if rest and isinstance(rest[0], Unknown):
-            raise ScriptError(f"{program} {rest[0]}", rest[0].line)
-        kind = "sglang" if program == "sglang" else "vllm"
-        return Command(kind, tuple(rest[1:])) if rest[:1] == ["serve"] else None
-    if program == "llm-d-inference-sim":
-        return Command("vllm", tuple(rest))
-    if program == "trtllm-serve":
-        return Command(program, tuple(rest[1:] if rest[:1] == ["serve"] else rest))
-    if program in {"ollama", "lmdeploy"} and rest[:1] != ["serve"]:
+    if (known := PROGRAMS.get(program)) is None:
         return None
-    return Command(program, tuple(rest)) if program in _OTHERS else None
+    if program in SERVING:
+        if known.is_imitated and rest and isinstance(rest[0], Unknown):
+            raise ScriptError(f"{program} {rest[0]}", rest[0].line)
+        if rest[:1] != ["serve"]:
+            return None
+    takes_serve = (program in SERVING and known.is_imitated) or program == "trtllm-serve"
+    words = rest[1:] if takes_serve and rest[:1] == ["serve"] else rest
+    return Command(known.kind, tuple(words))
 
 
 def is_server(words: list[Value]) -> bool:
@@ -142,7 +116,7 @@ def server(words: Sequence[Value]) -> Server:
     if command.kind == "vllm":
         return Server("vllm", tuple(flags))
     if command.kind not in _TRANSLATORS:
-        raise ScriptError(f"{command.kind} is {_OTHERS[command.kind]}; the simulator imitates vLLM")
+        raise ScriptError(f"{command.kind} is {BY_KIND[command.kind].about}; the simulator imitates vLLM")
     return _TRANSLATORS[command.kind](flags)
 
 

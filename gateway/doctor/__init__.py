@@ -160,6 +160,7 @@ def _plain(found: Finding) -> dict[str, Any]:
         "cause": found.cause.id,
         "why": found.cause.cause,
         "cure": found.cause.cure,
+        "page": found.cause.page,
         "evidence": asdict(found.evidence),
         "facts": list(found.facts),
     }
@@ -178,6 +179,6 @@ def _text(found: Finding) -> str:
     }
     lines = [f"{found.subject}: {cause.id}", *(f"  {k}: {v}" for k, v in shown.items() if v)]
     if cause is not HEALTHY:
-        lines += [f"  cause: {cause.cause}", f"  cure: {cause.cure}"]
+        lines += [f"  cause: {cause.cause}", f"  cure: {cause.cure}", f"  more: {cause.page}"]
     lines += ["  the stack: " + fact.replace("\n", "\n    ") for fact in found.facts]
     return "\n".join(lines) + "\n"

@@ -19,6 +19,8 @@ from gateway.doctor.signatures import (
     upstream,
 )
 
+_PAGE = "https://github.com/vllm-simfleet/vllm-simfleet/blob/main/docs/troubleshooting.md"
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -29,6 +31,11 @@ class Cause:
     cause: str
     cure: str
     matches: Signature
+
+    @property
+    def page(self) -> str:
+        """The address of its section in the documentation."""
+        return f"{_PAGE}#{self.id}"
 
 
 CAUSES: tuple[Cause, ...] = (

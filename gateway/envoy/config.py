@@ -11,6 +11,7 @@ from gateway.envoy.clusters import ClusterSpec, build_cluster, pool_spec, servic
 from gateway.envoy.compat import LATEST, TABLE, Istio
 from gateway.envoy.listeners import Bound, build_listener
 from gateway.envoy.routes import RouteBuilder
+from gateway.envoy.tracing import Collector
 from gateway.manifests.attach import attach, attachments_of
 from gateway.manifests.destinationrule import rule_for
 from gateway.manifests.gatewayapi import Gateway, Listener
@@ -31,6 +32,7 @@ class EnvoyOptions:
     host: str = "127.0.0.1"
     istio: Istio = TABLE[LATEST]
     limits_admin: bool = True  # whether this Envoy has admin.allow_paths
+    collector: Collector | None = None  # of traces
 
     @property
     def access_log(self) -> Path:
@@ -67,7 +69,9 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
     for port, of_port in listener_ports(gateway).items():
         place = Bound(port, of_port[0].protocol, of_port, options.host, options.ports[port])
         hosts = routes.virtual_hosts((a for a in attachments if a.listener in of_port), str(port))
-        listeners.append(build_listener(manifests, gateway, place, hosts, options.access_log))
+        listeners.append(
+            build_listener(manifests, gateway, place, hosts, options.access_log, collector=options.collector)
+        )
         bound.append(place)
     specs = _cluster_specs(manifests, routes, options.eds_directory)
     clusters = []
@@ -75,6 +79,8 @@ def build(manifests: Manifests, gateway: Gateway, options: EnvoyOptions) -> Envo
         owner = (spec.pool or spec.service or gateway).namespace
         rule = rule_for(manifests.destination_rules, spec.host, owner, gateway.namespace)
         clusters.append(build_cluster(spec, rule, options.istio))
+    if options.collector is not None:
+        clusters.append(options.collector.cluster)
     return EnvoyConfig(_bootstrap(gateway, listeners, clusters, options), tuple(specs), tuple(bound))
 
 
@@ -103,11 +109,32 @@ _ADMIN_PATHS = (
 )
 
 
-def _admin(options: EnvoyOptions) -> Json:
-    admin: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}}
+def admin(options: EnvoyOptions) -> Json:
+    """The admin interface, with what a web page may ask for."""
+    found: Json = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": options.admin_port}}}
     if options.limits_admin:
-        admin["allow_paths"] = [{"safe_regex": {"regex": rf"/({_ADMIN_PATHS})?(\?.*)?"}}]
-    return admin
+        found["allow_paths"] = [{"safe_regex": {"regex": rf"/({_ADMIN_PATHS})?(\?.*)?"}}]
+    return found
+
+
+def runtime() -> Json:
+    """Istio's runtime values of a gateway."""
+    layer = {
+        "re2.max_program_size.error_level": 32768,
+        "overload.global_downstream_max_connections": 2147483647,
+    }
+    return {"layers": [{"name": "global", "static_layer": layer}]}
+
+
+# The labels of /stats/prometheus, as Istio's bootstrap makes them (its envoy_bootstrap.json); only
+# its pattern of http_conn_manager_prefix leaves a gateway's "outbound_0.0.0.0_80" in the family's name.
+_STATS_TAGS = {
+    "cluster_name": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)",
+    "response_code": r"_rq(_(\d{3}))$",
+    "response_code_class": r"_rq(_(\dxx))$",
+    "http_conn_manager_prefix": r"^http\.((outbound_[_.[:digit:]]*|[_.[:digit:]]*|admin)\.)",
+    "listener_address": r"^listener\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)",
+}
 
 
 def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], options: EnvoyOptions) -> Json:
@@ -117,17 +144,11 @@ def _bootstrap(gateway: Gateway, listeners: list[Json], clusters: list[Json], op
             "id": f"router~{options.host}~{name}.{gateway.namespace}~{gateway.namespace}.svc.cluster.local",
             "cluster": f"{name}.{gateway.namespace}",
         },
-        "admin": _admin(options),
-        "layered_runtime": {
-            "layers": [
-                {
-                    "name": "global",
-                    "static_layer": {
-                        "re2.max_program_size.error_level": 32768,
-                        "overload.global_downstream_max_connections": 2147483647,
-                    },
-                }
-            ]
+        "admin": admin(options),
+        "layered_runtime": runtime(),
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _STATS_TAGS.items()],
         },
         "static_resources": {"listeners": listeners, "clusters": clusters},
     }

@@ -11,6 +11,7 @@ import yaml
 
 from gateway.envoy import extproc, rbac
 from gateway.envoy.clusters import PICKED_KEY, SCORES_KEY, SERVED_KEY
+from gateway.envoy.tracing import Collector
 from gateway.manifests.gatewayapi import GATEWAY_GROUP, Gateway, Listener
 from gateway.manifests.load import Manifests
 from gateway.manifests.references import is_granted
@@ -19,6 +20,7 @@ from kit.errors import DocumentError
 Json = dict[str, Any]
 
 _TYPE = "type.googleapis.com/envoy.extensions"
+MANAGER = f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _METADATA = "%DYNAMIC_METADATA(envoy.lb:{})%"
 # What one line of the access log says: which pod was picked, which served, and why a request failed.
 ACCESS_LOG_FIELDS = {
@@ -50,7 +52,8 @@ ACCESS_LOG_FIELDS = {
 }
 
 
-# Istio's sampling. No provider is there to send a span to, but with it a route's name goes to the servers.
+# Istio's sampling. Without a collector there is nobody to send a span to, but with it a route's name goes to
+# the servers.
 _TRACING: Json = {
     "client_sampling": {"value": 100},
     "random_sampling": {"value": 1},
@@ -72,9 +75,19 @@ class Bound:
 
 
 def build_listener(
-    manifests: Manifests, gateway: Gateway, bound: Bound, virtual_hosts: list[Json], access_log: Path
+    manifests: Manifests,
+    gateway: Gateway,
+    bound: Bound,
+    virtual_hosts: list[Json],
+    log: Path,
+    *,
+    collector: Collector | None = None,
 ) -> Json:
-    manager = _connection_manager(bound, virtual_hosts, access_log)
+    """A port of a gateway, its traces going to `collector`. Raises DocumentError."""
+    manager = _connection_manager(bound, virtual_hosts, log)
+    if collector is not None:
+        service = f"{gateway.name}-istio.{gateway.namespace}"
+        manager["tracing"] = {**_TRACING, **collector.tracing(service)}
     ports = [(bound.port, bound.local_port)]
     manager["http_filters"] = [*rbac.filters(manifests.policies, gateway, ports), *_http_filters()]
     if not makes_request_ids(gateway):
@@ -158,10 +171,10 @@ def _certificate_error(listener: Listener, message: str) -> DocumentError:
     return listener.root.error(message, "tls", "certificateRefs")
 
 
-def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Path) -> Json:
+def _connection_manager(bound: Bound, virtual_hosts: list[Json], log: Path) -> Json:
     name = f"{'https' if bound.protocol == 'HTTPS' else 'http'}.{bound.port}"
     return {
-        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": MANAGER,
         "stat_prefix": f"outbound_0.0.0.0_{bound.port}",
         "server_name": "istio-envoy",
         "use_remote_address": True,
@@ -174,7 +187,7 @@ def _connection_manager(bound: Bound, virtual_hosts: list[Json], access_log: Pat
         "tracing": _TRACING,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_protocol_options": {},
-        "access_log": [_access_log(access_log)],
+        "access_log": [access_log(log)],
         "route_config": {
             "name": name,
             "virtual_hosts": virtual_hosts,
@@ -202,7 +215,8 @@ def _http_filters() -> Sequence[Json]:
     ]
 
 
-def _access_log(path: Path) -> Json:
+def access_log(path: Path) -> Json:
+    """The log that `logs`, `why`, `doctor` and the load generator read."""
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": {

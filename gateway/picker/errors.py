@@ -36,7 +36,8 @@ class RequestError(PickerError):
     """A request the picker answers itself.
 
     `code` is one of the keys of STATUS; how it is spelled in the body is the release's (compat.Compat).
-    `dropped` is the value of x-llm-d-request-dropped-reason, where the release sends it.
+    `dropped` is the value of x-llm-d-request-dropped-reason, where the release sends it. `models` are the
+    model that was asked for and its target, empty where the request was refused before they were read.
     """
 
     STATUS: ClassVar[dict[str, int]] = {
@@ -53,6 +54,7 @@ class RequestError(PickerError):
         self.code = code
         self.message = message
         self.dropped = dropped
+        self.models = ("", "")
 
     @property
     def status(self) -> int:

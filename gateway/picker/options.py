@@ -49,6 +49,7 @@ class Options:
     allow_experimental_plugins: bool = False
     emit_endpoint_scores: bool = False
     drain_timeout: float = 30.0
+    otlp_traces: str = ""
     v: int = 2
     metric_overrides: dict[str, str] = field(default_factory=dict)  # MetricMapping field -> spec
 
@@ -120,6 +121,7 @@ _STRINGS = frozenset(
         "endpoints-file",
         "objectives-file",
         "decision-log",
+        "otlp-traces",
         "plugin",
         "model-server-metrics-path",
         "model-server-metrics-scheme",
@@ -231,6 +233,7 @@ metrics of the endpoints
   --total-queued-requests-metric, --total-running-requests-metric, --kv-cache-usage-percentage-metric,
   --lora-info-metric, --cache-info-metric SPEC    name or name{label=value}; "" for none
 other
+  --otlp-traces URL             a span of each pick for this OTLP/HTTP collector, http://HOST:4318/v1/traces
   --v N                         5 logs debug lines      --drain-timeout D  30s, for open streams at the end
 
 Every other flag of an EPP release is accepted and means nothing here.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gateway.errors import GatewayError, UsageError
-from gateway.simulate.batch import Order, run_all
+from gateway.simulate.batch import Order, Show, run_all
 from gateway.simulate.inputs import Source
 from gateway.simulate.summary import as_text, shown
 from kit.console import complain, say, show
@@ -105,6 +105,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     add("--json", metavar="FILE", help="the figures as JSON; - for standard output")
     add("--jobs", type=int, default=1, metavar="N", help="processes for several runs (1)")
     add("-q", "--quiet", action="store_true", help="no progress")
+    add("--progress", choices=("auto", "lines"), default="auto", help=argparse.SUPPRESS)  # of the live page
 
 
 def run(argv: Sequence[str]) -> int:
@@ -126,7 +127,7 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if args.rate_scale <= 0:
         raise UsageError("--rate-scale must be above 0")
     orders = _orders(args, argv)
-    found = run_all(orders, args.jobs, None if args.quiet or not sys.stderr.isatty() else _progress)
+    found = run_all(orders, args.jobs, _told(args))
     if args.json is not None:
         text = json.dumps(found[0] if len(found) == 1 else found, indent=2) + "\n"
         if args.json == "-":
@@ -192,6 +193,16 @@ def _seconds(flag: str, text: str) -> float:
     if seconds < 0:
         raise UsageError(f"{flag} must be 0 or more")
     return seconds
+
+
+def _told(args: argparse.Namespace) -> Show | None:
+    if args.progress == "lines":
+        return _progress_line
+    return None if args.quiet or not sys.stderr.isatty() else _progress
+
+
+def _progress_line(label: str, done: int, planned: int, seconds: float) -> None:
+    complain(f"{label}{done} of {planned} requests, {seconds:.0f} virtual seconds")
 
 
 def _progress(label: str, done: int, planned: int, seconds: float) -> None:

@@ -32,7 +32,7 @@ class Applied:
 
 async def apply(stack: Stack, plan: Plan, *, reload: bool = True) -> Applied:
     """Make `stack` run `plan`. Without `reload` a picker goes on when only files that it has read change."""
-    async with stack.changing:
+    async with stack.turns.everything():
         change = _Change(stack, plan, reload)
         await change.run()
         return change.done

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.autoscale.hpa import Hpa, read_hpa
+from gateway.containers.known import serves_models
 from gateway.errors import ControlError
 from gateway.manifests.attach import attach
 from gateway.manifests.conditions import pool_conditions, route_conditions
@@ -51,8 +52,8 @@ class ServerPlan:
         resource = self.workload.resource
         if resource.kind in {"Pod", "DaemonSet", "Job"}:
             return f"a {resource.kind} has no scale"
-        if resource.made_by is not None and _group_size(resource.made_by) > 1:
-            return f"{resource.made_by} has groups of several pods, which are not made anew here"
+        if resource.made_by is not None and _is_of_group(resource):
+            return f"{resource.made_by} has pods that are told apart, which are not made anew here"
         return None
 
     @property
@@ -130,14 +131,23 @@ def _count(workload: Workload, replicas: int | None) -> int:
 
 
 def _is_helper(workload: Workload) -> bool:
-    """Whether this is a worker of a LeaderWorkerSet whose command serves nothing, such as `ray start`."""
-    is_worker = workload.resource.made_by is not None and workload.first_ordinal > 0
-    return is_worker and not any(is_model_server(c) for c in workload.containers)
+    """Whether this is a worker of a group whose command takes no requests, such as `ray start`."""
+    if not _is_of_group(workload.resource) or workload.first_ordinal == 0:
+        return False
+    servers = [c for c in workload.containers if is_model_server(c)]
+    return not any(_BEHIND.search(" ".join((*c.command, *c.args))) is None for c in servers)
+
+
+# vLLM's and SGLang's flags of nodes that compute for the one that takes the requests
+_BEHIND = re.compile(r"(?:^|\s)--(?:headless\b|node-rank[= ])")
 
 
 def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     """A workload of no pool: model servers run, other programs are told of."""
     if any(p.workload is workload for p in plan.pickers):
+        return
+    if _is_helper(workload):
+        _tell(plan, workload, "it works for its leader and takes no requests")
         return
     services = [
         s
@@ -170,10 +180,13 @@ def _tell(plan: Plan, workload: Workload, text: str) -> None:
         plan.unread.append(found)
 
 
-def _group_size(resource: Resource) -> int:
-    """Pods of one group of a LeaderWorkerSet."""
-    size = resource.root.at("spec", "leaderWorkerTemplate", "size").value
-    return size if isinstance(size, int) else 1
+def _is_of_group(resource: Resource) -> bool:
+    """Whether a StatefulSet is one of several that its controller makes of one number of replicas."""
+    owner = resource.made_by
+    if owner is None or resource.kind != "StatefulSet":
+        return False
+    size = owner.root.at("spec", "leaderWorkerTemplate", "size").value
+    return owner.kind == "RoleSet" or (isinstance(size, int) and size > 1)
 
 
 def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
@@ -181,7 +194,9 @@ def _plan_autoscaler(plan: Plan, hpa: Hpa) -> None:
     name, kind = hpa.target_name, hpa.target_kind
 
     def is_target(server: ServerPlan) -> bool:
-        resource = server.workload.resource.made_by or server.workload.resource
+        resource = server.workload.resource
+        if resource.made_by is not None and resource.made_by.kind == "LeaderWorkerSet":
+            resource = resource.made_by
         return (resource.namespace, resource.kind, resource.name) == (hpa.namespace, kind, name)
 
     target = next((s for s in plan.servers if is_target(s)), None)
@@ -207,16 +222,9 @@ def serving_container(containers: Sequence[Container], ports: Sequence[int]) -> 
     return next((c for c in containers if any(p.number in ports for p in c.ports)), containers[0])
 
 
-_SERVER = re.compile(r"vllm|inference-sim|simfleet|sglang|--model\b|--served-model-name\b")
-
-
 def model_server(workload: Workload, ports: Sequence[int]) -> Container:
     """The container that is a model server by image, command or flags; a proxy may have the port."""
-    servers = [
-        c
-        for c in workload.containers
-        if not is_sidecar(c) and any(_SERVER.search(w) for w in (c.image, *c.command, *c.args))
-    ]
+    servers = [c for c in workload.containers if not is_sidecar(c) and is_model_server(c)]
     return serving_container(servers or workload.containers, ports)
 
 
@@ -228,28 +236,10 @@ def fronting_ports(workload: Workload, server: Container, ports: Sequence[int]) 
     return declared.issuperset(ports)
 
 
-_NO_SERVER = re.compile(r"router|epp|endpoint-picker|proxy|sidecar|bench|gateway|loadgen|exporter|operator")
-_PROGRAM = re.compile(
-    r"\bvllm serve\b|\bvllm\.entrypoints|inference-sim\b|\bsimfleet serve\b|\bsglang\.launch_server\b"
-    r"|\btrtllm-serve\b|(?:^|\s)--(?:model|served-model-name)[=\s]"
-)
-# vLLM's benchmark, and what else the simulator's own image and pickers' do
-_OTHER = re.compile(
-    r"\bvllm bench\b|^(?:\S*/)?(?:loadgen|epp)\b|\bsimfleet (?!serve\b)\w|(?:^|\s)--?pool-?[nN]ame\b"
-)
-_IMAGE = re.compile(r"(?:^|[-_])vllm|inference-sim|vllm-simfleet|^simfleet|sglang|tensorrt-llm")
-
-
 def is_model_server(container: Container) -> bool:
-    """Whether a container that no pool names serves a model: by its program or flags, else by its image."""
+    """Whether a container serves a model: by its program or flags, else by its image."""
     text = " ".join((*container.command, *container.args))
-    image = container.image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    if _OTHER.search(text):
-        return False
-    if _PROGRAM.search(text):
-        return True
-    idle = container.command and not text.startswith("-")  # a program of its own that is none of those
-    return not idle and bool(_IMAGE.search(image)) and not _NO_SERVER.search(image)
+    return serves_models(container.image, text, has_command=bool(container.command))
 
 
 def listening_ports(server: ServerPlan, port: int, ranks: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from gateway.envoy.compat import istio
 from gateway.envoy.config import listener_ports
 from gateway.envoy.example import Example, example
 from gateway.manifests.attach import attach, attachments_of
@@ -32,12 +33,19 @@ def status(stack: Stack, name: str, started: float) -> Json:
         "directory": str(stack.options.directory),
         "url": urls[0] if urls else None,
         "gateways": gateways,
+        "control_plane": {"kind": "simfleet", "istio": _release(stack)},
         "pools": [_pool(stack, key) for key in stack.plan.manifests.pools],
         "pods": [_pod(stack, pod) for pod in stack.pods],
         "pickers": [_picker(handle) for handle in stack.pickers],
         "notes": stack.plan.notes,
         "not_simulated": [found.as_data for found in stack.plan.unread],
     }
+
+
+def _release(stack: Stack) -> str:
+    """Whose translation Envoy gets."""
+    options = stack.options.gateway
+    return istio(options.istio_release).name + (" with its bugs" if options.istio_bugs else "")
 
 
 def _gateway(stack: Stack, process: GatewayProcess) -> Json:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.containers.command import ServerCommand, container_error, server_command
@@ -17,21 +18,62 @@ from simulator.config.resolve import parse_args
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
 
+_ENDPOINT = re.compile(r"\btcp://([A-Za-z0-9][\w.-]*):(\d+)")  # not `*`, a pod's own
+_FOREIGN = "--otlp-traces-endpoint: spans do not leave the lab by themselves,"
+
 
 def server_config(
-    manifests: Manifests, server: ServerPlan, name: str, address: str, directory: Path
+    manifests: Manifests,
+    server: ServerPlan,
+    name: str,
+    address: str,
+    directory: Path,
+    *,
+    traces: str | None = None,
 ) -> tuple[ServeConfig, ServerCommand]:
     """What the pod `name` of `server` runs; its volumes are written below `directory`.
+
+    Its spans are posted to `traces` and nowhere else: a collector that its flags name is one of a cluster.
 
     Raises ManifestError for a container that would not start.
     """
     workload, container = server.workload, server.container
     volumes = inside(directory, workload.namespace, workload.resource.kind.lower(), workload.name)
     command = server_command(manifests, workload, container, name=name, address=address, directory=volumes)
+    command = _to_pickers(manifests, workload.namespace, command)
     try:
-        return parse_args(command.flags, command.env), command
+        config = parse_args(command.flags, command.env)
     except ConfigError as error:
         raise container_error(container, f"the server would not start: {error}") from error
+    if config.otlp_traces_endpoint is not None:
+        note = (
+            f"{_FOREIGN} {config.otlp_traces_endpoint} gets none; `simfleet up --otlp-endpoint` says where to"
+        )
+        command = replace(command, notes=(*command.notes, note))
+    return replace(config, otlp_traces_endpoint=traces, otlp_traces_protocol="http/protobuf"), command
+
+
+def _to_pickers(manifests: Manifests, namespace: str, command: ServerCommand) -> ServerCommand:
+    """KV events that go to the Service of a picker go to the picker: there is no DNS here."""
+    notes: list[str] = []
+
+    def place(found: re.Match[str]) -> str:
+        name, _, rest = found[1].partition(".")
+        space = rest.partition(".")[0] or namespace
+        service = manifests.services.get((space, name))
+        pickers = {(p.namespace, p.picker.name) for p in manifests.pools.values() if p.picker}
+        if service is None or (space, name) not in pickers:
+            if not re.fullmatch(r"[\d.]+|localhost", found[1]):
+                notes.append(
+                    f"{found[0]}: no picker's Service of the manifests has this name: no KV events come"
+                )
+            return found[0]
+        if service.port(int(found[2])) is None:
+            notes.append(f"{found[0]}: Service {name} has no port {found[2]}: in a cluster no KV events come")
+        return f"tcp://127.0.0.1:{found[2]}"
+
+    flags = tuple(_ENDPOINT.sub(place, flag) for flag in command.flags)
+    return replace(command, flags=flags, notes=(*command.notes, *notes))
 
 
 def ranks_of(server: ServerPlan, config: ServeConfig) -> int:

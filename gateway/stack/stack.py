@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Self
 
 from gateway.containers.command import ServerCommand
+from gateway.envoy.ads import gateway_process
 from gateway.envoy.clusters import ClusterSpec
 from gateway.envoy.eds import Address
 from gateway.envoy.process import GatewayOptions, GatewayProcess
 from gateway.errors import ContainerError, ControlError, StackError
 from gateway.machine.ports import MAX_ADDRESSES, AddressPool, is_free
 from gateway.machine.processes import together
+from gateway.machine.turns import Turns
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.inside import inside
 from gateway.sidecar.plan import sidecar_options
@@ -54,7 +56,7 @@ class StackOptions:
 class Stack:
     """All that a plan asks for; `failure` is done when a part died. It refuses by ControlError."""
 
-    def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print) -> None:
+    def __init__(self, plan: Plan, options: StackOptions, report: Callable[[str], None] = print):
         self.plan = plan
         self.options = options
         self.report = report
@@ -66,7 +68,7 @@ class Stack:
         self._sidecars = Sidecars(self.note)
         self._addresses = AddressPool()
         self._tasks: list[asyncio.Task[None]] = []
-        self.changing = asyncio.Lock()  # one scale, drain or restart at a time
+        self.turns = Turns()  # one scale, drain or restart of a workload at a time
         self._untold: OSError | None = None  # why the endpoints could not be written
 
     async def __aenter__(self) -> Self:
@@ -102,10 +104,10 @@ class Stack:
 
     def make_gateway(self, gateway: Gateway) -> GatewayProcess:
         """Its process with its files, not yet started. Raises DocumentError."""
-        directory = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
+        home = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
         place = self.options.place(gateway) if self.options.place else self.options.gateway
         taken = {port: g.name for g in self.gateways for port in g.ports.values()}
-        return GatewayProcess(self.plan.manifests, gateway, directory, place, taken)
+        return gateway_process(self.plan.manifests, gateway, home, place, taken)
 
     async def start_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.start(self.endpoints_of)
@@ -235,8 +237,8 @@ class Stack:
         return pod_ports(server, config.port, ranks_of(server, config), config.control.port, sidecar)[0]
 
     def _config(self, server: ServerPlan, name: str, address: str) -> tuple[ServeConfig, ServerCommand]:
-        volumes = self.options.directory / "volumes"
-        config, command = server_config(self.plan.manifests, server, name, address, volumes)
+        path, traces = self.options.directory / "volumes", self.options.picker.otlp_traces
+        config, command = server_config(self.plan.manifests, server, name, address, path, traces=traces)
         for note in command.notes:
             self.note(f"{server.workload}, container {server.container.name}: {note}")
         return config, command
@@ -263,8 +265,6 @@ class Stack:
                 if state is not pod.state:
                     self._set_state(state, pod)
 
-    # deaths
-
     async def _watch_gateway(self, gateway: GatewayProcess) -> None:
         await gateway.process.wait()
         if not gateway.process.stopping and not self.failure.done():
@@ -290,8 +290,8 @@ class Stack:
         """Change the number of pods of a pool or workload; those that go are drained first."""
         if not 0 <= replicas <= MAX_ADDRESSES:
             raise ControlError(f"replicas must be 0 to {MAX_ADDRESSES}, not {replicas}")
-        async with self.changing:
-            server = self.plan.server(target)
+        async with self.turns.of(str(self.plan.server(target).workload)):
+            server = self.plan.server(target)  # as it is now
             if server.why_fixed:
                 raise ControlError(f"{server.workload.name} cannot be scaled: {server.why_fixed}")
             pods = self.pods.of_workload(server)
@@ -341,7 +341,7 @@ class Stack:
         pod = self.pods.get(name)
         if not pod.is_running:
             raise ControlError(f"pod {pod.name} is {pod.state} already")
-        async with self.changing:
+        async with self.turns.of(str(pod.server.workload)):
             finished = await self._drain([pod], grace_s)
         return f"pod {pod.name} drained" + ("" if finished else f"; cut off after {grace_s:g} s")
 
@@ -367,14 +367,15 @@ class Stack:
 
     async def restart(self, name: str) -> str:
         """Start a pod with an empty cache on its old address, or a picker anew."""
-        async with self.changing:
-            if (handle := self.pickers.find(name)) is not None:
+        if (handle := self.pickers.find(name)) is not None:
+            async with self.turns.of(handle.name):
                 await handle.process.stop()
                 await self.start_picker(handle)
                 self.publish()
                 await self.until_applied()
-                return f"picker {handle.name} restarted"
-            pod = self.pods.get(name)
+            return f"picker {handle.name} restarted"
+        pod = self.pods.get(name)
+        async with self.turns.of(str(pod.server.workload)):
             try:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:

@@ -18,13 +18,14 @@ from gateway.machine.readiness import http_get
 from gateway.ui.collect import Collector
 from gateway.ui.envoydump import clusters, parsed, routes_of
 from gateway.ui.load import Load
+from gateway.ui.simulate import SLIDERS, TODAY, Simulations
 from gateway.why.whatif import WhatIf, to_config, what_if
 
 Json = dict[str, Any]
 MOST_BODY = 2 << 20  # bytes; a configuration is the largest thing that is sent
 _PAGES = ("/config_dump", "/clusters?format=json")  # of Envoy's admin port
 # What the page may not ask of the stack: it reads the status itself, and is no place to end a stack from.
-_NOT_HERE = {"status", "down", "commands", "objects", "picker_config", "reconfigure"}
+_NOT_HERE = {"status", "down", "commands", "objects", "manifests", "picker_config", "reconfigure"}
 
 
 class WhatIfAsked(msgspec.Struct):
@@ -34,6 +35,7 @@ class WhatIfAsked(msgspec.Struct):
     picker: str | None = None
     last: int = 500
     name: str = ""  # of the picker process that is meant, where a configuration is made
+    scenario: str = ""  # that is simulated
 
 
 class LoadAsked(msgspec.Struct):
@@ -48,9 +50,10 @@ class LoadAsked(msgspec.Struct):
 class Api:
     """Answers; what cannot be done is a GatewayError, which becomes 409 or 400."""
 
-    def __init__(self, collector: Collector, load: Load) -> None:
+    def __init__(self, collector: Collector, load: Load, simulations: Simulations) -> None:
         self._collector = collector
         self._load = load
+        self._simulations = simulations
         self._objects: Json | None = None
 
     async def answer(self, request: Request) -> Response:
@@ -121,6 +124,27 @@ class Api:
         before = await self._collector.ask("picker_config", name=asked.name)
         config = yaml.safe_load(before) if before else _default(result)
         return yaml.safe_dump(to_config(result, config), sort_keys=False)
+
+    async def on_simulate(self, given: Json) -> Json:
+        """Start a scenario in virtual time, under today's weights and the sliders'.
+
+        ControlError where one runs, and for another scenario than a packaged one."""
+        asked = msgspec.convert(given, WhatIfAsked)
+        today = WhatIfAsked(last=asked.last, name=asked.name)
+        configs = {TODAY: await self._config(today), SLIDERS: await self._config(asked)}
+        if configs[TODAY] == configs[SLIDERS]:
+            del configs[SLIDERS]
+        pods = [pod["workload"] for pod in self._collector.feed.report.get("pods", ())]
+        replicas = len(pods) if len(set(pods)) == 1 else None
+        manifests = await self._collector.ask("manifests")
+        weights = self._what_if(asked).weights
+        self._simulations.start(manifests, configs, asked.scenario, replicas, weights)
+        return self._simulations.state()
+
+    async def on_end_simulation(self, _: Json) -> Json:
+        """End it."""
+        await self._simulations.stop()
+        return self._simulations.state()
 
     async def on_apply(self, given: Json) -> Json:
         """Restart the picker with the sliders' weights, or with `text`; what undoes it."""

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import yaml
+
 from gateway.stack.reconfigure import picker_config
 from gateway.stack.stack import Stack
 from gateway.ui.objects import describe
@@ -18,7 +20,7 @@ _TYPES = {"int": "number", "float": "number", "bool": "flag"}
 def questions(
     stack: Stack, changes: Mapping[str, Callable[..., Awaitable[Any]]]
 ) -> dict[str, Callable[..., Awaitable[Any]]]:
-    """The commands `commands`, `objects` and `picker_config`."""
+    """The commands `commands`, `objects`, `manifests` and `picker_config`."""
 
     async def commands() -> Json:
         return {name: arguments_of(command) for name, command in changes.items()}
@@ -26,10 +28,13 @@ def questions(
     async def objects() -> Json:
         return await asyncio.to_thread(describe, stack.plan)  # lint takes longer than a turn of the loop may
 
+    async def manifests() -> str:
+        return yaml.safe_dump_all(stack.plan.manifests.objects(), sort_keys=False)
+
     async def config(name: str) -> str:
         return picker_config(stack, name)
 
-    return {"commands": commands, "objects": objects, "picker_config": config}
+    return {"commands": commands, "objects": objects, "manifests": manifests, "picker_config": config}
 
 
 def arguments_of(command: Callable[..., Awaitable[Any]]) -> list[Json]:

@@ -19,6 +19,7 @@ from gateway.ui.api import Api
 from gateway.ui.collect import INTERVAL_S, Collector
 from gateway.ui.guard import guarded
 from gateway.ui.load import Load
+from gateway.ui.simulate import Simulations
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -41,7 +42,8 @@ class PageServer:
     def __init__(self, socket_path: Path, token: str, port: int = 0) -> None:
         self.collector = Collector(socket_path)
         self.load = Load(socket_path.parent.name, socket_path.parent.parent)
-        self._api = Api(self.collector, self.load)
+        self.simulations = Simulations()
+        self._api = Api(self.collector, self.load, self.simulations)
         self._token = token
         self._port = port
         self._server: _Server | None = None
@@ -74,7 +76,7 @@ class PageServer:
 
     async def _collect(self) -> None:
         while True:
-            self.collector.extra = {"load": self.load.state()}
+            self.collector.extra = {"load": self.load.state(), "simulation": self.simulations.state()}
             try:
                 await self.collector.once()
             except Exception as error:  # noqa: BLE001 - the page says so and goes on
@@ -82,8 +84,9 @@ class PageServer:
             await asyncio.sleep(INTERVAL_S)
 
     async def stop(self) -> None:
-        """Ends the load, the streams and the port."""
+        """Ends the load, the simulation, the streams and the port."""
         await self.load.close()
+        await self.simulations.stop()
         self.collector.close()
         if self._server is not None:
             self._server.should_exit = True

@@ -239,11 +239,18 @@ def join_body(
 
 @dataclass(slots=True)
 class Plan:
-    """A whole plan in memory, for reports; workers read it line by line."""
+    """A whole plan in memory; workers read it line by line, reports what they ask for (stored.py)."""
 
     header: PlanHeader
     requests: list[PlannedRequest] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
+    _by_id: dict[str, PlannedRequest] = field(default_factory=dict)
+
+    def find(self, name: str) -> PlannedRequest | None:
+        """The request of that id."""
+        if len(self._by_id) != len(self.requests):
+            self._by_id = {request.id: request for request in self.requests}
+        return self._by_id.get(name)
 
     def body(self, request: PlannedRequest, answers: Mapping[int, str] | None = None) -> bytes:
         """The bytes of a request's body, given the answers of earlier turns."""

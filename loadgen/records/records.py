@@ -8,6 +8,7 @@ killed run keeps what it had; a torn last line is skipped, a broken line anywher
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +21,13 @@ RECORDS_VERSION = 1
 # The header in which each request carries `RUN/ID`: the run's token and the record's id. Gateways give
 # requests an `x-request-id` of their own and pass this one on, so their logs can be joined.
 CLIENT_ID = "x-client-request-id"
+TRACEPARENT = "traceparent"
+
+
+def traceparent(run: str, identity: str) -> str:
+    """The W3C trace context of a request (`--traceparent`): its trace's id follows from run and record."""
+    digest = hashlib.sha256(f"{run}/{identity}".encode()).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 
 class Attempt(msgspec.Struct, kw_only=True):

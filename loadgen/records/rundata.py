@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from loadgen.errors import LoadgenError
-from loadgen.plan.plan import Plan, PlanHeader, load_plan, read_plan_header
+from loadgen.plan.plan import PlanHeader, read_plan_header
 from loadgen.records.frame import Frame, natural_order
 from loadgen.records.pod_metrics import named_pods, pod_state
 from loadgen.records.podnames import all_names, by_pod
@@ -72,12 +72,6 @@ class RunData:
     def known_pods(self) -> dict[str, PodSeries]:
         """The scraped pods that go by the names of the answers, or all when answers name none."""
         return {name: self.pods[name] for name in self.pod_names if name in self.pods}
-
-    @cached_property
-    def plan(self) -> Plan | None:
-        """The plan whole; read on demand, since it may be large."""
-        path = self.path / PLAN
-        return load_plan(path) if path.is_file() else None
 
     @property
     def t0(self) -> float:

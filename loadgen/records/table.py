@@ -194,12 +194,7 @@ class Records(Sequence[Record]):
     def _where(self) -> Ints | slice:
         return slice(None) if self._rows is None else self._rows
 
-    def without_times(self) -> Iterator[Record]:
-        """Each record as it is but for its chunk times, which are most of it."""
-        for low in range(0, len(self), BATCH):
-            yield from self._made(self._positions()[low : low + BATCH], times=False)
-
-    def _made(self, rows: Ints, *, times: bool = True) -> Iterator[Record]:
+    def _made(self, rows: Ints) -> Iterator[Record]:
         columns = self._columns
         values: dict[str, Iterable[object]] = {
             name: [None if isnan(value) else value for value in columns.numbers(name)[rows].tolist()]
@@ -220,7 +215,7 @@ class Records(Sequence[Record]):
         ):
             yield Record(
                 id=columns.ids[row],
-                chunk_times=columns.chunks[start : start + count].tolist() if times and count >= 0 else None,
+                chunk_times=columns.chunks[start : start + count].tolist() if count >= 0 else None,
                 attempts=columns.attempts.get(row, []),
                 **cast(Mapping[str, Any], dict(zip(names, each, strict=True))),
             )

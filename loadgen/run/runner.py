@@ -24,6 +24,7 @@ from kit.alarm import new_event_loop
 from kit.console import complain
 from loadgen.client.target import Target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
+from loadgen.numbers.exporter import Totals, serving
 from loadgen.numbers.jsonl import JsonlWriter, write_private
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
@@ -96,6 +97,7 @@ class _Run:
         self.crew: Crew | None = None
         self.hopeless: str | None = None
         self.snapshot: Snapshot | None = None
+        self.exported = Totals()
         self._headers: dict[str, str] = {}
         self._marks: list[tuple[float, int, int]] = []
 
@@ -126,7 +128,10 @@ class _Run:
         await self._note_ceiling(info)
         write_meta(run_dir, meta)
         try:
-            await self._load(run_dir, target, info)
+            with serving(options.metrics_port) as (self.exported, served):
+                if served and not options.quiet:
+                    complain(f"loadgen: totals at {served}")
+                await self._load(run_dir, target, info)
         except (LoadgenError, OSError) as error:
             meta.status, meta.error = "failed", scenario.secrets.hide(str(error))
             self._conclude()
@@ -195,11 +200,8 @@ class _Run:
 
     async def _load(self, run_dir: Path, target: Target, info: PlanInfo) -> None:
         scenario, meta = self.scenario, self.meta
-        part, parts = self.options.slice
-        delay = LEAD
-        if self.options.start_at is not None:
-            delay = max(LEAD, self.options.start_at - time.time())
-        crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
+        delay = max(LEAD, (self.options.start_at or 0.0) - time.time())
+        crew = self.crew = Crew(self._orders(run_dir, target, *self.options.slice), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
         scraper = None
         if scenario.scrape and scrape:
@@ -286,6 +288,7 @@ class _Run:
                 headers=self._headers,
                 secrets=scenario.secrets.values,
                 run=self.meta.runs[0],
+                traced=self.options.traceparent,
             )
             for index in range(processes)
         ]
@@ -298,6 +301,7 @@ class _Run:
         planned = None if any(plan.wrap for plan in info.header.classes.values()) else info.planned
         self.snapshot = Snapshot(self.scenario.name, planned, info.header.span, closed)
         self.snapshot.asked = info.rate
+        self.exported.snapshot = self.snapshot
         side = [loop.create_task(timeline.run(meta.t0_monotonic)), loop.create_task(self.logs.run())]
         if scraper is not None:
             side.append(loop.create_task(scraper.run()))

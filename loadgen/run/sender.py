@@ -20,7 +20,7 @@ from loadgen.client.wire import Wire
 from loadgen.numbers.jsonl import JsonlWriter
 from loadgen.numbers.progress import Progress
 from loadgen.plan.plan import PlannedRequest
-from loadgen.records.records import CLIENT_ID, Record
+from loadgen.records.records import CLIENT_ID, TRACEPARENT, Record, traceparent
 from loadgen.run.jobs import AHEAD_BYTES, AHEAD_REQUESTS, ClosedClass, Job, PlanCursor, Unit, User
 from loadgen.run.outcome import attempt_of, record_of, retry_delay
 from loadgen.scenario.redaction import Secrets
@@ -46,6 +46,7 @@ class Sender:
         headers: dict[str, str] | None = None,
         secrets: Secrets | None = None,
         run: str = "",
+        traced: bool = False,
     ) -> None:
         self._wire = wire
         self._cursor = cursor
@@ -57,6 +58,7 @@ class Sender:
         self._headers = headers or {}
         self._secrets = secrets or Secrets()
         self._run = run
+        self._traced = traced
         self._alarm = make_alarm(loop, self._tick)
         self._heap: list[tuple[float, int, Job]] = []
         self._order = itertools.count()
@@ -111,6 +113,8 @@ class Sender:
             headers = {**headers, "x-request-id": job.id}
         if self._run:
             headers = {CLIENT_ID: f"{self._run}/{job.id}", **headers}
+        if self._traced:
+            headers = {TRACEPARENT: traceparent(self._run, job.id), **headers}
         body = unit.body(job.turn, self._cursor.shared)
         if self._headers:
             headers = {**self._headers, **headers}

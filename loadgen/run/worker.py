@@ -56,6 +56,8 @@ class WorkerOrder(msgspec.Struct, kw_only=True):
     """Of requests that do not have them themselves; the plan does not hold them."""
     run: str = ""
     """The run's token, under which requests name themselves to gateways; "": they do not."""
+    traced: bool = False
+    """Each request has a `traceparent` of its own."""
     secrets: dict[str, str] = {}
     """What placeholders in the plan stand for; this order travels through a pipe, never a file."""
 
@@ -83,6 +85,7 @@ class Worker:
             headers=order.headers,
             secrets=Secrets(order.secrets),
             run=order.run,
+            traced=order.traced,
         )
         self._stops = 0
         self._cpu = process_time()

@@ -18,6 +18,10 @@ class RunOptions:
     slice: tuple[int, int] = (0, 1)
     start_at: float | None = None
     """Wall-clock t0, so that several machines begin together."""
+    metrics_port: int | None = None
+    """Serve the totals so far in Prometheus' text format on this port of 127.0.0.1; 0: any free one."""
+    traceparent: bool = False
+    """Give each request a W3C trace context of its own."""
     arm: str | None = None
     repeat: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)

@@ -8,17 +8,17 @@ off, the hit that was served is the proof that it was possible. Formulas: docs/s
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping
 from typing import Annotated
+
+import numpy as np
 
 from loadgen.numbers.figure import Card, Figure
 from loadgen.records.frame import natural_order
-from loadgen.records.records import Record
-from loadgen.score.prefix_prompts import Ask
-from loadgen.score.prefix_tree import PrefixTree, best_hits, held_by
+from loadgen.records.table import Mask, Records
+from loadgen.score.prefix_forest import Forest
+from loadgen.score.prefix_prompts import Asks
 
 BLOCK_SIZE = 16  # vLLM's default, used until a scrape says otherwise
 
@@ -103,24 +103,8 @@ class Prefix(Card):
     decisions: Annotated[Decisions, Figure("each pick against what had been sent where")]
 
 
-class _Forest:
-    """All prompts in one tree, and the path of each through it."""
-
-    def __init__(self, ordered: Sequence[Ask]) -> None:
-        tree = PrefixTree()
-        self.common: list[int] = []
-        """Bytes that each prompt shares with something asked or answered before it."""
-        for ask in ordered:
-            self.common.append(tree.insert(ask.space, ask.content))
-            if ask.after:
-                tree.insert(ask.space, ask.after)
-        self.lengths = tree.number()
-        self.paths = [tree.path(ask.space, ask.content) for ask in ordered]
-        self.after = [tree.path(ask.space, ask.after) if ask.after else None for ask in ordered]
-
-
 def score(
-    ordered: Sequence[Ask],
+    asks: Asks,
     caches: Mapping[str, int],
     block: int = BLOCK_SIZE,
     since: float = 0.0,
@@ -133,15 +117,18 @@ def score(
     pod_hits: growth of each pod's hit counter, used when the answers carry no cached tokens; it covers the
     whole run, so `since` does not apply, and there are no figures by group.
     """
-    counted, hits = _counted(ordered, since, pod_hits or {})
-    if not counted:
+    if not pod_hits and not np.isfinite(asks.records.numbers("cached_tokens")).any():
         return None
-    prompt = sum(ask.tokens for ask in counted)
-    cached = sum(hits.values()) or _cached(counted)
-    forest = _Forest(ordered)
-    wanted = {id(ask) for ask in counted}
-    room = float(sum(caches.values())) or None
-    infinite, capacity = _bounds(ordered, forest, wanted, room, block)
+    forest = Forest(asks, block)
+    answered = forest.records.among("outcome", ["ok"])
+    said = answered & forest.said & (forest.records.numbers("intended") >= since)
+    hits: Mapping[str, float] = {} if said.any() else pod_hits or {}
+    counted = answered if hits else said
+    if not counted.any():
+        return None
+    prompt = int(forest.tokens[counted].sum())
+    cached = sum(hits.values()) or int(forest.cached[counted].sum())
+    infinite, capacity = forest.bounds(counted, float(sum(caches.values())) or None)
     if hits:  # no request says its own hits; together they still prove what was possible
         infinite = max(infinite, cached)
         capacity = None if capacity is None else max(capacity, cached)
@@ -157,31 +144,16 @@ def score(
         best_capacity=None if capacity is None else capacity / prompt,
         reached=_ratio(cached, best),
         reached_infinite=_ratio(cached, infinite),
-        hit_requests_share=_ratio(sum(bool(ask.record.cached_tokens) for ask in counted), len(counted)),
-        pods=_hit_table(counted, lambda record: record.pod),
-        groups=_hit_table(counted, lambda record: record.group),
-        group_pods=_group_pods(counted),
-        unexplained_tokens=_unexplained(counted, ordered, forest, block),
-        decisions=_decisions(ordered, forest, wanted, block),
+        hit_requests_share=_ratio(int((forest.cached[counted] > 0).sum()), int(counted.sum())),
+        pods=_hit_table(forest, counted, "pod"),
+        groups=_hit_table(forest, counted, "group"),
+        group_pods=_group_pods(forest.records.take(counted)),
+        unexplained_tokens=forest.unexplained(counted),
+        decisions=_decisions(forest, counted),
     )
     if hits:
         _use_counters(card, hits)
     return card
-
-
-def _counted(
-    ordered: Sequence[Ask], since: float, pod_hits: Mapping[str, float]
-) -> tuple[list[Ask], Mapping[str, float]]:
-    """The answers that count, and the pods' counters where no answer says what was cached."""
-    answered = [ask for ask in ordered if ask.answered]
-    said = [ask for ask in answered if ask.record.cached_tokens is not None and ask.record.intended >= since]
-    if said:
-        return said, {}
-    return (answered, pod_hits) if pod_hits else ([], {})
-
-
-def _cached(asks: Sequence[Ask]) -> int:
-    return sum(ask.record.cached_tokens or 0 for ask in asks)
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -197,123 +169,54 @@ def _use_counters(card: Prefix, hits: Mapping[str, float]) -> None:
         row.hit_share = _ratio(row.cached_tokens, row.prompt_tokens) or 0.0
 
 
-def _bounds(
-    ordered: Sequence[Ask], forest: _Forest, wanted: set[int], capacity: float | None, block: int
-) -> tuple[float, float | None]:
-    """Tokens that one cache of infinite and of pooled size could have served of the wanted requests."""
-    limits = [
-        max(_whole_blocks(ask, length, block), ask.record.cached_tokens or 0)
-        for ask, length in zip(ordered, forest.common, strict=True)
-    ]
-    infinite = sum(limit for ask, limit in zip(ordered, limits, strict=True) if id(ask) in wanted)
-    if capacity is None:
-        return infinite, None
-    paths: list[list[int]] = []
-    asked: list[int] = []
-    for path, after in zip(forest.paths, forest.after, strict=True):
-        asked.append(len(paths))
-        paths.append(path)
-        if after:
-            paths.append(after)
-    rates = _bytes_per_token(ordered, forest)
-    sizes = [length / rate for length, rate in zip(forest.lengths, rates, strict=True)]
-    held = best_hits(paths, sizes, capacity, forest.lengths)
-    pairs = zip(ordered, limits, (held[at] for at in asked), strict=True)
-    return infinite, sum(
-        max(min(limit, math.ceil(found / ask.bytes_per_token)), ask.record.cached_tokens or 0)
-        for ask, limit, found in pairs
-        if id(ask) in wanted
-    )
-
-
-def _bytes_per_token(ordered: Sequence[Ask], forest: _Forest) -> list[float]:
-    """For each node the most bytes per token that a request through it counted: its least size in a cache."""
-    rates = [0.0] * len(forest.lengths)
-    for ask, *paths in zip(ordered, forest.paths, forest.after, strict=True):
-        for node in {node for path in paths for node in path or ()}:
-            rates[node] = max(rates[node], ask.bytes_per_token if ask.tokens else 0.0)
-    most = max(rates, default=0.0) or 1.0
-    return [rate or most for rate in rates]
-
-
-def _whole_blocks(ask: Ask, common: int, block: int) -> int:
-    """Tokens of whole blocks in `common` bytes; the last prompt token is always computed anew."""
-    if not ask.tokens:
-        return 0
-    usable = min(ask.tokens_in(common), ask.tokens - 1)
-    return max(0, usable // block * block)
-
-
-def _hit_table(counted: Sequence[Ask], key: Callable[[Record], str | None]) -> dict[str, Hits]:
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for ask in counted:
-        name = key(ask.record)
-        if name is not None:
-            row = sums[name]
-            row[0] += ask.tokens
-            row[1] += ask.record.cached_tokens or 0
-            row[2] += 1
-    return {
+def _hit_table(forest: Forest, counted: Mask, column: str) -> dict[str, Hits]:
+    codes, names = forest.records.codes(column)
+    codes, most = codes[counted], len(names)
+    requests = np.bincount(codes, minlength=most).tolist()
+    tokens = np.bincount(codes, forest.tokens[counted], most).astype(np.int64).tolist()
+    cached = np.bincount(codes, forest.cached[counted], most).astype(np.int64).tolist()
+    rows = {
         name: Hits(
-            prompt_tokens=sums[name][0],
-            cached_tokens=sums[name][1],
-            requests=sums[name][2],
-            hit_share=_ratio(sums[name][1], sums[name][0]) or 0.0,
+            prompt_tokens=tokens[code],
+            cached_tokens=cached[code],
+            requests=requests[code],
+            hit_share=_ratio(cached[code], tokens[code]) or 0.0,
         )
-        for name in natural_order(sums)
+        for code, name in enumerate(names.tolist())
+        if name is not None and requests[code]
+    }
+    return {name: rows[name] for name in natural_order(rows)}
+
+
+def _group_pods(counted: Records) -> dict[str, dict[str, int]]:
+    """Requests of each prefix group by pod: how far a group was kept together."""
+    table: dict[str, dict[str, int]] = defaultdict(dict)
+    for (group, pod), count in counted.pairs("group", "pod").items():
+        if group is not None and pod is not None:
+            table[group][pod] = count
+    return {
+        group: {pod: table[group][pod] for pod in natural_order(table[group])}
+        for group in natural_order(table)
     }
 
 
-def _unexplained(counted: Sequence[Ask], ordered: Sequence[Ask], forest: _Forest, block: int) -> int:
-    """Cached tokens beyond what this run's own prompts explain, of requests more than a block beyond it.
-
-    Caches that were warm before the run, or prompts that a chat template makes more alike than they are.
-    """
-    wanted = {id(ask) for ask in counted}
-    surplus = 0
-    for ask, length in zip(ordered, forest.common, strict=True):
-        beyond = (ask.record.cached_tokens or 0) - _whole_blocks(ask, length, block)
-        surplus += beyond if id(ask) in wanted and beyond > block else 0
-    return surplus
-
-
-def _group_pods(counted: Sequence[Ask]) -> dict[str, dict[str, int]]:
-    """Requests of each prefix group by pod: how far a group was kept together."""
-    table: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for ask in counted:
-        if ask.record.group is not None and ask.record.pod is not None:
-            table[ask.record.group][ask.record.pod] += 1
-    return {group: dict(table[group]) for group in natural_order(table)}
-
-
-def _decisions(ordered: Sequence[Ask], forest: _Forest, wanted: set[int], block: int) -> Decisions:
+def _decisions(forest: Forest, counted: Mask) -> Decisions:
     """Each pick against what had been sent where before it: did the longest match win, what did it cost?
 
     Assumes that pods forget nothing, so it judges the picker's memory, not the pods' capacity. Only requests
     with a choice count: at least two pods, and some pod that had seen a whole block of the prompt.
     """
-    holders: dict[int, set[str]] = defaultdict(set)
-    pods = {ask.record.pod for ask in ordered if ask.record.pod}
-    judged = best = lost = tokens = 0
-    for ask, path, after in zip(ordered, forest.paths, forest.after, strict=True):
-        pod = ask.record.pod
-        if pod is None:
-            continue
-        reach = [0, *accumulate(forest.lengths[node] for node in path)]
-        depths = held_by(pods, path, holders)
-        top = _whole_blocks(ask, reach[max(depths.values())], block)
-        if id(ask) in wanted:
-            tokens += ask.tokens
-            if top and len(pods) > 1:
-                mine = _whole_blocks(ask, reach[depths[pod]], block)
-                judged += 1
-                best += mine == top
-                lost += top - mine
-        for node in after or path:
-            holders[node].add(pod)
+    codes, names = forest.records.codes("pod")
+    named = np.array([name is not None for name in names], np.bool_)[codes]
+    several = len(np.unique(codes[named])) > 1
+    reach, own = forest.reach(codes.astype(np.int64), named)
+    top, mine = forest.whole_blocks(reach), forest.whole_blocks(own)
+    picked = counted & named
+    judged = picked & (top > 0) & several
+    tokens, lost = int(forest.tokens[picked].sum()), int((top - mine)[judged].sum())
     return Decisions(
-        judged=judged,
-        best_share=_ratio(best, judged),
+        judged=int(judged.sum()),
+        best_share=_ratio(int((mine == top)[judged].sum()), int(judged.sum())),
         lost_tokens=lost,
         lost_share=_ratio(lost, tokens),
     )

@@ -12,16 +12,17 @@ import numpy as np
 
 from loadgen.errors import LoadgenError
 from loadgen.numbers.figure import Card, Figure
+from loadgen.plan.stored import StoredPlan
 from loadgen.records.bins import bin_edges
 from loadgen.records.frame import natural_order
 from loadgen.records.rundata import RunData
-from loadgen.records.rundir import ACCESS, DECISIONS
+from loadgen.records.rundir import ACCESS, DECISIONS, PLAN
 from loadgen.records.series import Evenness, PodSeries, ScrapeCost, evenness, scrape_cost
 from loadgen.score.decisions import Decision, Staleness, read_decisions, staleness
 from loadgen.score.joined import Joined, Joins, read_access
 from loadgen.score.lora import Lora, lora
 from loadgen.score.prefix import BLOCK_SIZE, Prefix, score
-from loadgen.score.prefix_prompts import asks
+from loadgen.score.prefix_prompts import Asks
 from loadgen.score.recovery import Recovery, recovery
 from loadgen.score.routing import (
     Herding,
@@ -105,16 +106,17 @@ def _prefix(run: RunData) -> Prefix | None:
     pod_hits = {name: count for name, count in hits.items() if count is not None}
     if not pod_hits and not np.isfinite(run.records.numbers("cached_tokens")).any():
         return None
-    try:
-        plan = run.plan
-    except LoadgenError as error:
-        run.notes.append(f"no prefix bounds: {error}")
-        return None
-    if plan is None:
+    path = run.path / PLAN
+    if not path.is_file():
         return None
     blocks = {pod.block_size for pod in run.pods.values() if pod.block_size}
     block = max(blocks, default=BLOCK_SIZE)
-    card = score(asks(run.records, plan), _capacities(run), block, run.warmup, pod_hits)
+    try:
+        with StoredPlan(path) as plan:
+            card = score(Asks(run.records, plan), _capacities(run), block, run.warmup, pod_hits)
+    except LoadgenError as error:
+        run.notes.append(f"no prefix bounds: {error}")
+        return None
     if card is not None and card.unexplained_tokens > WARM_CACHES * card.prompt_tokens:
         run.notes.append(
             f"{card.unexplained_tokens} cached tokens are of nothing that this run had sent before: were "

@@ -93,6 +93,7 @@ class Compat:
     embeddings: Literal["absent", "unsupported", "served"] = "absent"
 
     scale_out: bool = True  # render, derender and generate routes exist, if only to be refused
+    admin_config: bool = False  # /admin/config, /fake_metrics and /query
     invocations: bool = True  # /invocations, SageMaker's name of the generating routes
     remote_kv_always: bool = False  # kv_transfer_params count without --kv-transfer-config
 
@@ -244,8 +245,11 @@ _LLMD_07 = replace(
 )
 
 
-def _llmd(release: str) -> Compat:
-    """A release after 0.7, by the newest one: `n`, JSON errors, cards with max_model_len, no /ready."""
+def _llmd(release: str, *, newest: bool = False) -> Compat:
+    """A release after 0.7, by the newest one: `n`, JSON errors, cards with max_model_len, no /ready.
+
+    What came last is said of the newest alone.
+    """
     return replace(
         _LLMD_07,
         name=f"llm-d-{release}",
@@ -258,10 +262,11 @@ def _llmd(release: str) -> Compat:
         role_chunk="first-token",
         ready_route=False,
         families=_LLMD_07.name,
+        admin_config=newest,
     )
 
 
-_ROWS = (_VLLM_033, _VLLM_011, _LLMD_07, _llmd("0.8"), _llmd("0.9"), _llmd("0.10"))
+_ROWS = (_VLLM_033, _VLLM_011, _LLMD_07, _llmd("0.8"), _llmd("0.9"), _llmd("0.10", newest=True))
 COMPATS: dict[str, Compat] = {row.name: row for row in _ROWS}
 
 

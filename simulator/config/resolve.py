@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from simulator.config.commandline.given import Values
 from simulator.config.commandline.parser import Arguments, Given
@@ -49,7 +49,7 @@ _ENVIRONMENT = {  # variable -> flag; the first variable that is set wins
 }
 # ServeConfig fields that are a flag's value as given, else the field's default
 _PLAIN = (
-    "uds", "runner", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
+    "uds", "runner", "otlp_traces_endpoint", "max_lora_rank", "max_num_queued_reqs", "max_num_queued_tokens",
     "enable_request_id_headers", "enable_prompt_tokens_details", "enable_force_include_usage",
     "per_request_spec_decode_metrics", "enable_per_request_metrics", "enable_server_load_tracking",
     "enable_auto_tool_choice",
@@ -58,7 +58,8 @@ _PLAIN = (
     "response_role", "max_logprobs", "stream_interval", "sse_keep_alive_interval", "fingerprint_mode",
     "fingerprint_value", "default_embedding_dimensions", "global_cache_hit_threshold", "ssl_certfile",
     "ssl_keyfile", "ssl_ca_certs", "self_signed_certs", "allow_credentials", "disable_fastapi_docs",
-    "enable_sleep_mode", "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
+    "enable_scale_out", "tokens_only", "enable_tokenizer_info_endpoint", "enable_sleep_mode",
+    "startup_duration", "disable_log_stats", "fake_metrics_refresh_interval",
     "enable_log_requests", "enable_log_outputs", "log_format", "data_parallel_size",
     "data_parallel_rank", "kv_cache_dtype", "pod_name", "pod_namespace", "root_path", "host", "port",
 )  # fmt: skip
@@ -128,16 +129,34 @@ def configuration(arguments: Arguments, env: Mapping[str, str]) -> ServeConfig:
     return _checked(config, values)
 
 
+def _otlp_protocol(env: Mapping[str, str]) -> Literal["grpc", "http/protobuf"]:
+    match env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"):
+        case "grpc":
+            return "grpc"
+        case "http/protobuf":
+            return "http/protobuf"
+        case other:
+            raise ConfigError(f"Unsupported OTLP protocol '{other}' is configured")
+
+
 def _http(values: Values) -> dict[str, Any]:
     """Limits of requests, and whose pages may send them."""
     return {
         "max_head_size": values.get("h11-max-incomplete-event-size", 64 * 2**10),
         "max_header_count": values.get("h11-max-header-count", 256),
         "max_request_body_size": values.get("max-request-body-size-mb", 10) * 2**20,
-        "allowed_origins": values.get("allowed-origins", ()),
-        "allowed_methods": values.get("allowed-methods", ("*",)),
-        "allowed_headers": values.get("allowed-headers", ("*",)),
+        "allowed_origins": _names(values, "allowed-origins", ()),
+        "allowed_methods": _names(values, "allowed-methods", ("*",)),
+        "allowed_headers": _names(values, "allowed-headers", ("*",)),
     }
+
+
+def _names(values: Values, flag: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """A JSON list of names; of an object the keys count, as Python iterates over it."""
+    given = values.get(flag, default)
+    if not isinstance(given, list | tuple | dict):
+        raise ConfigError(f'{values.where(flag)}: a JSON list is expected, such as ["*"], not {given!r}')
+    return tuple(map(str, given))
 
 
 def _of_environment(env: Mapping[str, str], strict: bool) -> dict[str, Any]:
@@ -148,6 +167,7 @@ def _of_environment(env: Mapping[str, str], strict: bool) -> dict[str, Any]:
         "responses_store": _truth(env, "VLLM_ENABLE_RESPONSES_API_STORE", False),
         "max_n_sequences": int(_number(env, "VLLM_MAX_N_SEQUENCES", 16384)),
         "max_completion_prompts": int(_number(env, "VLLM_MAX_COMPLETION_PROMPTS", 1024)),
+        "otlp_traces_protocol": _otlp_protocol(env),
         "keep_alive_timeout": int(_number(env, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 5)),
         "log_stats_interval": _number(env, "VLLM_LOG_STATS_INTERVAL", 10),
     }

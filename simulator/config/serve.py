@@ -192,6 +192,10 @@ class ServeConfig:
     kv_role: str | None = None  # kv_producer, kv_consumer, kv_both of --kv-transfer-config
     kv_connector: str | None = None
 
+    # traces
+    otlp_traces_endpoint: str | None = None
+    otlp_traces_protocol: Literal["grpc", "http/protobuf"] = "grpc"
+
     # the HTTP server
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
@@ -202,6 +206,9 @@ class ServeConfig:
     allowed_headers: tuple[str, ...] = ("*",)
     allow_credentials: bool = False
     disable_fastapi_docs: bool = False
+    enable_scale_out: bool = False  # render, derender and generate routes
+    tokens_only: bool = False  # these, and no text
+    enable_tokenizer_info_endpoint: bool = False
     enable_sleep_mode: bool = False
     server_dev_mode: bool = False
     responses_store: bool = False  # VLLM_ENABLE_RESPONSES_API_STORE

@@ -152,7 +152,8 @@ class Admission:
                 return False
             hit = kv.find_cached(request)
             computed = len(hit) * kv.block_size
-            external = queues.transfers.external_tokens(request, computed)
+            if not request.sampling.skip_reading_prefix_cache:
+                external = queues.transfers.external_tokens(request, computed)
             if config.prefix_queries == "lookup":
                 queues.count_lookup(request, computed)
         n = 0

@@ -80,12 +80,13 @@ class Frontend:
     def stream(self, request: Request, start: int, times: list[float]) -> list[RequestOutput]:
         """Outputs of a streaming sequence without stop strings: token `start + i` came at `times[i]`."""
         detokenizer = self._detokenizer(request)
-        outputs: list[RequestOutput] = []
-        for token, time in zip(request.script[start : start + len(times)], times, strict=True):
-            text = "" if detokenizer is None else detokenizer.append((token,))
-            outputs.append(RequestOutput(request, [token], text, time))
+        ids = request.script[start : start + len(times)]
+        texts = [""] * len(ids) if detokenizer is None else detokenizer.pieces(ids)
         request.delivered = request.detokenized = start + len(times)
-        return outputs
+        return [
+            RequestOutput(request, [token], text, time)
+            for token, text, time in zip(ids, texts, times, strict=True)
+        ]
 
     def end(self, request: Request, now: float) -> RequestOutput:
         """The last output of a sequence that the server ends: no token, but counted."""

@@ -106,6 +106,8 @@ class Queues:
 
     def count_lookup(self, request: Request, hit_tokens: int) -> None:
         """Prefix cache statistics of one look-up; 0.33 does not publish those of preempted requests."""
+        if request.sampling.skip_reading_prefix_cache:
+            return
         if self.kv.caching and (not request.num_preemptions or self.config.prefix_queries == "lookup"):
             self.stats.prefix_cache_queries += request.num_tokens
             self.stats.prefix_cache_hits += hit_tokens

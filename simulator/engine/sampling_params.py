@@ -71,5 +71,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
     seed: int | None = None
     temperature: float = 1.0
+    top_p: float = 1.0  # traces tell it
     logprobs: int | None = None
     n: int = 1  # of the parent request; the engine sees one sequence
+    skip_reading_prefix_cache: bool = False  # the whole prompt is computed: its logprobs are wanted

@@ -67,6 +67,19 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 
+    def observe_all(self, values: Sequence[float], times: int) -> None:
+        """As `observe` for each of them, one after the other."""
+        total = self.total
+        for value in values:
+            total += value * times
+        self.total = total
+        lowest, highest = bisect_left(self.bounds, min(values)), bisect_left(self.bounds, max(values))
+        if lowest == highest:
+            self.counts[lowest] += times * len(values)
+            return
+        for value in values:
+            self.counts[bisect_left(self.bounds, value)] += times
+
     @property
     def count(self) -> int:
         return sum(self.counts)

@@ -130,6 +130,7 @@ class Fleet:
         self._view.clear()
         if self._shared is not None:
             self._shared.timer.close()
+            await asyncio.to_thread(self._shared.exporters.close)  # it waits for the collector
         if self._server is not None:
             self._server.close()
 

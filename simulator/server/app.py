@@ -23,26 +23,38 @@ from simulator.server.http.incoming import Incoming, Pair
 from simulator.server.http.writer import Writer, header_lines
 from simulator.server.logs import event
 from simulator.server.requests.validation import from_errors
-from simulator.server.routes import lora, messages, models, operations, responses, scale_out, vllm_admin
+from simulator.server.routes import llmd_admin, lora, messages, models, operations, responses, vllm_admin
 from simulator.server.routes.batch import prepare_batch, prepare_scoring
 from simulator.server.routes.generate import GENERATING, GenerateCall, Prepare, prepare_invocation
 from simulator.server.routes.openapi import describe
 from simulator.server.routes.pooling import POOLING
+from simulator.server.routes.scale_out import derender, render
+from simulator.server.routes.scale_out import generate as tokens
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
 
 _JSON = b"application/json"
 _INVOCATIONS = "/invocations"
-_RECENT = {"/v1/chat/completions/batch": prepare_batch, "/generative_scoring": prepare_scoring}
+_RECENT = {
+    "/v1/chat/completions/batch": prepare_batch,
+    "/generative_scoring": prepare_scoring,
+    tokens.GENERATE: tokens.prepare_generate,
+}
+_LLMD = llmd_admin.router
+_SCALE_OUT = (render.router, derender.router, tokens.router)
 _ATTRIBUTED = (
     *("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"),
 )
 _EXISTS = {
     **vllm_admin.EXISTS,
     **operations.EXISTS,
+    **llmd_admin.EXISTS,
     _INVOCATIONS: lambda replica: replica.prepared.compat.invocations,
-    **dict.fromkeys(scale_out.SCALE_OUT_ROUTES, lambda replica: replica.prepared.compat.scale_out),
+    **dict.fromkeys(
+        (route.path for router in _SCALE_OUT for route in router.routes if isinstance(route, Route)),
+        lambda replica: replica.prepared.compat.scale_out,
+    ),
 }
 _GENERATING = {
     **GENERATING,
@@ -200,8 +212,8 @@ def _metrics(incoming: Incoming, writer: Writer, replica: Replica, cross: tuple[
 
 def _framework() -> FastAPI:
     app = FastAPI(title="FastAPI", version="0.1.0")
-    for routes in (vllm_admin, operations, lora, models, scale_out):
-        app.include_router(routes.router)
+    for router in (vllm_admin.router, operations.router, lora.router, models.router, _LLMD, *_SCALE_OUT):
+        app.include_router(router)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from simulator.config.serve import ServeConfig
+from kit.otlp import Exporters
+from simulator.config.serve import LatencyConfig, ServeConfig
 from simulator.engine.outputs import StepOutput
 from simulator.engine.request import LoRARequest
 from simulator.server.balance import Balancer
@@ -24,6 +25,7 @@ from simulator.server.metrics.exposition import Exposition, Templates
 from simulator.server.metrics.fake_metrics import FakeStats
 from simulator.server.metrics.http_metrics import HTTPMetrics
 from simulator.server.metrics.process_metrics import ProcessMetrics
+from simulator.server.metrics.tracing import spans_of
 from simulator.server.prepared import Prepared
 from simulator.server.timer import Timer
 from simulator.sources.parts import Parts
@@ -38,6 +40,7 @@ class Shared:
     templates: Templates = field(default_factory=Templates)
     kv_links: KVLinks = field(default_factory=KVLinks)
     process: ProcessMetrics | None = None
+    exporters: Exporters = field(default_factory=Exporters)
 
 
 @dataclass(slots=True)
@@ -96,6 +99,7 @@ class ReplicaState:
     sleep_level: int | None = None  # None: awake
     awake_tags: frozenset[str] = frozenset()  # woken up one by one, while the others sleep
     weight_version: str = "default"
+    latency: LatencyConfig | None = None  # None: the flags'; else what /admin/config made of them
     server_load: int = 0  # /load, with --enable-server-load-tracking
 
     def is_ready(self) -> bool:
@@ -111,7 +115,7 @@ class Replica:
     __slots__ = (
         "_created", "_links", "balancer", "config", "driver", "engine", "exposition", "host", "http",
         "kv_events", "loras",
-        "name", "peers", "port", "prepared", "rank", "state", "tokenizer",
+        "name", "peers", "port", "prepared", "rank", "spans", "state", "tokenizer",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +163,7 @@ class Replica:
         self._links: KVLinks | None = None
         if config.kv_connector is not None:
             self._link(shared.kv_links)
+        self.spans = spans_of(config, shared.exporters, name)
         self._watch_steps()
         self.driver.on_death = self._die
 

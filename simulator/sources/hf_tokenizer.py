@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """The characters by which byte-level tokenizers write the 256 bytes (GPT-2's table)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     alphabet = {chr(byte): byte for byte in printable}
@@ -29,7 +29,8 @@ def _byte_alphabet() -> dict[str, int]:
     return alphabet | {chr(0x100 + i): byte for i, byte in enumerate(others)}
 
 
-_ALPHABET = _byte_alphabet()
+_ALPHABET = byte_alphabet()
+_OF_FILES = frozenset({"tokenizer_class", "vocab_file", "merges_file", "added_tokens_decoder"})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -88,13 +89,14 @@ class _TokenBytes(dict[int, bytes]):
 
 
 class _TokenTexts(dict[int, str | None]):
-    def __init__(self, token_bytes: _TokenBytes) -> None:
+    def __init__(self, token_bytes: _TokenBytes, special: frozenset[int]) -> None:
         super().__init__()
         self._bytes = token_bytes
+        self._special = special
 
     def __missing__(self, token_id: int) -> str | None:
         try:
-            text: str | None = self._bytes[token_id].decode()
+            text = None if token_id in self._special else self._bytes[token_id].decode()
         except UnicodeDecodeError:
             text = None
         self[token_id] = text
@@ -122,13 +124,15 @@ class HfTokenizer:
             name: self._token_named(settings.get(name))
             for name in ("bos_token", "eos_token", "pad_token", "unk_token")
         }
+        self._settings = {**settings, "name_or_path": str(folder)}
+        self._added = {str(token["id"]): token["content"] for token in added}
         self._eos = self._id(
             self._named["eos_token"], generation.get("eos_token_id"), model.get("eos_token_id")
         )
         self._template = chat_template or _own_template(folder, settings)
         byte_level = "ByteLevel" in json.dumps([spec.get("decoder"), spec.get("pre_tokenizer")])
         self._bytes = _TokenBytes(self._tokenizer, byte_level, self._special)
-        self.token_text: Callable[[int], str | None] = _TokenTexts(self._bytes).__getitem__
+        self.token_text: Callable[[int], str | None] = _TokenTexts(self._bytes, self._special).__getitem__
         self._segments = SegmentCache(self._encode_whole)
         # cutting at blanks is right only where nothing is put before or normalised over a text
         self._divisible = byte_level and not any(spec.get(k) for k in ("normalizer", "truncation", "padding"))
@@ -170,6 +174,16 @@ class HfTokenizer:
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special
+
+    def describe(self) -> dict[str, Any]:
+        """See Tokenizer: tokenizer_config.json, and what the library that vLLM loads it with adds."""
+        made = f"TokenizerPoolCached{self._settings.get('tokenizer_class', 'TokenizersBackend')}"
+        own = {key: value for key, value in self._settings.items() if key not in _OF_FILES}
+        told: dict[str, Any] = {"tokenizer_class": made, **own, "truncation_side": "left"}
+        told["name_or_path"] = told.pop("name_or_path")
+        told |= {"is_local": True, "local_files_only": True, "added_tokens_decoder": self._added}
+        told |= {name: token for name, token in self._named.items() if token is not None}
+        return told if self._template is None else {**told, "chat_template": self._template}
 
     def apply_chat_template(
         self,

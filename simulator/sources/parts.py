@@ -104,7 +104,12 @@ def latency_model(
         return ZeroLatency()
     if config.kind == "step":
         return _step_model(config, seed, spec)
-    times = ConstantTimes(
+    return ConstantLatency(constant_times(config, max_num_seqs), seed=seed)
+
+
+def constant_times(config: LatencyConfig, max_num_seqs: int) -> ConstantTimes:
+    """llm-d's latencies; raises ConfigError on values that contradict each other."""
+    return ConstantTimes(
         time_to_first_token=config.time_to_first_token,
         time_to_first_token_std_dev=config.time_to_first_token_std_dev,
         inter_token_latency=config.inter_token_latency,
@@ -117,7 +122,6 @@ def latency_model(
         calculator=config.calculator,
         transfer=_transfer(config),
     )
-    return ConstantLatency(times, seed=seed)
 
 
 def _transfer(config: LatencyConfig, per_token: float = 0.0) -> TransferTimes:

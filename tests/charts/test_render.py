@@ -26,6 +26,12 @@ MATRIX: dict[str, list[list[str]]] = {
         ["--set", "config.max-num-seqs=8,config.seed=3"],
         ["--set", "autoscaling.enabled=true,autoscaling.targetCPU=80"],
         ["--set", "networkPolicy.enabled=true,podMonitor.enabled=true"],
+        ["--set", "grafanaDashboards.enabled=true,prometheusRule.enabled=true"],
+        ["--set", "autoscaling.enabled=true,autoscaling.adapterRule.enabled=true"],
+        [
+            "--set",
+            "autoscaling.enabled=true,autoscaling.keda.enabled=true,autoscaling.keda.serverAddress=http://p:9090",
+        ],
         ["--set", "serviceAccount.create=false,service.create=false,podDisruptionBudget.enabled=false"],
         ["--set", "args={--time-to-first-token=50,--inter-token-latency=5}"],
         ["--set-json", 'loraModules=[{"name":"a"},{"name":"b","path":"/b"}]'],
@@ -40,6 +46,7 @@ MATRIX: dict[str, list[list[str]]] = {
         ["--set", "inferencePool.targetPorts={8000,8001}"],
         ["--set", "inferencePool.failureMode=FailOpen,inferencePool.appProtocol=kubernetes.io/h2c"],
         ["--set", "epp.replicas=2,epp.metricsAuth=true,epp.podMonitor.enabled=true"],
+        ["--set", "grafanaDashboards.enabled=true,prometheusRule.enabled=true"],
         ["--set", "epp.secureServing=false"],
         ["--set", "gateway.namespace=istio-ingress,gateway.serviceType=ClusterIP"],
         ["--set", "referenceGrant.fromNamespaces={other}"],
@@ -58,6 +65,7 @@ MATRIX: dict[str, list[list[str]]] = {
     ],
     "loadgen": [
         ["--set", "target=http://gw:80"],
+        ["--set", "target=http://gw:80,grafanaDashboards.enabled=true"],
         ["--set", "target=http://gw:80,shards=4,results.create=true,results.accessMode=ReadWriteMany"],
         ["--set", "target=http://gw:80,schedule=0 3 * * *"],
         ["--set", "target=http://gw:80,results.existingClaim=mine", "--set-string", "scenarioFile=name: x"],
@@ -101,7 +109,7 @@ def test_renders_what_the_api_takes(helm: Helm, chart: str, values: list[str]) -
         for resource in resources:
             if crds.covers(resource):
                 assert crds.errors(resource) == [], f"{resource['kind']} under {generation}, {gateway_api}"
-            elif resource["apiVersion"] != "monitoring.coreos.com/v1":
+            elif resource["apiVersion"] not in ("monitoring.coreos.com/v1", "keda.sh/v1alpha1"):
                 assert "." not in resource["apiVersion"].split("/")[0] or resource["apiVersion"].endswith(
                     "k8s.io/v1"
                 ), resource

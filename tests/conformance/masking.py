@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-IDS = re.compile(r"\b(cmpl-|chatcmpl-tool-|chatcmpl-|resp_|msg_|fc_|modelperm-)[0-9a-f]{16,32}\b")
+IDS = re.compile(
+    r"\b(cmpl-|chatcmpl-tool-|chatcmpl-|generate-tokens-|resp_|msg_|fc_|modelperm-)[0-9a-f]{16,32}\b"
+)
 FINGERPRINT = re.compile(r"vllm-0\.33\.0-[0-9a-f]{8}")
 TIMES = {"created", "created_at"}
 TEXTS = {"text", "content", "delta", "token", "decoded_token"}

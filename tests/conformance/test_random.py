@@ -33,7 +33,6 @@ LIVE = ("/metrics", "/openapi.json", "/server_info")  # what these say is the st
 DIFFERENT = {
     "cmpl/42": "at temperature 1 a random model says tokens that are not among the likely ones",
     "cmpl/111": "the random model said special tokens, which have no text",
-    "cmpl/725": "grammars are refused by name: no grammar engine is here",
 }
 """What cannot be equal, and why."""
 BY_CHANCE = {

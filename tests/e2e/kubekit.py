@@ -27,19 +27,22 @@ if [ "$1" = kustomize ]; then
   case "$2" in
     github.com/kubernetes-sigs/gateway-api/*) folder=gateway-api-v1.4.0 ;;
     github.com/kubernetes-sigs/gateway-api-inference-extension/*) folder=inference-extension-v1.0.1 ;;
-    *) exit 1 ;;
+    *) exec {kubectl} "$@" ;;
   esac
   for file in {crds}/$folder/*.yaml; do echo ---; cat "$file"; done
   exit 0
 fi
 exec {kubectl} "$@"
 """
+# With a real istiod the namespace stands.
 _ISTIOCTL = """#!/bin/sh
 case "$1" in
-  install) exec {kubectl} create namespace istio-system ;;
+  install) {kubectl} get namespace istio-system || exec {kubectl} create namespace istio-system ;;
   uninstall) exit 0 ;;
 esac
-exit 1
+"""
+_PS = """#!/bin/sh
+exec {python} -c 'import sys; from gateway.cli import main; sys.exit(main())' ps --format json
 """
 
 
@@ -54,7 +57,7 @@ def need_kubectl() -> str:
 class Cluster:
     """One running cluster; `kubectl` and `sh` talk to it."""
 
-    def __init__(self, *argv: str, name: str = "k") -> None:
+    def __init__(self, *argv: str, name: str = "k", istiod: str = "none") -> None:
         self._kubectl = need_kubectl()
         self.state = Path(tempfile.mkdtemp(prefix="sk"))
         self.output = self.state / f"{name}.out"
@@ -63,6 +66,7 @@ class Cluster:
         tools.mkdir()
         self._tool(tools / "kubectl", _KUBECTL)
         self._tool(tools / "istioctl", _ISTIOCTL)
+        self._tool(tools / "simfleet-ps", _PS)
         home = self.state / "home"
         home.mkdir()
         self.env = {
@@ -70,12 +74,13 @@ class Cluster:
             "SIMFLEET_STATE_DIR": str(self.state),
             "KUBECONFIG": str(self.kubeconfig),
             "PATH": f"{tools}:{os.environ['PATH']}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "HOME": str(home),  # kubectl keeps what it discovered there
         }
         run = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*run, "cluster", "--name", name, "--epp", "reference", *argv],
+                [*run, "cluster", "--name", name, "--epp", "reference", "--istiod", istiod, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -84,7 +89,7 @@ class Cluster:
         until(self._serves, START_S, "the API")
 
     def _tool(self, path: Path, text: str) -> None:
-        path.write_text(text.format(kubectl=self._kubectl, crds=CRDS))
+        path.write_text(text.format(kubectl=self._kubectl, crds=CRDS, python=sys.executable))
         path.chmod(0o755)
 
     def _serves(self) -> bool:
@@ -122,6 +127,11 @@ class Cluster:
     def apply(self, text: str, *flags: str) -> None:
         done = self.kubectl("apply", *flags, "-f", "-", stdin=text)
         assert done.returncode == 0, done.stderr
+
+    def cpu_s(self) -> float:
+        """CPU seconds of its process, simulators included and Envoy not."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> int:
         """End it in order; its exit code."""

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e import worlds
 from tests.e2e.labkit import Lab, Labs
 from tests.ports import free_port
+from tests.waiting import until
 
 COMMAND = [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())"]
 POD = {
@@ -41,6 +42,29 @@ TELEMETRY = {
 }
 
 
+PRECISE = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+plugins:
+- {type: token-producer, parameters: {modelName: base}}
+- type: precise-prefix-cache-producer
+  parameters: {kvEventsConfig: {podDiscoveryConfig: {socketPort: 5561}}}
+- {type: prefix-cache-scorer, parameters: {prefixMatchInfoProducerName: precise-prefix-cache-producer}}
+- {type: max-score-picker}
+schedulingProfiles:
+- {name: default, plugins: [{pluginRef: prefix-cache-scorer, weight: 1}, {pluginRef: max-score-picker}]}
+"""
+EVENTS = '{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:5561","topic":"kv@$(POD_IP):8000@base"}'
+
+
+def events() -> dict[str, Any]:
+    """Servers that tell which blocks they have."""
+    made = worlds.servers("events", 3, args=["--kv-events-config", EVENTS, "--block-size", "16"])
+    field = {"fieldRef": {"fieldPath": "status.podIP"}}
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "POD_IP", "valueFrom": field}]
+    return made
+
+
 def active(ports: str) -> dict[str, Any]:
     """Servers of two target ports, one of which they say is active."""
     made = worlds.servers("active", 1, ports=(8000, 8001))
@@ -59,12 +83,16 @@ def world() -> str:
         active("8001"),
         worlds.pool("pool", "active", "epp", ports=(8000, 8001)),
         worlds.picker("epp", "pool"),
+        events(),
+        worlds.pool("precise", "events", "precise-epp"),
+        worlds.picker("precise-epp", "precise", PRECISE),
         worlds.route(
             "r",
             "first",
             worlds.rule(worlds.to_service("bare", 80), matches=[worlds.prefix("/bare")], **stripped),
             worlds.rule(worlds.to_service("closed", 80), matches=[worlds.prefix("/closed")], **stripped),
             worlds.rule(worlds.to_pool("pool"), matches=[worlds.prefix("/pool")], **stripped),
+            worlds.rule(worlds.to_pool("precise"), matches=[worlds.prefix("/precise")], **stripped),
         ),
         worlds.route("s", "second", worlds.rule(worlds.to_service("bare", 80))),
         DENY,
@@ -93,7 +121,7 @@ def test_a_port_that_no_container_listens_on_is_a_503(lab: Lab, http: httpx.Clie
 def test_a_picker_chooses_active_ports_only(lab: Lab, http: httpx.Client) -> None:
     """Every endpoint is offered by the test's header; the one that the pod does not name is not known."""
     report = lab.ask("status")
-    (pool,) = report["pools"]
+    pool = next(p for p in report["pools"] if p["name"] == "pool")
     assert [e.rpartition(":")[2] for e in pool["endpoints"]] == ["8000", "8001"]
     place = pool["endpoints"][0].rpartition(":")[0]
     headers = {"test-epp-endpoint-selection": f"{place}:8000,{place}:8001"}
@@ -107,6 +135,24 @@ def test_a_picker_chooses_active_ports_only(lab: Lab, http: httpx.Client) -> Non
     assert len(served) == 1
     pages = [httpx.get(url).text for url in next(iter(served.values()))["metrics_urls"]]
     assert [_successes(page) for page in pages] == [0, 5]
+
+
+def test_a_text_goes_where_its_blocks_are(lab: Lab, http: httpx.Client) -> None:
+    """The picker has the tokens of a text of the pods, and of their events it knows who has its blocks."""
+    words = " ".join(f"word{i}" for i in range(80))
+
+    def ask(path: str, **body: Any) -> str:
+        answer = http.post(f"{lab.url}/precise{path}", json={"model": "base", "max_tokens": 1, **body})
+        assert answer.status_code == 200
+        return answer.headers["x-inference-pod"]
+
+    for path, body in (
+        ("/completions", {"prompt": words}),
+        ("/chat/completions", {"messages": [{"role": "user", "content": f"chat {words}"}]}),
+    ):
+        # Until the picker has heard of the first one's blocks, any pod may come next.
+        until(lambda path=path, body=body: ask(path, **body) == ask(path, **body) == ask(path, **body))
+        assert len({ask(path, **body) for _ in range(8)}) == 1
 
 
 def _successes(page: str) -> float:

@@ -193,6 +193,22 @@ def test_what_if_sliders_export_apply_and_undo(lab: Lab, page: Any) -> None:
     until(lambda: weights()["prefix-cache-scorer"] == 3)
 
 
+def test_sliders_are_simulated(page: Any, lab: Any) -> None:
+    send(lab, 20)
+    page.click("#tab-whatif")
+    weight = page.locator("[data-scorer='prefix-cache-scorer'] input[type=number]")
+    weight.fill("0")
+    weight.press("Tab")
+    comes(page, "document.querySelectorAll('[aria-label=\"simulated scenario\"] option').length > 5")
+    page.select_option("[aria-label='simulated scenario']", "steady")
+    page.click("[data-simulate=start]")
+    page.wait_for_selector("[data-simulate=stop]")
+    comes(page, "document.querySelector('[data-simulate=figures]')?.innerText.includes('with the sliders')")
+    rows = page.locator("[data-simulate=figures] tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows][:2] == ["answers", "TTFT p50"]
+    assert all(len(row.split("\t")) == 3 for row in rows)
+
+
 def test_load_is_started_followed_and_stopped(page: Any) -> None:
     page.click("#tab-load")
     comes(page, "document.querySelectorAll('.load select option').length > 5")

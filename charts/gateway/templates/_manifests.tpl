@@ -7,5 +7,6 @@
 {{ include "gateway.rbac" . }}
 {{ include "gateway.eppDeployment" . }}
 {{- include "gateway.trust" . }}
+{{- include "gateway.monitoring" . }}
 {{- include "gateway.test" . }}
 {{- end }}

@@ -66,3 +66,11 @@ labels:
 - {{ . | quote }}
 {{- end }}
 {{- end }}
+
+{{- define "loadgen.imageNotes" -}}
+{{- if and (hasPrefix "ghcr.io/vllm-simfleet/" .Values.image.repository) (not .Values.image.digest) }}
+
+No image of vllm-simfleet has been published yet: {{ .Values.image.repository }} cannot be pulled. Build it (docker build),
+bring it to the nodes, and name it: --set image.repository=... --set image.tag=... (docs/cluster-install.md).
+{{- end }}
+{{- end }}

@@ -50,6 +50,7 @@ metadata:
 spec:
   {{- include "loadgen.jobSpec" . | nindent 2 }}
 {{- end }}
+{{ include "loadgen.monitoring" . }}
 {{- end }}
 
 {{- define "loadgen.jobSpec" -}}

@@ -89,3 +89,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - {{ . | quote }}
 {{- end }}
 {{- end }}
+
+{{- define "simulator.imageNotes" -}}
+{{- if and (hasPrefix "ghcr.io/vllm-simfleet/" .Values.image.repository) (not .Values.image.digest) }}
+
+No image of vllm-simfleet has been published yet: {{ .Values.image.repository }} cannot be pulled. Build it (docker build),
+bring it to the nodes, and name it: --set {{ .prefix }}image.repository=... --set {{ .prefix }}image.tag=... (docs/cluster-install.md).
+{{- end }}
+{{- end }}

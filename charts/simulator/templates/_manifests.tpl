@@ -77,42 +77,7 @@ spec:
       {{- include "simulator.selectorLabels" . | nindent 6 }}
 {{- end }}
 {{- if .Values.autoscaling.enabled }}
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata:
-  name: {{ include "simulator.fullname" . }}
-  namespace: {{ .Release.Namespace }}
-  labels:
-    {{- include "simulator.labels" . | nindent 4 }}
-spec:
-  scaleTargetRef:
-    apiVersion: apps/v1
-    kind: {{ .Values.kind }}
-    name: {{ include "simulator.fullname" . }}
-  minReplicas: {{ .Values.autoscaling.minReplicas }}
-  maxReplicas: {{ .Values.autoscaling.maxReplicas }}
-  metrics:
-    {{- if not (or .Values.autoscaling.targetCPU .Values.autoscaling.targetRequestsWaiting) }}
-    {{- fail "autoscaling.enabled needs autoscaling.targetRequestsWaiting or autoscaling.targetCPU above 0" }}
-    {{- end }}
-    {{- with .Values.autoscaling.targetRequestsWaiting }}
-    - type: Pods
-      pods:
-        metric:
-          name: {{ $.Values.autoscaling.metricName }}
-        target:
-          type: AverageValue
-          averageValue: {{ . | quote }}
-    {{- end }}
-    {{- with .Values.autoscaling.targetCPU }}
-    - type: Resource
-      resource:
-        name: cpu
-        target:
-          type: Utilization
-          averageUtilization: {{ . }}
-    {{- end }}
+{{- include "simulator.autoscaling" . }}
 {{- end }}
 {{- if .Values.podMonitor.enabled }}
 ---
@@ -137,6 +102,7 @@ spec:
       interval: {{ $.Values.podMonitor.interval }}
     {{- end }}
 {{- end }}
+{{- include "simulator.monitoring" . }}
 {{- if .Values.networkPolicy.enabled }}
 ---
 apiVersion: networking.k8s.io/v1

@@ -119,6 +119,26 @@ def _role(binding: Object) -> str:
     return f"{ref.get('kind')}/{ref.get('name')}"
 
 
+def _target(hpa: Object) -> str:
+    ref = hpa.get("spec", {}).get("scaleTargetRef", {})
+    return f"{ref.get('kind', '')}/{ref.get('name', '')}"
+
+
+def _targets(hpa: Object) -> str:
+    """What each metric is, and what it is to be."""
+    now = [_value(m, "current") for m in hpa.get("status", {}).get("currentMetrics") or ()]
+    wanted = [_value(m, "target") for m in hpa.get("spec", {}).get("metrics") or ()]
+    known = [*now, *["<unknown>"] * len(wanted)]
+    return ", ".join(f"{a}/{b}" for a, b in zip(known, wanted, strict=False)) or "<none>"
+
+
+def _value(metric: Object, which: str) -> str:
+    of = next((v for k, v in metric.items() if k != "type" and isinstance(v, dict)), {}).get(which, {})
+    if "averageUtilization" in of:
+        return f"{of['averageUtilization']}%"
+    return f"{of['averageValue']} (avg)" if "averageValue" in of else str(of.get("value", "<unknown>"))
+
+
 def _created(obj: Object) -> str:
     return str(obj["metadata"].get("creationTimestamp", ""))
 
@@ -201,6 +221,41 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _SELECTOR,
     ),
     "StatefulSet": (Column("Ready", _ready_of), AGE, *_WIDE_WORKLOAD),
+    "DaemonSet": (
+        Column("Desired", _status("desiredNumberScheduled"), type="integer"),
+        Column("Current", _status("currentNumberScheduled"), type="integer"),
+        Column("Ready", _status("numberReady"), type="integer"),
+        Column("Up-to-date", _status("updatedNumberScheduled"), type="integer"),
+        Column("Available", _status("numberAvailable"), type="integer"),
+        Column("Node Selector", lambda _: NONE),
+        AGE,
+        *_WIDE_WORKLOAD,
+        _SELECTOR,
+    ),
+    "Job": (
+        Column("Status", lambda o: "Suspended" if _spec("suspend", False)(o) else "Running"),
+        Column("Completions", lambda o: f"{_status('succeeded')(o)}/{_spec('completions', 1)(o)}"),
+        Column("Duration", lambda o: age_of(_status("startTime", _created(o))(o))),
+        AGE,
+        *_WIDE_WORKLOAD,
+        _SELECTOR,
+    ),
+    "CronJob": (
+        Column("Schedule", _spec("schedule")),
+        Column("Timezone", _spec("timeZone")),
+        Column("Suspend", lambda o: str(_spec("suspend", False)(o))),
+        Column("Active", lambda _: 0, type="integer"),
+        Column("Last Schedule", lambda _: NONE),
+        AGE,
+    ),
+    "HorizontalPodAutoscaler": (
+        Column("Reference", _target),
+        Column("Targets", _targets),
+        Column("MinPods", lambda o: str(_spec("minReplicas")(o))),
+        Column("MaxPods", _spec("maxReplicas"), type="integer"),
+        Column("Replicas", _status("currentReplicas"), type="integer"),
+        AGE,
+    ),
     "Service": (
         Column("Type", _spec("type")),
         Column("Cluster-IP", _spec("clusterIP")),

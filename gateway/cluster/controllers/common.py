@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import hashlib
+import time
 from typing import Any
 
 from gateway.cluster.objects.kinds import EVENT, NAMESPACE, Served
@@ -13,6 +15,7 @@ from gateway.cluster.objects.state import State
 Object = dict[str, Any]
 EVENT_LIFE = datetime.timedelta(hours=1)  # kube-apiserver's --event-ttl
 COMPONENT = "simfleet"
+SLICE_S = 0.01  # of a controller that goes through many objects
 
 
 def owner_ref(obj: Object) -> Object:
@@ -54,6 +57,18 @@ def with_times(new: list[Object], old: list[Object] | None, *, updates: bool = F
             timed["lastUpdateTime"] = was.get("lastUpdateTime", now_text()) if unchanged else now_text()
         found.append(timed)
     return found
+
+
+class Slices:
+    """Gives the loop to others whenever it has been held for SLICE_S."""
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+
+    async def pause(self) -> None:
+        if time.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + SLICE_S
 
 
 class Events:

@@ -28,6 +28,7 @@ class Running:
 
     address: str
     ports: Mapping[int, int]
+    patches: tuple[Object, ...] = ()  # for an istiod that programs it
 
     @property
     def shown(self) -> Object:

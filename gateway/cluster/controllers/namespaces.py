@@ -12,6 +12,7 @@ from gateway.cluster.objects.writes import Deletion
 
 Object = dict[str, Any]
 FIRST = ("default", "kube-node-lease", "kube-public", "kube-system")
+ISTIO_NAMESPACE = "istio-system"
 ROOT_CERTIFICATES = "kube-root-ca.crt"
 
 
@@ -21,10 +22,13 @@ class Namespaces:
         self._authority = authority
 
     def make_first(self) -> None:
-        served = self._state.served("v1", "Namespace")
         for name in FIRST:
-            if self._state.get(NAMESPACE, "", name) is None:
-                self._state.create(served, "", {"metadata": {"name": name}})
+            self.make(name)
+
+    def make(self, name: str) -> None:
+        """Unless it is there."""
+        if self._state.get(NAMESPACE, "", name) is None:
+            self._state.create(self._state.served("v1", "Namespace"), "", {"metadata": {"name": name}})
 
     def run(self) -> None:
         for namespace in self._state.list(NAMESPACE):

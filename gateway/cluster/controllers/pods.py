@@ -6,9 +6,16 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.cluster.controllers.common import Events, condition, ending, owner_ref, with_times
+from gateway.cluster.controllers.common import (
+    Events,
+    Slices,
+    condition,
+    ending,
+    owner_ref,
+    with_times,
+)
 from gateway.cluster.controllers.facts import PodFact
-from gateway.cluster.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET
+from gateway.cluster.objects.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SET
 from gateway.cluster.objects.owners import now_text
 from gateway.cluster.objects.state import State
 from gateway.cluster.objects.writes import Deletion
@@ -16,7 +23,7 @@ from gateway.cluster.objects.writes import Deletion
 Object = dict[str, Any]
 NODE = "localhost"  # as the downward API tells the containers
 HOST_IP = "127.0.0.1"
-_KINDS = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFUL_SET}
+_KINDS = {"Deployment": DEPLOYMENT, "StatefulSet": STATEFUL_SET, "DaemonSet": DAEMON_SET, "Job": JOB}
 
 
 class Pods:
@@ -28,11 +35,16 @@ class Pods:
         self._known: dict[tuple[str, str], str] = {}  # uid of the object of each fact's pod
         self._told: dict[tuple[str, str], tuple[PodFact, str]] = {}  # the fact and version that agree
 
-    def run(self, facts: Iterable[PodFact]) -> list[PodFact]:
-        """Write the objects; the facts whose object somebody has deleted, which are to end, are returned."""
+    async def run(self, facts: Iterable[PodFact]) -> list[PodFact]:
+        """Write the objects; the facts whose object somebody has deleted, which are to end, are returned.
+
+        Others run in between: each pod is looked at as it is when its turn comes.
+        """
         doomed = []
         seen = set()
+        slices = Slices()
         for fact in facts:
+            await slices.pause()
             key = (fact.namespace, fact.name)
             seen.add(key)
             obj = self._state.get(POD, *key)
@@ -48,11 +60,21 @@ class Pods:
                 obj = self._make(fact)
             if obj is not None:
                 self._known[key] = obj["metadata"]["uid"]
+                obj = self._bound(obj)
                 obj = self._update(obj, fact)
                 if not ending(obj):
                     self._told[key] = (fact, obj["metadata"]["resourceVersion"])
         self._drop_all_but(seen)
         return doomed
+
+    def _bound(self, obj: Object) -> Object:
+        """A Pod that a user wrote has its node from here on."""
+        if obj["spec"].get("nodeName"):
+            return obj
+        meta = obj["metadata"]
+        words = f"Successfully assigned {meta['namespace']}/{meta['name']} to {NODE}"
+        self._events.tell(obj, "Scheduled", words)
+        return self._state.change(POD, obj, spec={**obj["spec"], "nodeName": NODE})
 
     def _drop_all_but(self, seen: set[tuple[str, str]]) -> None:
         """The objects of pods that have ended."""
@@ -80,7 +102,7 @@ class Pods:
         meta |= {"name": fact.name, "ownerReferences": [owner_ref(owner)]}
         if owner["kind"] == "ReplicaSet":
             meta["generateName"] = owner["metadata"]["name"] + "-"
-        else:
+        elif owner["kind"] == "StatefulSet":
             labels = {"statefulset.kubernetes.io/pod-name": fact.name,
                       "apps.kubernetes.io/pod-index": fact.name.rpartition("-")[2]}  # fmt: skip
             meta["labels"] = {**meta.get("labels", {}), **labels}

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.cluster.controllers.common import ending, owner_ref
 from gateway.cluster.controllers.facts import PodFact
+from gateway.cluster.controllers.gateways import Running
 from gateway.cluster.controllers.workloads import is_ready
 from gateway.cluster.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Served
 from gateway.cluster.objects.state import State
@@ -21,6 +22,7 @@ Object = dict[str, Any]
 RANGE = ipaddress.ip_network("10.96.0.0/16")  # kubeadm's, of which half is enough; nothing answers there
 _FIRST = 10  # the first addresses are left to Services that ask for them
 _NODE_PORTS = range(30000, 32768)
+NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 _NAME, _MANAGED = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"
 
 
@@ -61,7 +63,8 @@ class Services:
 
     def run(self, facts: Mapping[tuple[str, str], PodFact]) -> None:
         for service in self._state.list(SERVICE):
-            if not ending(service) and service["spec"].get("selector"):
+            selector = service["spec"].get("selector")
+            if not ending(service) and selector and NAME_LABEL not in selector:  # those have no pods here
                 self._slice(service, facts)
 
     def _slice(self, service: Object, facts: Mapping[tuple[str, str], PodFact]) -> None:
@@ -108,27 +111,40 @@ class Services:
 
     # Services of gateways
 
-    def of_gateway(self, gateway: Object, address: str, ports: Mapping[int, int]) -> None:
-        """The Service that Istio makes for a Gateway, a load balancer that has its address."""
+    def of_gateway(self, gateway: Object, running: Running) -> None:
+        """The Service that Istio makes for a Gateway, a load balancer that has its address, and its slice."""
         meta = gateway["metadata"]
         name = f"{meta['name']}-{gateway['spec'].get('gatewayClassName', 'istio')}"
-        label = {"gateway.networking.k8s.io/gateway-name": meta["name"]}
+        labels = {NAME_LABEL: meta["name"], "gateway.istio.io/managed": "istio.io-gateway-controller"}
         found = self._state.get(SERVICE, meta["namespace"], name)
-        wanted = [
-            {"name": f"http-{port}" if port != 80 else "http", "port": port, "protocol": "TCP"}
-            for port in ports
-        ]
+        ports = list(running.ports)
         served = self._state.served("v1", "Service")
-        if found is not None and [p["port"] for p in found["spec"].get("ports", ())] != list(ports):
+        if found is not None and [p["port"] for p in found["spec"].get("ports", ())] != ports:
             self._state.delete(served, meta["namespace"], name, Deletion())
             found = None
         if found is None:
+            wanted = [
+                {
+                    "name": f"http-{port}" if port != 80 else "http",
+                    "port": port,
+                    "targetPort": port,
+                    "protocol": "TCP",
+                }
+                for port in ports
+            ]
+            selector = {NAME_LABEL: meta["name"]}
             body = {
-                "metadata": {"name": name, "labels": label, "ownerReferences": [owner_ref(gateway)]},
-                "spec": {"type": "LoadBalancer", "ports": wanted},
+                "metadata": {"name": name, "labels": labels, "ownerReferences": [owner_ref(gateway)]},
+                "spec": {"type": "LoadBalancer", "selector": selector, "ports": wanted},
             }
             found, _ = self._state.create(served, meta["namespace"], body)
-        self._state.change(SERVICE, found, status={"loadBalancer": {"ingress": [{"ip": address}]}})
+        shown = running.shown
+        ingress = {"ip" if shown["type"] == "IPAddress" else "hostname": shown["value"]}
+        self._state.change(SERVICE, found, status={"loadBalancer": {"ingress": [ingress]}})
+        conditions = {"ready": True, "serving": True, "terminating": False}
+        endpoint = {"addresses": [running.address], "conditions": conditions}
+        local = [{**p, "port": running.ports[p["port"]]} for p in _ports(found, None, None)]
+        self._write(found, [endpoint], local)
 
 
 def _endpoint(pod: Object, fact: PodFact) -> Object:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gateway.cluster.controllers.common import Events, condition, ending, owned_by, owner_ref, with_times
-from gateway.cluster.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, STATEFUL_SET
+from gateway.cluster.objects.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, REPLICA_SET, STATEFUL_SET
+from gateway.cluster.objects.owners import now_text
 from gateway.cluster.objects.state import State
 from gateway.cluster.objects.writes import Deletion
 
@@ -124,6 +125,15 @@ class Workloads:
             counted = {**_counted(mine), "currentReplicas": _live(mine), "updatedReplicas": _live(mine)}
             revision = {"currentRevision": name, "updateRevision": name, "collisionCount": 0}
             self._write(STATEFUL_SET, stateful, {"availableReplicas": 0, **counted, **revision})
+        for daemons in self._state.list(DAEMON_SET):
+            counted = _counted(pods.get(daemons["metadata"]["uid"], []))
+            self._write(DAEMON_SET, daemons, _of_daemons(counted))
+        for job in self._state.list(JOB):
+            mine = pods.get(job["metadata"]["uid"], [])
+            began = job.get("status", {}).get("startTime") or now_text()
+            ready = _counted(mine).get("readyReplicas", 0)
+            status = {"active": _live(mine), "ready": ready, "startTime": began, "terminating": 0}
+            self._state.change(JOB, job, status=status)
         for deployment in self._state.list(DEPLOYMENT):
             self._deployment(deployment, pods)
 
@@ -194,6 +204,14 @@ def _counted(pods: Sequence[Object]) -> Object:
     ready = sum(is_ready(p) for p in pods)
     found: Object = {"replicas": _live(pods)}
     return found | ({"readyReplicas": ready, "availableReplicas": ready} if ready else {})
+
+
+def _of_daemons(counted: Object) -> Object:
+    """The status of a DaemonSet: this machine is one node."""
+    ready, here = counted.get("readyReplicas", 0), counted["replicas"]
+    found = {"desiredNumberScheduled": 1, "currentNumberScheduled": here, "updatedNumberScheduled": here}
+    found |= {"numberReady": ready, "numberAvailable": ready, "numberMisscheduled": 0}
+    return found | ({} if ready else {"numberUnavailable": 1})
 
 
 def _unavailable(deployment: Object, wanted: int) -> int:

@@ -133,6 +133,47 @@ def _stateful_set(obj: Object) -> None:
     _put(obj, status={"replicas": 0, "availableReplicas": 0})
 
 
+def _daemon_set(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _put(spec, revisionHistoryLimit=10, updateStrategy={"type": "RollingUpdate"})
+    if spec["updateStrategy"].get("type") == "RollingUpdate":
+        _put(spec["updateStrategy"], rollingUpdate={"maxSurge": 0, "maxUnavailable": 1})
+    _template(spec)
+    _put(obj, status={})
+
+
+def _job(obj: Object) -> None:
+    """With the selector and the labels that the server makes of its uid and name."""
+    spec, meta = obj.setdefault("spec", {}), obj["metadata"]
+    if not spec.get("manualSelector") and "uid" in meta:
+        labels = {"batch.kubernetes.io/controller-uid": meta["uid"], "controller-uid": meta["uid"],
+                  "batch.kubernetes.io/job-name": meta.get("name"), "job-name": meta.get("name")}  # fmt: skip
+        inner = spec.setdefault("template", {}).setdefault("metadata", {})
+        inner["labels"] = {**(inner.get("labels") or {}), **labels}
+        _put(spec, selector={"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}})
+    _job_spec(spec)
+    _put(obj, status={})
+
+
+def _job_spec(spec: Object) -> None:
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    _put(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False,
+         podReplacementPolicy="TerminatingOrFailed")  # fmt: skip
+    _template(spec)
+
+
+def _cron_job(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _put(
+        spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1
+    )
+    template = spec.setdefault("jobTemplate", {})
+    _put(template, metadata={"creationTimestamp": None})
+    _template(template.setdefault("spec", {}))
+    _put(obj, status={})
+
+
 def _service(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     _put(spec, type="ClusterIP", sessionAffinity="None")
@@ -193,6 +234,9 @@ _BY_KIND: dict[str, Callable[[Object], None]] = {
     "Deployment": _deployment,
     "ReplicaSet": _replica_set,
     "StatefulSet": _stateful_set,
+    "DaemonSet": _daemon_set,
+    "Job": _job,
+    "CronJob": _cron_job,
     "Service": _service,
     "Namespace": _namespace,
     "Secret": _secret,

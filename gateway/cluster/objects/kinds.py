@@ -68,6 +68,9 @@ NODE = Kind("", "v1", "nodes", "Node", False, ("no",))
 DEPLOYMENT = Kind(_APPS, "v1", "deployments", "Deployment", True, ("deploy",))
 REPLICA_SET = Kind(_APPS, "v1", "replicasets", "ReplicaSet", True, ("rs",))
 STATEFUL_SET = Kind(_APPS, "v1", "statefulsets", "StatefulSet", True, ("sts",))
+DAEMON_SET = Kind(_APPS, "v1", "daemonsets", "DaemonSet", True, ("ds",))
+JOB = Kind("batch", "v1", "jobs", "Job")
+CRON_JOB = Kind("batch", "v1", "cronjobs", "CronJob", True, ("cj",))
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 CRD = Kind(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False,
@@ -91,6 +94,9 @@ _ROWS = (
     _Row(DEPLOYMENT, categories=_ALL, status=True, scale=True),
     _Row(REPLICA_SET, categories=_ALL, status=True, scale=True),
     _Row(STATEFUL_SET, categories=_ALL, status=True, scale=True),
+    _Row(DAEMON_SET, categories=_ALL, status=True),
+    _Row(JOB, categories=_ALL, status=True),
+    _Row(CRON_JOB, categories=_ALL, status=True),
     _Row(HPA, ("v1",), _ALL, status=True),
     _Row(Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, ("pdb",)), status=True),
     _Row(ENDPOINT_SLICE),

@@ -39,7 +39,7 @@ class Deletion:
 OURS = Write()
 
 _GENERATIONS = {"apps", "networking.k8s.io", "policy", "apiextensions.k8s.io", "admissionregistration.k8s.io",
-                "discovery.k8s.io"}  # fmt: skip
+                "discovery.k8s.io", "batch"}  # fmt: skip
 
 
 def has_generation(served: Served) -> bool:

@@ -44,7 +44,24 @@ class Shell(Programs):
                 return
             env = {a.name: self._assigned(a) for a in command.assignments}
             known = {n: v for n, v in env.items() if not isinstance(v, dict)}
-            self._program(words, known, command.line, command.source)
+            before = len(self.run.starts)
+            try:
+                self._program(words, known, command.line, command.source)
+            finally:
+                if len(self.run.starts) > before:
+                    self._check_input(command)
+
+    def _check_input(self, command: Simple) -> None:
+        """A server's input must be there: `--model <name>` of a template asks bash for a file `name`."""
+        for redirect in command.redirects:
+            if redirect.op != "<" or not isinstance(redirect.target, Word):
+                continue
+            path = self.expander.value(redirect.target)
+            if isinstance(path, Unknown) or path.startswith(("/dev/", "/proc/")):
+                continue
+            if self.run.content(absolute(path, self.state.directory)) is None:
+                text = f"bash does not start the server: it reads `<{path}`, and no manifest has that file"
+                raise ScriptError(f"{text} (a place-holder to be filled in?)", command.line)
 
     def _words(self, command: Simple) -> list[Value]:
         """The fields of a command; NAME=VALUE of a declaration is not split."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -30,13 +31,21 @@ def merge(base: Any, patch: Any, built: Built) -> Any:
     Raises ManifestError for the directives that are not built here.
     """
     keyed = built.group_version[0] in _MERGING_GROUPS and built.kind != "ServiceAccount"
-    return _Merge(built.document.cursor(), keyed=keyed).value(base, patch, "")
+    return _Merge(built.document.cursor(), keys=_MERGE_KEYS if keyed else {}).value(base, patch, "")
+
+
+def merge_typed(base: Any, patch: Any, at: Cursor) -> Any:
+    """`base` with `patch` over it, as controllers merge pods by Go's types: ports by their numbers alone.
+
+    Raises ManifestError at `at` for lists whose items lack what they are merged by.
+    """
+    return _Merge(at, keys={**_MERGE_KEYS, "ports": ("containerPort",)}).value(base, patch, "")
 
 
 class _Merge:
-    def __init__(self, at: Cursor, *, keyed: bool) -> None:
+    def __init__(self, at: Cursor, *, keys: Mapping[str, tuple[str, ...]]) -> None:
         self._at = at
-        self._keys = _MERGE_KEYS if keyed else {}
+        self._keys = keys
 
     def value(self, base: Any, patch: Any, field: str) -> Any:
         if isinstance(patch, dict):

@@ -59,12 +59,23 @@ class Unread:
 
 def unread(manifests: Manifests) -> list[Unread]:
     """Everything of `manifests` that is not read or not simulated, in the order of the files."""
-    return [
-        found
-        for resource in manifests.resources
-        if not resource.made_by
-        for found in _of(manifests, resource)
-    ]
+    found = [u for r in manifests.resources if not r.made_by for u in _of(manifests, r)]
+    unmade = (Unread(Why.NOT_SIMULATED, r, missing.text, missing.path) for r, missing in manifests.unmade)
+    of_made = {str(u): u for u in _of_made(manifests)}  # once, however many pods have it
+    return [*found, *unmade, *of_made.values()]
+
+
+def _of_made(manifests: Manifests) -> Iterator[Unread]:
+    """Fields of the pods that custom objects hold, which their controllers write into others."""
+    for made in manifests.resources:
+        if (owner := made.made_by) is None:
+            continue
+        while owner.made_by is not None:
+            owner = owner.made_by
+        for path in unknown_fields(made):
+            field = show_path(path[2:] if path[:2] == ("spec", "template") else path)
+            text = f"{field} of its pods: an API server has no such field and drops it"
+            yield Unread(Why.NOT_READ, owner, text)
 
 
 def _of(manifests: Manifests, resource: Resource) -> Iterator[Unread]:

@@ -248,9 +248,14 @@ def picker(function: Callable[..., list[int]]) -> Factory:
 
 
 def token_producer(context: PluginContext) -> Plugin:
-    """token-producer and tokenizer: what they estimate is done; texts are never made tokens of a model."""
+    """token-producer and tokenizer: what they estimate is done; real tokens are the endpoints' own."""
     given = context.parameters or {}
-    context.warn_inert(name for name in ("vllm", "udsTokenizerConfig", "modelName") if given.get(name))
+    asked = [name for name in ("vllm", "udsTokenizerConfig") if given.get(name)]
+    if asked:
+        context.warn(
+            f"plugin '{context.name}' (type {context.type_name}): {asked[0]} is not asked for tokens: the "
+            "endpoints are, whose tokenizer is the same (/v1/completions/render, else /tokenize)"
+        )
     return Settings(context, given)
 
 

@@ -76,6 +76,12 @@ class Loaded:
     flow_control: FlowControlLimits | None
     parsers: tuple[str, ...] | None  # types of the configured ones; None: the release's own
 
+    def renders(self, compat: Compat) -> bool:
+        """Whether the release would make real tokens of texts: by a token-producer, up to v0.7 by itself."""
+        given = [s.parameters or {} for s in self.specs.values() if s.type in ("token-producer", "tokenizer")]
+        asked = any(p.get(name) for p in given for name in ("vllm", "modelName", "udsTokenizerConfig"))
+        return asked or any("vllm" in p for p in given) or not compat.strict_parameters
+
     @property
     def profile(self) -> Profile:
         """The first profile, or the only one."""

@@ -1,7 +1,7 @@
 """The precise prefix cache: what the engines say that they have, not what they were sent.
 
-Prompts must be known as tokens, which those are that the client gives as tokens. Texts score 0, as with an
-EPP whose tokenizer does not answer.
+Prompts must be known as tokens: the client gives them so, or pool/rendering.py has them of an endpoint where
+the release has a tokenizer. Other texts score 0, as with an EPP whose tokenizer does not answer.
 """
 
 from __future__ import annotations

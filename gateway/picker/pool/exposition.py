@@ -10,7 +10,7 @@ from gateway.picker.pool.datastore import Datastore
 from gateway.picker.pool.inflight import InflightLoad
 from kit.prometheus import Counter, Gauge, Histogram, Registry
 
-MODELS = 1000
+NAMES = 1000  # of models, and of flows, as in llm-d-router
 _MODEL = ("model_name", "target_model_name")
 _LATENCY = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
@@ -68,23 +68,31 @@ _LLMD_NAMES = {
 }
 
 
+def _bounded(known: set[str], name: str) -> str:
+    if name not in known:
+        if len(known) >= NAMES:
+            return "other"
+        known.add(name)
+    return name
+
+
 class PickerMetrics:
     """All families; each is named as its Prometheus name without the subsystem."""
 
     def __init__(self, compat: Compat) -> None:
         self.registry = Registry(_LLMD_NAMES if compat.metric_prefixes else None)
         self._models: set[str] = set()
+        self._flows: set[str] = set()
         self._objective_families()
         self._extension_families()
 
     def model_label(self, name: str) -> str:
-        """A model's name as a label; clients choose it, so beyond MODELS different ones it is "other"."""
-        if name in self._models:
-            return name
-        if len(self._models) >= MODELS:
-            return "other"
-        self._models.add(name)
-        return name
+        """A model's name as a label; clients choose it, so beyond NAMES different ones it is "other"."""
+        return _bounded(self._models, name)
+
+    def flow_label(self, fairness_id: str) -> str:
+        """The same of a fairness id."""
+        return _bounded(self._flows, fairness_id)
 
     def _objective_families(self) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -216,13 +224,18 @@ class PickerMetrics:
         )
 
     def watch_flow_control(self, pool: str, controller: FlowController) -> None:
-        """Add the gauges of the queue; models are those that clients name, bounded as elsewhere."""
+        """Add the gauges of the queue, which stay at zero for flows that have left it.
+
+        Models and flows are those that clients name, bounded as elsewhere.
+        """
         labels = ("fairness_id", "priority", "inference_pool", *_MODEL)
 
         def held(which: int) -> list[tuple[tuple[str, ...], float]]:
-            found: dict[tuple[str, ...], float] = {}
+            ended = self.queue_duration.labels_seen()
+            found: dict[tuple[str, ...], float] = {(*key[:2], *key[3:]): 0.0 for key in ended}
             for (flow, priority, model, target), amounts in controller.held().items():
-                key = (flow, priority, pool, self.model_label(model), self.model_label(target))
+                models = self.model_label(model), self.model_label(target)
+                key = (self.flow_label(flow), priority, pool, *models)
                 found[key] = found.get(key, 0.0) + amounts[which]
             return list(found.items())
 

@@ -36,6 +36,9 @@ class Call(Protocol):
     @property
     def kept(self) -> int: ...
 
+    def begin(self, headers: list[tuple[str, str]]) -> None:
+        """The metadata with which it was called."""
+
     def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]: ...
 
     def close(self) -> None:
@@ -53,6 +56,9 @@ class Unary:
     def __init__(self, answer: Callable[[bytes], bytes]) -> None:
         self.finished = False
         self._answer = answer
+
+    def begin(self, headers: list[tuple[str, str]]) -> None:
+        return
 
     def receive(self, message: bytes) -> Iterable[bytes]:
         self.finished = True

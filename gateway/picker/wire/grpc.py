@@ -140,7 +140,9 @@ class _Connection(asyncio.Protocol):
                 stream_id, _trailers(UNIMPLEMENTED, f"unknown method {path[:200]}", _HEADERS)
             )
             return
-        self.calls[stream_id] = OpenCall(method(), self._port.message)
+        call = method()
+        call.begin(headers)
+        self.calls[stream_id] = OpenCall(call, self._port.message)
 
     def data(self, stream_id: int, data: bytes) -> None:
         call = self.calls.get(stream_id)

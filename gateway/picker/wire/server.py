@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from gateway.picker.conversation import Conversation
 from gateway.picker.director import Director
 from gateway.picker.errors import PickerConfigError
+from gateway.picker.tracing import TRACE_HEADERS
 from gateway.picker.wire import ext_proc
 from gateway.picker.wire.calls import INTERNAL, UNIMPLEMENTED, GrpcError, Method, Unary
 
@@ -29,6 +30,11 @@ class ExtProcCall:
 
     def __init__(self, director: Director, emit_scores: bool) -> None:
         self._conversation = Conversation(director, emit_scores)
+        self._is_traced = director.is_traced
+
+    def begin(self, headers: list[tuple[str, str]]) -> None:
+        if self._is_traced:
+            self._conversation.trace = {name: value for name, value in headers if name in TRACE_HEADERS}
 
     @property
     def finished(self) -> bool:

@@ -42,6 +42,7 @@ class PickerOptions:
     config_file: Path | None = None  # replaces the EndpointPickerConfig of the manifests
     decision_log: Path | None = None
     plugins: tuple[Path, ...] = ()
+    otlp_traces: str | None = None  # URL that spans are posted to
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class ReferencePicker:
         if not goflags.value_of(spec.flags, "decision-log") or options.decision_log is not None:
             flags.append(("decision-log", str(self.decision_log)))
             flags += [] if options.decision_log is not None else [("decision-log-brief", "true")]
+        if options.otlp_traces is not None:
+            flags.append(("otlp-traces", options.otlp_traces))
         flags += [("plugin", str(path)) for path in options.plugins]
         return python("-m", "gateway.picker", *goflags.join(flags))
 

@@ -12,6 +12,7 @@ export const store = {
   points: [],          // seconds of the timeline
   events: [],          // {t, text}
   load: {running: false, lines: []},
+  simulation: {running: false},
   filter: {},          // pod, gateway, route, cluster, kind, model, q, from, to
   open: null,          // id of the request whose decision is shown
   decision: null,
@@ -55,6 +56,7 @@ export function receive(message) {
   }
   if (message.events?.length) store.events = [...store.events, ...message.events].slice(-KEEP_EVENTS);
   if (message.load) store.load = message.load;
+  if (message.simulation) store.simulation = message.simulation;
   changed();
 }
 

@@ -7,7 +7,7 @@ import {openRequest} from './requests.js';
 
 const PICKERS = ['max-score-picker', 'weighted-random-picker', 'random-picker', 'least-request-picker'];
 const wanted = {weights: {}, picker: null, last: 500};
-let result = null, problem = null, asking = false, again = false, asked = 0;
+let result = null, problem = null, asking = false, again = false, asked = 0, scenario = 'hot-prefix';
 
 async function compute() {
   if (asking) { again = true; return; }
@@ -65,6 +65,41 @@ function spread() {
     ${pods.length > 30 ? html`<p class="muted">the 30 of ${pods.length} pods that change most</p>` : ''}`;
 }
 
+async function simulate() {
+  try { set({simulation: await ask('simulate', {...wanted, scenario, name: pickerName()})}); }
+  catch (error) { toast(error.message, null, true); }
+}
+
+async function stopSimulation() {
+  try { set({simulation: await ask('end_simulation')}); } catch (error) { toast(error.message, null, true); }
+}
+
+const seconds = spread => name => spread ? `${num(1000 * spread[name])} ms` : '-';
+const FIGURES = [
+  ['answers', arm => `${num(arm.outcomes.ok || 0)} of ${num(arm.requests)}`],
+  ['TTFT p50', arm => seconds(arm.latency_s.ttft)('p50')], ['TTFT p95', arm => seconds(arm.latency_s.ttft)('p95')],
+  ['TPOT p95', arm => seconds(arm.latency_s.tpot)('p95')], ['E2E p95', arm => seconds(arm.latency_s.e2e)('p95')],
+  ['prompt tokens cached', arm => percent(arm.cached_share)],
+  ['busiest pod', arm => percent(Math.max(0, ...Object.values(arm.pods)))],
+];
+
+function simulation() {
+  const {running, arms, problem, progress, scenario: which, weights} = store.simulation;
+  const columns = arms ? ['today', 'sliders'].filter(name => arms[name]) : [];
+  const shown = weights ? scorerNames(Object.keys(weights)) : {};
+  return html`<h3>In virtual time</h3>
+    <div class="toolbar"><label>scenario <select aria-label="simulated scenario" @change=${e => { scenario = e.target.value; set({}); }}>
+      ${store.scenarios.map(s => html`<option .value=${s.name} ?selected=${s.name === scenario}>${plain(s.name)}</option>`)}</select></label>
+      ${running ? html`<button class="bad" data-simulate="stop" @click=${stopSimulation}>Stop</button>`
+        : html`<button data-simulate="start" @click=${simulate}>Simulate</button>`}
+      ${running ? html`<span class="muted" role="status">${plain(which)}: ${plain(progress) || 'making the plan'}</span>` : ''}</div>
+    ${problem ? html`<p class="empty" data-simulate="problem">${plain(problem)}</p>` : ''}
+    ${columns.length ? html`<div class="scroll"><table data-simulate="figures"><thead><tr><th>${plain(which)}</th>
+        ${columns.map(name => html`<th class="n">${name === 'today' ? 'today' : 'with the sliders'}</th>`)}</tr></thead>
+      <tbody>${FIGURES.map(([title, cell]) => html`<tr><td>${title}</td>${columns.map(name => html`<td class="n">${plain(cell(arms[name]))}</td>`)}</tr>`)}</tbody></table></div>
+      <p class="muted">${columns.length < 2 ? 'The sliders stand where the picker has them. ' : ''}Simulated with ${plain(Object.entries(weights).map(([name, value]) => `${shown[name]} ${num(value)}`).join(', '))}: the stack's manifests and pods under the scenario's own load. Logs do not tell how long answers were, so past requests cannot be sent again.</p>` : ''}`;
+}
+
 export function whatif() {
   if (!result && !problem && !asking) compute();
   const changes = Object.values(wanted.weights).length || wanted.picker;
@@ -95,6 +130,7 @@ export function whatif() {
         <td>${clock(c.time)}</td><td>${plain((c.client_id || c.request_id).split('/').pop()).slice(0, 24)}</td><td>${plain(c.model)}</td>
         <td>${plain(short(c.before))} → ${plain(c.after.slice(0, 3).map(short).join(' or '))}${c.after.length > 3 ? ` or ${c.after.length - 3} more` : ''}</td><td class="n">by ${num(c.margin)}</td></tr>`)}</tbody></table></div>`
         : html`<p class="muted">None.</p>`}
+      ${simulation()}
       <p class="muted">Each request is decided anew on what was known when it came. With other picks, queues and caches would have become others: apply it, or compare with <code>loadgen compare</code>.</p>` : ''}
   </section>`;
 }

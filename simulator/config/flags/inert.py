@@ -18,14 +18,14 @@ enable-expert-parallel enable-fault-tolerance enable-flash-late-interaction enab
 enable-hc-sp enable-layerwise-nvtx-tracing enable-log-deltas enable-logging-iteration-details
 enable-mamba-cache-stochastic-rounding enable-mamba-shared-prefix-checkpoint enable-mfu-metrics
 enable-mixed-moe-lora-format enable-mm-embeds enable-moe-shared-loras enable-nccl-comm-suspend
-enable-offline-docs enable-prompt-embeds enable-return-routed-experts enable-scale-out
-enable-shm-tensor-arena enable-ssl-refresh enable-tokenizer-info-endpoint enable-tower-connector-lora
+enable-offline-docs enable-prompt-embeds enable-return-routed-experts
+enable-shm-tensor-arena enable-ssl-refresh enable-tower-connector-lora
 enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-environ-validation
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
 kv-sharing-fast-prefill language-model-only log-error-stack
 mm-device-do-normalize monokernel numa-bind ray-workers-use-nsight return-sampling-mask
 skip-mm-profiling skip-tokenizer-init sleep-mode-offload-cudagraph specialize-active-lora
-swa-bounded-replay tokens-only trust-remote-code
+swa-bounded-replay trust-remote-code
 use-fp64-gumbel use-replayssm use-tqdm-on-load calculate-kv-scales disable-async-output-proc
 disable-frontend-multiprocessing disable-logprobs-during-spec-decoding disable-mm-preprocessor-cache
 enable-lora-bias enable-multimodal-encoder-data-parallel enable-prompt-adapter enable-reasoning
@@ -53,7 +53,7 @@ mm-encoder-attn-dtype mm-encoder-fp8-scale-path mm-encoder-fp8-scale-save-margin
 mm-encoder-fp8-scale-save-path mm-encoder-tp-mode mm-hasher-algorithm mm-ipc-gpu-memory-gb
 mm-processor-cache-gb mm-processor-cache-type mm-processor-device mm-shm-cache-max-object-size-mb
 mm-tensor-ipc model-impl moe-backend nnodes node-rank offload-backend offload-group-size
-offload-num-in-group offload-prefetch-step optimization-level otlp-traces-endpoint
+offload-num-in-group offload-prefetch-step optimization-level
 performance-mode prefill-context-parallel-size prefix-cache-retention-interval prefix-match-unit
 quantization reasoning-parser-plugin renderer-num-workers replayssm-buffer-len revision
 safetensors-load-strategy

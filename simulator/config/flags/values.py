@@ -103,7 +103,7 @@ def _list(value: Any, where: str) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     if len(items) == 1 and isinstance(items[0], str) and items[0].startswith("["):
         items = _json(items[0], where)
-    return tuple(item if isinstance(item, str) else json.dumps(item) for item in items)
+    return tuple(item if isinstance(item, str) else json.dumps(item) for item in items if item is not None)
 
 
 def _json(value: Any, where: str) -> Any:

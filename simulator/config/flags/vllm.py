@@ -117,14 +117,18 @@ _FRONTEND = (
     Flag("ssl-certfile", _T, "server", "TLS certificate.", "", ("vllm", "llm-d")),
     Flag("ssl-keyfile", _T, "server", "Its key.", "", ("vllm", "llm-d")),
     Flag("ssl-ca-certs", _T, "server", "CA certificates of clients."),
-    Flag("allowed-origins", _L, "server", "CORS: JSON list.", "[]"),
-    Flag("allowed-methods", _L, "server", "CORS: JSON list.", '["*"]'),
-    Flag("allowed-headers", _L, "server", "CORS: JSON list.", '["*"]'),
+    Flag("allowed-origins", _J, "server", "CORS: JSON list.", "[]"),
+    Flag("allowed-methods", _J, "server", "CORS: JSON list.", '["*"]'),
+    Flag("allowed-headers", _J, "server", "CORS: JSON list.", '["*"]'),
     Flag("allow-credentials", _B, "server", "CORS.", "false"),
     Flag("h11-max-incomplete-event-size", _I, "server", "Bytes of a request's head; beyond it 431.",
          "65536 (vLLM: 4194304)", minimum=1024),
     Flag("h11-max-header-count", _I, "server", "Headers of a request; beyond it 431.", "256", minimum=1),
     Flag("disable-fastapi-docs", _B, "server", "No /docs, /redoc and /openapi.json.", "false"),
+    Flag("enable-scale-out", _B, "server", "The routes that render, derender and generate from token ids.",
+         "false"),
+    Flag("tokens-only", _B, "server", "The same, and no text: generate takes no stop strings.", "false"),
+    Flag("enable-tokenizer-info-endpoint", _B, "server", "/tokenizer_info.", "false"),
     Flag("enable-sleep-mode", _B, "server", "sleep and wake_up.", "false", ("vllm", "llm-d")),
     Flag("shutdown-timeout", _F, "server", "Seconds that requests in flight get on SIGTERM; 0 aborts them.",
          "0", minimum=0),
@@ -167,6 +171,8 @@ _ANSWERS = (
 )  # fmt: skip
 
 _OBSERVABILITY = (
+    Flag("otlp-traces-endpoint", _T, "metrics and logs", "Collector for a span of each request (extra otlp); "
+         "gRPC, or HTTP with OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf.", "none"),
     Flag("disable-log-stats", _B, "metrics and logs", "No vllm:* families and no stats line.", "false"),
     Flag("enable-log-requests", _B, "metrics and logs", "A line for each request.", "false"),
     Flag("enable-log-outputs", _B, "metrics and logs", "Also what was answered.", "false"),

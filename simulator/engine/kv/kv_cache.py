@@ -71,7 +71,7 @@ class KVCacheManager:
     def find_cached(self, request: Request) -> list[int]:
         """The longest cached prefix in full blocks that leaves at least one token to compute."""
         most = (request.num_tokens - 1) // self.block_size
-        if not self.caching or not most:
+        if not self.caching or not most or request.sampling.skip_reading_prefix_cache:
             return []
         self.hasher.extend(request)
         if self.hash_lookahead:

@@ -295,9 +295,13 @@ class ConstantLatency:
     lockstep = False
 
     def __init__(self, times: ConstantTimes, *, seed: int = 0) -> None:
-        self.times = times
         self.factor = 1.0
         self._rng = Random(seed)
+        self.change(times)
+
+    def change(self, times: ConstantTimes) -> None:
+        """Other times from now on; what is under way ends as it was begun."""
+        self.times = times
         self._constant_prefill = times.constant_prefill
         self._load_slope = (
             (times.time_factor_under_load - 1.0) / (times.max_num_seqs - 1) if times.max_num_seqs > 1 else 0.0

@@ -23,9 +23,11 @@ Counters of the stats are added per stretch; sums of seconds keep the order of t
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from math import inf
-from operator import itemgetter
+from operator import itemgetter, sub
 
 from simulator.engine.frontend import Frontend
 from simulator.engine.inbox import Arrivals
@@ -193,12 +195,18 @@ class Stretches:
 
         Fewer than `steps` where time or free blocks run out first.
         """
-        queue = self._scheduler.in_flight
-        times = [step.end for step in queue]
+        times = [step.end for step in self._scheduler.in_flight]
+        takes = sum([1 for entries in phases.values() for entry in entries if entry[1] == 0])
+        turns = -(-steps // self._block_size)
+        if self._kv.events is None and takes * turns <= self._kv.pool.num_free:
+            line = self._pace.latency.decode_line(len(running))
+            if line is not None:
+                kv_tokens = _kv_tokens(running, line, steps, min(until, before) - times[0])
+                return _times_on_line(times, line, kv_tokens, until, before)
         gaps: list[float] = []
         durations = self._durations(running)
         size, free = self._block_size, self._kv.pool.num_free
-        takes = {at: sum(1 for entry in entries if entry[1] == 0) for at, entries in phases.items()}
+        wanted = {at: sum(1 for entry in entries if entry[1] == 0) for at, entries in phases.items()}
         has_events = self._kv.events is not None
         previous = 0.0  # the first gap is each sequence's own
         for k in range(steps):
@@ -207,7 +215,7 @@ class Stretches:
                 break
             phase = k % size
             if phase in phases:
-                free -= takes[phase]
+                free -= wanted[phase]
                 if free < 0:
                     break
             times.append(times[-1] + next(durations))
@@ -243,8 +251,7 @@ class Stretches:
         for last, count in first.items():
             observe(times[0] - last, count)
         if any(gaps[1:]):
-            for gap in gaps[1:]:
-                observe(gap, size)
+            stats.inter_token_latency_seconds.observe_all(gaps[1:], size)
         elif steps > 1:
             observe(0.0, size * (steps - 1))
         stats.generation_tokens += size * steps
@@ -320,6 +327,28 @@ class Stretches:
             step.shape.decode_kv_tokens += size * steps
         pace.skip(steps)
         return result
+
+
+def _kv_tokens(running: list[Request], line: tuple[float, float], steps: int, left: float) -> range:
+    """KV tokens of each of at most `steps` steps; as many as may begin in `left` seconds, and a few more."""
+    size = len(running)
+    first = sum([request.num_computed_tokens for request in running]) + size
+    shortest = line[0] + line[1] * first
+    if left < shortest * steps:
+        steps = min(steps, int(left / shortest) + 3)
+    return range(first, first + size * steps, size)
+
+
+def _times_on_line(
+    times: list[float], line: tuple[float, float], kv_tokens: range, until: float, before: float
+) -> tuple[list[float], list[float]]:
+    """`_times` where blocks are enough and a step's seconds a line in its KV tokens: the same sums."""
+    fixed, per_token = line
+    depth = len(times)
+    times += accumulate([fixed + per_token * each for each in kv_tokens], initial=times.pop())
+    steps = min(len(kv_tokens), bisect_right(times, until), bisect_left(times, before))
+    del times[depth + steps :]
+    return times, [times[0], *map(sub, times[1:steps], times)] if steps else []
 
 
 def _needs_a_look(request: Request) -> bool:

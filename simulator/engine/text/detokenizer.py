@@ -62,24 +62,27 @@ class IncrementalDetokenizer:
             token_ids = token_ids[:-1]
         if self._stop:
             return self._append_checked(token_ids, finish)
-        if len(token_ids) == 1:
-            return self._text_of(token_ids[0])
-        if self._decoder is None and not any(map(self._is_special, token_ids)):
+        return "".join(self.pieces(token_ids))
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The characters that each of the ids completes; for sequences without stop strings."""
+        if self._decoder is None:
             texts = list(map(self._token_text, token_ids))
             if None not in texts:
-                return "".join(texts)  # type: ignore[arg-type]  # whole characters all: as one by one, but faster
-        return "".join(map(self._text_of, token_ids))
+                return texts  # type: ignore[return-value]  # whole characters all: as one by one, but faster
+        return list(map(self._text_of, token_ids))
 
     def _text_of(self, token_id: int) -> str:
         """The characters that this id completes."""
-        if self._is_special(token_id):
-            return ""
         if self._decoder is None:
             text = self._token_text(token_id)
             if text is not None:
                 return text
-            self._decoder = _Utf8Decoder("replace")
+        if self._is_special(token_id):
+            return ""
         decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = _Utf8Decoder("replace")
         text = decoder.decode(self._tokenizer.token_bytes(token_id))
         if not decoder.getstate()[0]:
             self._decoder = None

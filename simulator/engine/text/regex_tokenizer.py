@@ -57,8 +57,12 @@ class _PieceIds(dict[str, tuple[int, ...]]):
         return ids
 
 
+def _is_special(token_id: int) -> bool:
+    return 0 <= token_id < BYTE_BASE and not MARKER_BASE <= token_id < MARKER_BASE + len(MARKERS)
+
+
 class _TokenTexts(dict[int, str | None]):
-    """Text of ids whose bytes are whole characters, None for others, filled at first use."""
+    """Text of ids whose bytes are whole characters, None for others and special ones, filled at first use."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -66,7 +70,7 @@ class _TokenTexts(dict[int, str | None]):
 
     def __missing__(self, token_id: int) -> str | None:
         try:
-            text: str | None = self._vocabulary.bytes_of(token_id).decode()
+            text = None if _is_special(token_id) else self._vocabulary.bytes_of(token_id).decode()
         except UnicodeDecodeError:
             text = None
         if 0 <= token_id < VOCAB_SIZE:
@@ -109,13 +113,18 @@ class RegexTokenizer:
 
     def token_str(self, token_id: int) -> str:
         """The text itself; a byte that is no character of its own as <0xE2>."""
-        text = self.token_text(token_id)
-        if text is None:
-            return "".join(f"<0x{byte:02X}>" for byte in self.token_bytes(token_id))
-        return text
+        data = self.token_bytes(token_id)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "".join(f"<0x{byte:02X}>" for byte in data)
 
     def is_special(self, token_id: int) -> bool:
-        return 0 <= token_id < BYTE_BASE and not MARKER_BASE <= token_id < MARKER_BASE + len(MARKERS)
+        return _is_special(token_id)
+
+    def describe(self) -> dict[str, Any]:
+        """See Tokenizer; it has no files, so there is little to tell."""
+        return {"tokenizer_class": type(self).__name__, "eos_token": self.token_str(EOS_ID)}
 
     def apply_chat_template(
         self,

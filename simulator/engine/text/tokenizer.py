@@ -35,12 +35,18 @@ class Tokenizer(Protocol):
         """The bytes that this id adds to a text; b"" for an id out of range."""
 
     def token_text(self, token_id: int) -> str | None:
-        """The id's text where its bytes are whole UTF-8 characters, else None; a table look-up."""
+        """The text of an id that is not special, where its bytes are whole UTF-8 characters, else None.
+
+        A table look-up.
+        """
 
     def token_str(self, token_id: int) -> str:
         """The id as `return_token_strs` and tokenizer files write it."""
 
     def is_special(self, token_id: int) -> bool: ...
+
+    def describe(self) -> dict[str, Any]:
+        """What /tokenizer_info tells of it: class, named tokens, limits, added tokens, chat template."""
 
     def apply_chat_template(
         self,

@@ -20,6 +20,7 @@ from simulator.server.answers.slices import Building
 from simulator.server.answers.tools import SpokenCalls, call_delta, call_object
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import ChatRequest
+from simulator.server.requests.sampling import num_prompt_logprobs
 
 
 def _finish_reason(sequence: Sequence, generation: Generation, calls: SpokenCalls | None) -> str | None:
@@ -90,9 +91,7 @@ class ChatUnary(WholeAnswer):
             choices.append(self.encoded((yield from self._choice(sequence))))
             yield
         request, prompt_ids = self.request, self.job.prompts[0].token_ids
-        asked = request.prompt_logprobs
-        if asked is None and request.echo:
-            asked = request.top_logprobs or 0
+        asked = num_prompt_logprobs(request)
         more: dict[str, Any] = {}
         if request.return_token_ids:
             more["prompt_token_ids"] = prompt_ids

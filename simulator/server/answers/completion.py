@@ -17,6 +17,7 @@ from simulator.server.answers.openai import (
 from simulator.server.answers.slices import Building
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest
+from simulator.server.requests.sampling import num_prompt_logprobs
 
 _ECHO_ONLY = 0
 
@@ -83,9 +84,7 @@ class CompletionUnary(WholeAnswer):
             values["prompt_token_ids"] = sequence.prompt.token_ids
         if request.logprobs is not None and (request.logprobs or self.prepared.compat.zero_logprobs):
             values["logprobs"] = yield from self._logprobs(sequence, request.logprobs)
-        asked = request.prompt_logprobs
-        if asked is None and request.echo:
-            asked = request.logprobs
+        asked = num_prompt_logprobs(request)
         if asked is not None:
             values["prompt_logprobs"] = yield from token_names(self, request).prompt(
                 sequence.prompt.token_ids, asked

@@ -28,11 +28,11 @@ from simulator.server.answers.slices import run_in_slices
 from simulator.server.driver import Sink
 from simulator.server.errors import ApiError, internal_error
 from simulator.server.http.exchange import Exchange
+from simulator.server.metrics.tracing import TracingSink
 from simulator.server.requests.prompts import Prompt
 
 if TYPE_CHECKING:
     from simulator.server.replica import Replica
-
 
 _AT_ONCE = 64  # sequences that are made before the first is submitted
 _log = logging.getLogger(__name__)
@@ -111,8 +111,15 @@ class Sequence:
         """Called by the driver inside the step."""
         if self.writer.full or self.held is not None:
             self._hold(output)
-        else:
+            return
+        frame = self.frame
+        if frame is None or output.finish_reason is not None:
             self._deliver(output)
+            return
+        self.num_tokens += len(output.new_token_ids)
+        if self.counter is not None:
+            self.counter.feed(output.new_token_ids)
+        self.writer.write(frame[0] + _encode(output.text) + frame[1])
 
     def _hold(self, output: RequestOutput) -> None:
         """Merge what a full writer would only pile up; the last output goes out with all that is held."""
@@ -134,12 +141,7 @@ class Sequence:
         self.num_tokens += len(output.new_token_ids)
         if self.counter is not None:
             self.counter.feed(output.new_token_ids)
-        frame = self.frame
-        if output.finish_reason is None:
-            if frame is not None:
-                self.writer.write(frame[0] + _encode(output.text) + frame[1])
-                return
-        else:
+        if output.finish_reason is not None:
             self.finish_reason = output.finish_reason
             self.stop_reason = output.stop_reason
         try:
@@ -243,6 +245,8 @@ class Generation:
         limit = self.prepared.faults.cut_stream_after
         if limit is not None:
             sink = CuttingSink(sink, limit, self.job.stream, self._cut)
+        if (spans := self.replica.spans) is not None:
+            sink = TracingSink(sink, spans, self.exchange.headers, self.answer_id)
         return sink
 
     def _cut(self) -> None:
@@ -315,7 +319,7 @@ class Generation:
         self.write_error(error or internal_error())
 
     def give_up(self) -> None:
-        """An answer that cannot be rendered: the error 500 where nothing has been written, else a reset."""
+        """An answer that cannot be rendered: error 500 where nothing has been written, else a reset."""
         self.done = False  # the failure may have come with the last output
         self.abort()
         if self.exchange.writer.started:

@@ -153,6 +153,11 @@ def _choose(
     return chosen
 
 
+def new_call_id(compat: Compat) -> str:
+    """The id of a call that a text was found to be."""
+    return _call_id(compat, random.SystemRandom())
+
+
 def _call_id(compat: Compat, rng: random.Random) -> str:
     if compat.id_style == "uuid":
         return "chatcmpl-tool-" + "".join(rng.choices(string.digits, k=10))

@@ -23,7 +23,7 @@ _UNSAFE_NAME = re.compile(rb'[\x00-\x20\x7f()<>@,;:\[\]={}\\"]')
 # Bytes behind a transport that takes no more: a thousand events, so that who is only slow gets them all.
 _FULL = 256 << 10
 # Seconds for which pieces are held at most.
-_HOLD = 20e-3
+_HOLD = 40e-3
 
 
 def _phrase(status: int) -> str:
@@ -84,10 +84,11 @@ class Rounds:
 
     The first piece of a stream in a round leaves at once. Where an engine is ahead of its clients (many steps
     in one round) the others are held and leave together when the round ends: a system call for each would be
-    most of the work. Where engines go on in `turns`, so does the round for a while, for the same reason.
+    most of the work. Where engines go on in `turns`, so does the round for a while, for the same reason, and
+    who wrote in it has to wait for the end of the next one too.
     """
 
-    __slots__ = ("_begun", "_end_by", "_turns", "holding", "number")
+    __slots__ = ("_begun", "_end_by", "_turns", "goes_on", "holding", "number")
 
     def __init__(self, turns: Turns | None = None) -> None:
         self._turns = turns
@@ -95,6 +96,7 @@ class Rounds:
         self.number = 0
         self.holding: list[Writer] = []
         self._begun = False
+        self.goes_on = False  # this round goes on where the last one ended
 
     def begin(self) -> None:
         """See to it that this round ends."""
@@ -104,10 +106,12 @@ class Rounds:
             get_running_loop().call_soon(self._end)
 
     def _end(self) -> None:
-        if self._turns is not None and self._turns.busy and time.monotonic() < self._end_by:
+        busy = self._turns is not None and self._turns.busy
+        if busy and time.monotonic() < self._end_by:
             get_running_loop().call_soon(self._end)
             return
         self._begun = False
+        self.goes_on = busy
         self.number += 1
         holding, self.holding = self.holding, []
         for writer in holding:
@@ -220,7 +224,9 @@ class Writer:
             self.finished = True
         rounds = self.rounds
         if rounds is not None:
-            if self._round == rounds.number:
+            if self._round == rounds.number or (rounds.goes_on and self._round == rounds.number - 1):
+                self._round = rounds.number
+                rounds.begin()
                 if not self._held:
                     rounds.holding.append(self)
                 self._held.append(data)

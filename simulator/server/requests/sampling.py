@@ -138,8 +138,10 @@ def sampling_params(
         include_stop_str_in_output=request.include_stop_str_in_output,
         seed=request.seed,
         temperature=temperature,
+        top_p=1.0 if request.top_p is None or temperature == 0 else request.top_p,
         logprobs=num_logprobs(request),
         n=n,
+        skip_reading_prefix_cache=num_prompt_logprobs(request) is not None,
     )
 
 
@@ -148,6 +150,15 @@ def num_logprobs(request: GenerationRequest) -> int | None:
     if isinstance(request, ChatRequest):
         return (request.top_logprobs or 0) if request.logprobs else None
     return request.logprobs if isinstance(request, CompletionRequest) else None
+
+
+def num_prompt_logprobs(request: GenerationRequest) -> int | None:
+    """The same of the prompt's tokens, which an echo asks for too."""
+    if request.prompt_logprobs is not None:
+        return request.prompt_logprobs
+    if isinstance(request, ChatRequest):
+        return (request.top_logprobs or 0) if request.echo else None
+    return request.logprobs if isinstance(request, CompletionRequest) and request.echo else None
 
 
 def _check_combinations(request: GenerationRequest, compat: Compat) -> None:

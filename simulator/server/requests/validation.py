@@ -220,9 +220,9 @@ def validate(raw: Any, model: type[M], compat: Compat) -> M:
     return _validated(raw, partial(model.model_validate, from_attributes=True), compat)
 
 
-def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat) -> T:
-    """The same for a union of models, whose names vLLM's locations leave out."""
-    return _validated(raw, adapter.validate_python, compat, skip=1)
+def validate_union(raw: Any, adapter: TypeAdapter[T], compat: Compat, *, named: bool = False) -> T:
+    """The same for a union of models, whose names vLLM's locations leave out unless they are `named`."""
+    return _validated(raw, adapter.validate_python, compat, skip=0 if named else 1)
 
 
 def _validated(raw: Any, validator: Callable[..., T], compat: Compat, skip: int = 0) -> T:

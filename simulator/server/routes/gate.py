@@ -75,7 +75,8 @@ def check_open(replica: Replica) -> None:
     if config.max_num_queued_reqs is not None and waiting >= config.max_num_queued_reqs:
         replica.count_rejection("max_num_queued_reqs")
         raise busy()
-    if config.max_waiting_queue_length is not None and waiting >= max(config.max_waiting_queue_length, 1):
+    limit = config.max_waiting_queue_length
+    if limit is not None and waiting >= limit and (limit or _is_busy(replica)):
         raise queue_full()
 
 
@@ -85,6 +86,11 @@ def check_queued_tokens(replica: Replica, prompt_tokens: int) -> None:
     if limit is not None and _num_waiting_tokens(replica) + prompt_tokens > limit:
         replica.count_rejection("max_num_queued_tokens")
         raise busy()
+
+
+def _is_busy(replica: Replica) -> bool:
+    """Whether whoever comes now has to wait."""
+    return replica.driver.num_unfinished >= replica.config.engine.max_num_seqs
 
 
 def _num_waiting(replica: Replica) -> int:

@@ -41,7 +41,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     exchange.streaming = bool(request.stream)
     exchange.anthropic_errors = True
     replica = exchange.replica = pick_rank(exchange)
-    chat = _as_chat(request)
+    chat = as_chat(request)
     job, calls = chat_job(exchange, chat, replica)
     kind = MessagesStream if request.stream else MessagesUnary
     return kind(job, calls)
@@ -77,7 +77,7 @@ def _count(wanted: AnthropicCountTokensRequest, replica: Replica) -> int:
     return len(chat_prompt(chat, rules).token_ids)
 
 
-def _as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
+def as_chat(request: AnthropicMessagesRequest) -> ChatRequest:
     tools = _tools(request)
     choice, parallel = _tool_choice(request, tools is not None)
     return ChatRequest(

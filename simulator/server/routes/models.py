@@ -130,6 +130,14 @@ async def detokenize(replica: Asked, request: Request) -> dict[str, str]:
     return {"prompt": replica.tokenizer.decode(wanted.tokens)}
 
 
+@router.get("/tokenizer_info")
+async def tokenizer_info(replica: Asked) -> dict[str, Any]:
+    """The tokenizer's configuration (--enable-tokenizer-info-endpoint)."""
+    template = replica.config.text.chat_template
+    told: dict[str, Any] = replica.tokenizer.describe()
+    return told if template is None else {**told, "chat_template": template}
+
+
 @router.post("/v1/embeddings", response_model=None)
 async def create_embedding(replica: Asked, request: Request) -> Response:
     """Vectors that depend on the tokens alone, as llm-d-inference-sim makes them.

@@ -69,7 +69,7 @@ def prepare(exchange: Exchange, body: bytes) -> Generation:
     exchange.streaming = bool(request.stream)
     replica = exchange.replica = pick_rank(exchange)
     config = replica.config
-    chat = _as_chat(request, bool(config.enable_auto_tool_choice and config.tool_call_parser))
+    chat = as_chat(request, bool(config.enable_auto_tool_choice and config.tool_call_parser))
     if "request_id" not in request.model_fields_set:
         chat.request_id = f"resp_{exchange.prepared.new_id()}"
     if earlier is not None:
@@ -212,7 +212,7 @@ class _Conversation(ChatRequest, kw_only=True):
         return "max_output_tokens"
 
 
-def _as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
+def as_chat(request: ResponsesRequest, automatic: bool) -> ChatRequest:
     """The conversation of `request`; without `automatic` nobody calls a tool unless it is demanded."""
     messages: list[dict[str, Any]] = []
     if request.instructions:

@@ -214,6 +214,18 @@ async def abort_requests(replica: Asked, request: Request) -> dict[str, Any]:
     return {"status": "aborted", "aborted": count}
 
 
+async def abort_by_id(request: Request, replica: Replica) -> None:
+    """End the requests that a body names; ApiError for one that names none."""
+    body = await _object(request, replica, "JSON decode error: {}")
+    wanted = body.get("request_ids")
+    if wanted is None:
+        raise ApiError("Missing 'request_ids' in request body", 400, "Bad Request")
+    if not isinstance(wanted, list):
+        raise ApiError("'request_ids' must be a list of request ids", 400, "Bad Request")
+    active: list[InFlight] = list(replica.prepared.active)
+    abort_from_outside(replica, [g for g in active if g.answer_id in wanted])
+
+
 async def _object(request: Request, replica: Replica, unreadable: str) -> dict[str, Any]:
     """A body that vLLM reads with Python's json module; raises ApiError in the words of such routes."""
     body = await read_body(request, replica, any_type=True)
@@ -298,6 +310,7 @@ EXISTS: dict[str, Exists] = {
     "/v1/unload_lora_adapter": _lora,
     "/v1/embeddings": _embeddings,
     "/ready": _ready,
+    "/tokenizer_info": lambda replica: replica.config.enable_tokenizer_info_endpoint,
     "/docs": _docs,
     "/redoc": _docs,
     "/openapi.json": _docs,

@@ -118,6 +118,7 @@ async def drive(url: str, asked: list[Ask]) -> list[tuple[int, str]]:
         async def work() -> None:
             for number in numbers:
                 answer = await client.post(url, json=asked[number].body)
+                assert answer.status_code == 200, (answer.status_code, answer.text, dict(answer.headers))
                 answers[number] = answer.status_code, answer.headers.get("x-inference-pod", "")
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))

@@ -157,8 +157,24 @@ def test_a_thousand_pods_leave_the_loop_free() -> None:
         await until_async(lambda: len(pods(world)) == 300)
         await until_async(lambda: world.state.need(DEPLOYMENT, NS, "x")["status"].get("readyReplicas") == 300)
         version = world.state.store.version
-        world.settle()
-        world.settle()
+        await world.settle()
+        await world.settle()
         assert world.state.store.version == version
+
+    running(check)
+
+
+def test_others_run_while_many_pods_are_made() -> None:
+    async def check(world: World, machine: Machine) -> None:
+        seen = set()
+
+        def all_there() -> bool:
+            seen.add(len(pods(world)))
+            return len(pods(world)) == 300
+
+        create(world, worlds.servers("x", 300))
+        while not all_there():
+            await asyncio.sleep(0)
+        assert len(seen) > 4
 
     running(check)

@@ -49,6 +49,9 @@ class Machine:
     def gateways(self) -> dict[tuple[str, str], Running]:
         return self.addresses
 
+    async def converged(self, timeout_s: float) -> None:
+        return None
+
     async def end(self, names: Collection[str], grace_s: float) -> str | None:
         self.ended += names
         self._gone |= set(names)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.autoscale.hpa import read_hpa
-from gateway.commands.autoscaling import Autoscaling, StackTarget
+from gateway.cluster.targets import StackTarget
+from gateway.commands.autoscaling import Autoscaling
 from gateway.manifests.load import read
 from gateway.stack.plan import make_plan
 from gateway.stack.stack import Stack

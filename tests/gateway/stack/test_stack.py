@@ -62,7 +62,7 @@ def test_what_has_no_scale_is_not_scaled(tmp_path: Path) -> None:
     async def check(stack: Stack, said: list[str]) -> None:
         with pytest.raises(ControlError, match="alone cannot be scaled: a Pod has no scale"):
             await stack.scale("alone", 2)
-        with pytest.raises(ControlError, match=r"group cannot be scaled: .* has groups of several pods"):
+        with pytest.raises(ControlError, match=r"group cannot be scaled: .* has pods that are told apart"):
             await stack.scale("group", 2)
         assert [pod.name for pod in stack.pods] == ["alone", "group-0", "group-0-1"]
 
@@ -229,6 +229,36 @@ def test_drain_ends_by_itself_or_by_its_grace(tmp_path: Path) -> None:
             await stack.drain(busy.name)
 
     running(tmp_path, *world(2, args=("--inter-token-latency", "20ms", "--max-model-len", "3k")), check=check)
+
+
+def test_a_drain_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    """Another workload is scaled, a fault is set and its pod restarted while the first one drains."""
+
+    async def check(stack: Stack, _: list[str]) -> None:
+        busy = next(iter(stack.pods))
+        replica = stack.replica(busy)
+        assert replica is not None
+        asked = asyncio.create_task(post(busy, max_tokens=2000))
+        await until_async(lambda: replica.engine.stats.num_requests_running)
+        shrinking = asyncio.create_task(stack.scale("x", 0))
+        await until_async(lambda: busy.state is PodState.DRAINING)
+        async with asyncio.timeout(20):
+            assert await stack.scale("other", 3) == "other: 1 -> 3 pods"
+            assert len(await stack.fault("all", {"refuse": True}) or "") > 0
+            other = next(p for p in stack.pods if p.server.workload.name == "other")
+            await stack.restart(other.name)
+        assert not shrinking.done(), "it drains still"
+        await stack.kill(busy.name)
+        await asyncio.gather(asked, return_exceptions=True)
+        assert await shrinking == "x: 1 -> 0 pods"
+
+    other = worlds.servers("other", 1)
+    running(
+        tmp_path,
+        *world(1, args=("--inter-token-latency", "20ms", "--max-model-len", "3k")),
+        other,
+        check=check,
+    )
 
 
 def test_each_rank_of_a_pod_has_a_port(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class FakeStack:
         }
         self.objects: dict[str, Any] = {"objects": [], "findings": [], "notes": []}
         self.config = ""
+        self.manifests = ""
         self.told: list[tuple[str, dict[str, Any]]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -131,6 +132,9 @@ class FakeStack:
         async def objects() -> Any:
             return self.objects
 
+        async def manifests() -> str:
+            return self.manifests
+
         async def picker_config(name: str) -> str:
             return self.config
 
@@ -139,7 +143,12 @@ class FakeStack:
             self.config = text
             return f"picker {name} restarted with another configuration"
 
-        questions = {"commands": commands, "objects": objects, "picker_config": picker_config}
+        questions = {
+            "commands": commands,
+            "objects": objects,
+            "manifests": manifests,
+            "picker_config": picker_config,
+        }
         return {"status": status, "reconfigure": reconfigure, **changes, **questions}
 
     def send(

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from gateway.simulate.inputs import preset_text
 from tests.gateway.ui.fake import TOKEN, FakeStack, candidate, pod
 from tests.waiting import until
 
@@ -159,6 +160,44 @@ def test_what_if_export_apply_and_undo(http: httpx.Client, stack: FakeStack) -> 
     assert yaml.safe_load(stack.config)["schedulingProfiles"][0]["plugins"][0]["weight"] == 9
     ask(http, done["undo"]["route"], **done["undo"]["body"])
     assert stack.config == text
+
+
+def test_only_packaged_scenarios_are_simulated(http: httpx.Client, stack: FakeStack) -> None:
+    for name in ("../x", "", "a.yaml"):
+        with pytest.raises(AssertionError, match="only packaged ones"):
+            ask(http, "simulate", name="epp", scenario=name)
+    assert ask(http, "end_simulation")["running"] is False
+
+
+@pytest.mark.slow
+def test_sliders_are_simulated(http: httpx.Client, stack: FakeStack) -> None:
+    stack.send("scored", A, candidates=[candidate("a", A, 1.0, 0.0), candidate("b", B, 0.0, 1.0)])
+    until(lambda: ask(http, "whatif")["logged_weights"])
+    stack.manifests = preset_text()
+    scorers = ["queue-scorer", "prefix-cache-scorer"]
+    stack.config = yaml.safe_dump(
+        {
+            "apiVersion": "inference.networking.x-k8s.io/v1alpha1",
+            "kind": "EndpointPickerConfig",
+            "plugins": [{"type": name} for name in scorers],
+            "schedulingProfiles": [{"name": "default", "plugins": [{"pluginRef": name} for name in scorers]}],
+        }
+    )
+    ask(http, "simulate", name="epp", scenario="page", weights={"prefix-cache-scorer": 0})
+    with pytest.raises(AssertionError, match="stop it first"):
+        ask(http, "simulate", name="epp", scenario="page")
+    simulations = stack.server.simulations
+    until(lambda: not simulations.state()["running"], limit=120)
+    told = simulations.state()
+    assert "problem" not in told, told
+    assert told["weights"]["prefix-cache-scorer"] == 0
+    assert [arm for arm, found in told["arms"].items() if found["outcomes"] == {"ok": found["requests"]}] == [
+        "today",
+        "sliders",
+    ]
+    ask(http, "simulate", name="epp", scenario="overload-shed")
+    until(lambda: simulations.state()["progress"], limit=60)
+    assert ask(http, "end_simulation")["problem"] == "stopped"
 
 
 def test_what_the_stack_can_be_told(http: httpx.Client, stack: FakeStack) -> None:

@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest
 from loadgen.records.records import Record
 from loadgen.score import prefix, prefix_prompts
-from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
+from loadgen.score.prefix_tree import Paths, PrefixTree, best_hits, common_prefix
 
 
 def test_common_prefix_of_everything_short() -> None:
@@ -26,15 +26,15 @@ def test_common_prefix_of_everything_short() -> None:
 def test_tree_finds_the_longest_earlier_prefix() -> None:
     rng = random.Random(7)
     texts = [bytes(rng.choice(b"ab") for _ in range(rng.randint(1, 12))) for _ in range(300)]
-    tree = PrefixTree()
+    tree, ends = PrefixTree(), []
     for index, text in enumerate(texts):
-        assert tree.insert("m", text) == max(
-            (common_prefix(text, other) for other in texts[:index]), default=0
-        )
-    lengths = tree.number()
-    for text in texts:
-        assert sum(lengths[node] for node in tree.path("m", text)) == len(text)
-    a, b = tree.path("m", texts[0]), tree.path("m", texts[1])
+        common, end = tree.insert("m", text)
+        ends.append(end)
+        assert common == max((common_prefix(text, other) for other in texts[:index]), default=0)
+    lengths = tree.lengths()
+    for text, end in zip(texts, ends, strict=True):
+        assert sum(lengths[node] for node in tree.path(end)) == len(text)
+    a, b = tree.path(ends[0]), tree.path(ends[1])
     shared = [x for x, y in zip(a, b, strict=False) if x == y]
     assert sum(lengths[node] for node in shared) == common_prefix(texts[0], texts[1])
 
@@ -42,8 +42,8 @@ def test_tree_finds_the_longest_earlier_prefix() -> None:
 def test_spaces_share_nothing() -> None:
     tree = PrefixTree()
     tree.insert("base", b"hello")
-    assert tree.insert("adapter", b"hello") == 0
-    assert tree.insert("base", b"hello") == 5
+    assert tree.insert("adapter", b"hello")[0] == 0
+    assert tree.insert("base", b"hello")[0] == 5
 
 
 def _exhaustive(requests: list[int], capacity: int) -> int:
@@ -69,19 +69,16 @@ def test_best_hits_is_the_optimum(seed: int) -> None:
     rng = random.Random(seed)
     pages = [rng.randrange(6) for _ in range(14)]
     capacity = rng.randint(1, 4)
-    assert sum(best_hits([[page] for page in pages], [1.0] * 6, capacity)) == _exhaustive(pages, capacity)
+    assert sum(best_hits(Paths([page] for page in pages), [1.0] * 6, capacity)) == _exhaustive(
+        pages, capacity
+    )
 
 
 def test_best_hits_of_weighted_paths() -> None:
-    paths = [[0, 1], [0, 2], [0, 1], [0, 2]]
+    paths = Paths([[0, 1], [0, 2], [0, 1], [0, 2]])
     assert best_hits(paths, [10, 5, 5], 100) == [0, 10, 15, 15]
     assert best_hits(paths, [10, 5, 5], 12) == [0, 10, 12, 10] or sum(best_hits(paths, [10, 5, 5], 12)) == 32
     assert sum(best_hits(paths, [10, 5, 5], 0)) == 0
-
-
-def test_held_by_counts_without_gaps() -> None:
-    holders = {0: {"a", "b"}, 1: {"b"}, 2: {"a", "b"}}
-    assert held_by(["a", "b", "c"], [0, 1, 2], holders) == {"a": 1, "b": 3, "c": 0}
 
 
 def _plan(*requests: PlannedRequest) -> Plan:
@@ -105,7 +102,7 @@ def test_score_of_token_prompts_is_exact() -> None:
     prompts = {f"r{i}": [*shared, *range(i * 100, i * 100 + 32)] for i in range(4)}
     plan = _plan(*(_request(name, prompt) for name, prompt in prompts.items()))
     records = [_record(f"r{i}", float(i), 96, 64 if i > 1 else 0, "ab"[i % 2], group="g") for i in range(4)]
-    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.Asks(records, plan), {}, 16)
     assert card is not None
     assert card.hit_share == 128 / 384
     assert card.best_infinite == 192 / 384
@@ -131,7 +128,7 @@ def test_score_of_token_prompts_is_exact() -> None:
 def test_a_small_cache_bounds_what_can_be_reached() -> None:
     plan = _plan(*(_request(f"r{i}", list(range((i % 4) * 1000, (i % 4) * 1000 + 64))) for i in range(16)))
     records = [_record(f"r{i}", float(i), 64, 0, "a") for i in range(16)]
-    ordered = prefix_prompts.asks(records, plan)
+    ordered = prefix_prompts.Asks(records, plan)
     whole = prefix.score(ordered, {"a": 10_000}, 16)
     half = prefix.score(ordered, {"a": 64, "b": 64}, 16)
     assert whole is not None
@@ -153,8 +150,8 @@ def test_sessions_know_their_own_answers() -> None:
         _record("s.1", 0, 32, 0, "a", session="s", turn=1),
         _record("s.2", 2, 72, 32, "a", session="s", turn=2),
     ]
-    ordered = prefix_prompts.asks(records, _plan(first, second))
-    assert ordered[0].after is not None
+    ordered = prefix_prompts.Asks(records, _plan(first, second))
+    assert next(iter(ordered)).after is not None
     card = prefix.score(ordered, {}, 8)
     assert card is not None
     assert card.best_infinite == 40 / 104  # 32 asked + 8 answered
@@ -172,7 +169,7 @@ def test_chat_messages_adapters_and_salts_are_spaces_of_their_own() -> None:
 
     plan = _plan(chat("a", "m"), chat("b", "lora"), chat("c", "m", "x"), chat("d", "m"))
     records = [_record(name, float(at), 32, 0, "p") for at, name in enumerate("abcd")]
-    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.Asks(records, plan), {}, 16)
     assert card is not None
     assert card.best_infinite == 16 / 128  # only d repeats a; its last block holds the last token
 
@@ -180,7 +177,7 @@ def test_chat_messages_adapters_and_salts_are_spaces_of_their_own() -> None:
 def test_warm_up_warms_and_is_not_counted() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(3)))
     records = [_record(f"r{i}", float(i), 64, 48 * (i > 0), "a") for i in range(3)]
-    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16, since=1.0)
+    card = prefix.score(prefix_prompts.Asks(records, plan), {}, 16, since=1.0)
     assert card is not None
     assert card.prompt_tokens == 128
     assert card.best_infinite == card.hit_share == 0.75
@@ -188,13 +185,13 @@ def test_warm_up_warms_and_is_not_counted() -> None:
 
 def test_nothing_to_say_without_cached_tokens() -> None:
     plan = _plan(_request("r", "hello there"))
-    assert prefix.score(prefix_prompts.asks([_record("r", 0, 2, None, "a")], plan), {}) is None
-    assert prefix.score([], {}) is None
+    assert prefix.score(prefix_prompts.Asks([_record("r", 0, 2, None, "a")], plan), {}) is None
+    assert prefix.score(prefix_prompts.Asks([], _plan()), {}) is None
 
 
 def test_pods_counters_stand_in_for_answers_without_cached_tokens() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(64))) for i in range(4)))
-    ordered = prefix_prompts.asks([_record(f"r{i}", float(i), 64, None, "ab"[i % 2]) for i in range(4)], plan)
+    ordered = prefix_prompts.Asks([_record(f"r{i}", float(i), 64, None, "ab"[i % 2]) for i in range(4)], plan)
     card = prefix.score(ordered, {}, 16, pod_hits={"a": 48.0, "b": 24.0})
     assert card is not None
     assert card.source == "pods"
@@ -207,8 +204,8 @@ def test_pods_counters_stand_in_for_answers_without_cached_tokens() -> None:
 
 def test_a_body_that_is_no_json_is_a_prompt_of_its_own() -> None:
     raw = PlannedRequest(slot=0, id="r0", cls="c", body=["not JSON at all " * 8])
-    ordered = prefix_prompts.asks([_record("r0", 0.0, 32, 0, "a")], _plan(raw))
-    assert ordered[0].content.startswith(b"not JSON")
+    ordered = prefix_prompts.Asks([_record("r0", 0.0, 32, 0, "a")], _plan(raw))
+    assert next(iter(ordered)).content.startswith(b"not JSON")
 
 
 def test_a_prompt_that_nobody_answered_may_still_have_filled_a_cache() -> None:
@@ -217,12 +214,12 @@ def test_a_prompt_that_nobody_answered_may_still_have_filled_a_cache() -> None:
     shed = Record(id="r0", cls="c", intended=0.0, start=0.0, end=1.0, outcome="shed_429")
     answered = _record("r1", 1.0, 64, 48, "a")
     for before, best in ((left, 0.75), (shed, 0.75)):
-        card = prefix.score(prefix_prompts.asks([before, answered], plan), {"a": 1000}, 16)
+        card = prefix.score(prefix_prompts.Asks([before, answered], plan), {"a": 1000}, 16)
         assert card is not None
         assert card.prompt_tokens == 64
         assert card.best_infinite == best
         assert card.reached == 1.0
-    assert prefix_prompts.asks([shed], plan) == []
+    assert list(prefix_prompts.Asks([shed], plan)) == []
 
 
 def test_no_rounding_lifts_the_share_reached_above_one() -> None:
@@ -233,7 +230,7 @@ def test_no_rounding_lifts_the_share_reached_above_one() -> None:
     plan = _plan(*(_request(f"r{i}", text) for i, text in enumerate(texts)))
     tokens = [160 + rng.randint(5, 30) * i for i in range(1, 12)]
     records = [_record(f"r{i}", float(i), n, 160 * (i > 0), "a") for i, n in enumerate(tokens)]
-    card = prefix.score(prefix_prompts.asks(records, plan), {"a": 1_000_000}, 16)
+    card = prefix.score(prefix_prompts.Asks(records, plan), {"a": 1_000_000}, 16)
     assert card is not None
     assert card.best_capacity == card.best_infinite
     assert card.hit_share <= card.best_infinite
@@ -243,7 +240,7 @@ def test_no_rounding_lifts_the_share_reached_above_one() -> None:
 def test_hits_that_this_run_did_not_prepare_are_told() -> None:
     plan = _plan(*(_request(f"r{i}", list(range(i * 100, i * 100 + 64))) for i in range(2)))
     records = [_record(f"r{i}", float(i), 64, 48, "a") for i in range(2)]
-    card = prefix.score(prefix_prompts.asks(records, plan), {}, 16)
+    card = prefix.score(prefix_prompts.Asks(records, plan), {}, 16)
     assert card is not None
     assert card.unexplained_tokens == 96
     assert card.reached == 1.0

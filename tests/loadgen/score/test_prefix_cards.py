@@ -15,7 +15,7 @@ from loadgen.numbers.outcomes import OUTCOMES
 from loadgen.plan.plan import Answer, ClassPlan, Plan, PlanHeader, PlannedRequest, SharedText
 from loadgen.records.records import Record
 from loadgen.score import prefix, prefix_prompts
-from loadgen.score.prefix_tree import PrefixTree, best_hits, common_prefix, held_by
+from loadgen.score.prefix_tree import Paths, PrefixTree, best_hits, common_prefix
 
 IDS = st.lists(st.integers(1000, 1003), min_size=1, max_size=24)
 
@@ -45,14 +45,16 @@ def ids(first: int, count: int) -> list[int]:
 
 @given(st.lists(st.binary(max_size=12), max_size=12))
 def test_a_tree_gives_back_what_was_put_in(contents: list[bytes]) -> None:
-    tree = PrefixTree()
+    tree, ends = PrefixTree(), []
     for index, content in enumerate(contents):
         known = max((common_prefix(content, other) for other in contents[:index]), default=0)
-        assert tree.insert("s", content) == known
-    lengths = tree.number()
-    for content in contents:
-        assert sum(lengths[node] for node in tree.path("s", content)) == len(content)
-    distinct = {node for content in contents for node in tree.path("s", content)}
+        common, end = tree.insert("s", content)
+        ends.append(end)
+        assert common == known
+    lengths = tree.lengths()
+    for content, end in zip(contents, ends, strict=True):
+        assert sum(lengths[node] for node in tree.path(end)) == len(content)
+    distinct = {node for end in ends for node in tree.path(end)}
     prefixes = {content[:end] for content in contents for end in range(1, len(content) + 1)}
     assert sum(lengths[node] for node in distinct) == len(prefixes)  # each byte of each prefix stands once
 
@@ -67,7 +69,7 @@ def test_common_prefixes(a: bytes, b: bytes) -> None:
 
 @given(st.lists(st.integers(0, 5), max_size=14), st.integers(0, 6), st.integers(0, 6))
 def test_a_larger_cache_is_no_worse(pages: list[int], small: int, more: int) -> None:
-    paths = [[page] for page in pages]
+    paths = Paths([page] for page in pages)
     hits = sum(best_hits(paths, [1.0] * 6, small))
     assert hits <= sum(best_hits(paths, [1.0] * 6, small + more))
     assert sum(best_hits(paths, [1.0] * 6, 6)) == len(pages) - len(set(pages))  # all but the first of each
@@ -85,28 +87,13 @@ def test_a_larger_cache_is_no_worse(pages: list[int], small: int, more: int) -> 
     ],
 )
 def test_beladys_choice_by_hand(pages: list[int], capacity: int, hits: list[int]) -> None:
-    assert best_hits([[page] for page in pages], [1.0] * 3, capacity) == hits
+    assert best_hits(Paths([page] for page in pages), [1.0] * 3, capacity) == hits
 
 
 def test_a_hit_is_worth_what_it_is_said_to_be() -> None:
-    paths = [[0, 1], [0, 1]]
+    paths = Paths([[0, 1], [0, 1]])
     assert best_hits(paths, [2.0, 2.0], 4, [10.0, 30.0]) == [0, 40.0]
     assert best_hits(paths, [2.0, 2.0], 3, [10.0, 30.0]) == [0, 25.0]  # half of the end is let go
-
-
-@pytest.mark.parametrize(
-    ("holders", "depths"),
-    [
-        ({}, {"a": 0, "b": 0}),
-        ({0: {"a"}}, {"a": 1, "b": 0}),
-        ({0: {"a"}, 1: {"b"}}, {"a": 1, "b": 0}),
-        ({0: {"a", "b"}, 1: {"a", "b"}, 2: {"b"}}, {"a": 2, "b": 3}),
-        ({1: {"a"}}, {"a": 0, "b": 0}),
-        ({0: {"c"}}, {"a": 0, "b": 0}),
-    ],
-)
-def test_how_deep_each_pod_knows_a_path(holders: dict[int, set[str]], depths: dict[str, int]) -> None:
-    assert held_by(["a", "b"], [0, 1, 2], holders) == depths
 
 
 @pytest.mark.parametrize(
@@ -134,9 +121,7 @@ def test_shared_texts_and_answers_stand_in_a_prompt() -> None:
     made = PlannedRequest(
         slot=0, id="s.1", cls="c", session="s", turn=1, body=['{"model":"m","prompt":"', 7, Answer(0), '"}']
     )
-    _, content = prefix_prompts.prompt_of(
-        made, plan(made, texts={7: "shared "}), {("s", 0): record("s.0", 0.0, 4, 0)}
-    )
+    _, content = prefix_prompts.prompt_of(made, plan(made, texts={7: "shared "}), {0: 8})
     assert content == b"shared " + b"s:0".ljust(5 * 8, b"~")  # eight answered tokens, five bytes each
     _, unknown = prefix_prompts.prompt_of(made, plan(made, texts={7: "shared "}), {})
     assert unknown == b"shared "
@@ -145,8 +130,8 @@ def test_shared_texts_and_answers_stand_in_a_prompt() -> None:
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_who_may_have_filled_a_cache(outcome: str) -> None:
     made = request("r", ids(0, 32))
-    found = prefix_prompts.asks([record("r", 0.0, 32, 0, outcome=outcome)], plan(made))
-    assert bool(found) == (outcome in prefix_prompts.REACHED_A_POD)
+    found = prefix_prompts.Asks([record("r", 0.0, 32, 0, outcome=outcome)], plan(made))
+    assert bool(list(found)) == (outcome in prefix_prompts.REACHED_A_POD)
 
 
 def test_which_requests_are_known_and_in_what_order() -> None:
@@ -159,7 +144,8 @@ def test_which_requests_are_known_and_in_what_order() -> None:
         record("r0", 5.0, 0, 0),  # an answer that counted nothing
         record("r0", 6.0, 1, 0, start=None),
     ]
-    assert [ask.record.id for ask in prefix_prompts.asks(records, known)] == ["r0", "r1", "r0#2"]
+    found = prefix_prompts.Asks(records, known)
+    assert [found.records.ids[ask.row] for ask in found] == ["r0", "r1", "r0#2"]
 
 
 def test_a_card_by_hand() -> None:
@@ -176,7 +162,7 @@ def test_a_card_by_hand() -> None:
         record("r2", 2.0, 64, 0, "y", group="g1"),
         record("r3", 3.0, 64, 0, "y", group="g0"),
     ]
-    card = prefix.score(prefix_prompts.asks(records, plan(*requests)), {}, 16)
+    card = prefix.score(prefix_prompts.Asks(records, plan(*requests)), {}, 16)
     assert card is not None
     assert (card.prompt_tokens, card.cached_tokens, card.hit_share) == (256, 48, 48 / 256)
     assert card.best_infinite == 96 / 256  # r1 and r3, 48 each
@@ -206,7 +192,7 @@ def test_whole_blocks_only(block: int, best: int) -> None:
     """32 ids asked twice: at most 31 of them can be found, in whole blocks."""
     asked = plan(request("r0", ids(0, 32)), request("r1", ids(0, 32)))
     card = prefix.score(
-        prefix_prompts.asks([record(f"r{n}", float(n), 32, 0) for n in range(2)], asked), {}, block
+        prefix_prompts.Asks([record(f"r{n}", float(n), 32, 0) for n in range(2)], asked), {}, block
     )
     assert card is not None
     assert card.best_infinite == best / 64
@@ -217,7 +203,7 @@ def test_bounds_keep_their_order(prompts: list[list[int]], block: int, cache: in
     """Infinite caches serve what a brute-force search finds; small ones no more, never above the prompts."""
     requests = [request(f"r{n}", prompt) for n, prompt in enumerate(prompts)]
     records = [record(f"r{n}", float(n), len(prompt), 0) for n, prompt in enumerate(prompts)]
-    ordered = prefix_prompts.asks(records, plan(*requests))
+    ordered = prefix_prompts.Asks(records, plan(*requests))
     card = prefix.score(ordered, {"a": cache}, block)
     assert card is not None
     best = 0
@@ -237,7 +223,7 @@ def _common(a: list[int], b: list[int]) -> int:
 def test_ids_that_look_alike_share_no_part_of_a_token(shared: int) -> None:
     """1500 and 1501 have three of their four bytes in common."""
     asked = plan(request("r0", [*ids(1000, shared), 1500]), request("r1", [*ids(1000, shared), 1501]))
-    ordered = prefix_prompts.asks([record(f"r{n}", float(n), shared + 1, 0) for n in range(2)], asked)
+    ordered = prefix_prompts.Asks([record(f"r{n}", float(n), shared + 1, 0) for n in range(2)], asked)
     card = prefix.score(ordered, {}, 16)
     assert card is not None
     assert card.best_infinite * card.prompt_tokens == (16 if shared >= 16 else 0)
@@ -246,7 +232,7 @@ def test_ids_that_look_alike_share_no_part_of_a_token(shared: int) -> None:
 def test_requests_that_nobody_counts_still_warm() -> None:
     asked = plan(*(request(f"r{n}", ids(0, 32)) for n in range(2)))
     cold = [record("r0", 0.0, 0, None, outcome="client_cancel"), record("r1", 1.0, 32, 16)]
-    card = prefix.score(prefix_prompts.asks(cold, asked), {}, 16)
+    card = prefix.score(prefix_prompts.Asks(cold, asked), {}, 16)
     assert card is not None
     assert (card.prompt_tokens, card.reached, card.unexplained_tokens) == (32, 1.0, 0)
 
@@ -254,7 +240,7 @@ def test_requests_that_nobody_counts_still_warm() -> None:
 def test_pods_that_do_not_say_who_they_are_are_not_judged() -> None:
     asked = plan(*(request(f"r{n}", ids(0, 32)) for n in range(3)))
     card = prefix.score(
-        prefix_prompts.asks([record(f"r{n}", float(n), 32, 0, None) for n in range(3)], asked), {}, 16
+        prefix_prompts.Asks([record(f"r{n}", float(n), 32, 0, None) for n in range(3)], asked), {}, 16
     )
     assert card is not None
     assert asdict(card.decisions) == {
@@ -282,7 +268,7 @@ def test_a_conversation_stays_where_its_history_is_or_loses_it() -> None:
             for turn in range(3)
         ] + [record("other", 9.0, 1, 0, "y")]
         other = request("other", "z")
-        card = prefix.score(prefix_prompts.asks(records, plan(*turns, other)), {}, 8)
+        card = prefix.score(prefix_prompts.Asks(records, plan(*turns, other)), {}, 8)
         assert card is not None
         assert card.best_infinite == (40 + 80) / (sum(tokens) + 1)
         # the second turn leaves 40 tokens behind, and the third finds 40 where 80 could have been
@@ -296,11 +282,11 @@ def test_reading_in_another_order_gives_the_same_card() -> None:
     cards = []
     for _ in range(3):
         rng.shuffle(records)
-        cards.append(prefix.score(prefix_prompts.asks(records, plan(*requests)), {"a": 256, "b": 256}, 16))
+        cards.append(prefix.score(prefix_prompts.Asks(records, plan(*requests)), {"a": 256, "b": 256}, 16))
     assert all(a == b for a, b in pairwise(cards))
 
 
 def test_plans_hold_texts_apart_from_requests() -> None:
     assert SharedText(text=1, value="x").slot is None
-    assert prefix_prompts.asks([], plan()) == []
-    assert prefix.score([], {"a": 1}, 16, 0.0, {"a": 5.0}) is None
+    assert list(prefix_prompts.Asks([], plan())) == []
+    assert prefix.score(prefix_prompts.Asks([], plan()), {"a": 1}, 16, 0.0, {"a": 5.0}) is None

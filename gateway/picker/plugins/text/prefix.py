@@ -6,9 +6,10 @@ llm-d-router approximateprefix.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat, takewhile
 
 import xxhash
 
@@ -70,7 +71,7 @@ class PrefixIndex:
 
     def __init__(self, strays: bool = False) -> None:
         self._masks: dict[int, int] = {}
-        self._lrus: dict[str, OrderedDict[int, None]] = {}
+        self._lrus: dict[str, dict[int, None]] = {}  # least recent first
         self._capacities: dict[str, int] = {}
         self._bits: dict[str, int] = {}
         self._free_bits: list[int] = []
@@ -81,17 +82,12 @@ class PrefixIndex:
 
         Every endpoint that has a block gets one for it, whether or not it had the block before.
         """
-        masks: Counter[int] = Counter()
-        for block in hashes:
-            mask = self._masks.get(block, 0)
-            if not mask:
-                break
-            masks[mask] += 1
+        masks = Counter(takewhile(bool, map(self._masks.get, hashes, repeat(0))))
         if not masks:
             return {}
         found = {}
         for endpoint, bit in self._bits.items():
-            matched = sum(count for mask, count in masks.items() if mask & bit)
+            matched = sum([count for mask, count in masks.items() if mask & bit])
             if matched:
                 found[endpoint] = matched
         return found
@@ -100,19 +96,20 @@ class PrefixIndex:
         """Remember that `endpoint` was sent these blocks; its capacity is the one of its first time."""
         lru = self._lrus.get(endpoint)
         if lru is None:
-            lru = self._lrus[endpoint] = OrderedDict()
+            lru = self._lrus[endpoint] = {}
             self._capacities[endpoint] = capacity
             self._bits[endpoint] = self._free_bits.pop() if self._free_bits else 1 << len(self._bits)
         bit, limit, masks = self._bits[endpoint], self._capacities[endpoint], self._masks
         blocks = list(hashes)
+        forget, held = lru.pop, masks.get
         for block in blocks:
-            if block in lru:
-                lru.move_to_end(block)
-                continue
+            forget(block, None)
             lru[block] = None
-            masks[block] = masks.get(block, 0) | bit
-            if len(lru) > limit:
-                self._clear(lru.popitem(last=False)[0], bit)
+            masks[block] = held(block, 0) | bit
+        if len(lru) > limit:
+            for block in list(islice(lru, len(lru) - limit)):
+                del lru[block]
+                self._clear(block, bit)
         if self._strays:
             # Up to v1.5 the lookup table is filled after the LRU: what the prompt itself pushed out stays.
             for block in blocks:

@@ -9,6 +9,7 @@ from typing import Any
 
 from simulator.config.serve import ToolCallConfig
 from simulator.server.answers.values.budget import MAX_CHARS, MAX_STEPS, Budget
+from simulator.server.answers.values.grammar_values import grammar_text
 from simulator.server.answers.values.json_values import JsonValues
 from simulator.server.answers.values.regex_values import matching_text
 from simulator.server.errors import ApiError
@@ -72,7 +73,7 @@ def constrained_text(
     if regex is not None:
         return matching_text(regex, rng, budget)
     if outputs.get("grammar"):
-        raise ApiError("structured_outputs.grammar needs a grammar engine, which a simulator does not have.")
+        return grammar_text(str(outputs["grammar"]), rng, budget)
     return None
 
 

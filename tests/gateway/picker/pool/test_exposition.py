@@ -10,7 +10,7 @@ import pytest
 
 from gateway.picker.app import Picker
 from gateway.picker.compat import GIE_V12
-from gateway.picker.pool.exposition import MODELS, PickerMetrics
+from gateway.picker.pool.exposition import NAMES, PickerMetrics
 from gateway.picker.pool.extract import validate
 from kit.prometheus import Counter, Gauge, Histogram, Registry
 from tests.gateway.picker.factories import config
@@ -129,6 +129,11 @@ def test_other_pages(tmp_path: Path, path: str, status: int) -> None:
 def test_models_that_clients_invent_do_not_fill_the_page() -> None:
     metrics = PickerMetrics(GIE_V12)
     labels = {metrics.model_label(f"m{number}") for number in range(5000)}
-    assert len(labels) == MODELS + 1
+    assert len(labels) == NAMES + 1
     assert metrics.model_label("m0") == "m0"
     assert metrics.model_label("m4999") == "other"
+
+
+def test_flows_that_clients_invent_do_not_fill_the_page() -> None:
+    metrics = PickerMetrics(GIE_V12)
+    assert len({metrics.flow_label(f"f{number}") for number in range(5000)}) == NAMES + 1

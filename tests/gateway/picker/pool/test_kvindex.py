@@ -250,5 +250,6 @@ def test_what_has_no_effect_is_said() -> None:
     tokens = "{type: token-producer, parameters: {vllm: {url: http://x}}}"
     text = config(f"{{type: precise-prefix-cache-producer, parameters: {parameters}}}", tokens, api="llm-d")
     load(text, LLMD_V010, heard)
-    for name in ("speculativeIndexing", "replaySocketPort", "vllm"):
+    for name in ("speculativeIndexing", "replaySocketPort"):
         assert any(f"{name} has no effect in the reference picker" in message for message in heard)
+    assert any("vllm is not asked for tokens: the endpoints are" in message for message in heard)

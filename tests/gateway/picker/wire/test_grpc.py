@@ -29,6 +29,9 @@ class Echo:
         self.finished = False
         self._gate, self._times = gate, times
 
+    def begin(self, headers: list[tuple[str, str]]) -> None:
+        return
+
     def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]:
         if message == b"refuse":
             raise GrpcError(7, "not for you: ü")

@@ -37,6 +37,9 @@ class Echo:
         self.finished = False
         self._hold = hold
 
+    def begin(self, headers: list[tuple[str, str]]) -> None:
+        return
+
     def receive(self, message: bytes) -> Iterable[bytes] | Awaitable[Iterable[bytes]]:
         if self._hold:
             return asyncio.Event().wait()  # type: ignore[return-value]

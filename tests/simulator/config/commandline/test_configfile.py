@@ -67,7 +67,7 @@ def config(file: Path, text: str, *argv: str, env: dict[str, str] | None = None)
         ("served-model-name: a", {"served-model-name": ("a",)}),
         ("served-model-name: [a, b]", {"served-model-name": ("a", "b")}),
         ("served-model-name:\n- a\n- b", {"served-model-name": ("a", "b")}),
-        ("allowed-origins: '[\"*\"]'", {"allowed-origins": ("*",)}),
+        ("allowed-origins: '[\"*\"]'", {"allowed-origins": ["*"]}),
         ("step-model: {c0: 5, k: 2.5}", {"step-model": {"c0": 5, "k": 2.5}}),
         ("step-model: '{\"c0\": 5}'", {"step-model": {"c0": 5}}),
         ("lora-modules: [{name: a}, b=/b]", {"lora-modules": ('{"name": "a"}', "b=/b")}),

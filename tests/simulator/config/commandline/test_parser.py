@@ -46,7 +46,7 @@ def given(*argv: str) -> dict[str, Any]:
          {"kv-events-config": {"topic": "b", "hwm": 1}}),
         (["--step-model.c0", "5", "--step-model.k=2"], {"step-model": {"c0": 5, "k": 2}}),
         (["--override-generation-config.a.b", "true"], {"override-generation-config": {"a": {"b": True}}}),
-        (["--allowed-origins", '["*"]'], {"allowed-origins": ("*",)}),
+        (["--allowed-origins", '["*"]'], {"allowed-origins": ["*"]}),
         (["--hf-token", "--port", "1"], {"hf-token": (), "port": 1}),
     ],
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the controllers of custom kinds would make of their objects: the pods and routes behind them."""

@@ -1,0 +1,1 @@
+"""vLLM's scale-out routes: rendering, tokens in and tokens out, derendering."""

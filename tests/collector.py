@@ -1,0 +1,121 @@
+"""A stand-in for an OTLP collector: takes spans over HTTP as OpenTelemetry's SDK and Envoy post them."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.ports import free_port
+from tests.waiting import until
+
+
+@dataclass(frozen=True)
+class Span:
+    """One span; times are nanoseconds of the wall clock, ids hexadecimal."""
+
+    service: str
+    name: str
+    trace: str
+    id: str
+    parent: str
+    start: int
+    end: int
+    attributes: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start) / 1e9
+
+
+def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
+    """The spans of one export."""
+    for group in request.resource_spans:
+        resource = {a.key: _value(a.value) for a in group.resource.attributes}
+        for scope in group.scope_spans:
+            for span in scope.spans:
+                yield Span(
+                    resource["service.name"],
+                    span.name,
+                    span.trace_id.hex(),
+                    span.span_id.hex(),
+                    span.parent_span_id.hex(),
+                    span.start_time_unix_nano,
+                    span.end_time_unix_nano,
+                    {a.key: _value(a.value) for a in span.attributes},
+                )
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    return getattr(value, kind) if kind else None
+
+
+class Collector:
+    """Keeps what comes to `url`/v1/traces."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        kept = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = _body(self)
+                if self.path == "/v1/traces":
+                    kept.extend(spans_of(ExportTraceServiceRequest.FromString(body)))
+                self.send_response(200 if self.path == "/v1/traces" else 404)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", free_port()), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def wait(self, service: str, count: int = 1) -> list[Span]:
+        """The first spans of a service, once there are so many."""
+        return until(lambda: self._of(service, count), what=f"{count} spans of {service}")
+
+    def _of(self, service: str, count: int) -> list[Span]:
+        found = [span for span in self.spans if span.service == service]
+        return found if len(found) >= count else []
+
+
+def _body(handler: BaseHTTPRequestHandler) -> bytes:
+    if "content-length" in handler.headers:
+        body = handler.rfile.read(int(handler.headers["content-length"]))
+    else:  # Envoy sends chunks
+        body = b""
+        while size := int(handler.rfile.readline(), 16):
+            body += handler.rfile.read(size)
+            handler.rfile.readline()
+        handler.rfile.readline()
+    return gzip.decompress(body) if handler.headers.get("content-encoding") == "gzip" else body
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """A collector that listens meanwhile."""
+    collector = Collector()
+    thread = threading.Thread(target=collector.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield collector
+    finally:
+        collector.server.shutdown()
+        collector.server.server_close()
+        thread.join()
