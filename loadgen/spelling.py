@@ -135,6 +135,16 @@ def _top(args: argparse.Namespace) -> dict[str, Any]:
         top["http2"] = True
     if args.no_chunk_times:
         top["chunk_times"] = False
+    top |= _nested(args)
+    if args.slo:
+        top["slo"] = _pairs(args.slo, "--slo", "=")
+    if args.expect:
+        top["expect"] = list(args.expect)
+    return top
+
+
+def _nested(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """`tls:` and `scrape:`, where flags say something of them."""
     tls = {"insecure": args.insecure or None, "ca": args.ca, "server_name": args.server_name}
     scrape = {
         "pods": args.scrape or None,
@@ -146,12 +156,7 @@ def _top(args: argparse.Namespace) -> dict[str, Any]:
         "decision_log": str(Path(args.decision_log).resolve()) if args.decision_log else None,
     }
     nested = {"tls": _kept(tls), "scrape": _kept(scrape)}
-    top |= {key: value for key, value in nested.items() if value}
-    if args.slo:
-        top["slo"] = _pairs(args.slo, "--slo", "=")
-    if args.expect:
-        top["expect"] = list(args.expect)
-    return top
+    return {key: value for key, value in nested.items() if value}
 
 
 def _kept(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.autoscale.hpa import MetricSpec
 from gateway.autoscale.metrics import Source
+from gateway.manifests.inference import InferencePool
 from gateway.stack.plan import ServerPlan
 from gateway.stack.pods import Pod, PodState
 from gateway.stack.stack import Stack
@@ -47,8 +48,8 @@ class StackTarget:
         if metric.object is not None:
             kind, name = metric.object
             if kind == "InferencePool":
-                pods = [p for p in pods if p.pool is not None and p.pool.name == name]
-                pickers = [h for h in pickers if h.pool is not None and h.pool.name == name]
+                pods = [p for p in pods if _is_called(p.pool, name)]
+                pickers = [h for h in pickers if _is_called(h.pool, name)]
             else:
                 pods, pickers = [p for p in pods if _belongs(p, kind, name)], []
         urls = {h.name: f"http://127.0.0.1:{h.process.metrics_port}/metrics" for h in pickers}
@@ -71,6 +72,10 @@ class ObjectTarget(StackTarget):
 
 def _source(pod: Pod) -> Source:
     return Source(pod.name, tuple(f"http://{pod.address}:{port}/metrics" for port in pod.ports))
+
+
+def _is_called(pool: InferencePool | None, name: str) -> bool:
+    return pool is not None and pool.name == name
 
 
 def _belongs(pod: Pod, kind: str, name: str) -> bool:

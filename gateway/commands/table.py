@@ -19,7 +19,7 @@ from gateway.commands.ps import heading, pods_table
 from gateway.doctor.evidence import log_entries
 from gateway.errors import ControlError
 from gateway.stack.socket import ask
-from gateway.why.logs import Tail
+from kit.logtail import Tail
 from kit.printable import cell
 
 INTERVAL_S = 1.0

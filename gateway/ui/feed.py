@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from gateway.ui.rates import Rates
 from gateway.ui.rows import Requests, read_access
 from gateway.why.decision import decode
-from gateway.why.logs import Tail
 from gateway.why.names import common_prefix, short_names
+from kit.logtail import Tail
 
 Json = dict[str, Any]
 EVENTS = 200

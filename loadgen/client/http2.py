@@ -138,13 +138,16 @@ class Http2Connection(asyncio.Protocol):
             self._send_bodies()
         self._flush()
 
+    def _on_goaway(self, event: h2.events.ConnectionTerminated, now: float) -> None:
+        self.closed = True  # no further exchange; those up to last_stream_id go on
+        for above in [number for number in self.exchanges if number > (event.last_stream_id or 0)]:
+            self._end(above, "reset", "the server left before it took the request (GOAWAY)", now)
+
     def _handle(self, event: h2.events.Event, now: float) -> None:
         stream = getattr(event, "stream_id", None) or 0
         exchange = self.exchanges.get(stream)
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.closed = True  # no further exchange; those up to last_stream_id go on
-            for above in [number for number in self.exchanges if number > (event.last_stream_id or 0)]:
-                self._end(above, "reset", "the server left before it took the request (GOAWAY)", now)
+            self._on_goaway(event, now)
             return
         if isinstance(event, h2.events.PingReceived | h2.events.RemoteSettingsChanged):
             self._answered()

@@ -192,7 +192,6 @@ def as_data(
     name: str, arms: Mapping[str, Sequence[ArmRun]], base: str, comparisons: Sequence[Comparison]
 ) -> ArmsReport:
     """The comparison without its expectations (compare/run.py adds them)."""
-    paths = [metric.path for metric in METRICS]
     flat = [run for runs in arms.values() for run in runs]
     data = ArmsReport(
         comparison=COMPARISON_VERSION,
@@ -205,7 +204,7 @@ def as_data(
         decided={c.arm: [d.metric.path for d in c.decided] for c in comparisons},
         differences={c.arm: [_row(d) for d in c.differences] for c in comparisons},
         paired={c.arm: faster(arms[c.arm], arms[base]) for c in comparisons},
-        values={arm: _values(runs, paths) for arm, runs in arms.items()},
+        values={arm: _values(runs) for arm, runs in arms.items()},
         curves={arm: {key: _pooled(runs, key) for key in _CURVES} for arm, runs in arms.items()},
         cards={arm: _cards(runs[-1].report) for arm, runs in arms.items()},
         runs=list(map(_run_row, flat)),
@@ -215,7 +214,8 @@ def as_data(
     return data
 
 
-def _values(runs: Sequence[ArmRun], paths: Sequence[str]) -> dict[str, list[float | None]]:
+def _values(runs: Sequence[ArmRun]) -> dict[str, list[float | None]]:
+    paths = [metric.path for metric in METRICS]
     found = [values(run.report, paths) for run in runs]
     return {path: [each.get(path) for each in found] for path in paths}
 

@@ -42,17 +42,7 @@ def arms_of_files(
     own += " --epp reference" if plugins else ""
     arms = []
     for file in files:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ScenarioError(f"--arms {file}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise ScenarioError(f"cannot be read: {error}", file) from error
-        documents = list(load_documents(text, str(file), ScenarioError))
-        if len(documents) != 1 or not isinstance(documents[0].data, dict):
-            raise ScenarioError(
-                "an arm's file is a picker configuration or a mapping for your hook", file=file
-            )
+        _check_arm(file)
         arms.append(
             Arm(
                 name=file.stem,
@@ -64,6 +54,18 @@ def arms_of_files(
     if len({arm.name for arm in arms}) < len(arms):
         raise ScenarioError("two arms have the same file name; arms are named by it", file=files[0])
     return arms
+
+
+def _check_arm(file: Path) -> None:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ScenarioError(f"--arms {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"cannot be read: {error}", file) from error
+    documents = list(load_documents(text, str(file), ScenarioError))
+    if len(documents) != 1 or not isinstance(documents[0].data, dict):
+        raise ScenarioError("an arm's file is a picker configuration or a mapping for your hook", file=file)
 
 
 _UNREAD = {

@@ -141,8 +141,7 @@ def run_arms(
     found, base = Measured(), _baseline(scenario, options)
     names = [arm.name for arm in scenario.arms]
     others = ", ".join(name for name in names if name != base)
-    by_default = " (the last arm; --baseline ARM names another)"
-    notice = "" if options.baseline or len(names) < 3 else by_default
+    notice = _notice(names, options)
     if notice:
         found.notes.append(f"the baseline is {base}{notice}")
     most = "at most " if options.until else ""
@@ -167,6 +166,13 @@ def run_arms(
     if found.stopped is not None and not found.error:
         found.notes.append(found.stopped.words)
     return found
+
+
+def _notice(names: list[str], options: CompareOptions) -> str:
+    """How a baseline was chosen that nobody named, where it could have been another."""
+    if options.baseline or len(names) < 3:
+        return ""
+    return " (the last arm; --baseline ARM names another)"
 
 
 def _enough(found: Measured, done: int, most: int, base: str, say: Say) -> bool:

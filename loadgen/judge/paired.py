@@ -154,9 +154,7 @@ def difference(
     counts: how many values each run's figure rests on, where that is known. `corrected` gives the interval.
     """
     a, b = np.asarray(arm, dtype=np.float64), np.asarray(base, dtype=np.float64)
-    if a.size != b.size or not a.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return None
-    if metric.relative and ((a <= 0).any() or (b <= 0).any()):
+    if not _can_be_compared(a, b, as_ratio=metric.relative):
         return None
     deltas = np.log(a / b) if metric.relative else a - b
     mean, repeats = float(deltas.mean()), a.size
@@ -178,6 +176,12 @@ def difference(
     error = spread / math.sqrt(repeats)
     p_value = 2 * distributions.t_sf(abs(mean) / error, repeats - 1)
     return replace(found, error=error, p_value=p_value)
+
+
+def _can_be_compared(a: Floats, b: Floats, *, as_ratio: bool) -> bool:
+    if a.size != b.size or not a.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
+    return not as_ratio or bool((a > 0).all() and (b > 0).all())
 
 
 def _counting_error(shares: Floats, counts: Floats) -> float:
@@ -301,10 +305,7 @@ def compare(
     owners: list[str] = []
     for arm in arms:
         for metric in METRICS:
-            sides = [[run.get(metric.path, math.nan) for run in figures[name]] for name in (arm, base)]
-            runs = [run for name in (arm, base) for run in figures[name]]
-            counts = [run[metric.counted] for run in runs if metric.judged and metric.counted in run]
-            found = difference(metric, sides[0], sides[1], counts)
+            found = _difference_of_runs(metric, figures[arm], figures[base])
             if found is not None:
                 flat.append(found)
                 owners.append(arm)
@@ -313,3 +314,11 @@ def compare(
         Comparison(arm, base, tuple(d for d, owner in zip(all_of_them, owners, strict=True) if owner == arm))
         for arm in arms
     ]
+
+
+def _difference_of_runs(
+    metric: Metric, arm: Sequence[Mapping[str, float]], base: Sequence[Mapping[str, float]]
+) -> Difference | None:
+    sides = [[run.get(metric.path, math.nan) for run in runs] for runs in (arm, base)]
+    counts = [run[metric.counted] for run in (*arm, *base) if metric.judged and metric.counted in run]
+    return difference(metric, sides[0], sides[1], counts)

@@ -120,20 +120,24 @@ def given_body(spec: ClassSpec, model: str, given: Mapping[str, Any], max_tokens
     wanted = _PROMPT_KEYS[spec.api]
     prompt = prompts.get(wanted)
     if prompt is None:
-        other = next(iter(prompts.values()))
-        if wanted == "messages" and isinstance(other, str):
-            prompt = [{"role": "user", "content": other}]
-        elif wanted in ("prompt", "input") and ("messages" not in prompts or spec.api == "responses"):
-            prompt = other
-        else:
-            raise ScenarioError(
-                f"class {spec.name}: a request of the file has {', '.join(prompts)}, which has no place in "
-                f"`api: {spec.api}`; set `api: {'chat' if 'messages' in prompts else 'completions'}`"
-            )
+        prompt = _translated(spec, wanted, prompts)
     if spec.api == "messages" and isinstance(prompt, list) and prompt and _role(prompt[0]) == "system":
         said["system"], prompt = prompt[0].get("content"), prompt[1:]
     whole = {"model": model, wanted: prompt, **_fields(spec, max_tokens), **said}
     return [msgspec.json.encode(whole).decode()]
+
+
+def _translated(spec: ClassSpec, wanted: str, prompts: Mapping[str, Any]) -> Any:
+    """The prompt of a request for another API, as `wanted` takes it; ScenarioError where it has no place."""
+    other = next(iter(prompts.values()))
+    if wanted == "messages" and isinstance(other, str):
+        return [{"role": "user", "content": other}]
+    if wanted in ("prompt", "input") and ("messages" not in prompts or spec.api == "responses"):
+        return other
+    raise ScenarioError(
+        f"class {spec.name}: a request of the file has {', '.join(prompts)}, which has no place in "
+        f"`api: {spec.api}`; set `api: {'chat' if 'messages' in prompts else 'completions'}`"
+    )
 
 
 def _role(message: object) -> object:

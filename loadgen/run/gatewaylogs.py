@@ -8,64 +8,37 @@ read while the run lasts. What lies on another machine cannot be read, which the
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from kit.logtail import Tail
 from loadgen.numbers.jsonl import write_private
 from loadgen.records.rundir import ACCESS, DECISIONS
 from loadgen.run.fleetlist import Fleet
 
 EVERY = 0.5
 SETTLE = 2.0  # seconds that the last lines are waited for; Envoy writes them ten times a second
-PIECE = 1 << 20
 MOST_BYTES = 512 << 20  # of each log, so that a long run with a hundred pods does not fill the disk
 
 
-@dataclass
-class Tail:
+class Copy:
     """One log, read from its present end on; `copied` lines of it were this run's."""
 
-    source: Path
-    into: Path
-    mark: bytes
-    copied: int = 0
-    full: bool = False
-    _file: int | None = None
-    _rest: bytes = b""
-    _written: int = field(default=0, repr=False)
-
-    def open(self) -> None:
-        """From the end of what is there; a log that is not there yet is read from its beginning."""
-        try:
-            self._file = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        os.lseek(self._file, 0, os.SEEK_END)
-        write_private(self.into, b"")  # an empty copy says that there is such a log
+    def __init__(self, source: Path, into: Path, mark: bytes) -> None:
+        self.source = source
+        self.into = into
+        self.copied = 0
+        self.full = False
+        self._mark = mark
+        self._written = 0
+        self._tail = Tail(source, from_end=True)
+        if self._tail.is_open:
+            write_private(into, b"")  # an empty copy says that there is such a log
 
     def read(self) -> None:
         """Copy what was written since, through a change of files too."""
-        while True:
-            if self._file is None and not self._reopen():
-                return
-            self._drain()
-            if not self._turned():
-                return
-
-    def _reopen(self) -> bool:
-        try:
-            self._file = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        return True
-
-    def _drain(self) -> None:
-        assert self._file is not None
-        while data := os.read(self._file, PIECE):
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            self._keep([line for line in lines if self.mark in line])
+        for lines in self._tail.pieces():
+            self._keep([line for line in lines if self._mark in line])
 
     def _keep(self, lines: list[bytes]) -> None:
         if not lines or self.full:
@@ -77,23 +50,8 @@ class Tail:
         self._written += len(data)
         self.full = self._written > MOST_BYTES
 
-    def _turned(self) -> bool:
-        """Whether another file stands under the name; the old one has been read to its end."""
-        assert self._file is not None
-        try:
-            there = os.stat(self.source)
-        except OSError:  # the stack is gone, or about to begin its next file
-            return False
-        if os.path.samestat(there, os.fstat(self._file)):
-            return False
-        self.close()
-        self._rest = b""
-        return True
-
     def close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._tail.close()
 
 
 class GatewayLogs:
@@ -101,7 +59,7 @@ class GatewayLogs:
 
     def __init__(self, token: str) -> None:
         self._mark = f'"{token}/'.encode()
-        self._tails: dict[tuple[Path, Path], Tail] = {}
+        self._copies: dict[tuple[Path, Path], Copy] = {}
 
     def find(self, fleet: Fleet | None, decision_log: str | None, run_dir: Path) -> tuple[str, ...]:
         """Follow what a fleet writes, its decisions as `decision_log` says if it does; those logs."""
@@ -115,10 +73,9 @@ class GatewayLogs:
     def follow(self, source: str, into: Path) -> None:
         """Begin with a log, if it is not followed already."""
         path = Path(source)
-        if (path, into) in self._tails or _same(path, into):
+        if (path, into) in self._copies or _same(path, into):
             return
-        tail = self._tails[path, into] = Tail(path, into, self._mark)
-        tail.open()
+        self._copies[path, into] = Copy(path, into, self._mark)
 
     async def run(self) -> None:
         """Read at intervals until cancelled."""
@@ -127,8 +84,8 @@ class GatewayLogs:
             self.read()
 
     def read(self) -> None:
-        for tail in self._tails.values():
-            tail.read()
+        for copy in self._copies.values():
+            copy.read()
 
     async def settled(self, attempts: int) -> None:
         """Read until each kind of log has a line for every attempt, or as long as lines may be under way."""
@@ -136,8 +93,8 @@ class GatewayLogs:
         while True:
             self.read()
             copied: dict[Path, int] = {}
-            for tail in self._tails.values():
-                copied[tail.into] = copied.get(tail.into, 0) + tail.copied
+            for copy in self._copies.values():
+                copied[copy.into] = copied.get(copy.into, 0) + copy.copied
             if all(count >= attempts for count in copied.values()) or monotonic() - begin > SETTLE:
                 return
             await asyncio.sleep(0.1)
@@ -146,14 +103,14 @@ class GatewayLogs:
     def notes(self) -> list[str]:
         """What was left out."""
         return [
-            f"{tail.source}: more than {MOST_BYTES >> 20} MiB of it are about this run; the rest is left out"
-            for tail in self._tails.values()
-            if tail.full
+            f"{copy.source}: more than {MOST_BYTES >> 20} MiB of it are about this run; the rest is left out"
+            for copy in self._copies.values()
+            if copy.full
         ]
 
     def close(self) -> None:
-        for tail in self._tails.values():
-            tail.close()
+        for copy in self._copies.values():
+            copy.close()
 
 
 def _same(a: Path, b: Path) -> bool:

@@ -200,11 +200,8 @@ class _Run:
 
     async def _load(self, run_dir: Path, target: Target, info: PlanInfo) -> None:
         scenario, meta = self.scenario, self.meta
-        part, parts = self.options.slice
-        delay = LEAD
-        if self.options.start_at is not None:
-            delay = max(LEAD, self.options.start_at - time.time())
-        crew = self.crew = Crew(self._orders(run_dir, target, part, parts), self._on_report)
+        delay = max(LEAD, (self.options.start_at or 0.0) - time.time())
+        crew = self.crew = Crew(self._orders(run_dir, target, *self.options.slice), self._on_report)
         scrape = JsonlWriter(run_dir / SCRAPES) if scenario.scrape is not None else None
         scraper = None
         if scenario.scrape and scrape:
@@ -215,11 +212,7 @@ class _Run:
         try:
             await crew.start()
             if scraper is not None:
-                await self._discover(scraper)
-                for words in differences(scenario, scraper.fleet) if scraper.fleet else ():
-                    self._warn(words)
-                await scraper.once("before")
-                timeline.env |= {"SIMFLEET_STACK": meta.stack} if meta.stack else {}
+                await self._look_before(scraper, timeline)
             meta.t0_monotonic = t0 = monotonic() + delay
             meta.t0 = time.time() + delay
             write_meta(run_dir, meta)
@@ -243,6 +236,13 @@ class _Run:
         for failure in timeline.failures:
             self._warn(failure)
         meta.status = "interrupted" if crew.stopped else "finished"
+
+    async def _look_before(self, scraper: Scraper, timeline: Timeline) -> None:
+        await self._discover(scraper)
+        for words in differences(self.scenario, scraper.fleet) if scraper.fleet else ():
+            self._warn(words)
+        await scraper.once("before")
+        timeline.env |= {"SIMFLEET_STACK": self.meta.stack} if self.meta.stack else {}
 
     async def _discover(self, scraper: Scraper) -> None:
         """Find the pages; a packaged scenario's listing command may not fit a target given by hand."""

@@ -111,6 +111,21 @@ def read_arrival(
     kind_node = node.get("process")
     default = "closed" if node.get("users") else usual
     kind = kind_node.choice(PROCESSES) if kind_node else default
+    base = _read_base(node, kind, duration, rows=rows)
+    if kind in RENEWAL:
+        arrival = _read_renewal(node, base)
+    elif kind == "burst":
+        arrival = _read_burst(node, base)
+    elif kind == "closed":
+        arrival = _read_closed(node, base)
+    else:
+        arrival = base
+    node.done()
+    return arrival
+
+
+def _read_base(node: Node, kind: str, duration: float | None, *, rows: bool) -> Arrival:
+    """What every process has: how many requests, for how long, and from when on."""
     requests_node = node.get("requests")
     requests = requests_node.integer(1) if requests_node else None
     duration_node = node.get("duration")
@@ -127,16 +142,7 @@ def read_arrival(
     )
     if scale_node is not None and kind != "trace":
         raise scale_node.error(f"scales the times of a trace, which `process: {kind}` does not take")
-    if kind in RENEWAL:
-        arrival = _read_renewal(node, base)
-    elif kind == "burst":
-        arrival = _read_burst(node, base)
-    elif kind == "closed":
-        arrival = _read_closed(node, base)
-    else:
-        arrival = base
-    node.done()
-    return arrival
+    return base
 
 
 def _read_renewal(node: Node, base: Arrival) -> Arrival:

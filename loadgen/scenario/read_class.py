@@ -184,32 +184,24 @@ def _wrong_header(name: str, value: str) -> str | None:
 
 
 def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
-    stream, eos, token = layers.get("stream"), layers.get("ignore_eos"), layers.get("session_token")
+    eos, token = layers.get("ignore_eos"), layers.get("session_token")
     max_tokens, timeout = layers.get("max_tokens"), layers.get("timeout")
     retry, cancel, priority = layers.get("retry"), layers.get("cancel_after"), layers.get("priority")
     body, path = layers.get("body"), layers.get("path")
     if retry is not None:
         spec = replace(spec, retry=_read_retry(retry))
     if cancel is not None:
-        tokens, share = cancel, None
-        if cancel.is_mapping and cancel.get("tokens"):
-            tokens, share = cancel.need("tokens"), cancel.get("share")
-            cancel.done()
-        spec = replace(
-            spec, cancel_after=read_distribution(tokens), cancel_share=share.share() if share else 1.0
-        )
+        spec = _read_cancel(cancel, spec)
     extra: object = {}
     if body is not None:
         body.items()
         extra = body.value
-    whole = spec.api in WHOLE_APIS
-    if whole and stream is not None and stream.boolean():
-        raise stream.error(f"`api: {spec.api}` answers are never streamed")
-    spec = _read_patience(layers, spec, streamed=not whole and (stream is None or stream.boolean()))
+    streamed = _read_stream(layers, spec)
+    spec = _read_patience(layers, spec, streamed=streamed)
     return replace(
         spec,
         path=_read_path(path) if path else spec.path,
-        stream=stream.boolean() if stream else not whole,
+        stream=streamed,
         ignore_eos=eos.boolean() if eos else False,
         session_token=token.boolean() if token else False,
         max_tokens=max_tokens.integer(1) if max_tokens else None,
@@ -217,6 +209,23 @@ def _read_switches(layers: Layers, spec: ClassSpec) -> ClassSpec:
         priority=priority.integer() if priority else None,
         body=cast("dict[str, object]", extra),
     )
+
+
+def _read_cancel(node: Node, spec: ClassSpec) -> ClassSpec:
+    """`cancel_after:` as a distribution, or with the share of requests that are cancelled beside it."""
+    tokens, share = node, None
+    if node.is_mapping and node.get("tokens"):
+        tokens, share = node.need("tokens"), node.get("share")
+        node.done()
+    return replace(spec, cancel_after=read_distribution(tokens), cancel_share=share.share() if share else 1.0)
+
+
+def _read_stream(layers: Layers, spec: ClassSpec) -> bool:
+    """`stream:`; answers come in pieces where the API has such."""
+    stream, whole = layers.get("stream"), spec.api in WHOLE_APIS
+    if whole and stream is not None and stream.boolean():
+        raise stream.error(f"`api: {spec.api}` answers are never streamed")
+    return stream.boolean() if stream else not whole
 
 
 def _read_patience(layers: Layers, spec: ClassSpec, *, streamed: bool) -> ClassSpec:

@@ -285,6 +285,14 @@ def _endpoints(pod: str, served: str | None, addresses: Mapping[str, str]) -> se
     return {pod, served or "", *known} - {""}
 
 
+def _first_said(*names: str | None) -> str | None:
+    return next((name for name in names if name is not None), None)
+
+
+def _as_listed(picked: str | None) -> list[str]:
+    return list(filter(None, map(str.strip, (picked or "").split(","))))
+
+
 def picked_and_served(
     ordered: Records,
     addresses: Mapping[str, str],
@@ -301,8 +309,8 @@ def picked_and_served(
     columns = (ordered.labels(name).tolist() for name in (PICKED_HEADER, *SERVED_HEADERS, "pod"))
     for name, picked, *heads, pod in zip(ordered.ids, *columns, strict=True):
         by_log = logged(name)
-        named = list(filter(None, map(str.strip, (picked or by_log[0] or "").split(","))))
-        served = next((head for head in heads if head is not None), by_log[1])
+        named = _as_listed(picked or by_log[0])
+        served = _first_said(*heads, by_log[1])
         if not named or not (served or any(name in addresses for name in named)):
             continue
         judged += 1

@@ -83,10 +83,7 @@ def sweep(scenario: Scenario, options: SweepOptions) -> int:
             swept.points.append(point)
             say(f"run {number + 1}: {_said(point, options)}")
             if swept.search is not None:
-                passes = point.passes(options.aim, options.good)
-                full = options.aim == "saturation" and not point.keeps_up
-                # what was really sent: a short random schedule has its own rate
-                swept.search.add(Tried(point.started or rate, passes, point.served if full else None))
+                swept.search.add(_learned(point, options, rate))
     except KeyboardInterrupt:
         swept.interrupted = True
     if not swept.points:
@@ -96,6 +93,14 @@ def sweep(scenario: Scenario, options: SweepOptions) -> int:
     if swept.interrupted:
         return INTERRUPTED
     return 0 if options.rates or report.limit is not None else 1
+
+
+def _learned(point: Point, options: SweepOptions, rate: float) -> Tried:
+    """What a search learns of a run that was asked to send at `rate`."""
+    passes = point.passes(options.aim, options.good)
+    full = options.aim == "saturation" and not point.keeps_up
+    # what was really sent: a short random schedule has its own rate
+    return Tried(point.started or rate, passes, point.served if full else None)
 
 
 def _rates(options: SweepOptions, swept: Swept) -> Iterator[float]:

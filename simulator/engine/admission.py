@@ -156,20 +156,17 @@ class Admission:
                 external = queues.transfers.external_tokens(request, computed)
             if config.prefix_queries == "lookup":
                 queues.count_lookup(request, computed)
-        n = 0
-        if not external:
-            if self.held and computed < request.num_tokens - 1:
-                return False
-            chunk = self._first_chunk(request, computed)
-            if chunk is None and not config.long_prompt_is_overtaken:
-                return False
+        if external:
+            n, reserved, ahead = 0, queues.reserved_blocks(), 0  # a drafter's KV is not pulled
+        else:
+            chunk = self._tokens_now(request, computed)
             if not chunk:
+                if chunk is None:
+                    return False
                 self._skip(queue)
                 return True
-            n = chunk
+            n, reserved, ahead = chunk, 0, kv.lookahead
         total = computed + external + n
-        reserved = queues.reserved_blocks() if external else 0
-        ahead = 0 if external else kv.lookahead  # a drafter's KV is not pulled
         if not kv.fits(request, hit, total + ahead, others_running=others, reserved=reserved):
             if is_fresh and not external:
                 kv.refuse(request, hit)
@@ -187,6 +184,15 @@ class Admission:
         request.num_computed_tokens = computed
         self._start(request, n)
         return True
+
+    def _tokens_now(self, request: Request, computed: int) -> int | None:
+        """Tokens to compute first; 0: none now, and others may overtake; None: nobody may."""
+        if self.held and computed < request.num_tokens - 1:
+            return None
+        chunk = self._first_chunk(request, computed)
+        if chunk is None and self._queues.config.long_prompt_is_overtaken:
+            return 0
+        return chunk
 
     def _first_chunk(self, request: Request, computed: int) -> int | None:
         """Tokens to compute first; 0: a drafter needs more of them; None: the budget is too small."""

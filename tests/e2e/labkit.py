@@ -23,6 +23,18 @@ from gateway.stack.socket import ask
 from tests.waiting import until
 
 UP_TIMEOUT_S = 40.0
+# a route by host name, beside those of the page
+CHAT_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: chat, namespace: inference-model-server}
+spec:
+  parentRefs: [{name: gateway, namespace: istio-ingress}]
+  hostnames: [chat.example.com]
+  rules:
+  - backendRefs:
+    - {group: inference.networking.k8s.io, kind: InferencePool, name: inference-model-server-pool}
+"""
 
 
 class Lab:

@@ -17,20 +17,8 @@ import httpx
 import pytest
 
 from gateway.commands.up import preset
-from tests.e2e.labkit import Lab, Labs, completion
+from tests.e2e.labkit import CHAT_ROUTE, Lab, Labs, completion
 from tests.waiting import until
-
-CHAT_ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: chat, namespace: inference-model-server}
-spec:
-  parentRefs: [{name: gateway, namespace: istio-ingress}]
-  hostnames: [chat.example.com]
-  rules:
-  - backendRefs:
-    - {group: inference.networking.k8s.io, kind: InferencePool, name: inference-model-server-pool}
-"""
 
 
 @pytest.fixture(scope="module")

@@ -98,15 +98,19 @@ def _piece_of_response(body: Body) -> tuple[str, str]:
     if kind == "content_block_delta" and isinstance(body.delta, dict):
         said = ((body.delta.get(key), key) for key in _DELTA_KEYS)
         return next(((text, key) for text, key in said if text and isinstance(text, str)), ("", ""))
-    if kind == "content_block_start" and isinstance(body.content_block, dict):
-        name = body.content_block.get("name")
-        return (name, "name") if isinstance(name, str) else ("", "")
+    if kind == "content_block_start":
+        return _name_of(body.content_block)
     if body.delta and isinstance(body.delta, str) and kind.endswith(".delta"):
         return body.delta, "delta" if kind == OUTPUT_TEXT else kind
-    if kind == "response.output_item.added" and isinstance(body.item, dict):
-        name = body.item.get("name")
-        return (name, "name") if isinstance(name, str) else ("", "")
+    if kind == "response.output_item.added":
+        return _name_of(body.item)
     return "", ""
+
+
+def _name_of(item: object) -> tuple[str, str]:
+    """The name of the function that an item calls, if it calls one."""
+    name = item.get("name") if isinstance(item, dict) else None
+    return (name, "name") if isinstance(name, str) else ("", "")
 
 
 def content_of(body: Body) -> str:

@@ -82,8 +82,10 @@ class SpecScheduler(Scheduler):
         step = SpecStep(self._ahead)
         if self.paused == "all":
             return step
-        if candidates is None or self.config.scheduling_policy == "priority":
-            candidates = list(self.running if candidates is None else candidates)
+        if candidates is None:
+            candidates = list(self.running)
+        elif self.config.scheduling_policy == "priority":
+            candidates = list(candidates)
         held = self._prefills_are_held()
         admission = self._admission
         admission.input_budget = self.config.max_num_batched_tokens
@@ -190,12 +192,8 @@ class SpecScheduler(Scheduler):
             drafts = step.drafts.get(request, 0)
             accepted = 0 if request in step.padded or not drafts else self.accept(request, drafts)
         if drafts:
-            rejected = drafts - accepted
             if not stale:
-                if request.num_computed_tokens > 0:
-                    request.num_computed_tokens -= rejected
-                if request.num_output_placeholders > 0:
-                    request.num_output_placeholders -= rejected
+                _take_back(request, drafts - accepted)
             self._observe(request, drafts, accepted)
         tokens = 1 + accepted
         count = request.num_output_tokens
@@ -221,3 +219,11 @@ class SpecScheduler(Scheduler):
             self.stats.spec.observe(drafts, accepted)
         if request.spec_steps is not None:
             request.spec_steps.append((drafts, accepted))
+
+
+def _take_back(request: Request, rejected: int) -> None:
+    """Draft tokens that were computed and are not kept."""
+    if request.num_computed_tokens > 0:
+        request.num_computed_tokens -= rejected
+    if request.num_output_placeholders > 0:
+        request.num_output_placeholders -= rejected

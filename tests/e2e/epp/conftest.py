@@ -11,22 +11,11 @@ import httpx
 import pytest
 
 from gateway.stack.pickers.go import Binary, inspect
-from tests.e2e.labkit import Lab, Labs, completion
+from tests.e2e.labkit import CHAT_ROUTE, Lab, Labs, completion
 from tests.gateway.picker.real_epp import binaries
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
-CHAT_ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: chat, namespace: inference-model-server}
-spec:
-  parentRefs: [{name: gateway, namespace: istio-ingress}]
-  hostnames: [chat.example.com]
-  rules:
-  - backendRefs:
-    - {group: inference.networking.k8s.io, kind: InferencePool, name: inference-model-server-pool}
-"""
 
 
 def page() -> list[Path]:

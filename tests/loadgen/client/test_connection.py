@@ -263,6 +263,14 @@ def test_events_split_anywhere_are_read_alike() -> None:
     assert exchange.reader.tokens == 5
 
 
+async def two_on_one_connection(server: FakeServer) -> list[Exchange]:
+    async with server:
+        pool = Pool(asyncio.get_running_loop(), parse_target(server.url))
+        found = [await one_exchange(server.url, pool=pool) for _ in range(2)]
+        pool.close()
+        return found
+
+
 def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -276,14 +284,7 @@ def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_no_failure
 
     server = FakeServer(script)
 
-    async def main() -> list[Exchange]:
-        async with server:
-            pool = Pool(asyncio.get_running_loop(), parse_target(server.url))
-            found = [await one_exchange(server.url, pool=pool) for _ in range(2)]
-            pool.close()
-            return found
-
-    first, second = asyncio.run(main())
+    first, second = asyncio.run(two_on_one_connection(server))
     assert (first.outcome, first.resent) == ("ok", False)
     assert (second.outcome, second.resent, second.reused) == ("ok", True, False)
     assert server.connections == 2
@@ -301,14 +302,7 @@ def test_a_kept_connection_lost_while_the_server_works_is_a_failure() -> None:
 
     server = FakeServer(script)
 
-    async def main() -> list[Exchange]:
-        async with server:
-            pool = Pool(asyncio.get_running_loop(), parse_target(server.url))
-            found = [await one_exchange(server.url, pool=pool) for _ in range(2)]
-            pool.close()
-            return found
-
-    _, second = asyncio.run(main())
+    _, second = asyncio.run(two_on_one_connection(server))
     assert (second.outcome, second.resent) == ("reset", False)
     assert len(server.seen) == 2
 
