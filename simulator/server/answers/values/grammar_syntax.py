@@ -141,7 +141,6 @@ class _Token:
     kind: str
     text: str
     more: str = ""  # flags behind a text or a pattern
-    begins_line: bool = False
 
 
 @dataclass(slots=True)
@@ -163,7 +162,7 @@ class _Reader:
         return rules
 
     def _scan(self) -> list[_Token]:
-        tokens, at, line = [], 0, True
+        tokens, at = [], 0
         while at < len(self.text):
             found = _TOKEN.match(self.text, at)
             if found is None:
@@ -172,11 +171,8 @@ class _Reader:
             if kind in ("fold", "flags"):
                 kind = "text" if kind == "fold" else "regex"
             at = found.end()
-            if kind == "space":
-                line = line or "\n" in found[0]
-                continue
-            tokens.append(_Token(kind, found[kind], found["fold"] or found["flags"] or "", line))
-            line = False
+            if kind != "space":
+                tokens.append(_Token(kind, found[kind], found["fold"] or found["flags"] or ""))
         return tokens
 
     def _take(self, kind: str, text: str | None = None) -> str:
