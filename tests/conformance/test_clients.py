@@ -69,7 +69,6 @@ def test_the_conversations_are_of_every_kind() -> None:
     assert {"/v1/embeddings", "/rerank"} <= paths
     agents = {case["headers"].get("user-agent", "anthropic").split("/")[0] for case in CASES}
     assert agents == {"OpenAI", "anthropic", "litellm"}
-    }
     assert any(
         '"tools"' in case["body"] and '"stream":true' in case["body"].replace(" ", "") for case in CASES
     )
