@@ -90,7 +90,7 @@ _LLMD_BOOLEANS = (
 _LLMD_VALUES = """
 v vmodule log-dir log-file log-file-max-size stderrthreshold log-backtrace-at tokenizers-cache-dir
 zmq-max-connect-attempts render-url render-timeout mm-render-timeout time-to-generate-image
-time-to-generate-image-std-dev image-emission-rate dataset-url dataset-table-name
+time-to-generate-image-std-dev image-emission-rate dataset-table-name
 """
 
 _ALIASES: dict[str, tuple[str, ...]] = {

@@ -230,6 +230,7 @@ ELSEWHERE = {
         ("spec-method", "spec-model", "spec-tokens", "spec-acceptance", "spec-draft-time"), "test_speculation"
     ),
     "config": "test_configfile",
+    "dataset-url": "test_resolve, in place of --dataset-path",
     "ssl-certfile": "test_conflicts, in pairs",
     "ssl-keyfile": "test_conflicts, in pairs",
 }
