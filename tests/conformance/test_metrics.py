@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from tests.conformance.recorded import COMMON, DATA, recorded_text
 from tests.conformance.test_random import TEMPLATE
+from tests.simulator.server.pods import pod
 from tests.simulator.server.serving import serving
 
 RECORDED = json.loads((DATA / "metrics_300.json").read_text())
@@ -92,3 +94,31 @@ def test_all_counters(tmp_path: Path) -> None:
     assert counted == RECORDED["counts"]
     told = {" ".join(line.split()[2:4]) for line in page.splitlines() if line.startswith("# TYPE")}
     assert told == set(RECORDED["families"])
+
+
+def families(page: str) -> dict[str, list[Any]]:
+    """Type and labels of each vllm:* family on a page."""
+    kinds = dict(line.split()[2:4] for line in page.splitlines() if line.startswith("# TYPE"))
+    found: dict[str, set[str]] = {}
+    for line in page.splitlines():
+        if line.startswith("vllm:") and not line.startswith("vllm:cache_config_info"):
+            name, _, rest = line.partition("{")
+            name = name if name in kinds else re.sub(r"_(bucket|sum|count)$", "", name)
+            labels = re.findall(r'(\w+)="', rest.rpartition("}")[0])
+            found.setdefault(name, set()).update(label for label in labels if label != "le")
+    return {name: [kinds[name], sorted(labels)] for name, labels in found.items()}
+
+
+def test_families_with_every_feature_on() -> None:
+    """Of a CPU server with drafts, reasoning and tools; NIXL's are those that its own class registers."""
+    flags = (
+        *("--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}'),
+        *("--reasoning-parser", "qwen3", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+        *("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}'),
+        *("--enable-sleep-mode", "--strict"),
+    )
+    with pod(*flags) as one:
+        told = families(one.get("/metrics").body.decode())
+    consumer = told.pop("vllm:num_requests_kv_fetch_by_stage")  # the recorded server had no connector
+    assert consumer == ["gauge", ["engine", "model_name", "stage"]]
+    assert told == json.loads((DATA / "metric_families.json").read_text())
