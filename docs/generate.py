@@ -35,10 +35,8 @@ def flags() -> str:
     from simulator.config.flags.table import FLAGS
 
     groups: dict[str, list[list[object]]] = {}
-    inert = []
     for flag in FLAGS.values():
         if flag.inert:
-            inert.append(f"`--{flag.name}`")
             continue
         what = flag.help + (f" One of {', '.join(f'`{c}`' for c in flag.choices)}." if flag.choices else "")
         row: list[object] = [f"`--{flag.name}`", flag.kind.value, flag.default, what, ", ".join(flag.sources)]
@@ -48,8 +46,18 @@ def flags() -> str:
         + table(["flag", "value", "default", "what it does", "known from"], rows)
         for name, rows in groups.items()
     ]
-    parts.append("## Accepted, without effect\n\n" + ", ".join(sorted(inert)) + ".\n")
     return "\n".join(parts)
+
+
+def inert_flags() -> str:
+    """Flags that are taken and do nothing, by what they would change."""
+    from simulator.config.flags.table import FLAGS
+    from simulator.config.flags.topics import topic_of
+
+    topics: dict[str, list[str]] = {}
+    for name in sorted(name for name, flag in FLAGS.items() if flag.inert):
+        topics.setdefault(str(topic_of(name)), []).append(f"`--{name}`")
+    return table(["would change", "flags"], [[topic, ", ".join(names)] for topic, names in topics.items()])
 
 
 def metrics() -> str:
@@ -364,6 +372,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "causes": causes,
     "compat": compat,
+    "inert-flags": inert_flags,
     "istio": istio,
     "kinds": kinds,
     "shapes": shapes,

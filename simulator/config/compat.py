@@ -94,6 +94,7 @@ class Compat:
 
     scale_out: bool = True  # render, derender and generate routes exist, if only to be refused
     admin_config: bool = False  # /admin/config, /fake_metrics and /query
+    tls_reload: bool = False  # TLS files are read again when they have changed, without a flag
     invocations: bool = True  # /invocations, SageMaker's name of the generating routes
     remote_kv_always: bool = False  # kv_transfer_params count without --kv-transfer-config
 
@@ -263,6 +264,7 @@ def _llmd(release: str, *, newest: bool = False) -> Compat:
         ready_route=False,
         families=_LLMD_07.name,
         admin_config=newest,
+        tls_reload=newest,
     )
 
 

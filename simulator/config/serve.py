@@ -201,6 +201,7 @@ class ServeConfig:
     ssl_keyfile: str | None = None
     ssl_ca_certs: str | None = None
     self_signed_certs: bool = False
+    enable_ssl_refresh: bool = False  # the files are read again when they have changed
     allowed_origins: tuple[str, ...] = ()
     allowed_methods: tuple[str, ...] = ("*",)
     allowed_headers: tuple[str, ...] = ("*",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from simulator.config.commandline.given import Values
 from simulator.config.serve import TextConfig
@@ -13,7 +14,7 @@ from simulator.errors import ConfigError
 
 def text_config(values: Values, seed: int | None) -> TextConfig:
     """Raises ConfigError for flags that contradict each other and files that are not there."""
-    dataset = values.text("dataset-path")
+    dataset = _dataset(values)
     mode: Literal["random", "echo", "dataset"] = values.get("mode", "dataset" if dataset else "random")
     if mode == "echo" and dataset:
         raise ConfigError("dataset cannot be defined in echo mode")
@@ -22,6 +23,24 @@ def text_config(values: Values, seed: int | None) -> TextConfig:
     if mode == "dataset" and not dataset:
         raise ConfigError("--mode dataset needs --dataset-path, a JSONL file of prompts and responses")
     return TextConfig(mode, dataset, seed, _tokenizer(values), _chat_template(values))
+
+
+def _dataset(values: Values) -> str | None:
+    """The file of the data set: --dataset-path, or what a URL of this machine names in its place."""
+    path, url = values.text("dataset-path"), values.text("dataset-url")
+    if url is None:
+        return path
+    if not path:
+        raise ConfigError("dataset-path is required when dataset-url is set")
+    parts = urlsplit(url)
+    if os.path.exists(path):  # fetched before
+        return path
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        where = values.where("dataset-url")
+        raise ConfigError(
+            f"{where}: {url}: nothing is downloaded here; fetch it to {path}, or give a file: URL"
+        )
+    return unquote(parts.path)
 
 
 def _tokenizer(values: Values) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from kit.alarm import new_event_loop
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
+from simulator.config.flags.topics import topic_of
 from simulator.config.serve import ServeConfig
 from simulator.errors import InvariantError
 from simulator.fleet.fleet import Fleet
@@ -101,7 +102,12 @@ class Signals:
 def announce(fleet: Fleet, config: ServeConfig) -> None:
     """Say what a person should know about the flags, and that the replicas answer."""
     if config.meaningless_flags:
-        event("flags without effect in a simulator", flags=" ".join(config.meaningless_flags))
+        topics = sorted({str(topic_of(name)) for name in config.meaningless_flags})
+        event(
+            "flags without effect in a simulator",
+            flags=" ".join(config.meaningless_flags),
+            would_change="; ".join(topics),
+        )
     for warning in config.warnings:
         event("note", logging.WARNING, about=warning)
     gc.collect()

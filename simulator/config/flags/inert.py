@@ -19,7 +19,7 @@ enable-hc-sp enable-layerwise-nvtx-tracing enable-log-deltas enable-logging-iter
 enable-mamba-cache-stochastic-rounding enable-mamba-shared-prefix-checkpoint enable-mfu-metrics
 enable-mixed-moe-lora-format enable-mm-embeds enable-moe-shared-loras enable-nccl-comm-suspend
 enable-offline-docs enable-prompt-embeds enable-return-routed-experts
-enable-shm-tensor-arena enable-ssl-refresh enable-tower-connector-lora
+enable-shm-tensor-arena enable-tower-connector-lora
 enable-trace-replay enforce-eager exclude-tools-when-tool-choice-none fail-on-environ-validation
 fully-sharded-loras grpc headless interleave-mm-strings jit-monitor-verbose kv-cache-metrics
 kv-sharing-fast-prefill language-model-only log-error-stack
@@ -90,7 +90,7 @@ _LLMD_BOOLEANS = (
 _LLMD_VALUES = """
 v vmodule log-dir log-file log-file-max-size stderrthreshold log-backtrace-at tokenizers-cache-dir
 zmq-max-connect-attempts render-url render-timeout mm-render-timeout time-to-generate-image
-time-to-generate-image-std-dev image-emission-rate dataset-url dataset-table-name
+time-to-generate-image-std-dev image-emission-rate dataset-table-name
 """
 
 _ALIASES: dict[str, tuple[str, ...]] = {

@@ -37,6 +37,7 @@ _CONTENT = (
     Flag("mode", _T, "text", "random sentences, or the prompt again.", "random", _S,
          choices=("random", "echo", "dataset")),
     Flag("dataset-path", _T, "text", "JSONL file of prompts and responses to answer from.", "none", _S),
+    Flag("dataset-url", _T, "text", "file: URL that is read where --dataset-path is not there.", "none", _S),
     Flag("max-tool-call-integer-param", _I, "text", "Largest integer in invented tool calls.", "100", _S),
     Flag("min-tool-call-integer-param", _I, "text", "Smallest.", "0", _S),
     Flag("max-tool-call-number-param", _F, "text", "Largest number in invented tool calls.", "100", _S),

@@ -117,6 +117,8 @@ _FRONTEND = (
     Flag("ssl-certfile", _T, "server", "TLS certificate.", "", ("vllm", "llm-d")),
     Flag("ssl-keyfile", _T, "server", "Its key.", "", ("vllm", "llm-d")),
     Flag("ssl-ca-certs", _T, "server", "CA certificates of clients."),
+    Flag("enable-ssl-refresh", _B, "server", "Read the TLS files again when they have changed.",
+         "false; llm-d-0.10: true"),
     Flag("allowed-origins", _J, "server", "CORS: JSON list.", "[]"),
     Flag("allowed-methods", _J, "server", "CORS: JSON list.", '["*"]'),
     Flag("allowed-headers", _J, "server", "CORS: JSON list.", '["*"]'),

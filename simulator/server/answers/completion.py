@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from simulator.config.bodies import Keys
@@ -14,7 +15,8 @@ from simulator.server.answers.openai import (
     token_names,
     weight_versions,
 )
-from simulator.server.answers.slices import Building
+from simulator.server.answers.sinks import Held
+from simulator.server.answers.slices import Building, run_in_slices
 from simulator.server.prepared import ordered
 from simulator.server.requests.lean import CompletionRequest
 from simulator.server.requests.sampling import num_prompt_logprobs
@@ -111,12 +113,38 @@ class CompletionStream(ChunkStream):
     def __init__(self, job: Job, request: CompletionRequest) -> None:
         super().__init__(job, request, request.logprobs is None)
         self.request = request
+        self._early: dict[int, Held] = {}  # outputs that wait for the logprobs of an echoed prompt
+        self._echoed: dict[int, dict[str, Any]] = {}  # these, until the first chunk has them
 
     def chunk_keys(self) -> tuple[Keys, Keys]:
         return self._bodies.completion_chunk, self._bodies.stream_usage
 
     def text_choice(self, sequence: Sequence, text: str) -> dict[str, Any]:
         return self._choice(sequence, text, [], False, None)
+
+    def on_output(self, sequence: Sequence, output: RequestOutput) -> None:
+        index = sequence.index
+        early = self._early.get(index)
+        if early is not None:
+            early.add(output)
+        elif self._echoes_logprobs and sequence.num_tokens == len(output.new_token_ids):
+            self._early[index] = Held()
+            self._early[index].add(output)
+            run_in_slices(self._echo(sequence), self._is_wanted, self._on_error)
+        else:
+            super().on_output(sequence, output)
+
+    @property
+    def _echoes_logprobs(self) -> bool:
+        return bool(self.request.echo) and self.request.logprobs is not None
+
+    def _echo(self, sequence: Sequence) -> Iterator[None]:
+        """The prompt's logprobs, then the outputs that have come meanwhile, as one."""
+        made = yield from self._names.echoed(sequence.prompt.token_ids, self.request.logprobs or 0)
+        self._echoed[sequence.index], sequence.text_offset = made
+        output = self._early.pop(sequence.index).take()
+        if output is not None:
+            super().on_output(sequence, output)
 
     def chunks(self, sequence: Sequence, output: RequestOutput) -> bytes:
         first = sequence.num_tokens == len(output.new_token_ids)
@@ -146,7 +174,12 @@ class CompletionStream(ChunkStream):
             values["prompt_token_ids"] = sequence.prompt.token_ids
         if request.logprobs is not None and ids:
             position = sequence.num_tokens - len(ids)
-            values["logprobs"], sequence.text_offset = self._names.completion(
-                ids, request.logprobs, position, sequence.text_offset
-            )
+            echoed = self._echoed.pop(sequence.index, None)
+            if echoed is not None and request.max_tokens == _ECHO_ONLY:
+                values["logprobs"] = echoed
+            else:
+                told, sequence.text_offset = self._names.completion(
+                    ids, request.logprobs, position, sequence.text_offset
+                )
+                values["logprobs"] = {key: echoed[key] + told[key] for key in told} if echoed else told
         return ordered(self._bodies.completion_chunk_choice, values, self._bodies.chunk_optional)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import ssl
 import subprocess
 import tempfile
 from pathlib import Path
 
+from simulator.config.compat import compat
 from simulator.config.serve import ServeConfig
 from simulator.errors import ConfigError
+from simulator.server.logs import event
 
 
 def ssl_context(config: ServeConfig) -> ssl.SSLContext | None:
@@ -21,16 +25,49 @@ def ssl_context(config: ServeConfig) -> ssl.SSLContext | None:
         return _self_signed()
     if not config.ssl_certfile or not config.ssl_keyfile:
         return None
+    context = _loaded(config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
+    if config.enable_ssl_refresh or compat(config.compat).tls_reload:
+        _Refreshing(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
+    return context
+
+
+def _loaded(certificate: str, key: str, authorities: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile)
-        if config.ssl_ca_certs:
-            context.load_verify_locations(config.ssl_ca_certs)
+        context.load_cert_chain(certificate, key)
+        if authorities:
+            context.load_verify_locations(authorities)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"TLS: {config.ssl_certfile} and {config.ssl_keyfile} do not load: {error}"
-        ) from None
+        raise ConfigError(f"TLS: {certificate} and {key} do not load: {error}") from None
     return context
+
+
+class _Refreshing:
+    """Who connects after a change of the files gets what they hold then.
+
+    They are looked at as a handshake begins. A pair that does not load, as one that is half written, changes
+    nothing, and is tried again with the next handshake.
+    """
+
+    def __init__(self, context: ssl.SSLContext, *files: str | None) -> None:
+        self._files = files
+        self._current = context
+        self._seen = self._stamps()
+        context.sni_callback = self._begin
+
+    def _stamps(self) -> list[tuple[int, int, int]]:
+        found = [os.stat(file) for file in self._files if file]
+        return [(stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in found]
+
+    def _begin(self, connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+        try:
+            stamps = self._stamps()
+            if stamps != self._seen:
+                certificate, key, authorities = self._files
+                self._current, self._seen = _loaded(certificate or "", key or "", authorities), stamps
+        except (OSError, ConfigError) as error:
+            event("TLS files do not load; the old ones go on", logging.WARNING, why=str(error))
+        connection.context = self._current
 
 
 def _self_signed() -> ssl.SSLContext:

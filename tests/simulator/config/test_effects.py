@@ -119,6 +119,7 @@ SERVER: list[Row] = [
     ("--allow-credentials", "allow_credentials", True, False),
     ("--disable-fastapi-docs", "disable_fastapi_docs", True, False),
     ("--enable-sleep-mode", "enable_sleep_mode", True, False),
+    ("--enable-ssl-refresh", "enable_ssl_refresh", True, False),
     ("--enable-scale-out", "enable_scale_out", True, False),
     ("--tokens-only", "tokens_only", True, False),
     ("--enable-tokenizer-info-endpoint", "enable_tokenizer_info_endpoint", True, False),
@@ -229,6 +230,7 @@ ELSEWHERE = {
         ("spec-method", "spec-model", "spec-tokens", "spec-acceptance", "spec-draft-time"), "test_speculation"
     ),
     "config": "test_configfile",
+    "dataset-url": "test_resolve, in place of --dataset-path",
     "ssl-certfile": "test_conflicts, in pairs",
     "ssl-keyfile": "test_conflicts, in pairs",
 }

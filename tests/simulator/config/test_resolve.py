@@ -262,6 +262,8 @@ def test_shutdown() -> None:
         (["--port", "65535", "--data-parallel-size", "2", "-dpm"], "2 ranks from port 65535 on pass 65535"),
         (["--mode", "echo", "--dataset-path", "x"], "dataset cannot be defined in echo mode"),
         (["--mode", "dataset"], "needs --dataset-path"),
+        (["--dataset-url", "file:///d"], "dataset-path is required when dataset-url is set"),
+        (["--dataset-url", "https://h/d", "--dataset-path", "no"], "nothing is downloaded here"),
         (["--min-tool-call-integer-param", "200"], "--max-tool-call-integer-param cannot be less than"),
         (["--control-port", "1", "--control-host", "0.0.0.0"], "needs a --control-token"),
         (["--custom-histogram-buckets", '{"vllm:x": [2, 1]}'], "must rise"),
@@ -325,3 +327,12 @@ def test_every_plain_field_exists() -> None:
     for name in _PLAIN:
         assert name in fields
         assert name.replace("_", "-") in FLAGS
+
+
+def test_a_data_set_of_this_machine_by_its_url(tmp_path: Path) -> None:
+    there, later = tmp_path / "a b.jsonl", tmp_path / "later.jsonl"
+    there.write_text("")
+    line = ["--model", "m", "--dataset-url", there.as_uri(), "--dataset-path", str(later)]
+    assert parse_args(line, {}).text.dataset_path == str(there)
+    later.write_text("")  # as after a download
+    assert parse_args(line, {}).text.dataset_path == str(later)

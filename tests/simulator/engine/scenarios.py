@@ -125,3 +125,23 @@ def pull_scenario(seed: int) -> dict[str, Any]:
             if len(r["prompt"]) > 1 or not cfg["max_loras"]:
                 r["pull"] = delay
     return made
+
+
+def rank_scenario(seed: int) -> tuple[list[dict[str, Any]], list[list[list[float]]]]:
+    """Engines of one server, each with its own requests, and loads of theirs for the one who picks."""
+    rng = Random(f"ranks/{seed}")
+    ranks = rng.randint(2, 4)
+    made = scenario(seed)
+    parts: list[dict[str, Any]] = [
+        {"cfg": {**made["cfg"], "lines": ["drafts"]}, "reqs": []} for _ in range(ranks)
+    ]
+    for request in made["reqs"]:
+        rng.choice(parts)["reqs"].append(request)
+    loads = [[_load(rng) for _ in range(ranks)] for _ in range(rng.randint(3, 30))]
+    return [part for part in parts if part["reqs"]], loads
+
+
+def _load(rng: Random) -> list[float]:
+    """Waiting, running, KV usage and in flight: often alike, so that ties are many."""
+    waiting, running = rng.choice([0, 0, 1, 4, 20]), rng.choice([0, 0, 1, 3, 8])
+    return [waiting, running, rng.choice([0.0, 0.3, 0.5, 0.8, 1.0]), rng.randint(0, waiting + running + 1)]

@@ -10,20 +10,29 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from simulator.server.balance import Balancer
 from tests.simulator.engine.install_oracle import folder
 from tests.simulator.engine.oracle import LAST_STEP, run
-from tests.simulator.engine.scenarios import flag_scenario, pull_scenario, scenario, spec_scenario
+from tests.simulator.engine.scenarios import (
+    flag_scenario,
+    pull_scenario,
+    rank_scenario,
+    scenario,
+    spec_scenario,
+)
 
 DRIVER = Path(
     os.environ.get("VLLM_DRIVER") or Path(__file__).parents[4] / "shared/tools/vllm_sched_oracle.py"
 )
 DRIVER_033 = Path(__file__).with_name("vllm_033_driver.py")
+BALANCER_033 = Path(__file__).with_name("vllm_033_balancer.py")
 DRIVER_011 = Path(__file__).with_name("vllm_011_driver.py")
 MODEL = Path(__file__).parents[2] / "conformance/data/model-tiny"
 
@@ -40,7 +49,7 @@ for line in sys.stdin:
 """
 
 
-def ask_vllm(site: str, command: list[str], scenarios: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def ask_vllm(site: str, command: list[str], scenarios: Sequence[Any]) -> list[Any]:
     """What the scheduler of the vLLM in `site` does with each; `command` answers LINES for lines."""
     where = folder()
     python = where / "venv/bin/python"
@@ -123,6 +132,37 @@ def test_every_step_with_drafts_and_flags_is_vllms(make: Callable[[int], dict[st
     print(f"{count} scenarios, {steps} steps, {preempted} preemptions, {drafts} drafts, {deferred} deferrals")
     pulls = make is pull_scenario
     assert min(preempted, deferred if pulls else drafts) > count // 10  # else the scenarios have no power
+
+
+@dataclass
+class Load:
+    """A rank, as far as the one who picks sees it."""
+
+    load: tuple[int, int, int, float]
+
+
+@pytest.mark.vllm
+def test_ranks_are_picked_and_step_as_vllms() -> None:
+    """Data parallelism of dense models: the client's picks, and every step of each of its engines.
+
+    Engines of a mixture of experts would also step together, which is not imitated.
+    """
+    first, count = int(os.environ.get("FIRST_SEED", "0")), int(os.environ.get("SCENARIOS", "500"))
+    made = [rank_scenario(seed) for seed in range(first, first + count)]
+    picked = ask_vllm("site", [str(BALANCER_033)], [loads for _, loads in made])
+    assert len(picked) == count
+    for seed, ((_, requests), theirs) in enumerate(zip(made, picked, strict=True), first):
+        balancer = Balancer()
+        ours = []
+        for loads in requests:
+            ranks = [Load((int(own), int(wait), int(run_), usage)) for wait, run_, usage, own in loads]
+            ours.append(balancer.pick(ranks))
+        assert ours == theirs, f"seed {seed}"
+    engines = [part for parts, _ in made for part in parts]
+    answers = ask_vllm("site", [str(DRIVER_033), str(LAST_STEP)], engines)
+    for index, (one, answer) in enumerate(zip(engines, answers, strict=True)):
+        assert comparable(run(one)) == comparable(answer), f"engine {index}, {one['cfg']}"
+    print(f"{count} scenarios, {sum(map(len, picked))} picks, {len(engines)} engines")
 
 
 @pytest.mark.vllm

@@ -32,20 +32,35 @@ def sampling_body(
     request: GenerationRequest, raw: Mapping[str, Any], config: ServeConfig, max_tokens: int
 ) -> dict[str, Any]:
     """`sampling_params` of a rendered request; `raw` are the fields as they were sent."""
+    values = {**_drawing(request, raw, config), **_ends(request, raw, max_tokens), **_rest(request, raw)}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _drawing(request: GenerationRequest, raw: Mapping[str, Any], config: ServeConfig) -> dict[str, Any]:
+    """How tokens are drawn; what greedy decoding does not look at is left out."""
     defaults = config.override_generation_config
     temperature = _or(request.temperature, float(defaults.get("temperature", 1.0)))
     greedy = temperature < _GREEDY
-    values: dict[str, Any] = {
+    narrowing = {
+        "top_p": _or(request.top_p, float(defaults.get("top_p", 1.0))),
+        "top_k": _or(request.top_k, int(defaults.get("top_k", 0))) or None,
+        "min_p": _or(request.min_p, float(defaults.get("min_p", 0.0))),
+    }
+    return {
         "n": request.n if request.n not in (None, 1) else None,
         "presence_penalty": _or(request.presence_penalty, 0.0),
         "frequency_penalty": _or(request.frequency_penalty, 0.0),
         "repetition_penalty": _or(request.repetition_penalty, float(defaults.get("repetition_penalty", 1.0))),
         "temperature": temperature,
         "watermarking": raw.get("watermarking"),
-        "top_p": None if greedy else _or(request.top_p, float(defaults.get("top_p", 1.0))),
-        "top_k": None if greedy else _or(request.top_k, int(defaults.get("top_k", 0))) or None,
-        "min_p": None if greedy else _or(request.min_p, float(defaults.get("min_p", 0.0))),
+        **({} if greedy else narrowing),
         "seed": None if request.seed == -1 else request.seed,
+    }
+
+
+def _ends(request: GenerationRequest, raw: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """What ends a sequence, and what is told of its tokens."""
+    return {
         "stop": [request.stop] if isinstance(request.stop, str) else list(request.stop or ()),
         "stop_token_ids": list(dict.fromkeys(request.stop_token_ids or ())),
         "ignore_eos": request.ignore_eos or None,
@@ -54,9 +69,14 @@ def sampling_body(
         "logprobs": num_logprobs(request),
         "prompt_logprobs": num_prompt_logprobs(request),
         "logprob_token_ids": request.logprob_token_ids,
-        "skip_special_tokens": False if request.skip_special_tokens is False else None,
-        "spaces_between_special_tokens": False if raw.get("spaces_between_special_tokens") is False else None,
+        "skip_special_tokens": _if_off(request.skip_special_tokens),
+        "spaces_between_special_tokens": _if_off(raw.get("spaces_between_special_tokens")),
         "include_stop_str_in_output": request.include_stop_str_in_output or None,
+    }
+
+
+def _rest(request: GenerationRequest, raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "output_kind": _DELTA if request.stream else _FINAL_ONLY,
         "stream_interval": raw.get("stream_interval"),
         "skip_clone": True,
@@ -71,7 +91,11 @@ def sampling_body(
         "repetition_detection": raw.get("repetition_detection"),
         "routed_experts_prompt_start": request.routed_experts_prompt_start or None,
     }
-    return {key: value for key, value in values.items() if value is not None}
+
+
+def _if_off(value: bool | None) -> bool | None:
+    """False, where it is that: true is the default."""
+    return False if value is False else None
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -171,9 +171,8 @@ class _Reader:
             if kind in ("fold", "flags"):
                 kind = "text" if kind == "fold" else "regex"
             at = found.end()
-            if kind == "space":
-                continue
-            tokens.append(_Token(kind, found[kind], found["fold"] or found["flags"] or ""))
+            if kind != "space":
+                tokens.append(_Token(kind, found[kind], found["fold"] or found["flags"] or ""))
         return tokens
 
     def _take(self, kind: str, text: str | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -20,8 +21,10 @@ from simulator.server.requests.scale_out import (
     DerenderCompletionRequest,
     DerenderCompletionStreamRequest,
     DerenderStreamState,
+    GenerateChoice,
     GenerateChunk,
     GenerateResponse,
+    GenerateStreamChoice,
 )
 from simulator.server.requests.schema import ChatCompletionRequest as ChatSchema
 from simulator.server.requests.schema import CompletionRequest as CompletionSchema
@@ -70,26 +73,7 @@ async def derender_chat(replica: Asked, request: Request) -> Any:
     _check_prompt(replica, wanted.prompt_token_ids)
     reading = _reading(replica, wanted.chat_request, wanted.prompt_token_ids or answer.prompt_token_ids)
     asked = wanted.chat_request
-    most = (
-        (None if asked.top_logprobs == -1 else asked.top_logprobs or 0) if asked and asked.logprobs else None
-    )
-    choices = []
-    for choice in answer.choices:
-        if not choice.token_ids:
-            raise ApiError(f"choice {choice.index} has empty or null token_ids")
-        text, stop = reading.text(choice.token_ids, choice.finish_reason, choice.stop_reason)
-        message = reading.message(text)
-        values: dict[str, Any] = {
-            "index": choice.index,
-            "message": message,
-            "finish_reason": "tool_calls" if message.get("tool_calls") else choice.finish_reason,
-            "stop_reason": stop,
-        }
-        if choice.logprobs is not None and not reading.hides:
-            values["logprobs"] = reading.logprobs(choice.logprobs, most=most)
-        if asked is not None and asked.return_token_ids and not reading.hides:
-            values["token_ids"] = choice.token_ids
-        choices.append(ordered(compat.bodies.chat_choice, values, compat.bodies.optional))
+    choices = [_chat_choice(reading, choice, asked) for choice in answer.choices]
     more: dict[str, Any] = {"prompt_logprobs": answer.prompt_logprobs}
     if asked is not None and asked.return_token_ids:
         more["prompt_token_ids"] = answer.prompt_token_ids
@@ -97,6 +81,44 @@ async def derender_chat(replica: Asked, request: Request) -> Any:
     body = _whole(replica, answer, choices, wanted.prompt_tokens or 0, count)
     body |= {"object": "chat.completion", "model": wanted.model or body["model"], **more}
     return as_json(replica, ordered(compat.bodies.chat, body, compat.bodies.optional))
+
+
+def _most(asked: ChatSchema | None) -> int | None:
+    """How many alternatives a chat shows; None: all that there are."""
+    if asked is None or not asked.logprobs or asked.top_logprobs == -1:
+        return None
+    return asked.top_logprobs or 0
+
+
+def _chat_choice(reading: Reading, choice: GenerateChoice, asked: ChatSchema | None) -> dict[str, Any]:
+    if not choice.token_ids:
+        raise ApiError(f"choice {choice.index} has empty or null token_ids")
+    text, stop = reading.text(choice.token_ids, choice.finish_reason, choice.stop_reason)
+    message = reading.message(text)
+    values: dict[str, Any] = {
+        "index": choice.index,
+        "message": message,
+        "finish_reason": "tool_calls" if message.get("tool_calls") else choice.finish_reason,
+        "stop_reason": stop,
+    }
+    _tell(reading, choice, asked, values)
+    return ordered(reading.compat.bodies.chat_choice, values, reading.compat.bodies.optional)
+
+
+def _tell(
+    reading: Reading,
+    choice: GenerateChoice | GenerateStreamChoice,
+    asked: ChatSchema | None,
+    values: dict[str, Any],
+    before: Sequence[int] = (),
+) -> None:
+    """Add what is told of single tokens, where nothing is to be kept back."""
+    if reading.hides:
+        return
+    if choice.logprobs is not None:
+        values["logprobs"] = reading.logprobs(choice.logprobs, before, _most(asked))
+    if asked is not None and asked.return_token_ids:
+        values["token_ids"] = choice.token_ids
 
 
 @router.post("/v1/completions/derender", response_model=None)
@@ -234,38 +256,34 @@ def _chat_chunk(replica: Replica, wanted: DerenderChatStreamRequest) -> dict[str
         raise ApiError(f"derender_chat_stream expects at most one choice per chunk (got {count}).")
     state = wanted.stream_state or DerenderStreamState()
     _check_stream_bounds(replica, wanted, state)
-    most = (
-        (None if asked.top_logprobs == -1 else asked.top_logprobs or 0) if asked and asked.logprobs else None
-    )
-    choices = []
-    for choice in chunk.choices:
-        ids = choice.token_ids or []
-        said, stop = reading.without_stop(ids, choice.finish_reason, choice.stop_reason)
-        before = list(state.logprob_context_token_ids)
-        if reading.parses:
-            delta = replayed(reading, state, said, choice.finish_reason is not None)
-        else:
-            delta = {
-                "role": None if state.role_sent else "assistant",
-                "content": reading.delta(said, state) or None,
-                "reasoning": None,
-            }
-        state.role_sent = True
-        values: dict[str, Any] = {"index": choice.index, "delta": delta, "stop_reason": stop}
-        called = state.tools_streamed and choice.finish_reason is not None
-        values["finish_reason"] = "tool_calls" if called else choice.finish_reason
-        if choice.logprobs is not None and not reading.hides:
-            values["logprobs"] = reading.logprobs(choice.logprobs, before, most)
-        if asked is not None and asked.return_token_ids and not reading.hides:
-            values["token_ids"] = choice.token_ids
-        state.logprob_context_token_ids = [*before, *ids][-4:]
-        choices.append(ordered(("index", "delta", *_CHUNK_CHOICE[1:]), values))
+    choices = [_chat_delta(reading, choice, asked, state) for choice in chunk.choices]
     body = _chunk(replica, wanted, "chat.completion.chunk", choices)
     told = asked is not None and asked.return_token_ids
     body["prompt_token_ids"] = chunk.prompt_token_ids if told else None
     body["prompt_text"] = None
     keys = (*_CHUNK_HEAD, "prompt_token_ids", "prompt_text", "metrics", "kv_transfer_params")
     return {"chunk": ordered(keys, body), "stream_state": state.model_dump()}
+
+
+def _chat_delta(
+    reading: Reading, choice: GenerateStreamChoice, asked: ChatSchema | None, state: DerenderStreamState
+) -> dict[str, Any]:
+    """The choice of one event; `state` moves on."""
+    ids = choice.token_ids or []
+    said, stop = reading.without_stop(ids, choice.finish_reason, choice.stop_reason)
+    before = list(state.logprob_context_token_ids)
+    if reading.parses:
+        delta = replayed(reading, state, said, choice.finish_reason is not None)
+    else:
+        role = None if state.role_sent else "assistant"
+        delta = {"role": role, "content": reading.delta(said, state) or None, "reasoning": None}
+    state.role_sent = True
+    values: dict[str, Any] = {"index": choice.index, "delta": delta, "stop_reason": stop}
+    called = state.tools_streamed and choice.finish_reason is not None
+    values["finish_reason"] = "tool_calls" if called else choice.finish_reason
+    _tell(reading, choice, asked, values, before)
+    state.logprob_context_token_ids = [*before, *ids][-4:]
+    return ordered(("index", "delta", *_CHUNK_CHOICE[1:]), values)
 
 
 _CHUNK_HEAD = ("id", "object", "created", "model", "choices", "usage", "system_fingerprint")

@@ -15,6 +15,7 @@ from simulator.config.flags.inert import INERT_FLAGS
 from simulator.config.flags.llmd import LLMD_FLAGS
 from simulator.config.flags.ours import SIMFLEET_FLAGS
 from simulator.config.flags.table import FLAGS, find_long, find_short, nearest
+from simulator.config.flags.topics import topic_of
 from simulator.config.flags.vllm import VLLM_FLAGS
 from simulator.errors import ConfigError
 
@@ -287,3 +288,8 @@ def test_help_goes_by_group() -> None:
 @pytest.mark.parametrize("argv", [["-h"], ["--help"], ["m", "--port", "1", "--help"]])
 def test_help_is_asked_for_anywhere(argv: list[str]) -> None:
     assert parse(argv).wants_help
+
+
+def test_what_flags_without_effect_would_change_is_known() -> None:
+    unknown = [name for name, flag in FLAGS.items() if flag.inert and topic_of(name) is None]
+    assert not unknown

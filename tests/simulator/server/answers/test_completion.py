@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -343,3 +344,21 @@ def test_what_the_engine_refuses_is_told_inside_the_stream(fields: dict[str, Any
         assert stream.status == 200
         assert stream.chunks == [whole.json()]
         assert stream.text.endswith("}\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("more", [{}, {"max_tokens": 0}, {"n": 2, "temperature": 1}])
+@pytest.mark.parametrize("words", [3, 400])
+def test_a_streamed_echo_has_the_logprobs_of_the_prompt(more: dict[str, Any], words: int) -> None:
+    """Those of the whole answer, whether or not they take more than one slice of the loop's time."""
+    body = {"model": "m", "prompt": "one " * words, "max_tokens": 4, "echo": True, "logprobs": 2, "seed": 5}
+    body |= {"temperature": 0, "ignore_eos": True, **more}
+    with pod() as one:
+        whole = one.post("/v1/completions", body).json()
+        events = one.post("/v1/completions", {**body, "stream": True}).body.decode().split("\n\n")
+        chunks = [json.loads(event[6:]) for event in events if event.startswith("data: {")]
+        for choice in whole["choices"]:
+            told = [c["choices"][0] for c in chunks if c["choices"][0]["index"] == choice["index"]]
+            parts = [part["logprobs"] for part in told if part["logprobs"]]
+            for key, values in choice["logprobs"].items():
+                assert [value for part in parts for value in part[key]] == values, key
+            assert "".join(part["text"] for part in told) == choice["text"]
