@@ -149,6 +149,9 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     if _is_helper(workload):
         _tell(plan, workload, "it works for its leader and takes no requests")
         return
+    if (hook := workload.resource.annotations.get("helm.sh/hook")) is not None:
+        _tell(plan, workload, f"a hook of Helm ({hook}), which an install does not leave running")
+        return
     services = [
         s
         for s in plan.manifests.services.values()
