@@ -120,6 +120,10 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
             _plan_plain(plan, workload, replicas)
     for resource in manifests.of_kind("HorizontalPodAutoscaler"):
         _plan_autoscaler(plan, read_hpa(resource))
+    for server in plan.servers:
+        _tell_rest(plan, server.workload, server.container)
+    for picker in plan.pickers:
+        _tell_rest(plan, picker.workload, picker.container)
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
@@ -175,6 +179,32 @@ def _tell(plan: Plan, workload: Workload, text: str) -> None:
     found = Unread(Why.NOT_RUN, workload.resource.made_by or workload.resource, text)
     if found not in plan.unread:
         plan.unread.append(found)
+
+
+def _tell_rest(plan: Plan, workload: Workload, run: Container) -> None:
+    """The containers of a pod that do not run beside the one that does; init containers that end are none."""
+    lasting = [c for c in workload.sidecars if c.root.text("restartPolicy", "") == "Always"]
+    is_picker = any(p.container is run for p in plan.pickers)
+    for container in (*workload.containers, *lasting):
+        if container is run or is_sidecar(container):
+            continue
+        ports = ", ".join(str(p.number) for p in container.ports)
+        follows = (
+            f": whatever it does on port {ports} is missing" if ports else ": whatever it does is missing"
+        )
+        if is_picker and "envoy" in f"{container.name} {container.image}":
+            follows = (
+                f": a standalone install takes its requests there (port {ports}); here give a Gateway and an "
+                "HTTPRoute to the pool"
+            )
+        owner = workload.resource
+        while owner.made_by is not None:
+            owner = owner.made_by
+        path = container.root.path if owner is workload.resource else ()
+        text = f"container {container.name} ({container.image or 'no image'}) is not run{follows}"
+        found = Unread(Why.NOT_RUN, owner, text, path)
+        if found not in plan.unread:
+            plan.unread.append(found)
 
 
 def _is_of_group(resource: Resource) -> bool:
