@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.autoscale.hpa import Hpa, read_hpa
@@ -23,6 +23,7 @@ from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import Resource, selects
 from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
+from gateway.sidecar.beside import beside
 from gateway.sidecar.options import is_sidecar
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
@@ -116,17 +117,22 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
             plan.servers.append(ServerPlan(pool, workload, container, _count(workload, replicas)))
         _plan_picker(plan, pool)
     for workload in manifests.workloads:
-        if f"{workload} {workload.first_ordinal}" not in taken:
+        is_picker = any(p.workload is workload for p in plan.pickers)
+        if not is_picker and f"{workload} {workload.first_ordinal}" not in taken:
             _plan_plain(plan, workload, replicas)
     for resource in manifests.of_kind("HorizontalPodAutoscaler"):
         _plan_autoscaler(plan, read_hpa(resource))
-    for server in plan.servers:
-        _tell_rest(plan, server.workload, server.container)
-    for picker in plan.pickers:
-        _tell_rest(plan, picker.workload, picker.container)
+    plan.unread += _beside(plan)
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
+
+
+def _beside(plan: Plan) -> Iterable[Unread]:
+    """The containers that do not run, once however many pods have them."""
+    rest = [u for s in plan.servers for u in beside(s.workload, s.container, s.targets)]
+    rest += [u for p in plan.pickers for u in beside(p.workload, p.container, is_picker=True)]
+    return {str(u): u for u in rest}.values()
 
 
 def _count(workload: Workload, replicas: int | None) -> int:
@@ -148,19 +154,10 @@ _BEHIND = re.compile(r"(?:^|\s)--(?:headless\b|node-rank[= ])")
 
 def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     """A workload of no pool: model servers run, other programs are told of."""
-    if any(p.workload is workload for p in plan.pickers):
+    if (why := _why_idle(workload)) is not None:
+        _tell(plan, workload, why)
         return
-    if _is_helper(workload):
-        _tell(plan, workload, "it works for its leader and takes no requests")
-        return
-    if (hook := workload.resource.annotations.get("helm.sh/hook")) is not None:
-        _tell(plan, workload, f"a hook of Helm ({hook}), which an install does not leave running")
-        return
-    services = [
-        s
-        for s in plan.manifests.services.values()
-        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
-    ]
+    services = _services_of(plan.manifests, workload)
     serves = [c for c in workload.containers if is_model_server(c)]
     if serves and (services or workload.resource.kind != "Job"):
         ports = [p.target_port for s in services for p in s.ports if isinstance(p.target_port, int)]
@@ -168,10 +165,27 @@ def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
         service = services[0] if services else None
         plan.servers.append(ServerPlan(None, workload, container, _count(workload, replicas), service))
         return
-    image = next((f" (image {c.image})" for c in workload.containers if c.image), "")
-    what = "a Job that no Service leads to" if serves else f"it serves no model{image}"
+    image = next((c.image for c in workload.containers if c.image), "(none)")
+    what = "a Job that no Service leads to" if serves else f"it serves no model (image {image})"
     follows = f"; requests to {services[0]} find no endpoint (503)" if services else ""
     _tell(plan, workload, f"{what}{follows}")
+
+
+def _services_of(manifests: Manifests, workload: Workload) -> list[Service]:
+    """Those that select its pods."""
+    return [
+        s
+        for s in manifests.services.values()
+        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
+    ]
+
+
+def _why_idle(workload: Workload) -> str | None:
+    """Why a workload takes no requests, whatever its containers are; None for any other."""
+    if _is_helper(workload):
+        return "it works for its leader and takes no requests"
+    hook = workload.resource.annotations.get("helm.sh/hook")
+    return None if hook is None else f"a hook of Helm ({hook}), which an install does not leave running"
 
 
 def _tell(plan: Plan, workload: Workload, text: str) -> None:
@@ -179,32 +193,6 @@ def _tell(plan: Plan, workload: Workload, text: str) -> None:
     found = Unread(Why.NOT_RUN, workload.resource.made_by or workload.resource, text)
     if found not in plan.unread:
         plan.unread.append(found)
-
-
-def _tell_rest(plan: Plan, workload: Workload, run: Container) -> None:
-    """The containers of a pod that do not run beside the one that does; init containers that end are none."""
-    lasting = [c for c in workload.sidecars if c.root.text("restartPolicy", "") == "Always"]
-    is_picker = any(p.container is run for p in plan.pickers)
-    for container in (*workload.containers, *lasting):
-        if container is run or is_sidecar(container):
-            continue
-        ports = ", ".join(str(p.number) for p in container.ports)
-        follows = (
-            f": whatever it does on port {ports} is missing" if ports else ": whatever it does is missing"
-        )
-        if is_picker and "envoy" in f"{container.name} {container.image}":
-            follows = (
-                f": a standalone install takes its requests there (port {ports}); here give a Gateway and an "
-                "HTTPRoute to the pool"
-            )
-        owner = workload.resource
-        while owner.made_by is not None:
-            owner = owner.made_by
-        path = container.root.path if owner is workload.resource else ()
-        text = f"container {container.name} ({container.image or 'no image'}) is not run{follows}"
-        found = Unread(Why.NOT_RUN, owner, text, path)
-        if found not in plan.unread:
-            plan.unread.append(found)
 
 
 def _is_of_group(resource: Resource) -> bool:
