@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.autoscale.hpa import Hpa, read_hpa
@@ -23,6 +23,7 @@ from gateway.manifests.references import resolve_backend
 from gateway.manifests.resources import Resource, selects
 from gateway.manifests.told.unread import Unread, Why, unread
 from gateway.manifests.workloads import Container, Service, ServicePort, Workload
+from gateway.sidecar.beside import beside
 from gateway.sidecar.options import is_sidecar
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowels, no look-alikes
@@ -116,13 +117,22 @@ def make_plan(manifests: Manifests, replicas: int | None = None, stack: str = ""
             plan.servers.append(ServerPlan(pool, workload, container, _count(workload, replicas)))
         _plan_picker(plan, pool)
     for workload in manifests.workloads:
-        if f"{workload} {workload.first_ordinal}" not in taken:
+        is_picker = any(p.workload is workload for p in plan.pickers)
+        if not is_picker and f"{workload} {workload.first_ordinal}" not in taken:
             _plan_plain(plan, workload, replicas)
     for resource in manifests.of_kind("HorizontalPodAutoscaler"):
         _plan_autoscaler(plan, read_hpa(resource))
+    plan.unread += _beside(plan)
     plan.gateways = list(manifests.gateways.values())
     _note_conditions(plan)
     return plan
+
+
+def _beside(plan: Plan) -> Iterable[Unread]:
+    """The containers that do not run, once however many pods have them."""
+    rest = [u for s in plan.servers for u in beside(s.workload, s.container, s.targets)]
+    rest += [u for p in plan.pickers for u in beside(p.workload, p.container, is_picker=True)]
+    return {str(u): u for u in rest}.values()
 
 
 def _count(workload: Workload, replicas: int | None) -> int:
@@ -144,16 +154,10 @@ _BEHIND = re.compile(r"(?:^|\s)--(?:headless\b|node-rank[= ])")
 
 def _plan_plain(plan: Plan, workload: Workload, replicas: int | None) -> None:
     """A workload of no pool: model servers run, other programs are told of."""
-    if any(p.workload is workload for p in plan.pickers):
+    if (why := _why_idle(workload)) is not None:
+        _tell(plan, workload, why)
         return
-    if _is_helper(workload):
-        _tell(plan, workload, "it works for its leader and takes no requests")
-        return
-    services = [
-        s
-        for s in plan.manifests.services.values()
-        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
-    ]
+    services = _services_of(plan.manifests, workload)
     serves = [c for c in workload.containers if is_model_server(c)]
     if serves and (services or workload.resource.kind != "Job"):
         container = serving_container(serves, _target_ports(services))
@@ -171,6 +175,23 @@ def _target_ports(services: Sequence[Service]) -> list[int]:
 
 def _image_of(workload: Workload) -> str:
     return next((f" (image {c.image})" for c in workload.containers if c.image), "")
+
+
+def _services_of(manifests: Manifests, workload: Workload) -> list[Service]:
+    """Those that select its pods."""
+    return [
+        s
+        for s in manifests.services.values()
+        if s.namespace == workload.namespace and selects(s.selector, workload.pod_labels)
+    ]
+
+
+def _why_idle(workload: Workload) -> str | None:
+    """Why a workload takes no requests, whatever its containers are; None for any other."""
+    if _is_helper(workload):
+        return "it works for its leader and takes no requests"
+    hook = workload.resource.annotations.get("helm.sh/hook")
+    return None if hook is None else f"a hook of Helm ({hook}), which an install does not leave running"
 
 
 def _tell(plan: Plan, workload: Workload, text: str) -> None:

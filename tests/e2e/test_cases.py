@@ -55,7 +55,7 @@ def findings(*names: str, beside: tuple[Path | str, ...] = ()) -> list[str]:
 
 def shown(lab: Lab) -> str:
     argv = [*COMMAND, "ps", "--name", lab.name, "--wide"]
-    done = subprocess.run(argv, capture_output=True, text=True, env=lab.env, timeout=30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, env=lab.env, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -57,6 +57,30 @@ schedulingProfiles:
 EVENTS = '{"enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://*:5561","topic":"kv@$(POD_IP):8000@base"}'
 
 
+LLM = {
+    "apiVersion": "serving.kserve.io/v1alpha2",
+    "kind": "LLMInferenceService",
+    "metadata": worlds.meta("llm"),
+    "spec": {
+        "model": {"uri": "hf://some/model", "name": "some/model"},
+        "router": {
+            "scheduler": {},
+            "route": {},
+            "gateway": {"refs": [{"name": "first", "namespace": "infra"}]},
+        },
+    },
+}
+LLM_TLS = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "DestinationRule",
+    "metadata": worlds.meta("llm"),
+    "spec": {
+        "host": "llm-epp-service",
+        "trafficPolicy": {"tls": {"mode": "SIMPLE", "insecureSkipVerify": True}},
+    },
+}
+
+
 def events() -> dict[str, Any]:
     """Servers that tell which blocks they have."""
     made = worlds.servers("events", 3, args=["--kv-events-config", EVENTS, "--block-size", "16"])
@@ -97,6 +121,8 @@ def world() -> str:
         worlds.route("s", "second", worlds.rule(worlds.to_service("bare", 80))),
         DENY,
         TELEMETRY,
+        LLM,
+        LLM_TLS,
     )
 
 
@@ -135,6 +161,22 @@ def test_a_picker_chooses_active_ports_only(lab: Lab, http: httpx.Client) -> Non
     assert len(served) == 1
     pages = [httpx.get(url).text for url in next(iter(served.values()))["metrics_urls"]]
     assert [_successes(page) for page in pages] == [0, 5]
+
+
+def test_an_llm_inference_service_answers_on_its_paths(lab: Lab, http: httpx.Client) -> None:
+    """By its own path, its model's and a header, through the picker; the rest by its Service."""
+    body = {"model": "some/model", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+    published = "publishers/apps/models/some/model"
+    for path, headers in (
+        ("/apps/llm/v1/chat/completions", {}),
+        (f"/{published}/v1/chat/completions", {}),
+        ("/v1/chat/completions", {"x-gateway-model-name": published}),
+    ):
+        answer = http.post(f"{lab.url}{path}", json=body, headers=headers)
+        assert answer.status_code == 200, (path, answer.text)
+        assert answer.headers["x-inference-pod"].startswith("llm-kserve-")
+    models = http.get(f"{lab.url}/apps/llm/v1/models").json()["data"]
+    assert [m["id"] for m in models] == ["some/model", published]
 
 
 def test_a_text_goes_where_its_blocks_are(lab: Lab, http: httpx.Client) -> None:
@@ -189,7 +231,7 @@ def test_what_is_not_simulated_is_told_everywhere(lab: Lab, labs: Labs) -> None:
         capture_output=True,
         text=True,
         env=lab.env,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     assert line in shown.stdout
@@ -199,7 +241,7 @@ def test_nothing_to_run_says_what_was_given(labs: Labs) -> None:
     text = worlds.dump({**TELEMETRY})
     argv = [*COMMAND, "up", "--name", "none", "-f", labs.manifests(text, "none.yaml")]
     env = {**os.environ, "SIMFLEET_STATE_DIR": str(labs.state)}
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, env=env)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
     assert done.returncode == 1
     assert "nothing to run" in done.stderr
     assert "not simulated: Telemetry infra/t" in done.stderr

@@ -47,9 +47,10 @@ class Started:
     seconds: float
 
 
-def start(labs: Labs, epp: Binary, *argv: str, name: str) -> Started:
+def start(labs: Labs, epp: Binary | None, *argv: str, name: str) -> Started:
+    """A stack with a real picker, or with the reference picker."""
     begin = time.monotonic()
-    lab = labs.start(*argv, "--epp", str(epp.path), name=name)
+    lab = labs.start(*argv, "--epp", str(epp.path) if epp else "reference", name=name)
     url = until(lambda: _url(lab), 60.0, "the gateway's address")
 
     def answers() -> bool:
@@ -71,12 +72,15 @@ def _url(lab: Lab) -> str:
     return line.rpartition(" at ")[2]
 
 
+def page_with_chat(labs: Labs) -> list[str]:
+    files = [word for path in page() for word in ("-f", str(path))]
+    return [*files, "-f", labs.manifests(CHAT_ROUTE, "chat.yaml")]
+
+
 @pytest.fixture(scope="module")
 def started(labs: Labs, epp: Binary) -> Iterator[Started]:
     """The page's manifests, untouched, beside a route for chat."""
-    files = [word for path in page() for word in ("-f", str(path))]
-    route = labs.manifests(CHAT_ROUTE, "chat.yaml")
-    made = start(labs, epp, *files, "-f", route, name=f"page{len(epp.flags)}")
+    made = start(labs, epp, *page_with_chat(labs), name=f"page{len(epp.flags)}")
     yield made
     made.lab.down()
 

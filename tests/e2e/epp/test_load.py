@@ -52,7 +52,7 @@ def lab(labs: Labs, epp: Binary) -> Iterator[Lab]:
 
 def settled(load: Load, more: int = 100) -> None:
     goal = len(load.outcomes) + more
-    until(lambda: len(load.outcomes) >= goal, 15.0, "answers")
+    until(lambda: len(load.outcomes) >= goal, 60.0, "answers")  # a guard: how fast they are is not asked
 
 
 def test_churn(lab: Lab, figure: Figure) -> None:

@@ -212,9 +212,11 @@ def test_the_server_is_the_container_with_a_model() -> None:
     sidecar = (
         "      - name: sidecar\n        image: proxy:v1\n        args: [--port, '9']\n      - name: vllm\n"
     )
-    assert findings(world(("      - name: vllm\n", sidecar))) == []
     by_command = (ARGS, "        command: [vllm, serve, --model, base]\n")
-    assert findings(world(("      - name: vllm\n", sidecar), by_command)) == []
+    for more in ((), (by_command,)):
+        (found,) = findings(world(("      - name: vllm\n", sidecar), *more))
+        assert found.rule.id == "not-run"
+        assert found.consequence == "container sidecar (proxy:v1) is not run: whatever it does is missing"
 
 
 def test_every_workload_of_a_pool_is_looked_at() -> None:
