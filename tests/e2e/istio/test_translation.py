@@ -22,13 +22,16 @@ def _applied(istiod: str, *argv: str) -> tuple[dict[str, dumps.Leaves], dict[str
     try:
         cluster.apply(worlds.dump(*manifests.namespaces()))
         cluster.apply(worlds.dump(*manifests.objects()))
-        wait = ("wait", "-n", "infra", "--for=condition=programmed", "gtw", "--all", "--timeout=60s")
-        done = cluster.kubectl(*wait)
-        assert done.returncode == 0, done.stderr
+        until(lambda: _is_programmed(cluster), 180, "gateways that are programmed")
         until(lambda: _is_whole(cluster), 60, "all routes and endpoints")
         return dumps.leaves_of(cluster), _status(cluster)
     finally:
         assert cluster.close() == 0
+
+
+def _is_programmed(cluster: Cluster) -> bool:
+    status = _status(cluster)
+    return all(status.get(f"Gateway {n}  Programmed") == "True Programmed" for n in ("gw", "second"))
 
 
 def _is_whole(cluster: Cluster) -> bool:
