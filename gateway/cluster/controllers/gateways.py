@@ -114,7 +114,8 @@ class Gateways:
         else:
             programmed = condition("Programmed", False, "Pending", "its Envoy starts")
         generation = obj["metadata"].get("generation", 1)
-        conditions = [condition("Accepted", True, "Accepted", "Resource accepted"), programmed]
+        resolved = condition("ResolvedRefs", True, "ResolvedRefs", "All references resolved")
+        conditions = [condition("Accepted", True, "Accepted", "Resource accepted"), programmed, resolved]
         old = {x.get("name"): x for x in (obj.get("status") or {}).get("listeners", ())}
         listeners = [
             self._listener(

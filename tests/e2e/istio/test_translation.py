@@ -62,9 +62,15 @@ def test_every_field_is_equal_or_explained(istiod: Path) -> None:
     theirs, their_status = _applied(str(istiod))
     ours, our_status = _applied("none", "--istio-bugs")
     assert theirs.keys() == ours.keys()
-    found = {f"status > {p}": v for p, v in dumps.differences(their_status, our_status).items()}
+    paths = their_status.keys() | our_status.keys()
+    found = {
+        f"status > {p}": (their_status.get(p), our_status.get(p))
+        for p in sorted(paths)
+        if their_status.get(p) != our_status.get(p)
+    }
     for name, leaves in theirs.items():
-        found |= dumps.differences(leaves, ours[name])
+        of_one = dumps.differences(leaves, ours[name])
+        found |= {f"{name}: {path}": values for path, values in of_one.items()}
     left, used = dumps.explained(found)
     told = [f"{path}: istiod {json.dumps(a)}, ours {json.dumps(b)}" for path, (a, b) in left.items()]
     assert not told, f"{len(told)} fields of {len(theirs)} gateways:\n" + "\n".join(told)
