@@ -75,8 +75,10 @@ class Gateways:
         results = [r for r in attach(manifests) if r.gateway is not None]
         for class_ in self._state.of("GatewayClass", GATEWAY):
             if class_["metadata"]["name"] in self.classes():
+                seen = class_["metadata"].get("generation", 1)
                 accepted = condition("Accepted", True, "Accepted", "Handled by Istio controller")
-                self._write(self._served("GatewayClass"), class_, {"conditions": [accepted]})
+                conditions = [{**accepted, "observedGeneration": seen}]
+                self._write(self._served("GatewayClass"), class_, {"conditions": conditions})
         for gateway in manifests.gateways.values():
             problem = problems.get(str(gateway))
             self._gateway(gateway, results, running.get(gateway.key), problem)
