@@ -175,6 +175,16 @@ def istio() -> str:
     return table(["behaviour", *(f"`{name}`" for name in TABLE), "without flags", ""], rows)
 
 
+def istio_differences() -> str:
+    """What Envoy gets from istiod and not from us, as `make test-istio` compares them."""
+    path = ROOT / "tests" / "e2e" / "istio" / "differences.yaml"
+    rows: list[list[object]] = [
+        [row["what"][:1].upper() + row["what"][1:], row["why"]]
+        for row in yaml.safe_load(path.read_text(encoding="utf-8"))
+    ]
+    return table(["what differs", "why it stays"], rows)
+
+
 def kinds() -> str:
     """Kinds that change traffic and are not simulated."""
     from gateway.manifests.told.kinds import CHANGING
@@ -374,6 +384,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "compat": compat,
     "inert-flags": inert_flags,
     "istio": istio,
+    "istio-differences": istio_differences,
     "kinds": kinds,
     "shapes": shapes,
     "picker-compat": picker_compat,

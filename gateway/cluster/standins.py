@@ -50,8 +50,14 @@ _MATCHES = _list(
     _open(path=_PATH, headers=_EXACT, queryParams=_EXACT),
     default=[{"path": {"type": "PathPrefix", "value": "/"}}],
 )
+_FILTERS = _list(
+    _open(
+        requestRedirect=_open(statusCode={"type": "integer", "default": 302}),
+        cors=_open(maxAge={"type": "integer", "default": 5}),
+    )
+)
 _HTTP_RULES = _list(
-    _open(matches=_MATCHES, backendRefs=_BACKENDS),
+    _open(matches=_MATCHES, backendRefs=_BACKENDS, filters=_FILTERS),
     default=[{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}],
 )
 _PENDING = [

@@ -80,7 +80,8 @@ class DiscoveryFiles:
         return self._directory / f"{name}.json"
 
     def _put(self, name: str, type_: str, resources: Iterable[Json]) -> bool:
-        typed = [{"@type": f"{_TYPE}.{type_}", **r} for r in resources]
+        # By name: Envoy takes no notice of an update in which only the order is another.
+        typed = [{"@type": f"{_TYPE}.{type_}", **r} for r in sorted(resources, key=lambda r: str(r["name"]))]
         text = json.dumps(typed, indent=1, sort_keys=True)
         path = self._path(name)
         if self._written.get(path) == text:
@@ -88,7 +89,10 @@ class DiscoveryFiles:
         version = hashlib.sha256(text.encode()).hexdigest()[:16]
         replace_file(path, json.dumps({"version_info": version, "resources": typed}, indent=1))
         self._written[path] = text
-        self.versions[name] = version
+        if typed:
+            self.versions[name] = version
+        else:
+            self.versions.pop(name, None)  # of nothing it tells no version
         return True
 
 

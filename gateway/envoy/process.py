@@ -94,7 +94,7 @@ class GatewayProcess:
         options: GatewayOptions,
         taken: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
-        """`taken`: the local ports of the stack's other gateways, and whose they are."""
+        """`taken`: the local ports of other gateways on the same address, and whose they are."""
         self.gateway = gateway
         self.name = f"{gateway.name}-istio"
         self.directory = directory
@@ -188,6 +188,11 @@ class GatewayProcess:
             b.port: f"{'https' if b.protocol == 'HTTPS' else 'http'}://{b.host}:{b.local_port}"
             for b in self.config.listeners
         }
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self._options.host
 
     @property
     def admin_url(self) -> str:

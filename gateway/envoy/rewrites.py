@@ -12,6 +12,7 @@ from kit.yamldoc import Cursor
 Json = dict[str, Any]
 
 CORS_FILTER = "envoy.filters.http.cors"
+_ANY_ORIGIN = r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s?#]+$"  # a scheme and a host, not `null`
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
     302: "FOUND",
@@ -141,9 +142,11 @@ def cors(filters: Sequence[Filter], *, answers_foreign: bool = True) -> Json:
 
 
 def _origin(origin: str) -> Json:
+    if origin == "*":
+        return {"safe_regex": {"regex": _ANY_ORIGIN}}
     if "*" not in origin:
         return {"exact": origin}
-    return {"safe_regex": {"regex": re.escape(origin).replace(r"\*", ".*")}}
+    return {"safe_regex": {"regex": f"^{re.escape(origin)}$".replace(r"\*", ".*")}}
 
 
 def mirrors(filters: Sequence[Filter]) -> list[tuple[Cursor, Json]]:

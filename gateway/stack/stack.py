@@ -106,7 +106,7 @@ class Stack:
         """Its process with its files, not yet started. Raises DocumentError."""
         home = inside(self.options.directory / "gateways", f"{gateway.namespace}.{gateway.name}")
         place = self.options.place(gateway) if self.options.place else self.options.gateway
-        taken = {port: g.name for g in self.gateways for port in g.ports.values()}
+        taken = {p: g.name for g in self.gateways if g.host == place.host for p in g.ports.values()}
         return gateway_process(self.plan.manifests, gateway, home, place, taken)
 
     async def start_gateway(self, gateway: GatewayProcess) -> None:

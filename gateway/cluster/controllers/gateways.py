@@ -75,8 +75,10 @@ class Gateways:
         results = [r for r in attach(manifests) if r.gateway is not None]
         for class_ in self._state.of("GatewayClass", GATEWAY):
             if class_["metadata"]["name"] in self.classes():
+                seen = class_["metadata"].get("generation", 1)
                 accepted = condition("Accepted", True, "Accepted", "Handled by Istio controller")
-                self._write(self._served("GatewayClass"), class_, {"conditions": [accepted]})
+                conditions = [{**accepted, "observedGeneration": seen}]
+                self._write(self._served("GatewayClass"), class_, {"conditions": conditions})
         for gateway in manifests.gateways.values():
             problem = problems.get(str(gateway))
             self._gateway(gateway, results, running.get(gateway.key), problem)
@@ -114,7 +116,8 @@ class Gateways:
         else:
             programmed = condition("Programmed", False, "Pending", "its Envoy starts")
         generation = obj["metadata"].get("generation", 1)
-        conditions = [condition("Accepted", True, "Accepted", "Resource accepted"), programmed]
+        resolved = condition("ResolvedRefs", True, "ResolvedRefs", "All references resolved")
+        conditions = [condition("Accepted", True, "Accepted", "Resource accepted"), programmed, resolved]
         old = {x.get("name"): x for x in (obj.get("status") or {}).get("listeners", ())}
         listeners = [
             self._listener(

@@ -121,14 +121,32 @@ def _name(item: Any) -> str:
 
 
 def differences(istio: Leaves, ours: Leaves) -> dict[str, tuple[Any, Any]]:
-    """(istiod's value, ours) of each path where they differ; None: the field is not there."""
+    """(istiod's value, ours) of each path where they differ; None: the field is not there.
+
+    A listener, cluster or endpoint list that only one of them has is one difference.
+    """
     paths = sorted(istio.keys() | ours.keys())
-    return {p: (istio.get(p), ours.get(p)) for p in paths if istio.get(p) != ours.get(p)}
+    both = {_object(p) for p in istio} & {_object(p) for p in ours}
+    found = {}
+    for path in paths:
+        a, b = istio.get(path), ours.get(path)
+        if a != b and _object(path) in both:
+            found[path] = (a, b)
+        elif a != b:
+            found[f"{_object(path)} (whole)"] = (
+                "there" if path in istio else None,
+                "there" if path in ours else None,
+            )
+    return found
+
+
+def _object(path: str) -> str:
+    return _SEPARATOR.join(path.split(_SEPARATOR)[:2])
 
 
 def table() -> list[Json]:
     """What is known to differ, with the reason: `where` is a regular expression over paths."""
-    rows: list[Json] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    rows: list[Json] = yaml.safe_load(TABLE.read_text(encoding="utf-8")) or []
     return rows
 
 

@@ -196,9 +196,15 @@ RULES: dict[str, list[Json]] = {
 }
 
 
-def _service(name: str, **port: Any) -> Json:
+def _service(name: str, /, **port: Any) -> Json:
     made = worlds.service(name, "a", 8000)
     made["spec"]["ports"] = [{"port": 8000, "targetPort": 8000, **port}]
+    return made
+
+
+def _picker(name: str, of_pool: str) -> list[Json]:
+    made = worlds.picker(name, of_pool)
+    made[0]["spec"]["template"]["spec"]["containers"][0]["image"] = "example.com/epp:v1"
     return made
 
 
@@ -266,8 +272,8 @@ def objects() -> list[Json]:
         worlds.pool("pool", "a", "epp"),
         worlds.pool("pool-b", "b", "epp-b", fail_open=True),
         worlds.pool("pool-lost", "b", "epp-lost"),
-        *worlds.picker("epp", "pool"),
-        *worlds.picker("epp-b", "pool-b"),
+        *_picker("epp", "pool"),
+        *_picker("epp-b", "pool-b"),
         _service("svc"),
         _service("svc-h2", appProtocol="kubernetes.io/h2c"),
         named,

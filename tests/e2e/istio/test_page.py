@@ -16,7 +16,8 @@ pytestmark = pytest.mark.istio
 def test_the_page_word_for_word(istiod: Path) -> None:
     cluster = Cluster(istiod=str(istiod))
     try:
-        run_page(cluster)
+        took = run_page(cluster)
+        print(f"the page with istiod: 200 after {took['answered']:.1f} s")
         done = cluster.sh("simfleet-ps")
         (stack,) = json.loads(done.stdout)["stacks"]
         assert stack["control_plane"]["binary"] == str(istiod.resolve())

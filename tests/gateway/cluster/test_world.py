@@ -142,6 +142,9 @@ def test_gateways_of_our_class_are_programmed_and_others_are_not_touched() -> No
             return next(str(c["status"]) for c in of(name)["conditions"] if c["type"] == "Programmed")
 
         await until_async(lambda: programmed("gw") == "True")
+        (class_,) = [c for c in world.state.of("GatewayClass") if c["metadata"]["name"] == "istio"]
+        assert class_["status"]["conditions"][0]["observedGeneration"] == 1
+        assert [c["type"] for c in of("gw")["conditions"]] == ["Accepted", "Programmed", "ResolvedRefs"]
         assert of("gw")["addresses"] == [{"type": "IPAddress", "value": "127.0.1.1"}]
         assert programmed("other") == "Unknown"
         await until_async(lambda: world.state.get(SERVICE, "infra", "gw-istio") is not None)
