@@ -13,15 +13,25 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.errors import ManifestError, UsageError
 from gateway.manifests.load import load
 from kit.yamldoc import Cursor
-from simulator.engine.stats import EngineStats
+
+
+class Stats(Protocol):
+    """The gauges of one engine that a query may ask for."""
+
+    num_requests_running: int
+    kv_cache_usage: float
+
+    @property
+    def num_requests_waiting(self) -> int: ...
+
 
 _QUERY = re.compile(r"(?P<how>sum|avg|max|min|count)\s*\(\s*(?P<metric>[\w:]+)\s*(?:\{[^{}]*\})?\s*\)")
-_READ: dict[str, Callable[[EngineStats], float]] = {
+_READ: dict[str, Callable[[Stats], float]] = {
     "vllm:num_requests_waiting": lambda stats: float(stats.num_requests_waiting),
     "vllm:num_requests_running": lambda stats: float(stats.num_requests_running),
     "vllm:kv_cache_usage_perc": lambda stats: stats.kv_cache_usage,
@@ -41,7 +51,7 @@ class Trigger:
     def __str__(self) -> str:
         return f"{self.how}({self.metric}) {self.target:g}{' per pod' if self.per_pod else ''}"
 
-    def value(self, stats: Sequence[EngineStats]) -> float | None:
+    def value(self, stats: Sequence[Stats]) -> float | None:
         """What Prometheus would answer; None where no pod has the series."""
         values = [_READ[self.metric](each) for each in stats]
         if not values:
