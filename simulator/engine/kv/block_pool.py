@@ -7,29 +7,36 @@ stays in that queue and can be touched or, when its turn comes, evicted.
 
 Wanted, per token and in constant time: take the head of the queue, give back in order of eviction, hold a
 cached block that is somewhere in the queue, find content. A linked list as vLLM has it costs an object for
-each block; this is a list and an ordered dict, and nothing at all for blocks never used.
+each block; this is a list and a dict in order of insertion, and nothing at all for blocks never used. Prompts
+take and give back hundreds of blocks at once: these go through `map` and `update`, which loop in C.
 
 What always holds (`check_invariants` looks at all of it):
-- a usable block is held (`refs` > 0), or in exactly one of: `_first`, the ids from len(refs) on, `_last`;
-  `num_free` is the size of the three together;
+- a usable block is held, or in exactly one of: `_first`, the ids from len(hashes) on, `_last`; `num_free` is
+  the size of the three together; `_more` counts the holds beyond the first, of blocks that have any;
+- `_oldest` is the beginning of `_last`, backwards, as far as it is known;
 - the queue's head is the top of `_first`, then the lowest unused id, then the oldest of `_last`;
 - `_first` has only blocks without content, and stays empty with the free list "lru";
 - `hashes[block]` and `cached` say the same: a content's one block as an int, several as a dict in order of
   insertion (the first is what a look-up finds); most contents have one, and an int costs a fifth;
 - `watched` is the content that the head of the waiting queue misses. Whoever makes it findable, or changes
   which copy is found, sets it to None; `KVCacheManager.stays_out` relies on that and on nothing else.
-`take_one` and the plain branch of `insert` say again what `take` and `insert_one` do, for the common case.
+`take_one` and the plain branches of `insert` and `free` say again what the others do, for the common case.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from itertools import filterfalse, islice, repeat
+from operator import itemgetter
+from typing import Any, Literal
 
 from simulator.engine.kv.block_hash import BlockHash, event_hash
 from simulator.engine.kv.events import AllBlocksCleared, BlockRemoved, KVEvent
 from simulator.errors import InvariantError
+
+# Blocks of the queue's beginning that are looked up at once; each look passes the gaps before them.
+_LOOK_AHEAD = 256
 
 
 class BlockPool:
@@ -39,12 +46,13 @@ class BlockPool:
         "_empty_first",
         "_first",
         "_last",
+        "_more",
+        "_oldest",
         "cached",
         "events",
         "hashes",
         "num_free",
         "num_gpu_blocks",
-        "refs",
         "watched",
     )
 
@@ -56,7 +64,7 @@ class BlockPool:
     ) -> None:
         self.num_gpu_blocks = num_gpu_blocks
         self.num_free = num_gpu_blocks - 1
-        self.refs = [1]  # by block id, as far as blocks have been used; the null block is always held
+        # by block id, as far as blocks have been used; the null block is always held
         self.hashes: list[BlockHash | None] = [None]
         self.cached: dict[
             BlockHash, int | dict[int, None]
@@ -66,7 +74,9 @@ class BlockPool:
         self.events = events
         self._empty_first = free_list == "empty-first"
         self._first: list[int] = []  # reused first; the top of the stack is the head of the queue
-        self._last: OrderedDict[int, None] = OrderedDict()
+        self._last: dict[int, None] = {}
+        self._oldest: list[int] = []
+        self._more: dict[int, int] = {}
 
     @property
     def usage(self) -> float:
@@ -76,53 +86,69 @@ class BlockPool:
     def take(self, count: int) -> list[int]:
         """`count` blocks from the head of the free queue; the caller has checked `num_free`."""
         self.num_free -= count
-        refs, first = self.refs, self._first
+        first, hashes = self._first, self.hashes
         taken: list[int] = []
         if first:
             taken = first[: -count - 1 : -1]
             del first[-len(taken) :]
-            for block in taken:
-                refs[block] = 1
             count -= len(taken)
-        fresh = min(count, self.num_gpu_blocks - len(refs))
+        fresh = min(count, self.num_gpu_blocks - len(hashes))
         if fresh:
-            taken.extend(range(len(refs), len(refs) + fresh))
-            refs.extend([1] * fresh)
-            self.hashes.extend([None] * fresh)
+            taken.extend(range(len(hashes), len(hashes) + fresh))
+            hashes.extend([None] * fresh)
             count -= fresh
-        popitem, hashes, cached = self._last.popitem, self.hashes, self.cached
-        for _ in range(count):
-            block = popitem(last=False)[0]
-            block_hash = hashes[block]
-            if block_hash is not None:
-                hashes[block] = None
-                found = cached.pop(block_hash)
-                if found != block or self.events is not None:
-                    self._evicted(block, block_hash, found)
-            refs[block] = 1
-            taken.append(block)
+        if count:
+            taken += self._take_oldest(count)
         return taken
 
     def take_one(self) -> int:
         """The block at the head of the free queue; as `take(1)`."""
-        refs = self.refs
-        if self._first:
-            block = self._first.pop()
-        elif len(refs) < self.num_gpu_blocks:
-            block = len(refs)
-            refs.append(0)
-            self.hashes.append(None)
-        else:
-            block = self._last.popitem(last=False)[0]
-            block_hash = self.hashes[block]
-            if block_hash is not None:
-                self.hashes[block] = None
-                found = self.cached.pop(block_hash)
-                if found != block or self.events is not None:
-                    self._evicted(block, block_hash, found)
         self.num_free -= 1
-        refs[block] = 1
+        if self._first:
+            return self._first.pop()
+        hashes = self.hashes
+        if len(hashes) < self.num_gpu_blocks:
+            hashes.append(None)
+            return len(hashes) - 1
+        if not self._oldest:
+            self._look_up_oldest(1)
+        block = self._oldest.pop()
+        del self._last[block]
+        block_hash = hashes[block]
+        if block_hash is not None:
+            hashes[block] = None
+            found = self.cached.pop(block_hash)
+            if found != block or self.events is not None:
+                self._evicted(block, block_hash, found)
         return block
+
+    def _take_oldest(self, count: int) -> list[int]:
+        """`count` blocks of `_last`, least recently freed first, whose content is forgotten."""
+        if len(self._oldest) < count:
+            self._look_up_oldest(count)
+        blocks = self._oldest[: -count - 1 : -1]
+        del self._oldest[-count:]
+        _do(map(self._last.__delitem__, blocks))
+        contents = _each(self.hashes, blocks)
+        _do(map(self.hashes.__setitem__, blocks, repeat(None)))
+        cached = self.cached
+        if self.events is None and None not in contents:
+            found = list(map(cached.pop, contents, repeat(None)))
+            if found != blocks:  # one of several copies; of a further one nothing was found, now it is
+                for block, content, was in zip(blocks, contents, found, strict=True):
+                    if was != block:
+                        self._evicted(block, content, cached.pop(content) if was is None else was)
+            return blocks
+        for block, content in zip(blocks, contents, strict=True):
+            if content is not None:
+                was = cached.pop(content)
+                if was != block or self.events is not None:
+                    self._evicted(block, content, was)
+        return blocks
+
+    def _look_up_oldest(self, count: int) -> None:
+        self._oldest = list(islice(self._last, max(count, _LOOK_AHEAD)))
+        self._oldest.reverse()
 
     def _evicted(self, block: int, block_hash: BlockHash, found: int | dict[int, None]) -> None:
         """The content of a block was forgotten: keep its other copies, and tell."""
@@ -134,38 +160,54 @@ class BlockPool:
         if self.events is not None:
             self.events.append(BlockRemoved((event_hash(block_hash),)))
 
+    def num_idle(self, blocks: Iterable[int]) -> int:
+        """How many of these cached blocks nobody holds."""
+        return sum(map(self._last.__contains__, blocks))
+
     def touch(self, blocks: Iterable[int]) -> None:
         """Hold cached blocks once more, taking those that nobody held out of the free queue."""
-        refs = self.refs
+        last, more = self._last, self._more
+        before = len(last)
         for block in blocks:
-            if refs[block] == 0:
-                del self._last[block]
-                self.num_free -= 1
-            refs[block] += 1
+            if block in last:
+                del last[block]
+            else:
+                more[block] = more.get(block, 0) + 1
+        if before != len(last):
+            self.num_free -= before - len(last)
+            self._oldest = []
 
     def free(self, blocks: Sequence[int]) -> None:
         """Give up one hold on each; `blocks` in order of eviction priority, first evicted first."""
-        refs, hashes, last = self.refs, self.hashes, self._last
-        empty_first = self._empty_first
-        first: list[int] = []
-        freed = 0
-        for block in blocks:
-            left = refs[block] - 1
-            refs[block] = left
-            if not left:
-                freed += 1
-                if empty_first and hashes[block] is None:
-                    first.append(block)
+        more, hashes = self._more, self.hashes
+        if not more.keys().isdisjoint(blocks):
+            held_on = more.keys() & blocks
+            for block in held_on:
+                if more[block] > 1:
+                    more[block] -= 1
                 else:
-                    last[block] = None
-        self.num_free += freed
-        if first:
-            first.reverse()
-            self._first += first
+                    del more[block]
+            blocks = list(filterfalse(held_on.__contains__, blocks))
+        self.num_free += len(blocks)
+        if self._empty_first:
+            contents = _each(hashes, blocks)
+            if None in contents:
+                # for a sequence that ended: the last block or two
+                empty = [block for block, content in zip(blocks, contents, strict=True) if content is None]
+                empty.reverse()
+                self._first += empty
+                if len(empty) == len(blocks):
+                    return
+                blocks = [block for block in blocks if hashes[block] is not None]
+        self._last.update(dict.fromkeys(blocks))
 
     def insert(self, block_hashes: Sequence[BlockHash], blocks: Sequence[int]) -> None:
         """Cache the content of full blocks; equal content in other blocks stays where it is."""
         hashes, cached, watched = self.hashes, self.cached, self.watched
+        if cached.keys().isdisjoint(block_hashes) and watched not in block_hashes:
+            cached.update(zip(block_hashes, blocks, strict=True))
+            _do(map(hashes.__setitem__, blocks, block_hashes))
+            return
         for block_hash, block in zip(block_hashes, blocks, strict=True):
             if block_hash in cached or block_hash == watched:
                 self.insert_one(block_hash, block)
@@ -198,7 +240,7 @@ class BlockPool:
 
     def free_order(self) -> list[int]:
         """The free queue from its head, for tests and people."""
-        return [*reversed(self._first), *range(len(self.refs), self.num_gpu_blocks), *self._last]
+        return [*reversed(self._first), *range(len(self.hashes), self.num_gpu_blocks), *self._last]
 
     def sizes(self) -> dict[str, int]:
         """Numbers of blocks, for people: all, free ones, and those whose content can be found again."""
@@ -211,14 +253,16 @@ class BlockPool:
         self._check_index()
 
     def _check_references(self, held: Counter[int]) -> None:
-        for block, refs in enumerate(self.refs[1:], 1):
-            if refs != held[block]:
-                raise InvariantError(f"block {block} has ref_cnt {refs}, {held[block]} hold it")
         queue = self.free_order()
         if len(queue) != self.num_free or len(set(queue)) != len(queue):
             raise InvariantError(f"free queue of {len(queue)} blocks, num_free says {self.num_free}")
-        if any(block < len(self.refs) and self.refs[block] for block in queue):
-            raise InvariantError("a held block stands in the free queue")
+        free = set(queue)
+        for block in range(1, self.num_gpu_blocks):
+            refs = self._more.get(block, 0) + (block not in free)
+            if refs != held[block]:
+                raise InvariantError(f"block {block} has ref_cnt {refs}, {held[block]} hold it")
+        if self._oldest[::-1] != list(islice(self._last, len(self._oldest))):
+            raise InvariantError("the oldest blocks are not the beginning of the free queue")
         usable = self.num_gpu_blocks - 1
         if self.num_free + len(held) != usable:
             raise InvariantError(f"{self.num_free} free and {len(held)} held of {usable} blocks")
@@ -231,3 +275,15 @@ class BlockPool:
         }
         if indexed != {block: content for block, content in enumerate(self.hashes) if content is not None}:
             raise InvariantError("the prefix cache's index and the blocks' hashes disagree")
+
+
+def _do(calls: Iterable[Any]) -> None:
+    """Make all calls of a `map`."""
+    deque(calls, maxlen=0)
+
+
+def _each(items: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
+    """The items at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)(items)  # type: ignore[no-any-return]
+    return [items[place] for place in places]

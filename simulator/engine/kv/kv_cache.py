@@ -133,8 +133,7 @@ class KVCacheManager:
 
     def _missing(self, request: Request, hit: list[int], num_tokens: int) -> int:
         """Blocks that would leave the free queue."""
-        refs = self.pool.refs
-        idle_hits = sum([1 for block in hit if refs[block] == 0]) if hit else 0
+        idle_hits = self.pool.num_idle(hit) if hit else 0
         needed = self.blocks_for(min(num_tokens, self.max_model_len))
         return max(needed - len(hit) - len(request.block_ids), 0) + idle_hits
 

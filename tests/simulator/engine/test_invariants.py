@@ -17,7 +17,7 @@ def _lose_a_block(made: Engine) -> None:
 
 
 def _hold_twice(made: Engine) -> None:
-    made._kv.pool.refs[made._scheduler.running[0].block_ids[0]] += 1
+    made._kv.pool._more[made._scheduler.running[0].block_ids[0]] = 1
 
 
 def _forget_content(made: Engine) -> None:
