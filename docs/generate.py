@@ -82,8 +82,11 @@ def profiles() -> str:
         fit = " / ".join(f"{e:g}" for e in found["fit_error_percent"] or ())
         host = found["host_overhead_us"]
         overhead = f"{host['per_step']:g} + {host['per_sequence']:g} a sequence"
-        rows.append([f"`{name}`", found["gpu"], found["tables_vllm"], fit, overhead, found["source"]])
-    return table(["profile", "GPU", "vLLM", "fit error % (mean/p95/max)", "host overhead us", "source"], rows)
+        api = f"{found['api_overhead_us'] / 1000:g}"
+        rows.append([f"`{name}`", found["gpu"], found["tables_vllm"], fit, overhead, api, found["source"]])
+    titles = ["profile", "GPU", "vLLM", "fit error % (mean/p95/max)", "host overhead us", "API ms", "source"]
+    checked = [f"- `{name}`: {each.checked}" for name, each in PROFILES.items() if each.checked]
+    return "\n".join([table(titles, rows).rstrip(), "", "Checked on whole servers:", "", *checked]) + "\n"
 
 
 def compat() -> str:

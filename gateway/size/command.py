@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from gateway.errors import GatewayError, UsageError
 from gateway.simulate.inputs import Source, totals_of
 from gateway.size.autoscale import Hpa
+from gateway.size.keda import read_scaled_object
 from gateway.size.picture import page
 from gateway.size.search import Found
 from gateway.size.table import as_text, best, row, rows, values
@@ -107,6 +108,12 @@ def _add_autoscaler(group: argparse._ArgumentGroup) -> None:
         help="the chart's HorizontalPodAutoscaler between these, tried as well",
     )
     add(
+        "--scaled-object",
+        type=Path,
+        metavar="FILE",
+        help="a KEDA ScaledObject with prometheus triggers, tried as well",
+    )
+    add(
         "--target-waiting",
         type=float,
         default=4.0,
@@ -143,6 +150,7 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     kinds = kinds_of(args.profile, args.picker, args.price)
+    scaler = _scaler(args)
     with tempfile.TemporaryDirectory(prefix="simfleet-size-") as folder:
         totals = totals_of(source, args.seed, Path(folder))
     say(f"{totals[0]} prompt and {totals[1]} answer tokens over {totals[2]:.0f} s")
@@ -152,7 +160,7 @@ def _run(args: argparse.Namespace) -> int:
         for note in next(iter(each.tried.values()))["notes"]:
             say(f"note: {note}")
     chosen = best(found)
-    scaled = _autoscaled(load, chosen.kind, args) if chosen is not None and args.autoscale else None
+    scaled = _autoscaled(load, chosen, scaler) if chosen is not None and scaler is not None else None
     _write(args, load, found, chosen, scaled)
     return 0 if chosen is not None else 1
 
@@ -167,24 +175,37 @@ def _search_all(
         return [each.result() for each in asked]
 
 
-def _autoscaled(load: Load, kind: Kind, args: argparse.Namespace) -> dict[str, Any]:
-    """The chart's autoscaler under the same load: its row, and pods over time."""
-    least, _, most = args.autoscale.partition(":")
-    if not (least.isdigit() and most.isdigit() and 1 <= int(least) <= int(most)):
-        raise UsageError(f"--autoscale {args.autoscale}: write it as MIN:MAX, such as 2:12")
+def _scaler(args: argparse.Namespace) -> Hpa | None:
+    """The autoscaler that is asked for; UsageError for one that cannot be simulated."""
+    if not args.autoscale and args.scaled_object is None:
+        return None
+    if args.autoscale and args.scaled_object is not None:
+        raise UsageError("give --autoscale or --scaled-object, not both")
     try:
         startup = parse_duration(args.pod_start)
     except ValueError as error:
         raise UsageError(f"--pod-start: {error}") from error
-    scaler = Hpa(int(least), int(most), args.target_waiting, startup=startup)
-    figures = figures_of(load, kind, int(least), scaler)
-    found = row(kind, figures["load"]["pods_mean"], figures)
+    if args.scaled_object is not None:
+        asked = read_scaled_object(args.scaled_object)
+        return Hpa(asked.least, asked.most, startup=startup, triggers=asked.triggers, behavior=asked.behavior)
+    least, _, most = args.autoscale.partition(":")
+    if not (least.isdigit() and most.isdigit() and 1 <= int(least) <= int(most)):
+        raise UsageError(f"--autoscale {args.autoscale}: write it as MIN:MAX, such as 2:12")
+    return Hpa(int(least), int(most), args.target_waiting, startup=startup)
+
+
+def _autoscaled(load: Load, chosen: Found, scaler: Hpa) -> dict[str, Any]:
+    """The autoscaler under the same load: its row, and pods over time."""
+    figures = figures_of(load, chosen.kind, scaler.least, scaler)
+    found = row(chosen.kind, figures["load"]["pods_mean"], figures)
     found["pods_over_time"] = [[at, pods] for at, pods, *_ in figures["series"]]
+    asked = "; ".join(str(trigger) for trigger in scaler.triggers) or f"{scaler.target:g} waiting per pod"
+    fixed = chosen.tried[chosen.answer or 0]["load"]["pod_hours"]
     say(
-        f"\nautoscaled {least} to {most}, {args.target_waiting:g} waiting per pod: limits "
+        f"\nautoscaled {scaler.least} to {scaler.most}, {asked}: limits "
         f"{'kept' if found['holds'] else 'not kept'}, goodput {100 * found['goodput']:.1f} %, "
         f"{figures['load']['pods_mean']:.2f} pods on average, {figures['load']['pods_max']:.0f} at most, "
-        f"{figures['load']['pod_hours']:.2f} pod hours"
+        f"{figures['load']['pod_hours']:.2f} pod hours against {fixed:.2f} of the fixed number"
     )
     return found
 

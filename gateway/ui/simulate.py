@@ -65,6 +65,8 @@ class Simulations:
             for arm, text in configs.items():
                 (folder / f"{arm}.yaml").write_text(text, encoding="utf-8")
                 words += ["--epp-config", str(folder / f"{arm}.yaml")]
+            if len(configs) == 1:  # the command names arms only where there are several
+                words += ["--arm", *configs]
             try:
                 self._state |= {"arms": await self._figures([*words, "--json", "-"])}
             except ControlError as error:
@@ -95,7 +97,9 @@ class Simulations:
             raise ControlError("stopped")
         if code:
             raise ControlError(" ".join(self._said) or f"simfleet simulate ended with status {code}")
-        return {found["arm"]: found for found in json.loads(output)}
+        found = json.loads(output)
+        rows = found if isinstance(found, list) else [found]
+        return {row["arm"]: row for row in rows}
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
         while True:

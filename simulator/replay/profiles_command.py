@@ -46,8 +46,10 @@ def as_json(profile: Profile) -> dict[str, Any]:
         "host_overhead_us": {
             "per_step": profile.host.per_step_us,
             "per_sequence": profile.host.per_sequence_us,
-            "source": profile.gpu.host_source,
+            "source": profile.host_source,
         },
+        "api_overhead_us": profile.api_us,
+        "checked": profile.checked or None,
         "max_num_batched_tokens": profile.gpu.max_num_batched_tokens,
         "max_num_seqs": profile.gpu.max_num_seqs,
         "num_gpu_blocks": profile.num_gpu_blocks,
@@ -67,8 +69,9 @@ def as_table() -> str:
     lines += [
         "",
         "Errors: of the fit to the kernel tables; mixed: of mixed steps that the fit has not seen.",
-        "blocks: KV blocks of 16 tokens, ~ where estimated. host us: added to the kernels of each step,",
-        "and 10 us per sequence. Measured hosts: H100 (vLLM 0.15), RTX (vLLM 0.19); others assumed.",
+        "blocks: KV blocks of 16 tokens, ~ where estimated. host us: added to the kernels of each step;",
+        "--json tells what each sequence and the API add, and on which whole servers a profile was checked.",
+        "Measured hosts: H100 (vLLM 0.15), RTX (vLLM 0.19), qwen3-32b (vLLM 0.12); others assumed.",
     ]
     return "\n".join(lines) + "\n"
 

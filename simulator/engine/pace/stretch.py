@@ -203,6 +203,18 @@ class Stretches:
             if line is not None:
                 kv_tokens = _kv_tokens(running, line, steps, min(until, before) - times[0])
                 return _times_on_line(times, line, kv_tokens, until, before)
+        return self._times_one_by_one(running, phases, times, steps, until, before)
+
+    def _times_one_by_one(  # noqa: PLR0917 - as `_times`, which has made `times`
+        self,
+        running: list[Request],
+        phases: dict[int, list[tuple[int, int, Request]]],
+        times: list[float],
+        steps: int,
+        until: float,
+        before: float,
+    ) -> tuple[list[float], list[float]]:
+        """`_times` where blocks may run out, tell events, or a step's seconds are no line."""
         gaps: list[float] = []
         durations = self._durations(running)
         size, free = self._block_size, self._kv.pool.num_free

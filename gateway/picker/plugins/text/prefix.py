@@ -101,11 +101,13 @@ class PrefixIndex:
             self._bits[endpoint] = self._free_bits.pop() if self._free_bits else 1 << len(self._bits)
         bit, limit, masks = self._bits[endpoint], self._capacities[endpoint], self._masks
         blocks = list(hashes)
-        forget, held = lru.pop, masks.get
+        forget, get = lru.pop, masks.get
         for block in blocks:
             forget(block, None)
             lru[block] = None
-            masks[block] = held(block, 0) | bit
+            held = get(block)
+            # the endpoint's own number where it is alone: one of a thousand bits is 160 bytes
+            masks[block] = bit if held is None else held | bit
         if len(lru) > limit:
             for block in list(islice(lru, len(lru) - limit)):
                 del lru[block]
