@@ -1,4 +1,4 @@
-"""Without waiting: `simfleet simulate` and `simfleet size`, in virtual time, with what they found as objects."""
+"""In virtual time: `simfleet simulate` and `simfleet size`, with what they found as objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANSWERS = (0, 1)
 
 @dataclass(frozen=True)
 class Simulation:
-    """One or several runs in virtual time. path: where they are kept; data: what `--json` gives, one a run."""
+    """One or several runs. path: where they are kept; data: what `--json` gives, one a run."""
 
     path: Path
     data: list[dict[str, Any]]
@@ -52,7 +52,7 @@ class Sizing:
 
     @property
     def answers(self) -> list[dict[str, Any]]:
-        """For each profile and picker the least `replicas` that keep the limits; None: none of those tried."""
+        """For each profile and picker the least `replicas` that keep the limits, None where none did."""
         answers: list[dict[str, Any]] = self.data["answers"]
         return answers
 
