@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -408,6 +409,15 @@ def render(text: str) -> str:
     return BLOCK.sub(lambda m: m[1] + "\n" + MAKERS[m["name"]]() + "\n" + m[3], text)
 
 
+def schemas() -> dict[str, str]:
+    """The files of docs/schemas by name."""
+    from gateway.lint.editor_schema import NAME, schema
+    from loadgen.schemas import SCHEMAS, schema_text
+
+    texts = {name: schema_text(name) for name in SCHEMAS} | {NAME: json.dumps(schema(), indent=1)}
+    return {f"{name}.schema.json": text + "\n" for name, text in texts.items()}
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
@@ -422,6 +432,12 @@ def main(argv: list[str] | None = None) -> int:
             stale.append(str(path.relative_to(ROOT)))
             if not args.check:
                 path.write_text(new)
+    for name, text in schemas().items():
+        path = ROOT / "docs" / "schemas" / name
+        if not path.exists() or path.read_text() != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not args.check:
+                path.write_text(text)
     for name in stale:
         print(f"{'out of date' if args.check else 'written'}: {name}")
     return 1 if args.check and stale else 0

@@ -41,6 +41,7 @@ STACK = {
     "whatif": "which of the last picks other weights would change",
     "lint": "mistakes in the manifests, before traffic finds them",
     "doctor": "why the gateway answers as it does",
+    "schema": "the JSON schema of an EndpointPickerConfig, for editors",
 }
 
 

@@ -109,6 +109,10 @@ def _add_others(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     scenarios.set_defaults(handler=_scenarios)
 
+    schema = commands.add_parser("schema", help="print the JSON schema of scenarios or of a run's files")
+    schema.add_argument("name", choices=("scenario", "report", "meta", "comparison", "sweep"))
+    schema.set_defaults(handler=_schema)
+
     report = commands.add_parser("report", help="render the report of a finished run again")
     report.add_argument("dir", type=Path)
     report.set_defaults(handler=_report)
@@ -259,6 +263,13 @@ def _merge(args: argparse.Namespace) -> int:
 
     merge_runs(args.dirs, args.out)
     return finish(args.out, None)
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from loadgen.schemas import schema_text  # noqa: PLC0415
+
+    show(schema_text(args.name))
+    return 0
 
 
 def _scenarios(args: argparse.Namespace) -> int:

@@ -14,5 +14,9 @@ from simfleet.errors import CommandError
 from simfleet.fleet import Fleet
 from simfleet.load import Comparison, Result, compare, run
 from simfleet.stack import Pod, Stack
+from simfleet.virtual import Simulation, Sizing, simulate, size
 
-__all__ = ["CommandError", "Comparison", "Fleet", "Pod", "Result", "Stack", "compare", "run"]
+__all__ = [
+    "CommandError", "Comparison", "Fleet", "Pod", "Result", "Simulation", "Sizing", "Stack", "compare", "run",
+    "simulate", "size",
+]  # fmt: skip

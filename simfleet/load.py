@@ -45,11 +45,11 @@ class Result:
     def figures(self) -> dict[str, float]:
         """All figures by the names of `--expect`: {"ttft.p99": 0.21, ...}; a row of a DataFrame."""
         found: dict[str, float] = {}
-        _flatten(msgspec.to_builtins(self.report.latency), "", found)
+        flatten(msgspec.to_builtins(self.report.latency), "", found)
         for name in ("outcomes", "throughput", "goodput", "spread", "herding", "prefix"):
             card = getattr(self.report, name, None)
             if card is not None:
-                _flatten(msgspec.to_builtins(card), name, found)
+                flatten(msgspec.to_builtins(card), name, found)
         return found
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -63,7 +63,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The report, inside a notebook."""
-        return _framed(self.path / "report.html")
+        return framed(self.path / "report.html")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The page of the comparison, inside a notebook."""
-        return _framed(self.path / "comparison.html")
+        return framed(self.path / "comparison.html")
 
 
 def run(
@@ -99,11 +99,22 @@ def run(
     CommandError where the run could not be made, TimeoutError after `timeout` seconds.
     """
     path = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="simfleet-run-"))
-    command = ["run", *_scenario(scenario, path), "--quiet", "-o", str(path / "run" if out is None else path)]
+    command = [
+        "run",
+        *written_scenario(scenario, path),
+        "--quiet",
+        "-o",
+        str(path / "run" if out is None else path),
+    ]
     if target is not None:
         command += ["--target", target]
     command += flags({"expect": list(expect), **load})
     code, place = _loadgen(command, path / "run" if out is None else path, "report.json", timeout)
+    return read_result(place, code)
+
+
+def read_result(place: Path, code: int) -> Result:
+    """The run in a directory that has a report; `code` is that of the command which made it."""
     from loadgen.judge.report import read_report  # noqa: PLC0415  numpy, for those who send load
 
     return Result(place, read_report(place / "report.json"), code)
@@ -122,13 +133,14 @@ def compare(
     """
     path = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="simfleet-compare-"))
     place = path / "compare" if out is None else path
-    command = ["compare", *_scenario(scenario, path), "--quiet", "-o", str(place), *flags(how)]
+    command = ["compare", *written_scenario(scenario, path), "--quiet", "-o", str(place), *flags(how)]
     code, place = _loadgen(command, place, "comparison.json", timeout)
     data = json.loads((place / "comparison.json").read_text(encoding="utf-8"))
     return Comparison(place, data, code, tuple(data.get("sentences", ())))
 
 
-def _scenario(scenario: Scenario, path: Path) -> list[str]:
+def written_scenario(scenario: Scenario, path: Path) -> list[str]:
+    """A scenario as a command takes it; a mapping is written below `path`."""
     if scenario is None:
         return []
     if isinstance(scenario, Mapping):
@@ -147,17 +159,19 @@ def _loadgen(command: list[str], place: Path, result: str, timeout: float | None
     return ended.code, place
 
 
-def _flatten(value: Any, name: str, found: dict[str, float]) -> None:
+def flatten(value: Any, name: str, found: dict[str, float]) -> None:
+    """Every number of nested mappings into `found`, named by its path with dots."""
     if isinstance(value, bool):
         return
     if isinstance(value, int | float):
         found[name] = float(value)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            _flatten(inner, f"{name}.{key}" if name else key, found)
+            flatten(inner, f"{name}.{key}" if name else key, found)
 
 
-def _framed(page: Path) -> str:
+def framed(page: Path) -> str:
+    """A page for a notebook."""
     if not page.is_file():
         return f"<p>{escape(str(page))} is not there</p>"
     return _FRAME.format(page=escape(page.read_text(encoding="utf-8")))

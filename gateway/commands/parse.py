@@ -271,6 +271,12 @@ def _logs(argv: list[str]) -> int:
     return logs(find_stack(arguments.stack), arguments.what, arguments.lines, follow=arguments.follow)
 
 
+def _schema(argv: list[str]) -> int:
+    from gateway.lint import editor_schema  # noqa: PLC0415
+
+    return editor_schema.run(argv)
+
+
 def _fault(argv: list[str]) -> int:
     from gateway.commands.fault import fault_parser, run_fault  # noqa: PLC0415
 
@@ -289,6 +295,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "restart": _restart,
     "drain": _drain,
     "fault": _fault,
+    "schema": _schema,
     "why": _why,
     "whatif": _whatif,
     "ui": _ui,

@@ -72,6 +72,12 @@ function columns(kind, list, series) {
     .reduce((sum, [place, n]) => sum + (name ? podAt(place) === name : !named.has(podAt(place))) * n, 0)));
 }
 
+// seconds with a value between two without: no line reaches them, so they are dots
+function lone(plot, s) {
+  const values = plot.data[s];
+  return [...values.keys()].filter(i => values[i] != null && values[i - 1] == null && values[i + 1] == null);
+}
+
 function options(kind, series, width) {
   const axis = {stroke: css('--muted'), grid: {stroke: css('--line'), width: 1}, ticks: {show: false}, font: '11px system-ui'};
   return {
@@ -82,7 +88,7 @@ function options(kind, series, width) {
       {...axis, size: 44, values: (_, ticks) => ticks.map(t => num(t))}],
     series: [{value: (_, t) => clock(t)}, ...series.map(([label, c]) => ({
       label: plain(label), stroke: c === 'bad' ? css('--bad') : c === 'muted' ? css('--muted') : colour(c), width: 1.5,
-      spanGaps: false, points: {show: false}, value: (_, v) => v === null ? '' : KINDS[kind].unit(v)}))],
+      spanGaps: false, points: {show: true, size: 4, width: 0, fill: (plot, s) => plot.series[s].stroke(plot, s), filter: lone}, value: (_, v) => v === null ? '' : KINDS[kind].unit(v)}))],
     hooks: {
       setSelect: [plot => {
         if (plot.select.width < 4) return;
