@@ -7,9 +7,11 @@ reader of its output left.
 from __future__ import annotations
 
 import difflib
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from kit.children import python
 from kit.console import complain, exit_code, say, show
 
 # name -> one line of help
@@ -118,15 +120,14 @@ def _reported(part: str) -> list[str]:
 
 
 def _profiles() -> list[str]:
-    from simulator.engine.pace.profiles import PROFILES  # noqa: PLC0415
+    from simulator.cli import profile_names  # noqa: PLC0415
 
-    return list(PROFILES)
+    return profile_names()
 
 
 def _scenarios() -> list[str]:
-    from loadgen.scenario.read import packaged_names  # noqa: PLC0415
-
-    return packaged_names()
+    command = python("-c", "from loadgen.cli import main; main()", "completion", "words", "scenarios")
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
 
 
 _WORDS: dict[str, Callable[[], list[str]]] = {

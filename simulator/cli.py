@@ -47,6 +47,13 @@ def run(command: str, argv: Sequence[str]) -> int:
         return 1
 
 
+def profile_names() -> list[str]:
+    """The named step models."""
+    from simulator.engine.pace.profiles import PROFILES  # noqa: PLC0415
+
+    return list(PROFILES)
+
+
 def _run(command: str, argv: Sequence[str]) -> int:
     if command == "serve":
         from simulator.fleet.serve_command import serve_command  # noqa: PLC0415

@@ -1,6 +1,6 @@
 """What a set of manifests asks to be run: model servers and picker of each pool, and the gateways.
 
-A plan is data; nothing runs yet. `notes` says what of the manifests will not run or not work, and why.
+A plan is data; nothing runs yet. `notes` says what of the manifests will not run, and why.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' safe alphabet: no vowel
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """Replicas of one workload that serve a model: a pool's, a plain Service's, or nobody's (both None)."""
+    """Replicas of a workload that serve a model: a pool's, a plain Service's, nobody's (both None)."""
 
     pool: InferencePool | None
     workload: Workload
@@ -85,7 +85,7 @@ class Plan:
     stack: str = ""  # what its pods' names hang on beside the manifests
 
     def server(self, target: str) -> ServerPlan:
-        """The workload called `target`, or the only one of the pool called so. Raises ControlError."""
+        """The workload `target`, or the only one of the pool called so. Raises ControlError."""
         found = [s for s in self.servers if target in {s.workload.name, str(s.workload)}]
         found = found or [s for s in self.servers if target in s.names]
         if len(found) != 1:
@@ -202,7 +202,7 @@ def _tell(plan: Plan, workload: Workload, text: str) -> None:
 
 
 def _is_of_group(resource: Resource) -> bool:
-    """Whether a StatefulSet is one of several that its controller makes of one number of replicas."""
+    """Whether a StatefulSet is one of several that a controller makes of one number of replicas."""
     owner = resource.made_by
     if owner is None or resource.kind != "StatefulSet":
         return False
@@ -244,7 +244,7 @@ def serving_container(containers: Sequence[Container], ports: Sequence[int]) -> 
 
 
 def model_server(workload: Workload, ports: Sequence[int]) -> Container:
-    """The container that is a model server by image, command or flags; a proxy may have the port."""
+    """The container that is a model server by image, command, flags; a proxy may have the port."""
     servers = [c for c in workload.containers if not is_sidecar(c) and is_model_server(c)]
     return serving_container(servers or workload.containers, ports)
 
@@ -264,7 +264,7 @@ def is_model_server(container: Container) -> bool:
 
 
 def listening_ports(server: ServerPlan, port: int, ranks: int) -> tuple[int, ...]:
-    """Where a pod of `server` listens whose server has --port `port` and `ranks` data-parallel ranks.
+    """Where a pod of `server` listens, with --port `port` and `ranks` data-parallel ranks.
 
     A server of one rank whose port is among several targets stands for one process for each of the targets
     that its containers declare. Where another container takes requests on the targets and passes them on, the
@@ -349,7 +349,7 @@ def _note_what_is_not_run(plan: Plan) -> None:
 def pod_name(workload: Workload, ordinal: int, stack: str = "") -> str:
     """A name as Kubernetes gives it; the same workload and ordinal have the same name in every run.
 
-    Pods of a Deployment in stacks of other names end otherwise: what an answer names is of one stack.
+    Pods of a Deployment in other stacks end otherwise: what an answer names is of one stack.
     """
     kind = workload.resource.kind
     if kind == "Pod":
@@ -374,7 +374,7 @@ def _letters(text: str, count: int) -> str:
 
 
 def container_port(container: Container, service_port: ServicePort) -> int | None:
-    """The container's port that a Service port leads to; None for a name that the container does not have."""
+    """The container's port that a Service port leads to; None for a name that it does not have."""
     target = service_port.target_port
     if isinstance(target, int):
         return target

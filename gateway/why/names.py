@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kit import names as kit_names
+from kit import printable
 
 _WORTH = 8  # a common beginning that is shorter stays: the whole name is easier to find again
 
 
 def common_prefix(names: Iterable[str]) -> str:
     """What two names or more all begin with, up to a hyphen; empty where it is not worth leaving out."""
-    return kit_names.common_beginning(names, "-", _WORTH)
+    return printable.common_beginning(names, "-", _WORTH)
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Each name as it is shown beside the others: `...58wcr` where only the end tells."""
     every = list(names)
-    return kit_names.shortened(every, common_prefix(every), "...")
+    return printable.shortened(every, common_prefix(every), "...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kit import names as kit_names
+from kit import printable
 
 # Names up to this long are shown whole.
 _SHORT = 14
@@ -18,11 +18,11 @@ def common_beginning(names: Iterable[str]) -> str:
     found = list(names)
     if max(map(len, found), default=0) <= _SHORT:
         return ""
-    shared = kit_names.common_beginning(found, _JOINTS, _LEAST)
+    shared = printable.common_beginning(found, _JOINTS, _LEAST)
     return shared if all(len(name) > len(shared) for name in found) else ""
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
     """Each name as it is shown: `…` for what all begin with."""
     found = list(names)
-    return kit_names.shortened(found, common_beginning(found), "…")
+    return printable.shortened(found, common_beginning(found), "…")

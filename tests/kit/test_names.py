@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit.names import common_beginning, shortened
+from kit.printable import common_beginning, shortened
 
 
 @pytest.mark.parametrize(

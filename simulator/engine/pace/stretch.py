@@ -1,24 +1,27 @@
 """Stretches of steady decode in closed form, with results identical to stepping through them.
 
-A stretch is possible while the steps under way decode every running sequence by one token and nothing can
-change that: no sequence ends, nothing waiting can be admitted, and there are free blocks for all. What
-arrives meanwhile lines up behind a head of the queue that cannot get in, or ends the stretch. Each boundary
-then only appends one token to each sequence, and what it does to blocks repeats with the block size as its
-period. Everything that is not steady is left to the ordinary step.
+A stretch is possible while the steps under way decode every running sequence by one token and
+nothing can change that: no sequence ends, nothing waiting can be admitted, and there are free
+blocks for all. What arrives meanwhile lines up behind a head of the queue that cannot get in, or
+ends the stretch. Each boundary then only appends one token to each sequence, and what it does to
+blocks repeats with the block size as its period. Everything that is not steady is left to the
+ordinary step.
 
-Wanted: the cost of a step that does not grow with the batch, and results bit for bit those of stepping,
-floating point sums included. Plan: `take` asks first and touches nothing (`_is_steady` to
-`_blocks_at_once`), then learns how many steps fit into time and free blocks (`_times`), then does everything
-once for all of them.
+Wanted: the cost of a step that does not grow with the batch, and results bit for bit those of
+stepping. Plan: `take` asks first and touches nothing (`_is_steady` to `_blocks_at_once`), then learns
+how many steps fit into time and free blocks (`_times`), then does everything once for all of them.
 
 What holds during a stretch, and why it may be left alone:
 - the running list, its order and every `scheduled` of a step: nobody ends, joins or is preempted;
 - `token_limit` and `ahead_limit` are not read, and are renewed at the end (`_move_blocks`);
 - `quiet_until` and `silent` hold: no sequence reaches its end, no token passes the frontend's look;
 - jitter draws one duration a step, in order, so a model with jitter is asked as often as by steps;
-- blocks are taken and cached in the order of the batch at each boundary: the free queue and the prefix cache
-  come out the same. With a step in flight (depth 2) a full block is cached one boundary later.
-Counters of the stats are added per stretch; sums of seconds keep the order of the steps, as floats need it.
+- blocks are taken and cached in the order of the batch at each boundary: the free queue and the
+  prefix cache come out the same. With a step in flight (depth 2) a full block is cached one
+  boundary later.
+
+Counters of the stats are added per stretch; sums of seconds keep the order of the steps, as floats
+need it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ already has its 200.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,10 +113,7 @@ def sampling_params(
     if echo_only:
         max_tokens = 1  # the engine always makes one token; the answer leaves it out
     n = 1 if request.n is None or not compat.n_is_read else request.n
-    defaults = config.override_generation_config
-    temperature = request.temperature
-    if temperature is None:
-        temperature = float(defaults.get("temperature", 1.0))
+    temperature = _temperature(request, config)
     _check_combinations(request, compat)
     if n < 1 and not compat.parameter_checks:
         raise ApiError("n must be at least 1")
@@ -127,12 +125,11 @@ def sampling_params(
                 compat, f"max_tokens must be at least 1, got {max_tokens}.", "max_tokens", max_tokens
             )
         _check_lengths(request, n, max_tokens, temperature, compat)
-    stop = request.stop
     return SamplingParams(
         max_tokens=max(max_tokens, 1),
         min_tokens=request.min_tokens,
         ignore_eos=request.ignore_eos,
-        stop=() if not stop else (stop,) if isinstance(stop, str) else tuple(stop),
+        stop=_stops(request.stop),
         stop_token_ids=tuple(request.stop_token_ids) if request.stop_token_ids else (),
         repetition_detection=request.repetition_detection,
         include_stop_str_in_output=request.include_stop_str_in_output,
@@ -143,6 +140,16 @@ def sampling_params(
         n=n,
         skip_reading_prefix_cache=num_prompt_logprobs(request) is not None,
     )
+
+
+def _temperature(request: GenerationRequest, config: ServeConfig) -> float:
+    if request.temperature is not None:
+        return request.temperature
+    return float(config.override_generation_config.get("temperature", 1.0))
+
+
+def _stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    return () if not stop else (stop,) if isinstance(stop, str) else tuple(stop)
 
 
 def num_logprobs(request: GenerationRequest) -> int | None:

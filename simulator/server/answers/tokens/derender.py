@@ -211,31 +211,16 @@ def replayed(reading: Reading, state: DerenderStreamState, ids: list[int], finis
 
     ApiError for a state that cannot be read.
     """
-    reasoning = reading.reasoning
-    splitter = Splitter(reasoning) if reasoning is not None else None
+    splitter = Splitter(reading.reasoning) if reading.reasoning is not None else None
     window = DerenderStreamState()
-    thought = content = said = ""
-    start = 0
-    for length in state.output_chunk_lens:
-        text = reading.delta(state.output_token_ids[start : start + length], window)
-        start += length
-        said += text if splitter is None else splitter.feed(text, False)[1]
-    content = reading.delta(ids, window)
+    said = _said_before(reading, splitter, state, window)
+    thought, content = "", reading.delta(ids, window)
     if splitter is not None:
         thought, content = splitter.feed(content, finished)
-    delta: dict[str, Any] = {"role": None if state.role_sent else "assistant", "content": content or None}
-    if reasoning is not None:
-        delta[reasoning.key] = thought or None if reasoning.included else None
-    held = _may_be_calls(reading, said + content)
-    if held:
-        delta["content"] = None
-    elif _may_be_calls(reading, said):  # it was held until now
-        delta["content"] = said + content
-    if held and finished:
-        calls = reading.calls(said + content)
-        delta["content"] = said + content if calls is None else None
-        if calls is not None:
-            delta["tool_calls"] = calls
+    delta: dict[str, Any] = {"role": None if state.role_sent else "assistant"}
+    delta |= _content_or_calls(reading, said, content, finished)
+    if reading.reasoning is not None:
+        delta[reading.reasoning.key] = thought or None if reading.reasoning.included else None
     if ids:
         state.output_token_ids = [*state.output_token_ids, *ids]
         state.output_chunk_lens = [*state.output_chunk_lens, len(ids)]
@@ -245,6 +230,29 @@ def replayed(reading: Reading, state: DerenderStreamState, ids: list[int], finis
         call["id"] for call in delta.get("tool_calls", ())
     ] or state.last_tool_call_ids
     return delta
+
+
+def _said_before(
+    reading: Reading, splitter: Splitter | None, state: DerenderStreamState, window: DerenderStreamState
+) -> str:
+    """The content of the chunks so far; splitter and window have read them then."""
+    said, start = "", 0
+    for length in state.output_chunk_lens:
+        text = reading.delta(state.output_token_ids[start : start + length], window)
+        start += length
+        said += text if splitter is None else splitter.feed(text, False)[1]
+    return said
+
+
+def _content_or_calls(reading: Reading, said: str, content: str, finished: bool) -> dict[str, Any]:
+    """What of a chunk's content is told, or the calls that it completes."""
+    whole = said + content
+    if not _may_be_calls(reading, whole):  # where it was held until now, all of it is told
+        return {"content": (whole if _may_be_calls(reading, said) else content) or None}
+    calls = reading.calls(whole) if finished else None
+    if calls is not None:
+        return {"content": None, "tool_calls": calls}
+    return {"content": whole if finished else None}
 
 
 def _may_be_calls(reading: Reading, said: str) -> bool:

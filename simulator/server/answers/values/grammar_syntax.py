@@ -225,13 +225,8 @@ class _Reader:
                 return Pattern((f"(?{flags})" if flags else "") + token.text[1:-1].replace("\\/", "/"))
             case "set" if not self.is_lark:
                 return Pattern(token.text)
-            case "set":  # in Lark brackets are what may be there
-                inner = _Reader(token.text[1:-1], True)
-                inner._tokens = inner._scan()
-                made = inner._choice(depth + 1)
-                if inner._at < len(inner._tokens):
-                    raise invalid_grammar()
-                return Repeat(made, 0, 1)
+            case "set":
+                return _optional(token.text[1:-1], depth)
             case "name":
                 return Rule(token.text.lstrip("?!"))
             case "mark" if token.text == "(":
@@ -272,6 +267,16 @@ class _Reader:
             self._at += 1
             node = Repeat(node, low, high)
         return node
+
+
+def _optional(text: str, depth: int) -> Node:
+    """What stands in Lark's brackets: it may be there."""
+    inner = _Reader(text, True)
+    inner._tokens = inner._scan()
+    made = inner._choice(depth + 1)
+    if inner._at < len(inner._tokens):
+        raise invalid_grammar()
+    return Repeat(made, 0, 1)
 
 
 def _unescaped(text: str) -> str:

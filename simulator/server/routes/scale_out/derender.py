@@ -222,20 +222,21 @@ def _check_bounds(replica: Replica, answers: list[GenerateResponse]) -> None:
         if len(answer.choices) > most_n:
             raise ApiError(f"choices count ({len(answer.choices)}) {of} server maximum ({most_n}).")
         for choice in answer.choices:
-            where = f"in choice {choice.index} exceeds"
-            entries = (choice.logprobs.content if choice.logprobs else None) or ()
-            for name, size in (
-                ("token_ids", len(choice.token_ids or ())),
-                ("logprobs.content", len(entries)),
-            ):
-                if size > limit:
-                    raise ApiError(f"{name} length ({size}) {where} max_model_len ({limit}).")
-            top = next((len(e.top_logprobs) for e in entries if len(e.top_logprobs) > most_top >= 0), None)
-            if top is not None:
-                raise ApiError(f"top_logprobs count ({top}) {where} max_logprobs ({most_top}).")
+            _check_choice(choice, limit, most_top)
         if len(answer.prompt_logprobs or ()) > limit:
             size = len(answer.prompt_logprobs or ())
             raise ApiError(f"prompt_logprobs length ({size}) {of} max_model_len ({limit}).")
+
+
+def _check_choice(choice: GenerateChoice, limit: int, most_top: int) -> None:
+    where = f"in choice {choice.index} exceeds"
+    entries = (choice.logprobs.content if choice.logprobs else None) or ()
+    for name, size in (("token_ids", len(choice.token_ids or ())), ("logprobs.content", len(entries))):
+        if size > limit:
+            raise ApiError(f"{name} length ({size}) {where} max_model_len ({limit}).")
+    top = next((len(e.top_logprobs) for e in entries if len(e.top_logprobs) > most_top >= 0), None)
+    if top is not None:
+        raise ApiError(f"top_logprobs count ({top}) {where} max_logprobs ({most_top}).")
 
 
 def _check_prompt(replica: Replica, ids: list[int] | None) -> None:
