@@ -138,6 +138,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         slice=part,
         start_at=args.start_at,
         command=tuple(args.command_line),
+        ui=getattr(args, "ui", None),
     )
 
 

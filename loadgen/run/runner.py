@@ -22,6 +22,7 @@ import msgspec
 
 from kit.alarm import new_event_loop
 from kit.console import complain
+from loadgen.client.credentials import api_headers
 from loadgen.client.target import Target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
 from loadgen.numbers.jsonl import JsonlWriter, write_private
@@ -37,10 +38,10 @@ from loadgen.records.rundir import (
     new_run_dir,
     write_meta,
 )
-from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet, url_of
 from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
+from loadgen.run.page import live_page
 from loadgen.run.probe import wait_ready, way_to
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
@@ -126,7 +127,10 @@ class _Run:
         await self._note_ceiling(info)
         write_meta(run_dir, meta)
         try:
-            await self._load(run_dir, target, info)
+            async with live_page(
+                meta.target, scenario.scrape.stack if scenario.scrape else None, options.ui, complain
+            ):
+                await self._load(run_dir, target, info)
         except (LoadgenError, OSError) as error:
             meta.status, meta.error = "failed", scenario.secrets.hide(str(error))
             self._conclude()
@@ -257,6 +261,7 @@ class _Run:
         meta.decision_log = logs[0] if logs else None
         if fleet is not None:
             meta.stack, meta.pools = fleet.stack, {**meta.pools, **fleet.pools}
+            meta.roles = {**meta.roles, **fleet.roles}
             meta.foreign = foreign_pods(fleet)
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:
