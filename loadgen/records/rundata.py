@@ -91,9 +91,8 @@ class RunData:
     def answerers(self) -> list[str]:
         """Every pod that answers clients: those that only prefill do not."""
         prefilling = {name for name, role in self.roles.items() if role == PREFILL}
-        return [
-            name for name in self.pod_names if name not in prefilling or name in self.records.distinct("pod")
-        ]
+        prefilling -= self.records.distinct("pod")
+        return [name for name in self.pod_names if name not in prefilling]
 
     @cached_property
     def known_pods(self) -> dict[str, PodSeries]:
