@@ -75,6 +75,14 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add_load_flags(run)
     add_conduct_flags(run)
     add_telling_flags(run)
+    run.add_argument(
+        "--ui",
+        nargs="?",
+        const="print",
+        choices=("print", "open"),
+        metavar="open",
+        help="serve the live page of the stack at the target meanwhile; `--ui open` shows it in the browser",
+    )
     run.set_defaults(handler=_run)
 
 
@@ -224,6 +232,8 @@ def _run(args: argparse.Namespace) -> int:
 
     scenario = scenario_of(args)
     if scenario.arms:
+        if args.ui is not None:
+            raise ScenarioError("--ui shows the stack of one run; of arms each has a stack of its own")
         return _compare(args)
     from loadgen.judge.foreseen import check_expectations  # noqa: PLC0415
     from loadgen.report.verdict import finish  # noqa: PLC0415

@@ -160,6 +160,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         metrics_port=getattr(args, "metrics_port", None),
         traceparent=getattr(args, "traceparent", False),
         command=tuple(args.command_line),
+        ui=getattr(args, "ui", None),
     )
 
 

@@ -79,12 +79,12 @@ def _scenario(args: argparse.Namespace, over: Overrides) -> Scenario:
 def _scaled(args: argparse.Namespace, over: Overrides) -> Scenario:
     """A scenario by name or file, at the rate that --rate gives all of it together."""
     from loadgen.scenario.read import load_scenario  # noqa: PLC0415
-    from loadgen.scenario.scale import scaled  # noqa: PLC0415
 
     given, args.load_rate = args.load_rate, None
     _refuse_load_flags(args, f"the load stands in {args.scenario}")
-    scenario = load_scenario(args.scenario, over)
-    return scenario if given is None else scaled(scenario, positive(given, "--rate"))
+    if given is not None:
+        over.extra["rate"] = positive(given, "--rate")
+    return load_scenario(args.scenario, over)
 
 
 def _refuse_load_flags(args: argparse.Namespace, why: str) -> None:

@@ -84,6 +84,12 @@ class PodGauges(Card, omit_defaults=True):
     waiting: Summary | None = None
     running: Summary | None = None
     kv: Summary | None = None
+    role: str | None = None
+    """What it does of a request, where requests are prefilled and decoded apart."""
+    requests: float | None = None
+    """Growth of its counter of finished requests, as of the two that follow; answers may be other pods'."""
+    prompt_tokens: float | None = None
+    output_tokens: float | None = None
 
 
 class EventRow(Card):
@@ -152,7 +158,7 @@ def build(run: RunData) -> Report:
         refusals=_refusals(frame),
         **msgspec.structs.asdict(cards),
         session_outcomes=_session_outcomes(frame),
-        pod_gauges={name: _gauges(pod) for name, pod in run.pods.items()},
+        pod_gauges={name: _gauges(pod, run.roles.get(name)) for name, pod in run.pods.items()},
         events=[EventRow(at=e.t, name=e.name, source=e.source, exit=e.exit) for e in run.events],
         timeline=timeline(frame, list(run.pods.values()), run.pod_names),
         curves=_curves(frame),
@@ -249,8 +255,14 @@ def _session_outcomes(frame: Frame) -> SessionOutcomes | None:
     )
 
 
-def _gauges(pod: PodSeries) -> PodGauges:
-    out = PodGauges(preempted=pod.grew("preempted"))
+def _gauges(pod: PodSeries, role: str | None) -> PodGauges:
+    out = PodGauges(
+        preempted=pod.grew("preempted"),
+        role=role,
+        requests=pod.grew("succeeded"),
+        prompt_tokens=pod.grew("prompt_tokens"),
+        output_tokens=pod.grew("output_tokens"),
+    )
     for name in ("waiting", "running", "kv"):
         values = np.asarray(pod.columns.get(name, ()))
         if values.size:

@@ -325,7 +325,7 @@ def pod_counters(run: RunData) -> Check:
     started = np.isfinite(run.records.numbers("start"))
     lost = int((started & ~run.records.among("outcome", ("ok",))).sum())
     short = {pod: ok[pod] - count for pod, count in known.items() if count < ok[pod]}
-    surplus = sum(max(0, count - ok[pod]) for pod, count in known.items())
+    surplus = sum(max(0, count - ok[pod]) for pod, count in known.items() if pod in run.answerers)
     if short:
         pod, by = max(short.items(), key=lambda item: item[1])
         changed = ", but things were done to the fleet during the run" if run.marks else ""
@@ -355,5 +355,6 @@ def hit_counters(run: RunData) -> Check:
 def _growth(run: RunData, column: str) -> dict[str, float]:
     """Growth of a counter by pod, of those scraped before the first start and after the last end."""
     whole = [pod for pod in run.known_pods.values() if {"before", "after"} <= pod.phases]
+    whole = [pod for pod in whole if pod.name in run.answerers or column != "hits"]
     grown = {pod.name: pod.grew(column) for pod in whole}
     return {name: count for name, count in grown.items() if count is not None}

@@ -111,8 +111,8 @@ def batch_intervals(values: Floats) -> dict[str, Interval]:
         beyond = min(share, 1 - share)
         if n * beyond < 3 * ENOUGH_BEYOND:
             continue
-        below = (values <= np.percentile(values, q)).astype(np.float64)
-        scatter = float(below.var())
+        below = values <= np.percentile(values, q)
+        scatter = (part := float(below.mean())) * (1 - part)
         worth = _worth(below, scatter) if scatter else 0.0
         half = t * math.sqrt(scatter / worth) if worth else 1.0
         if beyond * worth >= ENOUGH_BEYOND and half < beyond:
@@ -121,7 +121,7 @@ def batch_intervals(values: Floats) -> dict[str, Interval]:
     return found
 
 
-def _worth(values: Floats, variance: float) -> float:
+def _worth(values: Floats | NDArray[np.bool_], variance: float) -> float:
     """How many independent values have a mean of the same scatter."""
     ratio = 0.0
     for batches in BATCHES:

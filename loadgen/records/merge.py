@@ -209,6 +209,7 @@ def _merged_meta(metas: Sequence[Meta], zero: float, workers: int) -> Meta:
     for meta in metas[1:]:
         merged.totals.merge(meta.totals)
         merged.pools = {**meta.pools, **merged.pools}
+        merged.roles = {**meta.roles, **merged.roles}
         merged.foreign = {**meta.foreign, **merged.foreign}
         merged.first_errors = {**meta.first_errors, **merged.first_errors}
     late, done = merged.totals.late, merged.totals.done

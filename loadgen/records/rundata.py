@@ -27,10 +27,12 @@ from loadgen.records.rundir import (
 )
 from loadgen.records.series import PodSeries
 from loadgen.records.table import Records, read_records
+from loadgen.scenario.overlay import LAID_OVER
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.scenario import Scenario
 
 T = TypeVar("T")
+PREFILL = "prefill"
 
 
 @dataclass
@@ -67,6 +69,30 @@ class RunData:
     def pod_names(self) -> list[str]:
         """Every pod that answered or was scraped, none of them twice."""
         return natural_order(all_names(self.pods, self.records.distinct("pod") - {""}))
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """`prefill`, `decode` or another role of each pod that has one.
+
+        As the listing told, else by the counters: a pod that finished requests of one token each, none of
+        which it answered here, prefilled them for those that did.
+        """
+        answering = self.records.distinct("pod") - {""}
+        found = dict(self.meta.roles)
+        for name, pod in self.known_pods.items():
+            served, tokens = pod.grew("succeeded"), pod.grew("output_tokens")
+            if name not in found and name not in answering and answering and served and served == tokens:
+                found[name] = PREFILL
+        if PREFILL in found.values():
+            found = {**dict.fromkeys(answering, "decode"), **found}
+        return {name: found[name] for name in natural_order(found)}
+
+    @cached_property
+    def answerers(self) -> list[str]:
+        """Every pod that answers clients: those that only prefill do not."""
+        prefilling = {name for name, role in self.roles.items() if role == PREFILL}
+        prefilling -= self.records.distinct("pod")
+        return [name for name in self.pod_names if name not in prefilling]
 
     @cached_property
     def known_pods(self) -> dict[str, PodSeries]:
@@ -112,7 +138,8 @@ def _scenario(run: RunData) -> Scenario | None:
     source = run.meta.source or (run.plan_header.source if run.plan_header else "") or str(file)
     if not text.strip():
         return None
-    return _or_note(run, lambda: read_scenario(text, source, Path(source).parent))
+    where = str(file) if text.startswith(LAID_OVER) else source  # the lines are those of this text
+    return _or_note(run, lambda: read_scenario(text, where, Path(source).parent))
 
 
 def _or_note(run: RunData, read: Callable[[], T]) -> T | None:

@@ -161,6 +161,8 @@ class Meta(msgspec.Struct, kw_only=True):
     """Which of the stacks in the fleet's listing was meant."""
     pools: dict[str, str] = {}
     """The pool of each pod that the listing names."""
+    roles: dict[str, str] = {}
+    """What each pod does of a request (`prefill`, `decode`), where the listing tells."""
     foreign: dict[str, str] = {}
     """The stack of each pod that the listing names for another stack alone."""
     ceiling: Ceiling | None = None

@@ -114,19 +114,21 @@ class Columns:
 
     def close(self, *, ordered: bool = False) -> None:
         """No more is added: the columns become arrays; `ordered` by intended start (ties: by id)."""
-        self._held = {name: np.frombuffer(source, dtype=np.float64) for name, source in self._floats.items()}
-        self._held |= {name: np.frombuffer(source, source.typecode) for name, source in self._ints.items()}
+        columns: dict[str, array[Any]] = {**self._floats, **self._ints}
+        self._held = {name: _compact(np.frombuffer(each, each.typecode)) for name, each in columns.items()}
+        columns.clear()
         counts = self._held["chunk_count"] = np.frombuffer(self._chunk_counts, dtype=np.int64)
         self._held["chunk_start"] = np.cumsum(np.maximum(counts, 0)) - np.maximum(counts, 0)
         self.chunks: Floats = np.frombuffer(self._chunks, dtype=np.float64)
-        codes = {name: np.frombuffer(column, dtype=np.int32) for name, column in self._codes.items()}
+        codes = {name: _compact(np.frombuffer(each, np.int32)) for name, each in self._codes.items()}
         for source in (self._floats, self._ints, self._codes):
             source.clear()  # what is put in order below need not be there twice
         if ordered:
             order = self._order()
             for table in (self._held, codes):
                 for name in table:
-                    table[name] = table[name][order]
+                    if table[name].strides != (0,):
+                        table[name] = table[name][order]
             self.ids = [self.ids[row] for row in order.tolist()]
             places = np.argsort(order)
             self.attempts = {int(places[row]): tries for row, tries in self.attempts.items()}
@@ -152,6 +154,13 @@ class Columns:
         if name not in self._coded and name in READ_HEADERS:
             self._coded[name] = Coded(np.zeros(len(self.ids), dtype=np.int32), [None])
         return self._coded[name]
+
+
+def _compact(column: NDArray[Any]) -> NDArray[Any]:
+    """The same column; one that has a single value throughout, or NaN, takes no room."""
+    if not column.size or ((column != column[0]).any() and not np.isnan(column).all()):
+        return column
+    return np.broadcast_to(column[0].copy(), column.shape)
 
 
 class Records(Sequence[Record]):

@@ -40,7 +40,13 @@ def html(report: Report) -> str:
         section("Expectations", table(tables.expectations(report.expectations), bare=True)),
         section("Latency", _drawn(report, pictures.latency), table(tables.latency(report))),
         section("Load and outcomes", _drawn(report, pictures.load), *map(table, _load_tables(report))),
-        section("Routing", _scorecard(report), _drawn(report, *ROUTING), table(tables.pods(report))),
+        section(
+            "Routing",
+            _scorecard(report),
+            _drawn(report, *ROUTING),
+            table(tables.pods(report)),
+            table(tables.roles(report)),
+        ),
         section(
             "Prefix cache",
             _drawn(report, pictures.prefix, pictures.prefix_groups),

@@ -207,6 +207,25 @@ def _pod(report: Report, name: str) -> list[str]:
     ]
 
 
+def roles(report: Report) -> Table | None:
+    """Pods that prefill and pods that decode, with the requests that each counted itself."""
+    scraped = {name: pod for name, pod in report.pod_gauges.items() if pod.role is not None}
+    if not scraped:
+        return None
+    answers = report.spread.counts if report.spread else {}
+    shown = short_names(scraped)
+    rows = sorted((pod.role or "", name, f"{answers.get(name, 0):,}", pod) for name, pod in scraped.items())
+    cells = tuple(
+        (shown[name], role, answered, *map(plain, (pod.requests, pod.prompt_tokens, pod.output_tokens)))
+        for role, name, answered, pod in rows
+    )
+    note = "requests and tokens as the pods counted them; a request is answered by the pod that decodes it"
+    if whole := common_beginning(scraped):
+        note = f"{note}; all of them begin with {whole}"
+    heads = ("", "role", "answers", "requests", "prompt tokens", "output tokens")
+    return Table("Prefill and decode", heads, cells[:_MOST_ROWS], note)
+
+
 def prefix_groups(report: Report) -> Table | None:
     """Prefix groups with their hit shares and the pods they went to."""
     card = report.prefix
@@ -263,6 +282,7 @@ SECTIONS: tuple[Callable[[Report], Table | None], ...] = (
     lambda report: split(report, "adapter"),
     lambda report: split(report, "stage"),
     pods,
+    roles,
     prefix_groups,
     recovery,
 )

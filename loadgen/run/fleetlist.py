@@ -7,7 +7,9 @@ pod has a `name` and says where its metrics are: `metrics_urls`, `metrics_url`, 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -55,6 +57,8 @@ class Fleet:
     stack: str | None = None
     pools: dict[str, str] = field(default_factory=dict)
     others: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    """`prefill` or `decode` of each pod that only does one, where the listing tells."""
     servers: tuple[Server, ...] = ()
     scales: bool = False
     """Whether autoscalers change its pods while a run goes on."""
@@ -90,10 +94,32 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
         access_logs=_texts(_mappings(stack.get("gateways")), "access_log"),
         stack=_name(stack),
         pools=_pools(items),
+        roles=_roles(items),
         others=_others(stacks, stack),
         servers=tuple(_server(pod) for pod in items if pod.get("name")),
         scales=bool(stack.get("autoscalers")),
     )
+
+
+def _roles(items: list[dict[str, Any]]) -> dict[str, str]:
+    return {str(item["name"]): role for item in items if item.get("name") and (role := _role(item))}
+
+
+def stack_at(data: bytes, target: str, name: str | None = None) -> tuple[str | None, list[str]]:
+    """The stack called `name`, or the one that `target` is a gateway or pod of, and the names of all.
+
+    TargetError when the listing is no JSON.
+    """
+    try:
+        document = msgspec.json.decode(data)
+    except NO_JSON as error:
+        raise TargetError(f"the listing of stacks is no JSON: {error}") from error
+    stacks = _mappings(document.get("stacks", [document]) if isinstance(document, dict) else [])
+    names = [found for stack in stacks if (found := _name(stack))]
+    at_target = [found for stack in stacks if _netloc(target) in _netlocs(stack) and (found := _name(stack))]
+    if name is not None:
+        return (name if name in names else None), names
+    return next(iter(at_target), None), names
 
 
 def url_of(fleet: Fleet, target: str | None) -> str:
@@ -115,6 +141,32 @@ def _server(pod: dict[str, Any]) -> Server:
 
 def _pools(pods: list[dict[str, Any]]) -> dict[str, str]:
     return {str(pod["name"]): str(pod["pool"]) for pod in pods if pod.get("pool")}
+
+
+ROLE_LABEL = "llm-d.ai/role"
+_KV_ROLES = {"kv_producer": "prefill", "kv_consumer": "decode"}
+
+
+def _role(pod: dict[str, Any]) -> str | None:
+    """What a pod does of a request: as the listing says, its label, or its --kv-transfer-config."""
+    labels = pod.get("labels")
+    told = pod.get("role") or (labels.get(ROLE_LABEL) if isinstance(labels, dict) else None)
+    if told:
+        return str(told)
+    words = [str(word) for word in _list(pod.get("args"))]
+    for word, following in pairwise([*words, ""]):
+        flag, equals, value = word.partition("=")
+        if flag.replace("_", "-") == "--kv-transfer-config":
+            with contextlib.suppress(*NO_JSON):
+                return _KV_ROLES.get(_transfer.decode(value if equals else following).kv_role)
+    return None
+
+
+class _Transfer(msgspec.Struct):
+    kv_role: str = ""
+
+
+_transfer = msgspec.json.Decoder(_Transfer)
 
 
 def _others(stacks: list[dict[str, Any]], meant: dict[str, Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One run, from plan to finished directory: checks, workers, scrapes, timeline, totals.
 
 `execute` is what the command line and the comparison of arms call. The parent process that runs this
-sends no load itself: workers do, so a view that is redrawn or a page that is parsed delays no request.
+sends no load itself: workers do, so a view redrawn or a page parsed delays no request.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 
 from kit.alarm import new_event_loop
 from kit.console import complain
+from loadgen.client.credentials import api_headers
 from loadgen.client.target import Target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
 from loadgen.numbers.exporter import Totals, serving
@@ -38,10 +39,10 @@ from loadgen.records.rundir import (
     new_run_dir,
     write_meta,
 )
-from loadgen.run.credentials import api_headers
 from loadgen.run.fleetlist import parse_fleet, url_of
 from loadgen.run.gatewaylogs import GatewayLogs
 from loadgen.run.live import Snapshot, View, make_view
+from loadgen.run.page import live_page
 from loadgen.run.probe import wait_ready, way_to
 from loadgen.run.scrape import Scraper, read_fleet
 from loadgen.run.selftest import WARNING_SHARE, client_ceiling
@@ -104,7 +105,7 @@ class _Run:
     async def run(self) -> Path:
         """Everything in order; meta.json says how it ended even when it ended badly.
 
-        A worker that dies or fails on the way ends the run and its status, and leaves it to be reported.
+        A worker that dies or fails ends the run and its status, and leaves it to be reported.
         """
         scenario, options, meta = self.scenario, self.options, self.meta
         meta.target = await self._target_url()
@@ -128,10 +129,12 @@ class _Run:
         await self._note_ceiling(info)
         write_meta(run_dir, meta)
         try:
-            with serving(options.metrics_port) as (self.exported, served):
-                if served and not options.quiet:
-                    complain(f"loadgen: totals at {served}")
-                await self._load(run_dir, target, info)
+            stack = scenario.scrape.stack if scenario.scrape else None
+            async with live_page(meta.target, stack, options.ui, complain):
+                with serving(options.metrics_port) as (self.exported, served):
+                    if served and not options.quiet:
+                        complain(f"loadgen: totals at {served}")
+                    await self._load(run_dir, target, info)
         except (LoadgenError, OSError) as error:
             meta.status, meta.error = "failed", scenario.secrets.hide(str(error))
             self._conclude()
@@ -148,7 +151,7 @@ class _Run:
         return run_dir
 
     async def _target_url(self) -> str:
-        """The target; without one (or as fleet:gateway) the gateway of the fleet that is scraped."""
+        """The target; without one (or as fleet:gateway) that of the fleet that is scraped."""
         target, scrape = self.scenario.target, self.scenario.scrape
         if target is not None and not target.startswith("fleet:"):
             return target
@@ -245,7 +248,7 @@ class _Run:
         timeline.env |= {"SIMFLEET_STACK": self.meta.stack} if self.meta.stack else {}
 
     async def _discover(self, scraper: Scraper) -> None:
-        """Find the pages; a packaged scenario's listing command may not fit a target given by hand."""
+        """Find the pages; a packaged scenario's listing may not fit a target given by hand."""
         try:
             await scraper.discover()
         except TargetError as error:
@@ -262,6 +265,7 @@ class _Run:
         meta.decision_log = logs[0] if logs else None
         if fleet is not None:
             meta.stack, meta.pools = fleet.stack, {**meta.pools, **fleet.pools}
+            meta.roles = {**meta.roles, **fleet.roles}
             meta.foreign = foreign_pods(fleet)
 
     def _orders(self, run_dir: Path, target: Target, part: int, parts: int) -> list[WorkerOrder]:

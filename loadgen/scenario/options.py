@@ -26,3 +26,5 @@ class RunOptions:
     repeat: int | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
+    ui: str | None = None
+    """`print` or `open`: have the live page of the stack at the target served meanwhile."""

@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import yaml
 
+from kit.yamldoc import load_value
 from loadgen.errors import ScenarioError
 from loadgen.numbers.expect import ExpectError, check
+from loadgen.scenario.overlay import laid_over
 from loadgen.scenario.read_arrival import read_load
 from loadgen.scenario.read_class import Context, Layers, read_class, weight_of
 from loadgen.scenario.redaction import Secrets, take_out, take_out_line
+from loadgen.scenario.scale import scaled
 from loadgen.scenario.scenario import Arm, ClassSpec, Event, Expectation, FleetNeeds, Scenario, Scrape, Tls
 from loadgen.scenario.yamlnodes import COMMAND_LINE, Node, parse_yaml
 
@@ -66,6 +69,13 @@ class Overrides:
     replay: bool = False
     """The load comes from a plan: trace files need not be there."""
 
+    def plain(self, target: str | None) -> dict[str, object]:
+        """What was given besides `extra`, as keys of a scenario; the target as it may be shown."""
+        given = {"model": self.model, "seed": self.seed, "processes": self.processes, "target": target}
+        if self.duration is not None:
+            given["duration"] = f"{self.duration:g}s"
+        return {key: value for key, value in given.items() if value is not None}
+
 
 def read_scenario(
     text: str, where: str, directory: Path | None = None, overrides: Overrides | None = None
@@ -76,18 +86,21 @@ def read_scenario(
     text, extra = take_out(text, secrets), take_out(yaml.safe_dump(over.extra), secrets)
     target_over = None if over.target is None else take_out_line(over.target, secrets)
     root = parse_yaml(text, where)
-    if over.extra and where != COMMAND_LINE:
-        root.overlay(extra, COMMAND_LINE)
+    if where != COMMAND_LINE:  # which the flags have spelt
+        if over.extra:
+            root.overlay(extra, COMMAND_LINE)
+        text = laid_over(text, load_value(extra, COMMAND_LINE, ScenarioError) | over.plain(target_over))
     root.get("redact")
+    rate = root.get("rate")
     name, description = root.get("name"), root.get("description")
-    target, seed = root.get("target"), root.get("seed")
+    target = root.get("target")
     context = _read_context(root, directory or Path(), over)
     scenario = Scenario(
         name=_file_name(name, name.text()) if name else Path(where).stem,
         description=description.text() if description else "",
         classes=_read_classes(root, context),
         target=target_over or (target.text() if target else None),
-        seed=over.seed if over.seed is not None else (seed.integer(0) if seed else 0),
+        seed=_seed(root, over),
         source=where,
         text=text,
         secrets=secrets,
@@ -96,7 +109,14 @@ def read_scenario(
         scenario = replace(scenario, tokenizer=(directory or Path()) / tokenizer.text())
     scenario = _read_verdict(root, _read_conduct(root, scenario, over), directory or Path())
     root.done()
-    return scenario
+    return scenario if rate is None else scaled(scenario, rate.number(1e-6, 1e9))
+
+
+def _seed(root: Node, over: Overrides) -> int:
+    seed = root.get("seed")
+    if over.seed is not None:
+        return over.seed
+    return seed.integer(0) if seed else 0
 
 
 def _read_context(root: Node, directory: Path, over: Overrides) -> Context:

@@ -139,9 +139,9 @@ class PrefixTree:
             end = parent
         return nodes[::-1]
 
-    def uses(self, ends: Sequence[int] | NDArray[Any]) -> list[int]:
+    def uses(self, ends: Sequence[int] | NDArray[Any]) -> array[int]:
         """How many of the paths that end in `ends` go through each node."""
-        counts: list[int] = np.bincount(np.asarray(ends, np.int64), minlength=len(self.ends)).tolist()
+        counts = array("q", np.bincount(np.asarray(ends, np.int64), minlength=len(self.ends)).tobytes())
         parents = self.parents
         for node in self._upwards():
             if parents[node] != NONE:

@@ -69,11 +69,12 @@ def scorecard(run: RunData) -> Scorecard:
             f"{', '.join(natural_order(unknown))}: scraped, and not told which pod of the answers each is; "
             "give --scrape NAME=URL with the name in x-inference-pod"
         )
+    answering = {name: pod for name, pod in run.known_pods.items() if name in run.answerers}
     addresses = {pod.address: pod.name for pod in series if pod.address}
     prefix = _prefix(run)
     joins = _joins(run)
     return Scorecard(
-        spread=spread_card(ordered, run.pod_names, lifetimes(run.known_pods), run.meta.pools),
+        spread=spread_card(ordered, run.answerers, lifetimes(answering), run.meta.pools),
         herding=herding(ordered),
         prefix=prefix,
         lora=lora(ordered, run.known_pods),

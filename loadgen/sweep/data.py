@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from loadgen.judge.report import Report
+from loadgen.numbers.quantity import show_time
 from loadgen.records.frame import Frame
 
 SWEEP_VERSION = 1
@@ -15,6 +16,9 @@ SWEEP_VERSION = 1
 SETTLED_FROM = 0.25
 # A server keeps up with a rate if in the settled part so much of what starts also ends.
 KEEPS_UP = 0.965
+# Above these the machine may be what was measured: p99 of late starts, and share of time short of CPU.
+LATE = 0.010
+STARVED = 0.5
 Aim = Literal["rates", "saturation", "goodput"]
 
 
@@ -40,7 +44,20 @@ class Point(msgspec.Struct, kw_only=True):
     tokens: float | None = None
     """Tokens of answers per second."""
     trusted: bool = True
+    late_p99: float | None = None
+    """How late the client started requests."""
+    starved: float | None = None
+    """Share of the run in which something on this machine waited for a CPU; None of a remote target."""
     dir: str = ""
+
+    @property
+    def lag(self) -> str:
+        """Who lagged, so that what the rate shows may be this machine's limit; empty where nobody did."""
+        if (self.late_p99 or 0.0) > LATE:
+            return f"the client started requests up to {show_time(self.late_p99 or 0.0)} late"
+        if (self.starved or 0.0) > STARVED:
+            return f"the server's machine was short of CPU {100 * (self.starved or 0.0):.0f} % of the time"
+        return ""
 
     def passes(self, aim: Aim, good: float) -> bool:
         """Whether the rate is below the limit that is looked for."""
@@ -67,9 +84,13 @@ class SweepReport(msgspec.Struct, kw_only=True):
     above: float | None = None
     goodput: float | None = None
     sentence: str = ""
+    lag: str = ""
+    """What stood in the way of rates that were too high; empty where nothing did."""
 
 
-def point_of(report: Report, frame: Frame, asked: float, directory: str) -> Point:
+def point_of(
+    report: Report, frame: Frame, asked: float, directory: str, starved: float | None = None
+) -> Point:
     """One finished run as a point."""
     start, end = _settled(frame)
     started = _count(frame.intended, start, end)
@@ -92,6 +113,8 @@ def point_of(report: Report, frame: Frame, asked: float, directory: str) -> Poin
         e2e_p99=e2e.p99 if e2e else None,
         tokens=float(np.nansum(frame.output_tokens[frame.ok & _within(frame.end, start, end)])) / seconds,
         trusted=report.trusted,
+        late_p99=latency.lateness.p99 if latency.lateness else None,
+        starved=starved,
         dir=directory,
     )
 

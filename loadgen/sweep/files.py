@@ -43,7 +43,7 @@ def points_table(report: SweepReport) -> Table:
             percent(p.ok),
             *((percent(p.good) if p.good is not None else "-",) if with_goodput else ()),
             *(_time(value) for value in (p.ttft_p50, p.ttft_p99, p.tpot_p50, p.e2e_p99)),
-            "" if p.trusted else "not to be trusted",
+            "; ".join(filter(None, ("" if p.trusted else "not to be trusted", p.lag))),
         )
         for p in report.points
     ]

@@ -4,8 +4,7 @@ A stretch is possible while the steps under way decode every running sequence by
 nothing can change that: no sequence ends, nothing waiting can be admitted, and there are free
 blocks for all. What arrives meanwhile lines up behind a head of the queue that cannot get in, or
 ends the stretch. Each boundary then only appends one token to each sequence, and what it does to
-blocks repeats with the block size as its period. Everything that is not steady is left to the
-ordinary step.
+blocks repeats with the block size as its period. What is not steady is left to the ordinary step.
 
 Wanted: the cost of a step that does not grow with the batch, and results bit for bit those of
 stepping. Plan: `take` asks first and touches nothing (`_is_steady` to `_blocks_at_once`), then learns

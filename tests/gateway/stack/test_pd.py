@@ -14,6 +14,7 @@ import pytest
 
 from gateway.stack.pods import Pod
 from gateway.stack.stack import Stack
+from kit.children import python
 from tests.e2e import worlds
 from tests.gateway.stack.test_stack import running, states
 from tests.waiting import until_async
@@ -85,6 +86,47 @@ def test_prefill_first_then_decode(tmp_path: Path) -> None:
         assert (await client.get(f"{url}/health")).status_code == 200
         assert (await client.get(f"{url}/v1/models")).json()["data"][0]["id"] == "m"
         assert (await client.get(f"{url}/nowhere")).status_code == 404
+
+    in_stack(tmp_path, *pd_world(), check=check)
+
+
+def test_a_load_is_told_of_both_pods_and_what_each_served(tmp_path: Path) -> None:
+    """The report of loadgen has the pod that prefills with its requests, though it answers none."""
+    report = tmp_path / "run" / "report.json"
+
+    async def check(stack: Stack, client: httpx.AsyncClient) -> None:
+        decode, prefill, url, named = parts(stack)
+        listing = {
+            "pods": [
+                {
+                    "name": pod.name,
+                    "urls": [f"http://{pod.address}:{pod.ports[0]}"],
+                    "metrics_urls": [f"http://{pod.address}:{pod.ports[0]}/metrics"],
+                }
+                for pod in (decode, prefill)
+            ]
+        }
+        (tmp_path / "fleet.json").write_text(json.dumps(listing))
+        load = await asyncio.create_subprocess_exec(
+            *python("-c", "import sys; from loadgen.cli import main; sys.exit(main(sys.argv[1:]))"),
+            *("run", "--target", url, "--model", "m", "--users", "2", "--requests", "12"),
+            *("--input-tokens", "20", "--output-tokens", "6", "--ignore-eos", "-q", "--no-selftest"),
+            *("-H", f"{HEADER}:{named[HEADER]}", "--fleet", str(tmp_path / "fleet.json")),
+            *("-o", str(report.parent)),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        assert await load.wait() in (0, 2)  # 2: a machine that was late
+        found = json.loads(report.read_text())
+        both = {name: found["pod_gauges"][name] for name in (decode.name, prefill.name)}
+        assert [pod["role"] for pod in both.values()] == ["decode", "prefill"]
+        assert [pod["requests"] for pod in both.values()] == [12, 12]
+        assert [pod["output_tokens"] for pod in both.values()] == [72, 12]
+        assert both[prefill.name]["prompt_tokens"] == both[decode.name]["prompt_tokens"] > 0
+        assert found["spread"]["counts"] == {decode.name: 12}
+        ids = next(row for row in found["selfchecks"] if row["name"] == "ids at the pods")
+        assert ids["status"] == "ok", ids
+        told = report.with_suffix(".md").read_text()
+        assert "Prefill and decode" in told
 
     in_stack(tmp_path, *pd_world(), check=check)
 

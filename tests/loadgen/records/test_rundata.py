@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loadgen.errors import RecordError, RunError, ScenarioError
+from loadgen.errors import RecordError, RunError
 from loadgen.numbers.jsonl import JsonlWriter, read_lines
 from loadgen.plan.build import build_plan
 from loadgen.plan.plan import write_plan
 from loadgen.records.records import Attempt, Record, RecordsHeader, read_header, record_files, write_records
-from loadgen.records.rundata import load_run
+from loadgen.records.rundata import RunData, load_run
 from loadgen.records.rundir import (
     Ceiling,
     ClientTimes,
@@ -25,7 +25,7 @@ from loadgen.records.rundir import (
     read_scrapes,
     write_meta,
 )
-from loadgen.records.table import PICKED_HEADER, read_records
+from loadgen.records.table import PICKED_HEADER, Records, read_records
 from loadgen.scenario.read import read_scenario
 
 SCENARIO = (
@@ -75,8 +75,6 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert list(run.pods) == ["p-2", "p-10"]
     assert run.pod_names == ["p-0", "p-1", "p-2", "p-3", "p-10"]
     assert run.plan_header is not None
-    assert run.plan is not None
-    assert len(run.plan.requests) == 4
     assert run.scenario is not None
     assert run.scenario.name == "r"
 
@@ -86,7 +84,7 @@ def test_records_alone_are_a_run(tmp_path: Path) -> None:
     for name in ("scenario.yaml", "plan.jsonl", "meta.json", "events.jsonl", "scrapes.jsonl"):
         (folder / name).unlink()
     run = load_run(folder)
-    assert (run.meta.status, run.scenario, run.plan, run.plan_header) == ("interrupted", None, None, None)
+    assert (run.meta.status, run.scenario, run.plan_header) == ("interrupted", None, None)
     assert (run.events, run.scrapes, run.pods) == ([], [], {})
     assert run.t0 == 50.0  # the records' own
     assert len(run.frame) == 4  # no scenario, no warm-up
@@ -135,13 +133,37 @@ def test_a_given_scenario_wins(tmp_path: Path) -> None:
     assert len(run.frame) == 4
 
 
-def test_a_broken_line_of_the_plan_is_told_when_it_is_read(tmp_path: Path) -> None:
-    folder = run_directory(tmp_path / "r")
-    with (folder / "plan.jsonl").open("a") as file:
-        file.write('{"slot":9,\n')
-    run = load_run(folder)
-    with pytest.raises(ScenarioError, match=r"plan\.jsonl:6: not a line of a plan"):
-        _ = run.plan
+def told_by_counters(**roles: str) -> RunData:
+    """Two pods that answered, and one that finished 5 requests of a token each, answering none."""
+    records = [
+        Record(id=str(n), cls="a", intended=n, start=n, end=n + 0.1, outcome="ok", pod=f"d-{n % 2}")
+        for n in range(4)
+    ]
+    run = RunData(Path(), Records.of(records), RecordsHeader(), Meta(roles=roles))
+    for name, served, tokens in (("d-0", 2, 20), ("d-1", 2, 20), ("p-0", 5, 5), ("idle", 0, 0)):
+        run.scrapes += [
+            ScrapeLine(
+                t=t, took=0.01, name=name, url=f"http://{name}:80/metrics", pod=name, phase=phase,
+                samples={
+                    "vllm:request_success_total": t * served, "vllm:generation_tokens_total": t * tokens,
+                    "vllm:prompt_tokens_total": 7.0 * t * served,
+                },
+            )
+            for t, phase in ((0.0, "before"), (1.0, "after"))
+        ]  # fmt: skip
+    return run
+
+
+def test_pods_that_only_prefill_are_known_by_their_counters() -> None:
+    run = told_by_counters()
+    assert run.roles == {"d-0": "decode", "d-1": "decode", "p-0": "prefill"}
+    assert run.answerers == ["d-0", "d-1", "idle"]  # who serves nothing at all may be uneven
+
+
+def test_what_the_listing_tells_of_roles_holds() -> None:
+    run = told_by_counters(**{"p-0": "prefill", "idle": "prefill", "d-0": "both"})
+    assert run.roles == {"d-0": "both", "d-1": "decode", "idle": "prefill", "p-0": "prefill"}
+    assert run.answerers == ["d-0", "d-1"]
 
 
 # --- the files -----------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from loadgen.client.credentials import api_headers
 from loadgen.errors import ScenarioError
 from loadgen.plan.plan import PlanHeader
 from loadgen.plan.prepare import PlanInfo
-from loadgen.run.credentials import api_headers
 from loadgen.scenario.read import read_scenario
 from loadgen.scenario.redaction import MARK
 from loadgen.scenario.scenario import Scenario
