@@ -34,7 +34,8 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 STATUS: dict[str, Any] = {
-    "name": "one", "pid": 1, "uptime_s": 3.0, "url": "http://x", "events": [], "gateways": [
+    "name": "one", "pid": 1, "uptime_s": 3.0, "url": "http://x", "events": [],
+    "control_plane": {"kind": "simfleet", "istio": "1.31"}, "gateways": [
         {"name": "gw", "namespace": "n", "admin_url": "http://a", "listeners": [{"port": 80, "url": "http://x"}]}],
     "pickers": [{"name": "epp", "kind": "reference", "state": "running", "metrics_url": "http://m",
                  "kube_api_url": None}],
@@ -139,6 +140,7 @@ def test_ps(capsys: pytest.CaptureFixture[str]) -> None:
     assert parse.run("ps", []) == 0
     table = capsys.readouterr().out
     assert "gateway  n/gw  80 at http://x" in table
+    assert "simfleet's own translation, that of Istio 1.31" in table
     assert re.search(r"^pod-1 +127.0.0.2:8000 +ready +1 +2 *$", table, re.MULTILINE), table
     assert parse.run("ps", ["--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"stacks": [STATUS]}

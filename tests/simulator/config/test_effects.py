@@ -159,6 +159,7 @@ ANSWERS: list[Row] = [
     ("--default-embedding-dimensions 8", "default_embedding_dimensions", 8, 384),
 ]
 LOGS: list[Row] = [
+    ("--otlp-traces-endpoint http://127.0.0.1:4318", "otlp_traces_endpoint", "http://127.0.0.1:4318", None),
     ("--disable-log-stats", "disable_log_stats", True, False),
     ("--enable-log-requests", "enable_log_requests", True, False),
     ("--enable-log-outputs --enable-log-requests", "enable_log_outputs", True, False),
