@@ -10,10 +10,53 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tests.ports import free_port
 from tests.waiting import until
+
+# The messages of opentelemetry-proto as far as they are read, in a pool of their own: the package's modules
+# and those of xds-protos have the same names. Field: number and type.
+_SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
+    "ArrayValue": {"values": (1, "[AnyValue]")},
+    "AnyValue": {"string_value": (1, "?string"), "bool_value": (2, "?bool"), "int_value": (3, "?int64"),
+                 "double_value": (4, "?double"), "array_value": (5, "?ArrayValue")},
+    "KeyValue": {"key": (1, "string"), "value": (2, "AnyValue")},
+    "Resource": {"attributes": (1, "[KeyValue]")},
+    "Scope": {"name": (1, "string")},
+    "Span": {"trace_id": (1, "bytes"), "span_id": (2, "bytes"), "parent_span_id": (4, "bytes"),
+             "name": (5, "string"), "kind": (6, "int32"), "start_time_unix_nano": (7, "fixed64"),
+             "end_time_unix_nano": (8, "fixed64"), "attributes": (9, "[KeyValue]")},
+    "ScopeSpans": {"scope": (1, "Scope"), "spans": (2, "[Span]")},
+    "ResourceSpans": {"resource": (1, "Resource"), "scope_spans": (2, "[ScopeSpans]")},
+    "Export": {"resource_spans": (1, "[ResourceSpans]")},
+}  # fmt: skip
+
+
+def _export_request() -> Any:
+    """The class of the message that a collector takes."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="otlp.proto", package="otlp", syntax="proto3")
+    for name, fields in _SCHEMA.items():
+        message = file.message_type.add(name=name)
+        if any(kind.startswith("?") for _, kind in fields.values()):
+            message.oneof_decl.add(name="value")
+        for field, (number, kind) in fields.items():
+            plain = kind.strip("?[]")
+            made = message.field.add(name=field, number=number)
+            made.label = kinds.LABEL_REPEATED if kind[0] == "[" else kinds.LABEL_OPTIONAL
+            if plain in _SCHEMA:
+                made.type, made.type_name = kinds.TYPE_MESSAGE, f".otlp.{plain}"
+            else:
+                made.type = getattr(kinds, f"TYPE_{plain.upper()}")
+            if kind[0] == "?":
+                made.oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("otlp.Export"))
+
+
+ExportTraceServiceRequest = _export_request()
 
 
 @dataclass(frozen=True)
@@ -34,7 +77,7 @@ class Span:
         return (self.end - self.start) / 1e9
 
 
-def spans_of(request: ExportTraceServiceRequest) -> Iterator[Span]:
+def spans_of(request: Any) -> Iterator[Span]:
     """The spans of one export."""
     for group in request.resource_spans:
         resource = {a.key: _value(a.value) for a in group.resource.attributes}

@@ -26,7 +26,8 @@ def ssl_context(config: ServeConfig) -> ssl.SSLContext | None:
     if not config.ssl_certfile or not config.ssl_keyfile:
         return None
     context = _loaded(config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
-    if config.enable_ssl_refresh or compat(config.compat).tls_reload:
+    behaviour = compat(config.compat)
+    if config.enable_ssl_refresh or behaviour.tls_reload:
         _Refreshing(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
     return context
 
