@@ -224,6 +224,7 @@ class ScenarioDocument(Document):
     model: str | None = None
     seed: Natural | None = None
     duration: Duration | None = None
+    rate: Annotated[float, Meta(gt=0)] | None = None
     load: Load | None = None
     defaults: TrafficClass | None = None
     classes: dict[str, TrafficClass | None] | list[TrafficClass] | None = None

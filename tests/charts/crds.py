@@ -120,7 +120,7 @@ def _rules(schema: dict[str, Any], value: Any, path: str) -> list[str]:
 
 @cache
 def _cel() -> Any:
-    import cel
+    from cel import cel  # not the package's own beginning, which xds-protos may have overwritten
 
     return cel
 

@@ -13,6 +13,8 @@ from typing import Any
 from gateway.cluster.objects.errors import FieldProblem, shown
 from gateway.cluster.objects.schema import Node
 
+# The compiled module inside: xds-protos has a `cel/__init__.py` too, and the last one installed stands.
+_CEL = "cel.cel"
 _UNSUPPORTED = ("Undefined variable or function", "unsupported syntax")
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "split": lambda text, by: text.split(by),
@@ -71,13 +73,13 @@ def has_rules(schema: Any) -> bool:
 @functools.cache
 def _program(rule: str) -> Any:
     """The compiled rule; a RuntimeError or ValueError where it cannot be."""
-    return importlib.import_module("cel").compile(rule)
+    return importlib.import_module(_CEL).compile(rule)
 
 
 def _evaluate(rule: str, value: Any, old: Any, unchecked: Unchecked) -> str | None:
     """None where the rule holds; else empty, or why it could not be evaluated."""
     try:
-        context = importlib.import_module("cel").Context(
+        context = importlib.import_module(_CEL).Context(
             variables={"self": value, "oldSelf": old}, functions=_FUNCTIONS
         )
         return None if _program(rule).execute(context) else ""

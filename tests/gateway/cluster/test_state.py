@@ -215,7 +215,7 @@ def custom(state: State) -> State:
 
 
 def test_defaults_pruning_and_rules_that_are_not_checked_here(custom: State) -> None:
-    pytest.importorskip("cel")
+    pytest.importorskip("cel.cel")
     obj, warnings = widget(custom, size=3)
     assert obj["spec"] == {"size": 3, "color": "red"}
     assert "is not checked here" in warnings[0]
@@ -234,7 +234,7 @@ def test_defaults_pruning_and_rules_that_are_not_checked_here(custom: State) -> 
     ],
 )
 def test_kubernetes_words_for_what_breaks_the_schema(custom: State, spec: Object, words: str) -> None:
-    pytest.importorskip("cel")
+    pytest.importorskip("cel.cel")
     with pytest.raises(ApiError, match=words) as raised:
         widget(custom, **spec)
     assert raised.value.code == 422
