@@ -29,7 +29,7 @@ demo: $(STAMP)  ## the page on this machine: fleet, Envoy, picker, load, verdict
 
 # What measures time, or runs a whole stack, is not to share the machine with anything else.
 test: $(STAMP)  ## the whole default suite
-	@$(PYTEST) -n 2 --dist loadfile --ignore tests/e2e --ignore tests/docs
+	@$(PYTEST) -n 3 --dist loadfile --ignore tests/e2e --ignore tests/docs
 	@$(PYTEST) tests/e2e tests/docs
 
 test-vllm: $(STAMP)  ## against the real vLLM scheduler (downloads its wheels, about 4 GB)
