@@ -14,6 +14,7 @@ from loadgen.records.records import traceparent
 from loadgen.records.rundata import load_run
 from tests.collector import Collector, Span, collecting
 from tests.e2e.labkit import Lab, Labs, completion
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,12 @@ def lab(labs: Labs, collector: Collector) -> Lab:
 
 def _trace(collector: Collector, trace: str) -> dict[str, Span]:
     """The spans of a trace by service; the gateway's own for the picker as `egress`."""
-    spans = [span for span in collector.spans if span.trace == trace]
+
+    def whole() -> list[Span]:
+        spans = [span for span in collector.spans if span.trace == trace]
+        return spans if len(spans) >= 4 else []
+
+    spans = until(whole, what=f"the spans of trace {trace}")
     found = {span.service: span for span in spans if "egress" not in span.name}
     found["egress"] = next(span for span in spans if "egress" in span.name)
     assert len(spans) == len(found) == 4, spans
