@@ -2,7 +2,8 @@
 
 python bench/ui.py. Target: under a tenth of a core. The stack is none: its status and the lines of its logs
 are written here as fast as a stack of that size and rate writes them (9 candidates a decision, as the brief
-log has them), so that nothing but the server is measured.
+log has them), so that nothing but the server is measured. Where there is a Chromium (`make test-ui` installs
+what drives it), its frames while the page is fed so are counted as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -212,6 +214,34 @@ def follow(url: str, token: str, received: list[int]) -> None:
         return  # the server ends with the bench
 
 
+COUNT_FRAMES = """seconds => new Promise(done => {
+  let frames = 0, longest = 0, last = performance.now();
+  const end = last + seconds * 1000;
+  const frame = now => {
+    frames += 1; longest = Math.max(longest, now - last); last = now;
+    if (now < end) requestAnimationFrame(frame); else done([frames / seconds, longest]);
+  };
+  requestAnimationFrame(frame);
+})"""
+
+
+def frames(url: str, token: str, seconds: float) -> tuple[float, float] | None:
+    """Frames a second of the page in a headless Chromium, and its longest frame in ms; None without one."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    except ImportError:
+        return None
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{url}#token={token}")
+        page.wait_for_selector(".tabs")
+        found = page.evaluate(COUNT_FRAMES, seconds)
+        browser.close()
+    return found[0], found[1]
+
+
 def measure(directory: Path) -> None:
     """Idle, then under load; prints both."""
     url_file = directory / "url"
@@ -231,12 +261,19 @@ def measure(directory: Path) -> None:
                 work()
                 elapsed = time.monotonic() - begun
                 shares.append(((cpu_s(server.pid) - before) / elapsed, (received[0] - read) / elapsed / 1000))
+            again = [lines(number, rng) for number in range(int(RATE * SECONDS / 2))]
+            writer = threading.Thread(target=write, args=(directory, again))
+            writer.start()
+            seen = frames(url, token, SECONDS / 4)
+            writer.join()
             pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
         finally:
             server.terminate()
     for what, (share, rate) in zip(("idle", f"{RATE}/s"), shares, strict=True):
         print(f"{what:10} {100 * share:5.1f} % of a core, {rate:5.0f} kB/s to a page")
     print("target      10.0 %")
+    if seen is not None:
+        print(f"page       {seen[0]:5.0f} frames a second at {RATE}/s, longest {seen[1]:.0f} ms (target 30)")
     print(f"memory     {pages * os.sysconf('SC_PAGE_SIZE') >> 20} MB")
 
 
