@@ -14,17 +14,16 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from bench.entry import parser
-from bench.server import STREAM, UNARY, Rates, closed, cpu_seconds, free_port, load, pinned
+from bench.server import STREAM, UNARY, Rates, closed, cpu_seconds, listening, load
 from kit.children import python
 
 MODEL = ("--model", "meta-llama/Llama-3.1-8B-Instruct", "--max-loras", "2")
@@ -33,24 +32,9 @@ PACED = ("--time-to-first-token", "20ms", "--inter-token-latency", "20ms", "--ma
 Server = tuple[int, int]
 
 
-@contextmanager
-def listening(*command: str) -> Iterator[Server]:
-    """(port, pid) of a server that answers /health on the first core."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*pinned(0), *command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
-        yield port, process.pid
-    finally:
-        process.kill()
-        process.wait()
+def started(*command: str) -> AbstractContextManager[Server]:
+    """(port, pid) of a server that listens on the first core; what it says is dropped."""
+    return listening(lambda port: [*command, "--port", str(port)], subprocess.DEVNULL)
 
 
 def paced_share(server: Server, seconds: float) -> float:
@@ -89,8 +73,8 @@ def measure(binary: str, args: argparse.Namespace) -> None:
     here = python("-m", "simulator", "serve", "--host", "127.0.0.1", "--disable-log-stats")
     seconds = args.seconds
     with (
-        listening(binary, *MODEL, *ADAPTER, "--max-num-seqs", "256") as peer,
-        listening(*here, *MODEL, *ADAPTER, "--max-num-seqs", "256", "--latency", "zero") as ours,
+        started(binary, *MODEL, *ADAPTER, "--max-num-seqs", "256") as peer,
+        started(*here, *MODEL, *ADAPTER, "--max-num-seqs", "256", "--latency", "zero") as ours,
     ):
         beside(
             "/metrics", args.rounds, lambda: metrics_rate(peer, seconds), lambda: metrics_rate(ours, seconds)
@@ -110,7 +94,7 @@ def measure(binary: str, args: argparse.Namespace) -> None:
     shares: tuple[list[float], list[float]] = ([], [])
     for _ in range(args.rounds):
         for kept, command in zip(shares, ((binary,), tuple(here)), strict=True):
-            with listening(*command, *MODEL, *ADAPTER, *PACED) as server:
+            with started(*command, *MODEL, *ADAPTER, *PACED) as server:
                 kept.append(paced_share(server, seconds))
     peer_share, our_share = map(statistics.median, shares)
     print(

@@ -15,7 +15,7 @@ import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,10 +51,12 @@ def pinned(core: int) -> list[str]:
 
 
 @contextmanager
-def running(*command: str) -> Iterator[tuple[int, int]]:
-    """(port, pid) of a server that listens."""
+def listening(
+    command: Callable[[int], Sequence[str]], output: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """(port, pid) of a server on the first core, once it listens; `command` makes its command line."""
     port = free_port()
-    process = subprocess.Popen([*pinned(0), *python("-m", *(part.format(port=port) for part in command))])
+    process = subprocess.Popen([*pinned(0), *command(port)], stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -66,6 +68,10 @@ def running(*command: str) -> Iterator[tuple[int, int]]:
     finally:
         process.kill()
         process.wait()
+
+
+def running(*command: str) -> Any:
+    return listening(lambda port: python("-m", *(part.format(port=port) for part in command)))
 
 
 def baseline() -> Any:

@@ -5,30 +5,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from gateway.commands.upflags import add_up_flags, count
 from gateway.errors import GatewayError, UsageError
+from gateway.machine.flags import Parser
 from gateway.stack.socket import ask
 from gateway.stack.statedir import StackDirectory, find_stack, running_stacks, stack_directory
 from kit.children import python
 from kit.console import complain, say
 
 CHANGE_TIMEOUT_S = 120.0
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises; the caller decides how to exit."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().strip()}")
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -52,8 +45,8 @@ def _delegate(name: str, argv: Sequence[str]) -> int:
     return doctor.run(list(argv))
 
 
-def _parser(name: str, description: str, *, stack: bool = True) -> _Parser:
-    parser = _Parser(prog=f"simfleet {name}", description=description)
+def _parser(name: str, description: str, *, stack: bool = True) -> Parser:
+    parser = Parser(prog=f"simfleet {name}", description=description)
     if stack:
         help_ = "the stack to act on ($SIMFLEET_STACK); not needed while only one runs"
         parser.add_argument("--name", dest="stack", help=help_)

@@ -5,23 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from gateway.machine.flags import add_manifests, add_repeatable
 from gateway.stack.statedir import DEFAULT_NAME
 
 
 def add_up_flags(parser: argparse.ArgumentParser) -> None:
     """What to run, on what ports, with which picker, and how."""
     add = parser.add_argument
-    add(
-        "-f",
-        "--filename",
-        action="append",
-        default=[],
-        metavar="FILE|DIR|-",
-        dest="sources",
-        help="manifests: a file, a directory (plain or kustomize) or - for standard input; repeatable. "
-        "Without it, the packaged preset `lab`",
-    )
-    add("-n", "--namespace", default="default", help="namespace of objects that name none")
+    what = "manifests: a file, a directory (plain or kustomize) or - for standard input; repeatable. "
+    add_manifests(parser, "FILE|DIR|-", f"{what}Without it, the packaged preset `lab`")
     add("--name", default=DEFAULT_NAME, help="name of this stack")
     add("--replicas", type=count, help="replicas of every model server, instead of the manifests'")
     _add_gateway_flags(parser)
@@ -52,13 +44,8 @@ def add_up_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_gateway_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "--port",
-        action="append",
-        default=[],
-        metavar="[LISTENER=]PORT",
-        help="local port of the first listener, or of the listener with that port; repeatable",
-    )
+    what = "local port of the first listener, or of the listener with that port; repeatable"
+    add_repeatable(parser, "--port", metavar="[LISTENER=]PORT", help=what)
     add("--host", default="127.0.0.1", help="address on which the gateways listen")
     add("--envoy", type=Path, metavar="PATH", help="an Envoy binary instead of the packaged one")
     add(
@@ -89,14 +76,8 @@ def _add_picker_flags(parser: argparse.ArgumentParser) -> None:
         help="endpoint picker: auto takes $EPP_BIN or `epp` on the PATH, else the reference picker",
     )
     add("--epp-config", type=Path, metavar="FILE", help="EndpointPickerConfig instead of the manifests'")
-    add(
-        "--plugin",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python plugin of the reference picker; repeatable",
-    )
+    what = "Python plugin of the reference picker; repeatable"
+    add_repeatable(parser, "--plugin", type=Path, metavar="FILE", help=what)
     add(
         "--decision-log", type=Path, metavar="FILE", help="one JSON line per decision of the reference picker"
     )

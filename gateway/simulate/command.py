@@ -7,39 +7,27 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from gateway.errors import GatewayError, UsageError
+from gateway.machine.flags import Parser, add_manifests, add_repeatable
 from gateway.simulate.batch import Order, Show, run_all
-from gateway.simulate.inputs import Source
+from gateway.simulate.inputs import Source, add_trace
 from gateway.simulate.summary import as_text, shown
 from kit.console import complain, say, show
 from kit.durations import parse_duration
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().strip()}")
-
-
 def parser() -> argparse.ArgumentParser:
     """All flags of the command."""
-    made = _Parser(
+    made = Parser(
         prog="simfleet simulate",
         description="The manifests' own picker, the engines and a plan of load in virtual time.",
     )
-    add = made.add_argument
-    add(
-        "-f",
-        "--filename",
-        action="append",
-        default=[],
-        metavar="FILE|DIR|-",
-        dest="sources",
-        help="manifests, as for `simfleet up`; without it the preset `lab`, as the scenario supposes it",
+    what = "manifests, as for `simfleet up`; without it the preset `lab`, as the scenario supposes it"
+    add_manifests(made, "FILE|DIR|-", what)
+    made.add_argument(
+        "--replicas", type=int, metavar="N", help="replicas of every model server, instead of the manifests'"
     )
-    add("-n", "--namespace", default="default", help="namespace of objects that name none")
-    add("--replicas", type=int, metavar="N", help="replicas of every model server, instead of the manifests'")
     _add_load(made.add_argument_group("load (one of the first three)"))
     _add_picker(made.add_argument_group("picker and gateway"))
     _add_output(made.add_argument_group("output"))
@@ -50,32 +38,16 @@ def _add_load(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--plan", type=Path, metavar="FILE", help="a plan of `loadgen plan`")
     add("--scenario", metavar="NAME|FILE", help="a scenario of loadgen: its plan is made of --seed")
-    add("--trace", type=Path, metavar="FILE", help="Mooncake's JSONL, an Azure CSV, or requests.jsonl")
-    add("--limit", type=int, metavar="N", help="only the first N requests of the trace")
-    add("--rate-scale", type=float, default=1.0, metavar="X", help="arrivals of the trace X times as fast")
+    add_trace(group)
     add("--model", help="what requests of a trace name (the model that is served)")
-    add("--seed", type=int, default=0, metavar="N", help="of the plan, the picker and the engines (0)")
     add("--seeds", type=int, default=1, metavar="N", help="so many runs, of --seed and those after it")
 
 
 def _add_picker(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add(
-        "--epp-config",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="EndpointPickerConfig instead of the manifests'; repeatable: an arm each",
-    )
-    add(
-        "--plugin",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="plugin of the picker; repeatable",
-    )
+    arms = "EndpointPickerConfig instead of the manifests'; repeatable: an arm each"
+    add_repeatable(group, "--epp-config", type=Path, metavar="FILE", help=arms)
+    add_repeatable(group, "--plugin", type=Path, metavar="FILE", help="plugin of the picker; repeatable")
     add(
         "--gateway-delay",
         default="1.2ms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,15 @@ class Source:
     limit: int | None = None
     rate_scale: float = 1.0
     model: str | None = None
+
+
+def add_trace(group: argparse._ActionsContainer) -> None:
+    """The flags of a trace, and the seed that everything else is drawn by."""
+    add = group.add_argument
+    add("--trace", type=Path, metavar="FILE", help="Mooncake's JSONL, an Azure CSV, or requests.jsonl")
+    add("--limit", type=int, metavar="N", help="only the first N requests of the trace")
+    add("--rate-scale", type=float, default=1.0, metavar="X", help="arrivals of the trace X times as fast")
+    add("--seed", type=int, default=0, metavar="N", help="of the plan, the picker and the engines (0)")
 
 
 @dataclass(slots=True)

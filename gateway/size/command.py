@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from gateway.errors import GatewayError, UsageError
-from gateway.simulate.inputs import Source, totals_of
+from gateway.machine.flags import Parser, add_manifests, add_repeatable
+from gateway.simulate.inputs import Source, add_trace, totals_of
 from gateway.size.autoscale import Hpa
 from gateway.size.keda import read_scaled_object
 from gateway.size.picture import page
@@ -24,14 +25,9 @@ from kit.console import complain, say, show
 from kit.durations import parse_duration
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().strip()}")
-
-
 def parser() -> argparse.ArgumentParser:
     """All flags of the command."""
-    made = _Parser(prog="simfleet size", description="The least number of replicas that keeps the limits.")
+    made = Parser(prog="simfleet size", description="The least number of replicas that keeps the limits.")
     _add_load(made.add_argument_group("load (--trace or --scenario)"))
     _add_fleet(made.add_argument_group("what is tried"))
     _add_autoscaler(made.add_argument_group("autoscaling, against the fixed number"))
@@ -47,11 +43,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_load(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--trace", type=Path, metavar="FILE", help="Mooncake's JSONL, an Azure CSV, or requests.jsonl")
+    add_trace(group)
     add("--scenario", metavar="NAME|FILE", help="a scenario of loadgen")
-    add("--limit", type=int, metavar="N", help="only the first N requests of the trace")
-    add("--rate-scale", type=float, default=1.0, metavar="X", help="arrivals of the trace X times as fast")
-    add("--seed", type=int, default=0, metavar="N", help="of the plan, the picker and the engines (0)")
     add(
         "--slo",
         action="append",
@@ -65,24 +58,8 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--profile", metavar="A[,B]", help="names out of `simfleet profiles`")
     add("--picker", metavar="FILE[,FILE]", help="EndpointPickerConfigs; the manifests' own without it")
-    add(
-        "--plugin",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="plugin of the picker; repeatable",
-    )
-    add(
-        "-f",
-        "--filename",
-        action="append",
-        default=[],
-        metavar="FILE",
-        dest="sources",
-        help="manifests (the lab)",
-    )
-    add("-n", "--namespace", default="default", help="namespace of objects that name none")
+    add_repeatable(group, "--plugin", type=Path, metavar="FILE", help="plugin of the picker; repeatable")
+    add_manifests(group, "FILE", "manifests (the lab)")
     add(
         "--server-arg",
         action="append",

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 from gateway.errors import ControlError
-from kit.children import python
+from kit.children import end_group, python
 from kit.printable import one_line
 
 LINES = 60  # of its output that are kept
@@ -126,9 +125,4 @@ class Load:
         child = self._child
         if child is None or child.returncode is not None:
             return
-        for number in (signal.SIGINT, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), END_S)
-                return
+        await end_group(child, END_S)

@@ -10,11 +10,11 @@ import contextlib
 import os
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from kit.children import end_group
 from loadgen.errors import LoadgenError
 from loadgen.run.fleetlist import stack_at
 from loadgen.run.scrape import read_fleet
@@ -45,7 +45,7 @@ async def live_page(
         yield
     finally:
         if child is not None:
-            await _end(child)
+            await end_group(child, END_S)
 
 
 async def _stack(target: str, name: str | None) -> str:
@@ -94,13 +94,3 @@ async def _address(child: asyncio.subprocess.Process) -> str:
         words = (await child.stderr.read()).decode(errors="replace").strip()
         raise LoadgenError(f"`simfleet ui` ended: {words[-300:] or 'without a word'}")
     return url
-
-
-async def _end(child: asyncio.subprocess.Process) -> None:
-    """As Ctrl-C ends it, which leaves nothing behind; a page that was there before stays."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), END_S)
-            return

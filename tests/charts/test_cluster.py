@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.charts.conftest import CHARTS, Helm
-from tests.e2e.kubekit import Cluster
+from tests.e2e.kubekit import Cluster, running_cluster
 from tests.waiting import until
 
 pytestmark = pytest.mark.charts
@@ -17,11 +17,8 @@ pytestmark = pytest.mark.charts
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
+    with running_cluster() as made:
         yield made
-    finally:
-        assert made.close() == 0
 
 
 def test_lab_lives_a_life(helm: Helm, cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.kubekit import Cluster, running_cluster
 from tests.e2e.labkit import Labs
 
 PAGE = Path(__file__).parents[3] / "shared" / "page"
@@ -35,3 +36,9 @@ def http() -> Iterator[httpx.Client]:
     limits = httpx.Limits(max_connections=300, max_keepalive_connections=300)
     with httpx.Client(timeout=15.0, limits=limits) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as made:
+        yield made

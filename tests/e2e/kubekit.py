@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,13 @@ class Cluster:
                 raise
         shutil.rmtree(self.state)
         return self.process.returncode
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster meanwhile, which then ends in order."""
+    made = Cluster()
+    try:
+        yield made
+    finally:
+        assert made.close() == 0

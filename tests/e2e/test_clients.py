@@ -20,15 +20,6 @@ GROUP, VERSION, POOLS = "inference.networking.k8s.io", "v1", "inferencepools"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        yield made
-    finally:
-        assert made.close() == 0
-
-
-@pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Iterator[client.ApiClient]:
     before = os.environ.pop("HTTPS_PROXY", None), os.environ.pop("https_proxy", None)
     made = config.new_client_from_config(str(cluster.kubeconfig))

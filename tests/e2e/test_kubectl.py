@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,15 +14,6 @@ from tests.e2e import worlds
 from tests.e2e.kubectl_commands import COMMANDS, RECORDED, run
 from tests.e2e.kubekit import Cluster, need_kubectl
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        yield made
-    finally:
-        assert made.close() == 0
 
 
 @pytest.mark.slow

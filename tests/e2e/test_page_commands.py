@@ -71,15 +71,6 @@ def run_page(cluster: Cluster) -> dict[str, float]:
     return {"answered": answered, "all": time.monotonic() - begun}
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        yield made
-    finally:
-        assert made.close() == 0
-
-
 def test_the_page_word_for_word(cluster: Cluster) -> None:
     before = cluster.cpu_s()
     took = run_page(cluster)

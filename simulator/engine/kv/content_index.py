@@ -10,7 +10,7 @@ What always holds:
 - of the blocks with one content exactly one stands in the table, the one that was added first; `copies` has
   all of them in order, where there are several;
 - the table is at most half full, and between the home of a content and the slot of its block none is empty
-  (`remove` moves what stands behind a gap).
+  (`remove_all` moves what stands behind a gap).
 It grows fourfold until it has 2**14 slots and then at once to what all blocks need: a growth is a pause, and
 none is longer than some milliseconds so.
 """
@@ -102,12 +102,8 @@ class ContentIndex:
                     self._grow()
                     slots, mask = self._slots, self._mask
 
-    def remove(self, block: int) -> bool:
-        """Forget the content of a block that has one; True where another block is found for it now."""
-        return self.remove_all((block,))
-
     def remove_all(self, blocks: Iterable[int]) -> bool:
-        """As `remove`, for every one that has content; True where another block is found for one of them."""
+        """Forget the contents of these blocks; True where another block is found for one of them now."""
         slots, contents, mask, copies = self._slots, self.contents, self._mask, self.copies
         changed = False
         for block in blocks:

@@ -59,12 +59,8 @@ class DictIndex:
                 if first != block:
                     self.copies.setdefault(content, {first: None})[block] = None
 
-    def remove(self, block: int) -> bool:
-        """Forget the content of a block that has one; True where another block is found for it now."""
-        return self.remove_all((block,))
-
     def remove_all(self, blocks: Sequence[int]) -> bool:
-        """As `remove`, for every one that has content; True where another block is found for one of them."""
+        """Forget the contents of these blocks; True where another block is found for one of them now."""
         kept, first, copies = self.contents, self._first, self.copies
         changed = False
         for block in blocks:

@@ -263,13 +263,16 @@ class DerenderChatRequest(_Plain):
     chat_request: ChatCompletionRequest | None = None
 
 
-class DerenderChatStreamRequest(_Plain):
+class _DerenderStream(_Plain):
     stream: Literal[True]
     model: str | None = None
     generate_chunk: GenerateChunk
     stream_state: DerenderStreamState | None = None
     prompt_tokens: int | None = None
     prompt_token_ids: list[_Id] | None = None
+
+
+class DerenderChatStreamRequest(_DerenderStream):
     chat_request: ChatCompletionRequest | None = None
 
 
@@ -293,11 +296,5 @@ class DerenderCompletionRequest(_Plain):
         return self
 
 
-class DerenderCompletionStreamRequest(_Plain):
-    stream: Literal[True]
-    model: str | None = None
-    generate_chunk: GenerateChunk
-    stream_state: DerenderStreamState | None = None
-    prompt_tokens: int | None = None
-    prompt_token_ids: list[_Id] | None = None
+class DerenderCompletionStreamRequest(_DerenderStream):
     completion_request: CompletionRequest | None = None

@@ -30,7 +30,7 @@ def test_random_use_through_every_growth(seed: int, kind: str, wide: bool) -> No
         if block in kept:
             blocks = plain[kept[block]]
             was_first = len(blocks) > 1
-            assert index.remove(block) is was_first
+            assert index.remove_all((block,)) is was_first
             blocks.remove(block)
             if not blocks:
                 del plain[kept[block]]
@@ -55,7 +55,7 @@ def test_contents_that_meet_in_one_slot_are_found_after_a_gap() -> None:
     for block, content in enumerate(collide, 1):
         index.add(content, block)
     for gone in (1, 5, 30, 21, 20):
-        index.remove(gone)
+        index.remove_all((gone,))
     left = [(content, block) for block, content in enumerate(collide, 1) if block not in (1, 5, 30, 21, 20)]
     assert index.by_content() == {content: [block] for content, block in left}
     assert all(index.find(content) == block for content, block in left)
