@@ -7,11 +7,9 @@ reader of its output left.
 from __future__ import annotations
 
 import difflib
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from kit.children import python
 from kit.console import complain, exit_code, say, show
 
 # name -> one line of help
@@ -126,6 +124,10 @@ def _profiles() -> list[str]:
 
 
 def _scenarios() -> list[str]:
+    import subprocess  # noqa: PLC0415 - --help need not pay for children
+
+    from kit.children import python  # noqa: PLC0415
+
     command = python("-c", "from loadgen.cli import main; main()", "completion", "words", "scenarios")
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
 

@@ -14,7 +14,6 @@ from gateway.cluster.objects.kinds import HPA
 from gateway.cluster.objects.owners import now_text
 from gateway.cluster.targets import ObjectTarget
 from gateway.cluster.world import World
-from gateway.errors import GatewayError
 from gateway.stack.plan import ServerPlan
 from gateway.stack.stack import Stack
 
@@ -42,18 +41,18 @@ class Autoscalers:
 
     async def sync(self) -> None:
         """One look of each, and its status."""
-        planned = [(hpa, server) for hpa, server in self._stack.plan.autoscalers]
+        planned = list(self._stack.plan.autoscalers)
         keys = {(hpa.namespace, hpa.name) for hpa, _ in planned}
         self._made = {key: made for key, made in self._made.items() if key in keys}
         for hpa, server in planned:
             scaler = self._of(hpa, server)
             try:
                 await scaler.sync()
-            except (GatewayError, OSError) as error:
-                self._report(f"{hpa.resource}: {error}")
-            obj = self._world.state.get(HPA, hpa.namespace, hpa.name)
-            if obj is not None:
-                self._world.state.change(HPA, obj, status=_status(scaler, obj))
+                obj = self._world.state.get(HPA, hpa.namespace, hpa.name)
+                if obj is not None:
+                    self._world.state.change(HPA, obj, status=_status(scaler, obj))
+            except Exception as error:  # noqa: BLE001 - the others go on; whoever runs it is told
+                self._report(f"{hpa.resource}: {type(error).__name__}: {error}")
 
     def _of(self, hpa: Hpa, server: ServerPlan) -> Autoscaler:
         spec = hpa.resource.root.value["spec"]

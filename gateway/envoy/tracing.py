@@ -71,4 +71,5 @@ def collector(url: str) -> Collector:
         )
     if (words := lacking()) is not None:
         raise UsageError(f"--otlp-endpoint: {words}")
-    return Collector(f"http://{parts.hostname}:{parts.port or 4318}")
+    host = str(parts.hostname)
+    return Collector(f"http://{f'[{host}]' if ':' in host else host}:{parts.port or 4318}")

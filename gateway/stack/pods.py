@@ -164,3 +164,8 @@ def _endpoints_of(pod: Pod, pool: InferencePool) -> Iterable[Endpoint]:
     for rank, port in enumerate(pool.target_ports):
         name = f"{pod.name}-rank-{rank}"
         yield Endpoint(name, pod.name, pod.namespace, pod.address, port, labels)
+
+
+def is_ready(pod: Pod, replica: ReplicaView) -> bool:
+    """Without a readiness probe a container is ready as soon as it runs."""
+    return not pod.has_probe or (replica.state.is_ready() and not replica.prepared.faults.unready)

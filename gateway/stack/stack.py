@@ -31,7 +31,7 @@ from gateway.stack.faults import change
 from gateway.stack.pickers.process import PickerOptions, PickerProcess
 from gateway.stack.pickerset import PickerHandle, PickerSet
 from gateway.stack.plan import Plan, ServerPlan
-from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView
+from gateway.stack.pods import Pod, PodState, PodTable, ReplicaView, is_ready
 from gateway.stack.serving import ranks_of, server_config
 from gateway.stack.sidecars import Sidecars, pod_ports
 from simulator.config.serve import ServeConfig
@@ -226,7 +226,7 @@ class Stack:
         pod.template = server.workload.resource.root.at("spec", "template").value
         await self._sidecars.add(pod, sidecar)
         self.pods.add(pod)
-        pod.state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
+        pod.state = PodState.READY if is_ready(pod, replica) else PodState.STARTING
         self.report(f"pod      {name}  {address}:{','.join(map(str, ports))}")
         return pod
 
@@ -258,7 +258,7 @@ class Stack:
                 replica = self.replica(pod)
                 if replica is None or pod.state not in {PodState.STARTING, PodState.READY}:
                     continue
-                state = PodState.READY if _is_ready(pod, replica) else PodState.STARTING
+                state = PodState.READY if is_ready(pod, replica) else PodState.STARTING
                 if not self._fleet.is_listening(pod.name):
                     state = PodState.KILLED
                     self.report(f"pod {pod.name} died")
@@ -369,6 +369,8 @@ class Stack:
         """Start a pod with an empty cache on its old address, or a picker anew."""
         if (handle := self.pickers.find(name)) is not None:
             async with self.turns.of(handle.name):
+                if (handle := self.pickers.find(name)) is None:  # while it waited for its turn
+                    raise ControlError(f"picker {name} is gone")
                 await handle.process.stop()
                 await self.start_picker(handle)
                 self.publish()
@@ -376,17 +378,13 @@ class Stack:
             return f"picker {handle.name} restarted"
         pod = self.pods.get(name)
         async with self.turns.of(str(pod.server.workload)):
+            pod = self.pods.get(name)  # as it is now
             try:
                 replica = await self._fleet.restart(pod.name)
             except FleetError as error:
                 raise ControlError(f"pod {pod.name} cannot be restarted: {error}") from error
             await self._sidecars.start(pod)
             pod.restarts += 1
-            self._set_state(PodState.READY if _is_ready(pod, replica) else PodState.STARTING, pod)
+            self._set_state(PodState.READY if is_ready(pod, replica) else PodState.STARTING, pod)
             await self.until_applied()
         return f"pod {pod.name} restarted"
-
-
-def _is_ready(pod: Pod, replica: ReplicaView) -> bool:
-    """Without a readiness probe a container is ready as soon as it runs."""
-    return not pod.has_probe or (replica.state.is_ready() and not replica.prepared.faults.unready)

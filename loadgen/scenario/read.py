@@ -71,9 +71,8 @@ class Overrides:
 
     def plain(self, target: str | None) -> dict[str, object]:
         """What was given besides `extra`, as keys of a scenario; the target as it may be shown."""
-        given = {"model": self.model, "seed": self.seed, "processes": self.processes, "target": target}
-        if self.duration is not None:
-            given["duration"] = f"{self.duration:g}s"
+        own = ("model", "seed", "processes", "duration")
+        given: dict[str, object] = {"target": target, **{name: getattr(self, name) for name in own}}
         return {key: value for key, value in given.items() if value is not None}
 
 

@@ -30,6 +30,16 @@ def test_every_request_has_a_span_that_goes_to_the_collector() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "traces"),
+    [("http://[::1]:4319", "http://[::1]:4319/v1/traces"), ("http://[::1]", "http://[::1]:4318/v1/traces")],
+)
+def test_an_address_of_ipv6(url: str, traces: str) -> None:
+    made = collector(url)
+    assert made.traces == traces
+    assert made.cluster["name"] == CLUSTER
+
+
+@pytest.mark.parametrize(
     "url", ["127.0.0.1:4318", "https://x", "http://", "http://x:99999", "http://x/v1/traces", "http://x:0"]
 )
 def test_what_is_no_collector(url: str) -> None:

@@ -58,6 +58,14 @@ def test_the_text_of_a_scenario_reads_as_it_was_run() -> None:
     assert sum(stage.duration for stage in again.classes[0].arrival.stages) == 3.0
 
 
+@pytest.mark.parametrize("seconds", [1234567.0, 86400.25, 0.001])
+def test_any_duration_is_read_again_as_it_was(seconds: float) -> None:
+    over = Overrides(duration=seconds, secrets=Secrets())
+    text = read_scenario(TEXT, "tried.yaml", Path(), over).text
+    again = read_scenario(text, "scenario.yaml", Path())
+    assert sum(stage.duration for stage in again.classes[0].arrival.stages) == seconds
+
+
 def test_what_nothing_is_laid_over_stays_as_it_was_written() -> None:
     assert read_scenario(TEXT, "tried.yaml", Path()).text == TEXT
     assert laid_over("a: 1 # why\n", {}) == "a: 1 # why\n"

@@ -33,17 +33,21 @@ def grammar_text(text: str, rng: random.Random, budget: Budget) -> str:
 
     Raises ApiError for a grammar that is wrong, too large, or matched by nothing.
     """
-    grammar = parse_grammar(text, budget)
-    lengths = _lengths(grammar, budget)
-    if lengths[grammar.start] == math.inf:
-        raise invalid_grammar()
-    return _drawn(grammar, lengths, rng, budget)
+    try:
+        grammar = parse_grammar(text, budget)
+        lengths = _lengths(grammar, budget)
+        if lengths[grammar.start] == math.inf:
+            raise invalid_grammar()
+        return _drawn(grammar, lengths, rng, budget)
+    except RecursionError:
+        raise invalid_grammar() from None
 
 
 def _drawn(grammar: Grammar, lengths: dict[str, float], rng: random.Random, budget: Budget) -> str:
     """Without recursion: what is still to be written lies on a stack, each with its depth in rules."""
     said: list[str] = []
     waiting: list[tuple[Node, int]] = [(Rule(grammar.start), 0)]
+    ways = _Ways(lengths)
     while waiting and not budget.is_enough:
         budget.step()
         node, depth = waiting.pop()
@@ -58,26 +62,38 @@ def _drawn(grammar: Grammar, lengths: dict[str, float], rng: random.Random, budg
             case Row(parts):
                 waiting += [(part, depth) for part in reversed(parts)]
             case OneOf(parts):
-                waiting.append((_branch(parts, lengths, rng, depth), depth))
+                waiting.append((ways.branch(parts, rng, depth), depth))
             case Repeat(part):
-                times = _times(node, lengths, rng, depth)
+                times = ways.times(node, rng, depth)
                 budget.step(times)
                 waiting += [(part, depth)] * times
     return "".join(said)
 
 
-def _branch(parts: tuple[Node, ...], lengths: dict[str, float], rng: random.Random, depth: int) -> Node:
-    ways = [_length(part, lengths) for part in parts]
-    if depth >= _DEEP:
-        return parts[ways.index(min(ways))]
-    return rng.choice([part for part, way in zip(parts, ways, strict=True) if way < math.inf])
+class _Ways:
+    """Which ways have an end and which is the nearest, looked at once a node: a node is drawn many times."""
 
+    def __init__(self, lengths: dict[str, float]) -> None:
+        self._lengths = lengths
+        self._branches: dict[int, tuple[list[Node], Node]] = {}  # by id of the parts, which the grammar keeps
+        self._ends: dict[int, bool] = {}
 
-def _times(node: Repeat, lengths: dict[str, float], rng: random.Random, depth: int) -> int:
-    if depth >= _DEEP or _length(node.part, lengths) == math.inf:
-        return node.low
-    most = node.low + _MORE
-    return rng.randint(node.low, most if node.high is None else min(node.high, most))
+    def branch(self, parts: tuple[Node, ...], rng: random.Random, depth: int) -> Node:
+        """One of the parts that have an end; the nearest where it is deep."""
+        if (found := self._branches.get(id(parts))) is None:
+            ways = [_length(part, self._lengths) for part in parts]
+            possible = [part for part, way in zip(parts, ways, strict=True) if way < math.inf]
+            found = self._branches[id(parts)] = possible, parts[ways.index(min(ways))]
+        return found[1] if depth >= _DEEP else rng.choice(found[0])
+
+    def times(self, node: Repeat, rng: random.Random, depth: int) -> int:
+        """How often a part stands there."""
+        if (ends := self._ends.get(id(node))) is None:
+            ends = self._ends[id(node)] = _length(node.part, self._lengths) < math.inf
+        if depth >= _DEEP or not ends:
+            return node.low
+        most = node.low + _MORE
+        return rng.randint(node.low, most if node.high is None else min(node.high, most))
 
 
 def _lengths(grammar: Grammar, budget: Budget) -> dict[str, float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 
 import pytest
 
+from simulator.server.answers.values import grammar_values
 from simulator.server.answers.values.budget import Budget
 from simulator.server.answers.values.grammar_values import grammar_text
 from simulator.server.errors import ApiError
@@ -90,6 +92,25 @@ def test_no_grammar(grammar: str) -> None:
 def test_work_is_bounded(grammar: str) -> None:
     with pytest.raises(ApiError):
         grammar_text(grammar, random.Random(0), Budget())
+
+
+def test_repetitions_of_repetitions_are_refused_not_a_traceback() -> None:
+    with pytest.raises(ApiError, match="Invalid grammar specification"):
+        grammar_text("root ::= " + "(" * 45 + '"a"' + ("+" * 45 + ")") * 45, random.Random(0), Budget())
+
+
+def test_a_choice_is_looked_at_once_however_often_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Counter[int]()
+
+    def counted(node: grammar_values.Node, lengths: dict[str, float]) -> float:
+        looks[id(node)] += 1
+        return real(node, lengths)
+
+    real = grammar_values._length
+    monkeypatch.setattr(grammar_values, "_length", counted)
+    grammar = "root ::= (" + "|".join(['""'] * 50) + '){200} "b"'
+    assert grammar_text(grammar, random.Random(1), Budget(100)) == "b"
+    assert looks.total() < 1000
 
 
 def test_only_what_is_seen_is_made() -> None:
