@@ -81,7 +81,10 @@ def _status(scaler: Autoscaler, obj: Object) -> Object:
     found: Object = {
         "currentReplicas": scaler.target.replicas(),
         "desiredReplicas": now,
-        "currentMetrics": [_metric(metric, v) for metric, v in state.metrics if v is not None],
+        "currentMetrics": [
+            {"type": ""} if v is None else _metric(metric, v)  # by position, as kubectl pairs them
+            for metric, v in state.metrics
+        ],
         "conditions": with_times([ready, active, limited], old.get("conditions")),
         "observedGeneration": obj["metadata"].get("generation", 1),
     }

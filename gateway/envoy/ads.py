@@ -17,12 +17,12 @@ from gateway.envoy.config import EnvoyConfig, admin, build, listener_ports, runt
 from gateway.envoy.listeners import MANAGER, Bound, access_log
 from gateway.envoy.process import EndpointsOf, GatewayOptions, GatewayProcess
 from gateway.machine.readiness import http_get
+from gateway.manifests.authorization import gateway_labels
 from gateway.manifests.gatewayapi import Gateway
 from gateway.manifests.load import Manifests
 from kit.errors import DocumentError
 
 Json = dict[str, Any]
-NAME_LABEL = "gateway.networking.k8s.io/gateway-name"
 XDS = "xds-grpc"
 CLUSTER_ID = "Kubernetes"
 PATIENCE_S = 3.0  # how long a drain waits for endpoints that go through istiod
@@ -129,13 +129,12 @@ def bootstrap(gateway: Gateway, host: str, xds_port: int) -> Json:
     """As pilot-agent starts a gateway's Envoy, in plaintext and without what only Istio's build has."""
     name, namespace = f"{gateway.name}-istio", gateway.namespace
     source: Json = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    labels = {NAME_LABEL: gateway.name, "service.istio.io/canonical-name": name}
     address = {"socket_address": {"address": "127.0.0.1", "port_value": xds_port}}
     return {
         "node": {
             "id": f"router~{host}~{name}.{namespace}~{namespace}.svc.cluster.local",
             "cluster": f"{name}.{namespace}",
-            "metadata": {"LABELS": labels, "NAMESPACE": namespace, "CLUSTER_ID": CLUSTER_ID},
+            "metadata": {"LABELS": gateway_labels(gateway), "NAMESPACE": namespace, "CLUSTER_ID": CLUSTER_ID},
         },
         "dynamic_resources": {
             "lds_config": source,

@@ -29,7 +29,8 @@ def questions(
         return await asyncio.to_thread(describe, stack.plan)  # lint takes longer than a turn of the loop may
 
     async def manifests() -> str:
-        return yaml.safe_dump_all(stack.plan.manifests.objects(), sort_keys=False)
+        objects = stack.plan.manifests.objects()
+        return await asyncio.to_thread(yaml.safe_dump_all, objects, sort_keys=False)
 
     async def config(name: str) -> str:
         return picker_config(stack, name)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
+import signal
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -30,7 +32,6 @@ class Simulations:
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
-        self._child: asyncio.subprocess.Process | None = None
         self._said: deque[str] = deque(maxlen=_LINES)
         self._state: Json = {"running": False}
 
@@ -56,27 +57,21 @@ class Simulations:
     async def _run(
         self, manifests: str, configs: dict[str, str], scenario: str, replicas: int | None
     ) -> None:
-        with tempfile.TemporaryDirectory(prefix="simfleet-what-if-") as name:
-            folder = Path(name)
-            (folder / "stack.yaml").write_text(manifests, encoding="utf-8")
-            words = ["-f", str(folder / "stack.yaml"), "--scenario", scenario, "--progress", "lines"]
-            if replicas is not None:
-                words += ["--replicas", str(replicas)]
-            for arm, text in configs.items():
-                (folder / f"{arm}.yaml").write_text(text, encoding="utf-8")
-                words += ["--epp-config", str(folder / f"{arm}.yaml")]
-            if len(configs) == 1:  # the command names arms only where there are several
-                words += ["--arm", *configs]
-            try:
-                self._state |= {"arms": await self._figures([*words, "--json", "-"])}
-            except ControlError as error:
-                self._state["problem"] = str(error)
-            finally:
-                self._state["running"] = False
+        try:
+            with tempfile.TemporaryDirectory(prefix="simfleet-what-if-") as name:
+                words = _words(Path(name), manifests, configs, scenario, replicas)
+                self._state["arms"] = await self._figures(words)
+        except asyncio.CancelledError:
+            self._state["problem"] = "stopped"
+            raise
+        except (ControlError, OSError, ValueError) as error:  # no room for the files, no program, no JSON
+            self._state["problem"] = str(error)
+        finally:
+            self._state["running"] = False
 
     async def _figures(self, words: list[str]) -> Json:
         """What the command says of each arm. ControlError where it says nothing."""
-        child = self._child = await asyncio.create_subprocess_exec(
+        child = await asyncio.create_subprocess_exec(
             *python("-c", _SIMFLEET, "simulate", *words),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -91,10 +86,8 @@ class Simulations:
         finally:
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    child.kill()
+                    os.killpg(child.pid, signal.SIGKILL)  # and what it has started
                 await child.wait()
-        if code < 0:
-            raise ControlError("stopped")
         if code:
             raise ControlError(" ".join(self._said) or f"simfleet simulate ended with status {code}")
         found = json.loads(output)
@@ -116,9 +109,21 @@ class Simulations:
         task = self._task
         if task is None or task.done():
             return
-        if self._child is not None and self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._child.kill()
-        else:
-            task.cancel()
+        task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _words(
+    folder: Path, manifests: str, configs: dict[str, str], scenario: str, replicas: int | None
+) -> list[str]:
+    """The arguments of the command, whose files are written. Raises OSError."""
+    (folder / "stack.yaml").write_text(manifests, encoding="utf-8")
+    words = ["-f", str(folder / "stack.yaml"), "--scenario", scenario, "--progress", "lines", "--json", "-"]
+    if replicas is not None:
+        words += ["--replicas", str(replicas)]
+    for arm, text in configs.items():
+        (folder / f"{arm}.yaml").write_text(text, encoding="utf-8")
+        words += ["--epp-config", str(folder / f"{arm}.yaml")]
+    if len(configs) == 1:  # the command names arms only where there are several
+        words += ["--arm", *configs]
+    return words

@@ -35,7 +35,7 @@ def proxy_of(target: SplitResult, port: int) -> Proxy | None:
     given = getproxies_environment()
     url = given.get(target.scheme) or given.get("all")
     host = target.hostname or ""
-    if not url or _is_loopback(host) or _is_excepted(host, port, given.get("no", "")):
+    if not url or is_loopback(host) or _is_excepted(host, port, given.get("no", "")):
         return None
     parts = urlsplit(url if "://" in url else f"http://{url}")
     shown = without_user(url)
@@ -62,7 +62,8 @@ def proxy_of(target: SplitResult, port: int) -> Proxy | None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Protocol
 
@@ -45,11 +45,11 @@ class Snapshot(Protocol):
 class Totals(Collector):
     """Families of a run's totals, made from its latest snapshot at each scrape."""
 
-    def __init__(self) -> None:
-        self.snapshot: Snapshot | None = None
+    def __init__(self, latest: Callable[[], Snapshot | None]) -> None:
+        self._latest = latest
 
     def collect(self) -> Iterator[Metric]:
-        if (snapshot := self.snapshot) is None:
+        if (snapshot := self._latest()) is None:
             return
         name, total = [snapshot.name], snapshot.total
         counters = (
@@ -102,20 +102,16 @@ def _buckets(held: Histogram, bounds: tuple[float, ...]) -> list[tuple[str, floa
 
 
 @contextlib.contextmanager
-def serving(port: int | None) -> Iterator[tuple[Totals, str]]:
-    """Totals, and the URL at which they are served ("" without a port); RunError for a port that is taken."""
-    totals = Totals()
-    if port is None:
-        yield totals, ""
-        return
+def serving(port: int, latest: Callable[[], Snapshot | None]) -> Iterator[str]:
+    """The URL at which the totals of the `latest` snapshot are served; RunError for a port that is taken."""
     registry = CollectorRegistry()
-    registry.register(totals)
+    registry.register(Totals(latest))
     try:
         server, thread = start_http_server(port, "127.0.0.1", registry)
     except OSError as error:
         raise RunError(f"--metrics-port {port}: {error.strerror or error}") from error
     try:
-        yield totals, f"http://127.0.0.1:{server.server_port}/metrics"
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
     finally:
         server.shutdown()
         server.server_close()

@@ -70,12 +70,7 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
     TargetError when it holds no pod that can be asked, when nothing says which stack is meant, and when the
     target belongs to another stack.
     """
-    try:
-        document = msgspec.json.decode(data)
-    except NO_JSON as error:
-        raise TargetError(f"scrape.fleet: {where} gave no JSON: {error}") from error
-    listed = document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
-    stacks = [item for item in _list(listed) if isinstance(item, dict)]
+    stacks = _stacks(data, f"scrape.fleet: {where} gave no JSON")
     stack = _meant(stacks, where, name, target)
     items = [item for key in ("pods", "replicas") for item in _mappings(stack.get(key))]
     pickers = _mappings(stack.get("pickers"))
@@ -101,6 +96,22 @@ def parse_fleet(data: bytes, where: str, name: str | None = None, target: str | 
     )
 
 
+def _stacks(data: bytes, failed: str) -> list[dict[str, Any]]:
+    """The stacks of a listing; a list alone is the pods of one. TargetError with `failed` for no JSON."""
+    try:
+        document = msgspec.json.decode(data)
+    except NO_JSON as error:
+        raise TargetError(f"{failed}: {error}") from error
+    return _mappings(
+        document.get("stacks", [document]) if isinstance(document, dict) else [{"pods": document}]
+    )
+
+
+def _at(stacks: list[dict[str, Any]], target: str | None) -> list[dict[str, Any]]:
+    """Those that the target is a gateway or pod of."""
+    return [stack for stack in stacks if target is not None and _netloc(target) in _netlocs(stack)]
+
+
 def _roles(items: list[dict[str, Any]]) -> dict[str, str]:
     return {str(item["name"]): role for item in items if item.get("name") and (role := _role(item))}
 
@@ -110,13 +121,9 @@ def stack_at(data: bytes, target: str, name: str | None = None) -> tuple[str | N
 
     TargetError when the listing is no JSON.
     """
-    try:
-        document = msgspec.json.decode(data)
-    except NO_JSON as error:
-        raise TargetError(f"the listing of stacks is no JSON: {error}") from error
-    stacks = _mappings(document.get("stacks", [document]) if isinstance(document, dict) else [])
+    stacks = _stacks(data, "the listing of stacks is no JSON")
     names = [found for stack in stacks if (found := _name(stack))]
-    at_target = [found for stack in stacks if _netloc(target) in _netlocs(stack) and (found := _name(stack))]
+    at_target = [found for stack in _at(stacks, target) if (found := _name(stack))]
     if name is not None:
         return (name if name in names else None), names
     return next(iter(at_target), None), names
@@ -178,7 +185,7 @@ def _others(stacks: list[dict[str, Any]], meant: dict[str, Any]) -> dict[str, st
 def _meant(stacks: list[dict[str, Any]], where: str, name: str | None, target: str | None) -> dict[str, Any]:
     """The stack that a run is about."""
     names = ", ".join(_name(stack) or "one without a name" for stack in stacks)
-    at_target = [stack for stack in stacks if target is not None and _netloc(target) in _netlocs(stack)]
+    at_target = _at(stacks, target)
     if name is not None:
         return _called(
             name, stacks, at_target, f"scrape.fleet: {where} lists no stack {name!r}; there are: {names}"

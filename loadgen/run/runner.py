@@ -25,7 +25,7 @@ from kit.console import complain
 from loadgen.client.credentials import api_headers
 from loadgen.client.target import Target
 from loadgen.errors import LoadgenError, RunError, ScenarioError, TargetError, WorkerError
-from loadgen.numbers.exporter import Totals, serving
+from loadgen.numbers.exporting import exporting
 from loadgen.numbers.jsonl import JsonlWriter, write_private
 from loadgen.numbers.progress import Progress, Report
 from loadgen.plan.prepare import PlanInfo, prepare_plan
@@ -98,7 +98,6 @@ class _Run:
         self.crew: Crew | None = None
         self.hopeless: str | None = None
         self.snapshot: Snapshot | None = None
-        self.exported = Totals()
         self._headers: dict[str, str] = {}
         self._marks: list[tuple[float, int, int]] = []
 
@@ -131,7 +130,7 @@ class _Run:
         try:
             stack = scenario.scrape.stack if scenario.scrape else None
             async with live_page(meta.target, stack, options.ui, complain):
-                with serving(options.metrics_port) as (self.exported, served):
+                with exporting(options.metrics_port, lambda: self.snapshot) as served:
                     if served and not options.quiet:
                         complain(f"loadgen: totals at {served}")
                     await self._load(run_dir, target, info)
@@ -305,7 +304,6 @@ class _Run:
         planned = None if any(plan.wrap for plan in info.header.classes.values()) else info.planned
         self.snapshot = Snapshot(self.scenario.name, planned, info.header.span, closed)
         self.snapshot.asked = info.rate
-        self.exported.snapshot = self.snapshot
         side = [loop.create_task(timeline.run(meta.t0_monotonic)), loop.create_task(self.logs.run())]
         if scraper is not None:
             side.append(loop.create_task(scraper.run()))

@@ -81,14 +81,10 @@ class Forest:
 
     def _path(self, end: int) -> list[int]:
         """The nodes down to `end` that another path goes through too: no hit is ever on the others."""
-        parents, uses, nodes = self._tree.parents, self._uses, []
+        parents, uses = self._tree.parents, self._uses
         while uses[end] < 2 and parents[end] != NONE:
             end = parents[end]
-        while parents[end] != NONE:
-            nodes.append(end)
-            end = parents[end]
-        nodes.reverse()
-        return nodes
+        return self._tree.path(end)
 
     def _rates(self) -> Floats:
         """For each node the most bytes per token that a request through it counted: its size in a cache."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from loadgen.client.proxies import is_loopback
 
 PRESSURE = Path("/proc/pressure/cpu")
 _TOTAL = re.compile(r"^some .*\btotal=(\d+)", re.MULTILINE)
@@ -37,8 +38,4 @@ def _waited() -> float | None:
 
 def is_here(url: str) -> bool:
     """Whether a server is on this machine: at a loopback address."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback(urlsplit(url).hostname or "")

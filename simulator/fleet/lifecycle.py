@@ -15,7 +15,6 @@ from typing import Any
 from kit.alarm import new_event_loop
 from kit.signals import ENDING, hear, ignore
 from kit.watchdog import watch
-from simulator.config.flags.topics import topic_of
 from simulator.config.serve import ServeConfig
 from simulator.errors import InvariantError
 from simulator.fleet.fleet import Fleet
@@ -102,6 +101,8 @@ class Signals:
 def announce(fleet: Fleet, config: ServeConfig) -> None:
     """Say what a person should know about the flags, and that the replicas answer."""
     if config.meaningless_flags:
+        from simulator.config.flags.topics import topic_of  # noqa: PLC0415 - patterns that few starts need
+
         topics = sorted({str(topic_of(name)) for name in config.meaningless_flags})
         event(
             "flags without effect in a simulator",

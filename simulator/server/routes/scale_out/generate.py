@@ -14,7 +14,6 @@ from simulator.server.answers.tools import SpokenCalls, decide_calls
 from simulator.server.errors import ApiError
 from simulator.server.http.exchange import Exchange
 from simulator.server.requests.lean import ChatRequest, CompletionRequest
-from simulator.server.requests.lean import StreamOptions as LeanOptions
 from simulator.server.requests.prompts import Prompt, PromptRules, fit
 from simulator.server.requests.sampling import sampling_params
 from simulator.server.requests.scale_out import (
@@ -67,7 +66,6 @@ def _lean(wanted: GenerateRequest, raw: dict[str, Any], replica: Replica) -> Com
         most = min(given.max_tokens, room)
     else:
         most = min(room, int(replica.config.override_generation_config.get("max_new_tokens", room)))
-    options = wanted.stream_options
     fields: dict[str, Any] = given.model_dump(
         by_alias=True, exclude={"detokenize", "extra_args", "stream_interval", "prompt_logprob_token_ids"}
     )
@@ -78,9 +76,6 @@ def _lean(wanted: GenerateRequest, raw: dict[str, Any], replica: Replica) -> Com
             "prompt": wanted.token_ids,
             "model": wanted.model,
             "stream": bool(wanted.stream),
-            "stream_options": None
-            if options is None
-            else msgspec.to_builtins(LeanOptions(options.include_usage)),
             "cache_salt": wanted.cache_salt,
             "priority": wanted.priority,
             "kv_transfer_params": wanted.kv_transfer_params,
